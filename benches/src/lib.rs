@@ -1,0 +1,1 @@
+//! Performance of the data path against no mesh, in one run.

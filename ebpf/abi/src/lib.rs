@@ -1,0 +1,1 @@
+//! Every byte that the eBPF programs and user space both read.

@@ -1,0 +1,1 @@
+//! The hooks' decisions as pure functions.

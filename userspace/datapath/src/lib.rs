@@ -1,0 +1,1 @@
+//! Loads, pins and feeds the eBPF data path.

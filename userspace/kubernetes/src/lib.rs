@@ -1,0 +1,1 @@
+//! Kubernetes objects to Snapshot: manifests directory, our kinds, validation.

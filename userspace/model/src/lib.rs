@@ -1,0 +1,1 @@
+//! Domain nouns of the mesh, always valid.

@@ -1,0 +1,1 @@
+//! Supervised tasks, drain, shutdown, backoff.

@@ -1,0 +1,1 @@
+//! Tracing set-up, metrics registry, admin API.

@@ -1,0 +1,1 @@
+//! Sockets inside network namespaces, sock_diag.
