@@ -1,0 +1,64 @@
+//! The name of a namespaced object.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Serialize, Serializer};
+
+/// `namespace/name` of a Kubernetes object. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// The namespace; empty for objects of cluster scope.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    /// A name from its two parts, which the caller has taken from a valid object.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// Parses `namespace/name`; `None` unless there is exactly one `/` with text on both sides.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        let valid = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
+        valid.then(|| Self::new(namespace, name))
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+impl fmt::Debug for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ObjectName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ObjectName;
+
+    #[test]
+    fn a_name_reads_back_as_it_is_written() {
+        let name = ObjectName::parse("shop/web").unwrap();
+        assert_eq!(name.to_string(), "shop/web");
+        for bad in ["web", "/web", "shop/", "a/b/c"] {
+            assert!(ObjectName::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

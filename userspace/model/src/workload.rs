@@ -1,0 +1,45 @@
+//! Workloads: the pods that the mesh knows.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+
+use crate::{ObjectName, Protocol, ServiceAccount};
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its identity.
+    pub service_account: ServiceAccount,
+    /// Its addresses, in the object's order.
+    pub ips: Vec<IpAddr>,
+    /// The node it runs on; `None` where the object names none.
+    pub node: Option<Arc<str>>,
+    /// Whether it runs on this agent's node.
+    pub local: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it is in the mesh. Host-network pods never are.
+    pub enrolled: bool,
+    /// Path of its network namespace, where this node knows it.
+    pub netns: Option<PathBuf>,
+    /// Its named ports, for Services' named targetPorts.
+    pub ports: Vec<ContainerPort>,
+    /// The name shown as its workload in metrics: its controller's, else its own.
+    pub owner: Arc<str>,
+    /// Ready, as its condition says.
+    pub ready: bool,
+    /// Is going away.
+    pub terminating: bool,
+}
+
+/// A port that a container declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerPort {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its number.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
