@@ -1,0 +1,30 @@
+//! Run-time switches of the programs.
+
+abi_struct! {
+    /// The one entry of `weft_cfg`.
+    pub struct Config {
+        /// [`crate::SCHEMA`] of whoever wrote it.
+        pub schema: u32,
+        /// [`config_flags`].
+        pub flags: u32,
+        /// Id of the cgroup whose connections are probes; 0 for none.
+        pub probe_cgroup: u64,
+        /// How long after a datagram its replies may come in, in nanoseconds.
+        pub udp_reply_ns: u64,
+        /// How long an attestation outlives the client's handshake, in nanoseconds: a SYN cookie's ACK
+        /// reaches the server just after it.
+        pub attest_grace_ns: u64,
+        /// Bytes that one direction may redirect ahead of what its reader has taken.
+        pub accelerate_budget: u32,
+        /// Largest write that is worth redirecting, in bytes.
+        pub accelerate_write: u32,
+    }
+}
+
+/// Bits of [`Config::flags`].
+pub mod config_flags {
+    /// Balance for every socket under the cgroup, not only for enrolled pods.
+    pub const SCOPE_NODE: u32 = 1;
+    /// Same-node acceleration may start on new connections.
+    pub const ACCELERATE: u32 = 2;
+}

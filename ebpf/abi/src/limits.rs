@@ -1,0 +1,33 @@
+//! How many entries each map holds at most. Hashes are not preallocated: what is not used costs
+//! nothing. LRU maps are.
+
+/// Enrolled pods of one node.
+pub const PODS: usize = 4_096;
+/// Addresses of pods of the whole mesh.
+pub const POD_IPS: usize = 262_144;
+/// Frontends: Services × ports × families.
+pub const SERVICES: usize = 131_072;
+/// Slots, those of a generation being replaced included.
+pub const SLOTS: usize = 1_048_576;
+/// Backends.
+pub const BACKENDS: usize = 1_048_576;
+/// Maglev chunks.
+pub const MAGLEV_CHUNKS: usize = 262_144;
+/// Policy rows.
+pub const POLICY_ROWS: usize = 1_048_576;
+/// CIDR rows.
+pub const CIDR_ROWS: usize = 262_144;
+/// Flows that the kernel attests, least recently used first out.
+pub const FLOWS: usize = 65_536;
+/// Peers of unconnected UDP sockets, least recently used first out.
+pub const UDP_PEERS: usize = 65_536;
+/// Clients with session affinity, least recently used first out.
+pub const AFFINITIES: usize = 65_536;
+/// Frontends that take turns, least recently used first out.
+pub const TURNS: usize = 16_384;
+/// Sockets under same-node acceleration.
+pub const PAIRS: usize = 65_536;
+/// Bytes of the event ring, a power of two.
+pub const EVENT_BYTES: usize = 4 << 20;
+/// Counters.
+pub const STATS: usize = 32;

@@ -1,0 +1,99 @@
+//! Authorization, as rows.
+//!
+//! A pod's policies are one id. For each kind of source that they name there is a token; for each
+//! token and protocol, rows by port prefix. Rows are complete: a longer prefix carries the bits of
+//! every shorter one that covers it, so the longest match alone is the answer.
+
+use crate::{Addr, BePort};
+
+abi_struct! {
+    /// Data of the key of `weft_policy` (longest prefix match).
+    pub struct PolicyMatch {
+        /// Id of the policies.
+        pub policy: u64,
+        /// Whom the row is about: [`token::ANY`], an identity, a namespace, or a [`CidrClass`].
+        pub token: u64,
+        /// [`crate::TCP`] or [`crate::UDP`].
+        pub protocol: u8,
+        /// Zero.
+        pub _pad: u8,
+        /// The pod's port.
+        pub port: BePort,
+        /// Zero.
+        pub _tail: [u8; 4],
+    }
+}
+
+impl PolicyMatch {
+    /// Bits before the port.
+    pub const PORT_AT: u32 = 8 * 18;
+    /// Bits of a whole key.
+    pub const FULL: u32 = Self::PORT_AT + 16;
+}
+
+abi_struct! {
+    /// Value of `weft_policy`.
+    pub struct PolicyRow {
+        /// [`policy_bits`].
+        pub bits: u32,
+        /// Id of the DENY rule, for events; 0 for none.
+        pub deny_rule: u32,
+        /// Id of the audited DENY rule, for events; 0 for none.
+        pub audit_rule: u32,
+        /// Zero.
+        pub _pad: u32,
+    }
+}
+
+abi_struct! {
+    /// Data of the key of `weft_cidr` (longest prefix match).
+    pub struct CidrMatch {
+        /// Id of the policies.
+        pub policy: u64,
+        /// 4 or 6: a short IPv6 prefix must not cover mapped IPv4 addresses.
+        pub family: u8,
+        /// Zero.
+        pub _pad: [u8; 7],
+        /// The source address.
+        pub addr: Addr,
+    }
+}
+
+impl CidrMatch {
+    /// Bits before the address.
+    pub const ADDR_AT: u32 = 8 * 16;
+    /// Bits of a whole key.
+    pub const FULL: u32 = Self::ADDR_AT + 128;
+}
+
+abi_struct! {
+    /// Value of `weft_cidr`.
+    pub struct CidrClass {
+        /// Token of the block.
+        pub token: u64,
+    }
+}
+
+/// Tokens with a fixed meaning.
+pub mod token {
+    /// Every source.
+    pub const ANY: u64 = 0;
+}
+
+/// Bits of [`PolicyRow::bits`].
+pub mod policy_bits {
+    /// A DENY rule matches.
+    pub const DENY: u32 = 1;
+    /// An ALLOW rule matches.
+    pub const ALLOW: u32 = 2;
+    /// Some ALLOW policy protects this port. In rows of [`super::token::ANY`] only.
+    pub const ISOLATED: u32 = 4;
+    /// An audited DENY rule matches.
+    pub const AUDIT_DENY: u32 = 8;
+    /// An audited ALLOW rule matches.
+    pub const AUDIT_ALLOW: u32 = 16;
+    /// Some audited ALLOW policy protects this port. In rows of [`super::token::ANY`] only.
+    pub const AUDIT_ISOLATED: u32 = 32;
+    /// What an identity that is only derived from an address may still do.
+    pub const UNPROVEN: u32 = DENY | AUDIT_DENY;
+}

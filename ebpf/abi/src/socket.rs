@@ -1,0 +1,79 @@
+//! What is remembered of a socket.
+
+use crate::{Addr, BePort};
+
+abi_struct! {
+    /// Value of `weft_sock`, in the storage of a socket.
+    pub struct SocketState {
+        /// The address that the app dialled, where the connection was translated.
+        pub dialled: Addr,
+        /// The address that the socket was sent to instead.
+        pub peer: Addr,
+        /// Port of `dialled`.
+        pub dialled_port: BePort,
+        /// Port of `peer`.
+        pub peer_port: BePort,
+        /// [`socket_flags`].
+        pub flags: u32,
+        /// Id of the frontend; 0 for none.
+        pub service: u64,
+        /// Id of the backend; 0 for none.
+        pub backend: u64,
+        /// Network namespace of the pod.
+        pub netns: u64,
+        /// When the connection was made, in nanoseconds since boot.
+        pub since_ns: u64,
+        /// Identity of the client, attested by the kernel; on the server's socket only, else 0.
+        pub client: u64,
+        /// Bytes that were redirected to the peer's socket, past TCP's own counters.
+        pub redirected: u64,
+        /// State of the acceleration latch of the sending direction.
+        pub latch: u32,
+        /// Rule of an audit policy that would have refused this connection; 0 for none.
+        pub audit_rule: u32,
+    }
+}
+
+/// Bits of [`SocketState::flags`].
+pub mod socket_flags {
+    /// The destination was translated: `dialled` and `peer` hold.
+    pub const TRANSLATED: u32 = 1;
+    /// Counted in `weft_open`.
+    pub const COUNTED: u32 = 2;
+    /// The pod is the client.
+    pub const CLIENT: u32 = 4;
+    /// The pod is the server.
+    pub const SERVER: u32 = 8;
+    /// The other end is an enrolled pod of this node, which reports this connection.
+    pub const MIRRORED: u32 = 16;
+    /// The connection was reported as opened.
+    pub const REPORTED: u32 = 32;
+    /// The Service asks for same-node acceleration.
+    pub const ACCELERATE: u32 = 64;
+}
+
+abi_struct! {
+    /// Key of `weft_udp_rev`: who a datagram to an unconnected socket seems to come from.
+    pub struct ReverseKey {
+        /// Cookie of the socket.
+        pub socket: u64,
+        /// The backend's address.
+        pub addr: Addr,
+        /// The backend's port.
+        pub port: BePort,
+        /// Zero.
+        pub _pad: [u8; 6],
+    }
+}
+
+abi_struct! {
+    /// Value of `weft_udp_rev`.
+    pub struct ReverseRow {
+        /// The address that the app sent to.
+        pub addr: Addr,
+        /// Its port.
+        pub port: BePort,
+        /// Zero.
+        pub _pad: [u8; 6],
+    }
+}
