@@ -1,1 +1,15 @@
-//! Tracing set-up, metrics registry, admin API.
+//! What the agent tells about itself: logs, metrics, flows, and the admin API that serves them.
+//!
+//! Owns: the types of the admin API, the ring of last flows, the metrics, the HTTP servers. Must
+//! not know: the kernel, Kubernetes' wire forms; what it shows comes through [`admin::Agent`].
+//!
+//! ```text
+//! weft-datapath ──► FlowLog, metrics ──┐
+//!                                      ├──► admin ──► unix socket (weft status, get, observe, ...)
+//! weft_model::Snapshot ──► views ──────┘       └────► TCP (/metrics, /healthz, /readyz)
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod api;
+pub mod flows;

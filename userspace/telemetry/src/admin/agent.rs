@@ -1,0 +1,42 @@
+//! What the admin API asks of the agent.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use weft_model::Snapshot;
+
+use crate::{
+    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    flows::FlowLog,
+};
+
+/// A running agent. Everything else that the API shows is derived from these.
+///
+/// Functions that are not `async` may block: they read the kernel, and are called on a thread that
+/// may wait.
+pub trait Agent: Send + Sync + 'static {
+    /// How it is doing.
+    fn status(&self) -> Status;
+
+    /// Whether what was read is enforced, for the first time or still: else what is missing.
+    fn ready(&self) -> Result<(), Failure>;
+
+    /// Reads the configuration now. The answer is the version that holds everything that was there
+    /// when this was called, whether or not that is enforced yet.
+    fn sync(&self) -> BoxFuture<'_, Result<u64, Failure>>;
+
+    /// The configuration that was read last.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// The live connections of the enrolled pods of this node.
+    fn connections(&self) -> Result<Vec<ConnectionView>, Failure>;
+
+    /// What the kernel holds.
+    fn bpf(&self, table: BpfTable) -> Result<Table, Failure>;
+
+    /// The last flows.
+    fn flows(&self) -> &FlowLog;
+
+    /// All metrics, in OpenMetrics text.
+    fn metrics(&self) -> String;
+}

@@ -1,0 +1,29 @@
+//! What the agent's admin API answers, as the agent writes it and the command line reads it.
+//!
+//! Objects are camelCase JSON; lists keep the order of the names in them; what is not known is
+//! `null`. Names are bare (`web`) beside their `namespace`; where one field holds both it is
+//! `namespace/name`.
+
+mod authz;
+mod bpf;
+mod connection;
+mod describe;
+mod failure;
+mod filter;
+mod flow;
+mod objects;
+mod status;
+mod time;
+
+pub use authz::{AuthzAnswer, AuthzQuery, PodAnswer};
+pub use bpf::{BpfTable, Table};
+pub use connection::ConnectionView;
+pub use describe::{PodDescription, ServiceDescription};
+pub use failure::Failure;
+pub use filter::FlowFilter;
+pub use flow::{Destination, Flow, FlowKind, Path, Source, Verdict};
+pub use objects::{
+    EndpointState, EndpointView, PolicyView, RuleView, ServicePortView, ServiceView, WorkloadView,
+};
+pub use status::{Degradation, MapStatus, PodState, PodStatus, ProgramStatus, Status, Synced};
+pub use time::Time;

@@ -1,0 +1,44 @@
+//! `weft authz check`.
+
+use serde::{Deserialize, Serialize};
+
+use super::Verdict;
+
+/// May this ServiceAccount reach this port of this Service?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthzQuery {
+    /// The client's ServiceAccount, `namespace/name`.
+    pub from: String,
+    /// The Service, `namespace/name`.
+    pub to: String,
+    /// The Service's port.
+    pub port: u16,
+}
+
+/// What the policies say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthzAnswer {
+    /// Forwarded only when every pod behind the Service lets it in.
+    pub verdict: Verdict,
+    /// Why it is refused.
+    pub reason: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// What each pod behind the Service says.
+    pub pods: Vec<PodAnswer>,
+}
+
+/// What the policies of one pod say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodAnswer {
+    /// `namespace/name`.
+    pub pod: String,
+    /// The pod's own port.
+    pub port: u16,
+    /// What is decided.
+    pub verdict: Verdict,
+    /// Why it is refused.
+    pub reason: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+}

@@ -1,0 +1,108 @@
+//! `weft status`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use weft_model::Problem;
+
+use super::Failure;
+
+/// How an agent is doing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// The node that it stands for.
+    pub node: String,
+    /// The cgroup whose sockets it sees.
+    pub cgroup: String,
+    /// Version of the kernel maps' layout.
+    pub schema: u32,
+    /// Version of the configuration that was read last.
+    pub snapshot_version: u64,
+    /// Version of the configuration that the kernel enforces.
+    pub enforced_version: u64,
+    /// Why the version read last is not enforced.
+    pub failure: Option<Failure>,
+    /// The enrolled pods of this node.
+    pub pods: Vec<PodStatus>,
+    /// The eBPF programs.
+    pub programs: Vec<ProgramStatus>,
+    /// The eBPF maps.
+    pub maps: Vec<MapStatus>,
+    /// What this node cannot do.
+    pub degradations: Vec<Degradation>,
+    /// What is wrong with the configuration.
+    pub problems: Vec<Problem>,
+}
+
+/// An enrolled pod of this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PodStatus {
+    /// `namespace/name`.
+    pub name: String,
+    /// Path of its network namespace.
+    pub netns: String,
+    /// Whether its policies hold.
+    pub state: PodState,
+    /// Why they do not.
+    pub detail: Option<String>,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+    /// Names of the policies that protect it.
+    pub policies: Vec<String>,
+}
+
+/// Whether a pod's policies hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PodState {
+    /// They hold.
+    Enforced,
+    /// Its network namespace is not there yet.
+    Waiting,
+    /// Its network namespace went away.
+    Gone,
+}
+
+/// An eBPF program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgramStatus {
+    /// Its name in the kernel.
+    pub name: String,
+    /// Where it is attached: a cgroup, or the number of network namespaces.
+    pub attach: String,
+    /// Its id in the kernel.
+    pub id: u32,
+    /// `attached`, or why it is not.
+    pub state: String,
+}
+
+/// An eBPF map.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MapStatus {
+    /// Its name in the kernel.
+    pub name: String,
+    /// What is in it; `null` where the kernel keeps no count.
+    pub entries: Option<u64>,
+    /// What fits.
+    pub max: u64,
+}
+
+/// Something that this node cannot do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Degradation {
+    /// What is off.
+    pub feature: String,
+    /// Why.
+    pub reason: String,
+    /// What would turn it on.
+    pub remedy: String,
+}
+
+/// The answer to a request to read the configuration now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Synced {
+    /// The version that holds everything that was there at the time of asking.
+    pub version: u64,
+}

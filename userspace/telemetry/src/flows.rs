@@ -1,0 +1,241 @@
+//! The last flows of this node.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::broadcast;
+
+use crate::api::{Flow, FlowFilter};
+
+/// A ring of the last flows, which others may follow. Writing never waits: the oldest flow makes
+/// room, and a follower that is too slow is told how many it missed.
+#[derive(Debug)]
+pub struct FlowLog {
+    ring: Mutex<VecDeque<Arc<Flow>>>,
+    followers: broadcast::Sender<Arc<Flow>>,
+    capacity: usize,
+    lost: AtomicU64,
+}
+
+/// New flows, as they come.
+#[derive(Debug)]
+pub struct Follower {
+    receiver: broadcast::Receiver<Arc<Flow>>,
+    filter: FlowFilter,
+}
+
+/// What a [`Follower`] sees next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// A flow.
+    Flow(Arc<Flow>),
+    /// So many flows came faster than they were read.
+    Missed(u64),
+}
+
+impl FlowLog {
+    /// A log of [`CAPACITY`] flows.
+    pub fn new() -> Self {
+        Self::with_capacity(CAPACITY)
+    }
+
+    /// Adds a flow.
+    pub fn push(&self, flow: Flow) {
+        let flow = Arc::new(flow);
+        let mut ring = self.ring();
+        if ring.len() == self.capacity {
+            ring.pop_front();
+        }
+        ring.push_back(Arc::clone(&flow));
+        // Inside the lock, so that a new follower sees each flow either in the ring or here. Fails
+        // only when nobody follows.
+        let _ = self.followers.send(flow);
+    }
+
+    /// The last `count` flows that `filter` keeps, oldest first.
+    pub fn last(&self, filter: &FlowFilter, count: usize) -> Vec<Arc<Flow>> {
+        newest(&self.ring(), filter, count)
+    }
+
+    /// The last `count` flows that `filter` keeps, and all that come after them.
+    pub fn follow(&self, filter: FlowFilter, count: usize) -> (Vec<Arc<Flow>>, Follower) {
+        let ring = self.ring();
+        let past = newest(&ring, &filter, count);
+        (past, Follower { receiver: self.followers.subscribe(), filter })
+    }
+
+    /// Counts `events` that were lost before they could become flows.
+    pub fn count_lost(&self, events: u64) {
+        self.lost.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// How many events were lost before they could become flows.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn with_capacity(capacity: usize) -> Self {
+        let (followers, _) = broadcast::channel(BACKLOG);
+        Self { ring: Mutex::default(), followers, capacity, lost: AtomicU64::new(0) }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Flow>>> {
+        // A push that panicked left a ring that is still a ring.
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for FlowLog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Follower {
+    /// The next flow that the filter keeps; `None` once the log is gone.
+    pub async fn next(&mut self) -> Option<Next> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(flow) if self.filter.keeps(&flow) => return Some(Next::Flow(flow)),
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(missed)) => return Some(Next::Missed(missed)),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+fn newest(ring: &VecDeque<Arc<Flow>>, filter: &FlowFilter, count: usize) -> Vec<Arc<Flow>> {
+    let mut kept: Vec<_> = ring.iter().rev().filter(|f| filter.keeps(f)).take(count).cloned().collect();
+    kept.reverse();
+    kept
+}
+
+/// Flows that are kept.
+pub const CAPACITY: usize = 65_535;
+
+/// Flows that a follower may lag behind.
+const BACKLOG: usize = 4_096;
+
+#[cfg(test)]
+pub(crate) use tests::sample;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Destination, FlowKind, Path, Source, Time, Verdict};
+
+    /// A flow from pod `shop/<from>` to pod `shop/<to>`, by Service `shop/<to>`.
+    pub(crate) fn sample(from: &str, to: &str) -> Flow {
+        Flow {
+            time: Time::from(std::time::SystemTime::UNIX_EPOCH),
+            verdict: Verdict::Forwarded,
+            kind: FlowKind::Closed,
+            reason: None,
+            path: Path::Kernel,
+            protocol: weft_model::Protocol::Tcp,
+            source: Source {
+                namespace: Some("shop".into()),
+                pod: Some(from.into()),
+                ip: [10, 0, 0, 1].into(),
+                port: 41_234,
+                identity: Some(format!("spiffe://cluster.local/ns/shop/sa/{from}").into()),
+            },
+            destination: Destination {
+                namespace: Some("shop".into()),
+                pod: Some(to.into()),
+                service: Some(to.into()),
+                ip: [10, 0, 0, 2].into(),
+                port: 8080,
+                identity: None,
+            },
+            bytes_sent: 1,
+            bytes_received: 2,
+            duration_ms: 3,
+            rule: None,
+            rtt_us: Some(80),
+            retransmits: Some(0),
+        }
+    }
+
+    fn pods(flows: &[Arc<Flow>]) -> Vec<&str> {
+        flows.iter().filter_map(|flow| flow.source.pod.as_deref()).collect()
+    }
+
+    #[test]
+    fn the_oldest_flow_makes_room() {
+        let log = FlowLog::with_capacity(2);
+        for pod in ["a", "b", "c"] {
+            log.push(sample(pod, "api"));
+        }
+        assert_eq!(pods(&log.last(&FlowFilter::default(), 10)), ["b", "c"]);
+        assert_eq!(pods(&log.last(&FlowFilter::default(), 1)), ["c"]);
+    }
+
+    #[test]
+    fn last_counts_only_what_the_filter_keeps() {
+        let log = FlowLog::new();
+        for pod in ["a", "b", "a", "c"] {
+            log.push(sample(pod, "api"));
+        }
+        let only = FlowFilter { pod: Some("a".into()), ..FlowFilter::default() };
+        assert_eq!(pods(&log.last(&only, 2)), ["a", "a"]);
+    }
+
+    #[tokio::test]
+    async fn a_follower_sees_the_past_and_then_each_new_flow_once() {
+        let log = FlowLog::new();
+        log.push(sample("a", "api"));
+        let (past, mut follower) = log.follow(FlowFilter::default(), 10);
+        log.push(sample("b", "api"));
+        assert_eq!(pods(&past), ["a"]);
+        let Some(Next::Flow(flow)) = follower.next().await else { panic!("a flow was pushed") };
+        assert_eq!(flow.source.pod.as_deref(), Some("b"));
+        drop(log);
+        assert_eq!(follower.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_slow_follower_learns_how_many_flows_it_missed() {
+        let log = FlowLog::new();
+        let (_, mut follower) = log.follow(FlowFilter::default(), 0);
+        for _ in 0..BACKLOG + 7 {
+            log.push(sample("a", "api"));
+        }
+        assert_eq!(follower.next().await, Some(Next::Missed(7)));
+        assert!(matches!(follower.next().await, Some(Next::Flow(_))));
+    }
+
+    #[test]
+    fn a_flow_is_written_with_the_names_that_are_promised() {
+        let json: serde_json::Value = serde_json::to_value(sample("web", "api")).unwrap();
+        let keys = |value: &serde_json::Value| {
+            let mut keys: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+            keys.sort();
+            keys.join(" ")
+        };
+        assert_eq!(
+            keys(&json),
+            "bytesReceived bytesSent destination durationMs kind path protocol reason retransmits rttUs rule \
+             source time verdict"
+        );
+        assert_eq!(keys(&json["source"]), "identity ip namespace pod port");
+        assert_eq!(keys(&json["destination"]), "identity ip namespace pod port service");
+        assert_eq!(json["verdict"], "FORWARDED");
+        assert_eq!(json["protocol"], "TCP");
+        assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn lost_events_add_up() {
+        let log = FlowLog::new();
+        log.count_lost(3);
+        log.count_lost(4);
+        assert_eq!(log.lost(), 7);
+    }
+}
