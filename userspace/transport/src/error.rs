@@ -1,0 +1,74 @@
+//! What can go wrong with a namespace or its sockets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+/// What was tried, on what, and the kernel's answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The path of a namespace cannot be opened.
+    #[error("cannot open the network namespace {}: {source}", path.display())]
+    Open {
+        /// The path that was given.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The path leads to something else.
+    #[error("{} is not a network namespace; name a file such as /run/netns/NAME", path.display())]
+    NotANetns {
+        /// The path that was given.
+        path: PathBuf,
+    },
+    /// The namespace cannot be entered.
+    #[error("cannot enter a network namespace (it takes CAP_SYS_ADMIN): {0}")]
+    Enter(#[source] Errno),
+    /// No thread could be started to enter the namespace.
+    #[error("cannot start a thread for a network namespace: {0}")]
+    Thread(#[source] io::Error),
+    /// The cookie of the namespace cannot be read.
+    #[error("cannot read the cookie of a network namespace (it takes Linux 5.14): {0}")]
+    Cookie(#[source] Errno),
+    /// The `sock_diag` socket cannot be opened or used.
+    #[error("cannot talk to sock_diag: {0}")]
+    Netlink(#[source] Errno),
+    /// The kernel refuses to list sockets.
+    #[error(
+        "cannot list {protocol} sockets; CONFIG_INET_DIAG or the module {protocol}_diag may be missing: {source}"
+    )]
+    Dump {
+        /// `tcp` or `udp`.
+        protocol: super::Protocol,
+        /// The kernel's answer.
+        source: Errno,
+    },
+    /// The table of sockets kept changing while it was listed.
+    #[error("the list of {protocol} sockets was interrupted {attempts} times")]
+    Interrupted {
+        /// `tcp` or `udp`.
+        protocol: super::Protocol,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The kernel's answer has another form than the one known.
+    #[error("sock_diag answered with a message that cannot be read")]
+    Malformed,
+    /// This kernel cannot end another process's sockets.
+    #[error("this kernel cannot end sockets: it is built without CONFIG_INET_DIAG_DESTROY")]
+    DestroyUnsupported,
+    /// The socket could not be ended.
+    #[error("cannot end the {protocol} socket {local} -> {remote} (it takes CAP_NET_ADMIN): {source}")]
+    Destroy {
+        /// `tcp` or `udp`.
+        protocol: super::Protocol,
+        /// The socket's own address.
+        local: SocketAddr,
+        /// The address of the other end.
+        remote: SocketAddr,
+        /// The kernel's answer.
+        source: Errno,
+    },
+}
