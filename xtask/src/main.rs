@@ -1,1 +1,110 @@
-fn main() {}
+//! `cargo xtask`: everything a developer runs, one file per command.
+//!
+//! ```text
+//! setup ── build ──┬── test ── kernels (qemu)      gates: layers, sizes, deny, codegen --check
+//!                  ├── demo                        ci    : fmt, clippy, the gates, test, kernels
+//!                  └── bench
+//! ```
+
+mod bench;
+mod build;
+mod ci;
+mod codegen;
+mod demo;
+mod deny;
+mod kernels;
+mod layers;
+mod mutants;
+mod repo;
+mod screen;
+mod setup;
+mod shell;
+mod sizes;
+mod test;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    match repo::enter().and_then(|()| run(command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            screen::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Developer commands of weft.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Provides the BPF toolchain and the packages that tests and benches need; quick when they are there.
+    Setup,
+    /// Builds the eBPF objects, the `weft` binary and the tests (with --release: the binaries only).
+    Build {
+        /// Optimised binaries, without the tests.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Runs unit, property and e2e tests; with --kernel, the data-path tests on other kernels.
+    Test(test::Args),
+    /// Two nodes, real traffic, real policy, in one terminal (`--keep` leaves it running).
+    Demo {
+        /// Passed on to the demo.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Measures the data path against no mesh in the same run.
+    Bench {
+        /// Which bench: l4.
+        name: bench::Name,
+        /// Passed on to the bench, e.g. --quick.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Fails on a dependency that goes up, sideways or through a wall.
+    Layers,
+    /// Shows how long files and functions are; fails on the ones nobody can read at a sitting.
+    Sizes,
+    /// Regenerates the committed generated files.
+    Codegen {
+        /// Changes nothing, fails when a file is out of date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Checks licences, sources and the walls around third-party crates.
+    Deny,
+    /// Changes the policy and eBPF decisions at random; fails when tests notice less than 95 %.
+    Mutants,
+    /// Everything a change has to pass.
+    Ci,
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Setup => setup::run(),
+        Command::Build { release: true } => build::release(&["weft"]).map(drop),
+        Command::Build { release: false } => build::workspace().map(drop),
+        Command::Test(args) => test::run(&args),
+        Command::Demo { args } => demo::run(&args),
+        Command::Bench { name, args } => bench::run(name, &args),
+        Command::Layers => layers::run(),
+        Command::Sizes => sizes::run(),
+        Command::Codegen { check } => codegen::run(check),
+        Command::Deny => deny::run(),
+        Command::Mutants => mutants::run(),
+        Command::Ci => ci::run(),
+    }
+}

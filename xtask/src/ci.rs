@@ -1,0 +1,47 @@
+//! `cargo xtask ci`: everything a change has to pass; stops at the first step that fails.
+//!
+//! How it stays short on a cold machine with two cores: every step names the same packages in the same profile
+//! (`build::PACKAGES`, dev), so a dependency is compiled once for clippy (metadata only) and once for all tests, and the
+//! eBPF object is built once: its build script runs before clippy already, and no step changes `WEFT_EBPF`. The kernels run
+//! the test binary of the test step as it is. The tests are run from one build, not by one `cargo test` per tier.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::{build, codegen, deny, layers, screen, setup, shell, sizes, test};
+
+/// Runs all steps.
+pub(crate) fn run() -> Result<()> {
+    let started = Instant::now();
+    for (name, step) in STEPS {
+        screen::title(name);
+        screen::step(name, step).with_context(|| format!("ci stopped at step `{name}`"))?;
+    }
+    screen::done("ci", started.elapsed());
+    Ok(())
+}
+
+type Step = (&'static str, fn() -> Result<()>);
+
+/// Cheap ones first; `setup` before the first that runs a build script.
+const STEPS: &[Step] = &[
+    ("fmt", || shell::run(shell::cargo().args(["fmt", "--all", "--check"]))),
+    ("layers", layers::run),
+    ("sizes", sizes::run),
+    ("setup", setup::run),
+    ("deny", deny::run),
+    ("clippy", clippy),
+    ("codegen", || codegen::run(true)),
+    ("test", || test::run(&test::Args::default())),
+    ("kernels", || test::run(&test::Args::on_kernels(KERNELS))),
+];
+
+/// Debian's own two; the others live in suites that come and go.
+const KERNELS: &[&str] = &["6.1", "6.12"];
+
+fn clippy() -> Result<()> {
+    let mut cargo = shell::cargo();
+    cargo.arg("clippy").args(build::PACKAGES).args(["--all-targets", "--", "-D", "warnings"]);
+    shell::run(cargo.env_remove("WEFT_EBPF"))
+}

@@ -1,0 +1,91 @@
+//! `cargo xtask setup`: the BPF toolchain and the packages that tests and benches need.
+//!
+//! Idempotent, and quick when nothing is to do: everything is looked for by path, and apt, rustup's
+//! toolchains and cargo are asked only for what is missing. It never asks rustup to download.
+
+mod packages;
+mod toolchain;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::{repo, screen, shell};
+
+/// Provides everything; says what it does, or why this host cannot be served and what to do about it.
+pub(crate) fn run() -> Result<()> {
+    let started = Instant::now();
+    check_host()?;
+    packages::provide(packages::NEEDED)?;
+    let route = toolchain::provide()?;
+    screen::done(format_args!("tools and packages are in place ({route})"), started.elapsed());
+    Ok(())
+}
+
+/// Installs a cargo subcommand into `target/tools` for the command that needs it.
+pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<()> {
+    let spec = CargoTool { name, version, args: &[], env: None };
+    spec.provide(false)
+}
+
+/// A program from crates.io, built once into `target/tools`.
+struct CargoTool<'a> {
+    name: &'a str,
+    version: &'a str,
+    args: &'a [&'a str],
+    env: Option<(&'a str, &'a Path)>,
+}
+
+impl CargoTool<'_> {
+    /// Installs the tool unless this version is there; `anew` replaces it all the same.
+    fn provide(&self, anew: bool) -> Result<()> {
+        if !anew && self.is_installed() {
+            return Ok(());
+        }
+        screen::note(format_args!("building {} {} (a minute or two) ...", self.name, self.version));
+        let mut install = shell::cargo();
+        // Its own target directory: the install must not wait for, or replace, the workspace's builds.
+        install
+            .args(["install", self.name, "--version", self.version, "--locked", "--force"])
+            .args(["--root", repo::TOOLS, "--target-dir", "target/tools/build"])
+            .args(self.args);
+        if let Some((key, value)) = self.env {
+            install.env(key, value);
+        }
+        let what = format!("{} {} ({}/bin)", self.name, self.version, repo::TOOLS);
+        let log = format!("{}/log/{}.log", repo::TOOLS, self.name);
+        screen::step(what, || shell::logged(&mut install, Path::new(&log)))
+    }
+
+    /// Cargo notes what it installed as `"name version (source)"`.
+    fn is_installed(&self) -> bool {
+        let root = Path::new(repo::TOOLS);
+        let notes = std::fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
+        notes.contains(&format!("\"{} {} (", self.name, self.version))
+            && root.join("bin").join(self.name).is_file()
+    }
+}
+
+/// Refuses a host on which no later step can succeed.
+fn check_host() -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("eBPF needs Linux; use a Linux machine or VM (a container of Docker Desktop's VM will do)");
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        bail!(
+            "this kernel has no BTF (/sys/kernel/btf/vmlinux), so eBPF programs cannot be loaded; boot one built \
+             with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel from 5.10 on), or mount sysfs in this container"
+        );
+    }
+    Ok(())
+}
+
+/// A path for tools: ours first, then the caller's.
+pub(crate) fn with_tools(command: &mut Command) -> Result<&mut Command> {
+    let ours = repo::absolute(Path::new(repo::TOOLS).join("bin"))?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::env::join_paths(std::iter::once(ours).chain(std::env::split_paths(&path)))?;
+    Ok(command.env("PATH", all))
+}

@@ -1,0 +1,122 @@
+//! Debian packages: which, what for, and how they are installed without starting a daemon.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{repo, screen, shell};
+
+/// A package, and the file that shows that it (or another distribution's equal) is there.
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    /// A command's name, or an absolute path.
+    pub(crate) provides: &'static str,
+    pub(crate) what_for: &'static str,
+}
+
+/// What tests, benches, demo and the kernel matrix call.
+pub(crate) const NEEDED: &[Package] = &[
+    package("iproute2", "ip", "namespaces and links of the tests"),
+    package("bpftool", "bpftool", "looking at maps and programs from outside"),
+    package("curl", "curl", "an HTTP client users know"),
+    package("wrk", "wrk", "HTTP load for the benches"),
+    package("iperf3", "iperf3", "bulk throughput and UDP for the benches"),
+    package("nginx-light", "nginx", "a real HTTP server"),
+    package("redis-server", "redis-server", "a real server that is not HTTP"),
+    package("qemu-system-x86", "qemu-system-x86_64", "other kernels"),
+    package("cpio", "cpio", "their initramfs"),
+    package("busybox-static", "busybox", "their commands"),
+    package("dash", "dash", "their shell"),
+    package("kmod", "modprobe", "which modules they need"),
+    package("xz-utils", "xz", "unpacking those modules"),
+    package("libc-bin", "ldd", "which libraries the tests need there"),
+];
+
+/// Installs what is missing of `wanted` in one go.
+pub(crate) fn provide(wanted: &[Package]) -> Result<()> {
+    let missing: Vec<&Package> = wanted.iter().filter(|package| !package.is_there()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    check_can_install(&names)?;
+    for package in &missing {
+        screen::note(format_args!("missing: {} ({})", package.name, package.what_for));
+    }
+    install(&names)?;
+    if let Some(still) = wanted.iter().find(|package| !package.is_there()) {
+        bail!("{} is installed, yet {} is not to be found", still.name, still.provides);
+    }
+    Ok(())
+}
+
+/// Installs packages by name.
+pub(crate) fn install(names: &[&str]) -> Result<()> {
+    check_can_install(names)?;
+    // A list that cannot be refreshed may still be good enough; if not, the install says so.
+    let fresh = shell::logged(Command::new("apt-get").args(["-q", "update"]), Path::new(UPDATE_LOG));
+    let what = format!("apt-get install {}", names.join(" "));
+    let result = screen::step(what, || {
+        let mut apt = Command::new("sh");
+        apt.args(["-c", INSTALL, "install"]).args(names).env("DEBIAN_FRONTEND", "noninteractive");
+        shell::logged(&mut apt, Path::new(INSTALL_LOG))
+    });
+    match (result, fresh) {
+        (Err(error), Err(update)) => Err(error.context(format!(
+            "the package lists could not be refreshed either: is there a network, and a proxy in /etc/apt? ({update})"
+        ))),
+        (result, _) => result.with_context(|| format!("install {}", names.join(" "))),
+    }
+}
+
+impl Package {
+    fn is_there(&self) -> bool {
+        if self.provides.starts_with('/') {
+            return Path::new(self.provides).exists();
+        }
+        repo::find_command(self.provides).is_some()
+    }
+}
+
+const fn package(name: &'static str, provides: &'static str, what_for: &'static str) -> Package {
+    Package { name, provides, what_for }
+}
+
+fn check_can_install(names: &[&str]) -> Result<()> {
+    let names = names.join(" ");
+    if repo::find_command("apt-get").is_none() {
+        bail!(
+            "missing: {names} (Debian's names); this host has no apt-get: install their equals with its own package manager"
+        );
+    }
+    let user = shell::capture(Command::new("id").arg("-u"))?;
+    if user.trim() != "0" {
+        bail!("missing: {names}; run `sudo apt-get install {names}`, or this command as root");
+    }
+    Ok(())
+}
+
+const UPDATE_LOG: &str = "target/tools/log/apt-update.log";
+const INSTALL_LOG: &str = "target/tools/log/apt-install.log";
+
+/// Debian starts and enables a daemon that it installs. `policy-rc.d` is the documented way to forbid the first (a
+/// policy of the host's own is left alone), and units that were not there before are disabled afterwards.
+const INSTALL: &str = r#"
+set -e
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT INT TERM
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+new=
+for unit in nginx redis-server iperf3; do
+    [ -e "/lib/systemd/system/$unit.service" ] || new="$new $unit"
+done
+apt-get -q install -y --no-install-recommends "$@"
+for unit in $new; do
+    [ -e "/lib/systemd/system/$unit.service" ] || continue
+    if command -v systemctl >/dev/null; then systemctl disable --quiet "$unit" || true; fi
+done
+"#;
