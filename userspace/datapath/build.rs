@@ -91,7 +91,8 @@ fn inner_cargo(root: &Path, route: &BTreeMap<String, String>) -> Command {
         .expect("PATH was valid before");
     let flags = [
         format!("--cfg=bpf_target_arch=\"{}\"", variable("CARGO_CFG_TARGET_ARCH")),
-        "-Cdebuginfo=2".to_owned(), // BTF is made from it: field names in `bpftool map dump`
+        "-Ctarget-cpu=v3".to_owned(), // atomics that return a value (kernel 5.12), 32-bit registers
+        "-Cdebuginfo=2".to_owned(),   // BTF is made from it: field names in `bpftool map dump`
         "-Clink-arg=--btf".to_owned(),
     ];
     let mut command = Command::new(cargo);
