@@ -99,7 +99,7 @@ pub mod stat {
         TRANSLATED = 0, "translated";
         /// Refused by the connect or sendmsg hook.
         DENIED_CONNECT = 1, "denied_connect";
-        /// Refused by the sk_lookup program.
+        /// Refused by the `sk_lookup` program.
         DENIED_LOOKUP = 2, "denied_lookup";
         /// Refused by the backstop.
         DENIED_BACKSTOP = 3, "denied_backstop";

@@ -1,1 +1,24 @@
-//! The hooks' decisions as pure functions.
+//! The hooks' decisions as pure functions over [`Tables`].
+//!
+//! Owns: what a hook decides (where a dial goes, who may come in, which backend, which bytes count).
+//! Must not know: helpers, contexts, maps. The same code runs in the kernel, where [`Tables`] are BPF
+//! maps, and on the host, where tests give it tables in memory.
+//!
+//! ```text
+//! connect, sendmsg ──► dial ──► balance
+//!                        └────► policy ◄──── admit ◄── sk_lookup, backstop
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod admit;
+mod balance;
+mod dial;
+mod policy;
+mod tables;
+
+pub use admit::{Admission, Arrival, Client, admit};
+pub use balance::pick;
+pub use dial::{Destination, Dial, Verdict, dial};
+pub use policy::{Denial, Request, Ruling, authorize};
+pub use tables::Tables;

@@ -1,0 +1,118 @@
+//! Who may come in to a pod: the decision that counts.
+
+use weft_abi::{Addr, BePort, Config, FlowKey, FlowRecord, TCP, UDP, flow_flags};
+
+use crate::{Denial, Request, Ruling, Tables, authorize};
+
+/// A packet that no established socket takes.
+pub struct Arrival {
+    /// Where it came to.
+    pub local: Addr,
+    /// Its port.
+    pub local_port: BePort,
+    /// Where it says it comes from.
+    pub remote: Addr,
+    /// Its port.
+    pub remote_port: BePort,
+    /// [`weft_abi::TCP`] or [`weft_abi::UDP`].
+    pub protocol: u8,
+}
+
+/// Who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Token of its ServiceAccount; 0 for unknown.
+    pub identity: u64,
+    /// Token of its namespace; 0 for unknown.
+    pub namespace: u64,
+    /// The kernel of this node saw that pod send it.
+    pub proven: bool,
+}
+
+/// The decision.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Nothing of ours: goes to the app.
+    Pass,
+    /// A probe: goes to the app whatever policies say.
+    Probe,
+    /// Allowed; `audit` is what the audited policies would have said.
+    Allow(Client, Denial),
+    /// Refused. The client of a TCP connection gets a reset.
+    Deny(Client, Denial),
+}
+
+/// Decides an arrival.
+#[inline(always)]
+pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
+    let Some(pod) = tables.pod_at(&arrival.local) else { return Admission::Pass };
+    if pod.policy == 0 || pod.netns == 0 {
+        return Admission::Pass;
+    }
+    let Some(config) = tables.config() else { return Admission::Pass };
+    let inward = FlowKey {
+        src: arrival.remote,
+        dst: arrival.local,
+        src_port: arrival.remote_port,
+        dst_port: arrival.local_port,
+        protocol: arrival.protocol,
+        _pad: [0; 3],
+    };
+    let now = tables.now_ns();
+    let seen = tables.flow(&inward).copied().filter(|record| holds(record, config, arrival.protocol, now));
+    if seen.is_some_and(|record| record.flags & flow_flags::PROBE != 0) {
+        return Admission::Probe;
+    }
+    if own(tables, arrival, pod.netns) || answers(tables, &inward, config, now) {
+        return Admission::Pass;
+    }
+    let client = client(tables, arrival, seen);
+    let request = Request {
+        policy: pod.policy,
+        flags: pod.flags,
+        source: arrival.remote,
+        identity: client.identity,
+        namespace: client.namespace,
+        proven: client.proven,
+        protocol: arrival.protocol,
+        port: arrival.local_port,
+    };
+    let Ruling { verdict, audit } = authorize(tables, &request);
+    match verdict.reason {
+        weft_abi::Reason::NONE => Admission::Allow(client, audit),
+        _ => Admission::Deny(client, verdict),
+    }
+}
+
+/// Whether an attestation still stands: its sender's handshake is under way or just over (TCP), its
+/// socket is connected, or its last datagram is recent (UDP).
+#[inline(always)]
+fn holds(record: &FlowRecord, config: &Config, protocol: u8, now: u64) -> bool {
+    let lasts = if protocol == TCP { config.attest_grace_ns } else { config.udp_reply_ns };
+    record.flags & flow_flags::HELD != 0 || now.wrapping_sub(record.used_ns) < lasts
+}
+
+/// A pod may always talk to itself.
+#[inline(always)]
+fn own<T: Tables>(tables: &T, arrival: &Arrival, netns: u64) -> bool {
+    arrival.remote == arrival.local || tables.pod_at(&arrival.remote).is_some_and(|pod| pod.netns == netns)
+}
+
+/// An answer to a datagram that this pod sent itself.
+#[inline(always)]
+fn answers<T: Tables>(tables: &T, inward: &FlowKey, config: &Config, now: u64) -> bool {
+    inward.protocol == UDP
+        && tables.flow(&inward.reversed()).is_some_and(|record| holds(record, config, UDP, now))
+}
+
+#[inline(always)]
+fn client<T: Tables>(tables: &T, arrival: &Arrival, seen: Option<FlowRecord>) -> Client {
+    if let Some(record) = seen {
+        return Client { identity: record.identity, namespace: record.namespace, proven: true };
+    }
+    match tables.pod_at(&arrival.remote) {
+        Some(pod) => Client { identity: pod.identity, namespace: pod.namespace, proven: false },
+        None => Client { identity: 0, namespace: 0, proven: false },
+    }
+}

@@ -1,0 +1,135 @@
+//! Which backend of a frontend takes a connection.
+
+use weft_abi::{
+    Affinity, AffinityKey, MAGLEV_CHUNK, MaglevKey, Reason, ServiceKey, ServiceRow, Slot, SlotKey, algorithm,
+};
+
+use crate::{Destination, Tables};
+
+/// Picks a backend for a client in network namespace `netns` whose address hashes to `source`.
+///
+/// `Err(None)`: no frontend of ours, the dial passes unmodified. `Err(Some(reason))`: refused.
+///
+/// A BPF function of its own: what it needs on the stack is free again when it returns.
+#[inline(never)]
+pub fn pick<T: Tables>(
+    tables: &T,
+    key: &ServiceKey,
+    netns: u64,
+    source: u32,
+) -> Result<Destination, Option<Reason>> {
+    // A slot can be missing only when the row was read before an update and its slots after the old
+    // generation was removed: the row that is there now is complete.
+    let mut tries = 0;
+    while tries < 2 {
+        let Some(row) = tables.service(key).copied() else { return Err(None) };
+        if row.slots == 0 {
+            return Err(Some(Reason::NO_ENDPOINTS));
+        }
+        if let Some(stuck) = sticky(tables, &row, netns) {
+            return Ok(stuck);
+        }
+        if let Some(slot) = draw(tables, &row, source) {
+            if slot.backend == 0 {
+                return Err(Some(Reason::NO_ENDPOINTS));
+            }
+            if let Some(chosen) = destination(tables, &row, slot.backend) {
+                stick(tables, &row, netns, slot.backend);
+                return Ok(chosen);
+            }
+        }
+        tables.slot_missed();
+        tries += 1;
+    }
+    Err(Some(Reason::NO_ENDPOINTS))
+}
+
+/// The backend this client used last, while its affinity and the backend last.
+#[inline(always)]
+fn sticky<T: Tables>(tables: &T, row: &ServiceRow, netns: u64) -> Option<Destination> {
+    if row.affinity_s == 0 {
+        return None;
+    }
+    let held = tables.affinity(&AffinityKey { netns, service: row.id })?;
+    let lasts_ns = u64::from(row.affinity_s) * 1_000_000_000;
+    if tables.now_ns().wrapping_sub(held.used_ns) > lasts_ns {
+        return None;
+    }
+    let chosen = destination(tables, row, held.backend)?;
+    stick(tables, row, netns, held.backend);
+    Some(chosen)
+}
+
+#[inline(always)]
+fn stick<T: Tables>(tables: &T, row: &ServiceRow, netns: u64, backend: u64) {
+    if row.affinity_s != 0 {
+        let key = AffinityKey { netns, service: row.id };
+        tables.stick(&key, &Affinity { backend, used_ns: tables.now_ns() });
+    }
+}
+
+#[inline(always)]
+fn draw<T: Tables>(tables: &T, row: &ServiceRow, source: u32) -> Option<Slot> {
+    match row.algorithm {
+        algorithm::ROUND_ROBIN => in_turn(tables, row),
+        algorithm::LEAST_REQUEST => less_busy(tables, row),
+        algorithm::SOURCE_IP => hashed(tables, row, source),
+        _ => weighted(tables, row, tables.random(), tables.random()),
+    }
+}
+
+/// Turns walk the slots in order; the low bits of the round spread the alias draws evenly.
+#[inline(always)]
+fn in_turn<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
+    let turn = tables.turn(row.id);
+    let round = turn / row.slots;
+    weighted(tables, row, turn % row.slots, round.wrapping_mul(GOLDEN) >> 16)
+}
+
+/// The one with fewer open connections of this node, of two drawn by weight.
+#[inline(always)]
+fn less_busy<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
+    let one = weighted(tables, row, tables.random(), tables.random())?;
+    let other = weighted(tables, row, tables.random(), tables.random())?;
+    Some(if tables.open(other.backend) < tables.open(one.backend) { other } else { one })
+}
+
+#[inline(always)]
+fn hashed<T: Tables>(tables: &T, row: &ServiceRow, source: u32) -> Option<Slot> {
+    if row.maglev == 0 {
+        return None;
+    }
+    let entry = source % row.maglev;
+    let key = MaglevKey { service: row.id, generation: row.generation, chunk: entry / MAGLEV_CHUNK };
+    let slot = *tables.maglev(&key)?.slots.get((entry % MAGLEV_CHUNK) as usize)?;
+    slot_at(tables, row, u32::from(slot))
+}
+
+/// One draw from the alias table: column `column`, kept when `coin` falls below its threshold.
+#[inline(always)]
+fn weighted<T: Tables>(tables: &T, row: &ServiceRow, column: u32, coin: u32) -> Option<Slot> {
+    let slot = slot_at(tables, row, column % row.slots)?;
+    if coin & 0xffff < slot.threshold { Some(slot) } else { slot_at(tables, row, slot.alias) }
+}
+
+#[inline(always)]
+fn slot_at<T: Tables>(tables: &T, row: &ServiceRow, slot: u32) -> Option<Slot> {
+    tables.slot(&SlotKey { service: row.id, generation: row.generation, slot }).copied()
+}
+
+#[inline(always)]
+fn destination<T: Tables>(tables: &T, row: &ServiceRow, id: u64) -> Option<Destination> {
+    let backend = *tables.backend(id)?;
+    // The entry may have been recycled for another frontend while it was read.
+    (backend.service == row.id).then_some(Destination {
+        addr: backend.addr,
+        port: backend.port,
+        service: row.id,
+        backend: id,
+        service_flags: row.flags,
+        counted: row.algorithm == algorithm::LEAST_REQUEST,
+    })
+}
+
+/// 2^32 / φ: multiples of it are spread evenly over 32 bits (Knuth, vol. 3, 6.4).
+const GOLDEN: u32 = 0x9e37_79b9;

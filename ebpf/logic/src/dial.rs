@@ -1,0 +1,125 @@
+//! Where a pod's new connection or datagram goes, or why it may not.
+
+use weft_abi::{Addr, BePort, Pod, Reason, ServiceKey, TCP, config_flags};
+
+use crate::{Denial, Request, Tables, authorize, pick};
+
+/// What an app asked for.
+pub struct Dial {
+    /// Network namespace of its socket.
+    pub netns: u64,
+    /// The address it dialled.
+    pub addr: Addr,
+    /// The port it dialled.
+    pub port: BePort,
+    /// [`weft_abi::TCP`] or [`weft_abi::UDP`].
+    pub protocol: u8,
+    /// Whether the server's hook will find the kernel's attestation of this sender.
+    pub attested: bool,
+}
+
+/// Where it is sent instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The backend's address.
+    pub addr: Addr,
+    /// The backend's port.
+    pub port: BePort,
+    /// Id of the frontend.
+    pub service: u64,
+    /// Id of the backend.
+    pub backend: u64,
+    /// [`weft_abi::service_flags`].
+    pub service_flags: u32,
+    /// The backend's open connections are counted.
+    pub counted: bool,
+}
+
+/// The decision.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing of ours: goes on unmodified.
+    Pass,
+    /// Goes to the backend.
+    Translate(Destination),
+    /// Refused, with what the app had been sent to.
+    Deny(Denial, Addr, BePort),
+}
+
+/// Decides a dial.
+///
+/// A BPF function of its own: what it needs on the stack is free again when it returns.
+#[inline(never)]
+pub fn dial<T: Tables>(tables: &T, dial: &Dial) -> Verdict {
+    let pod = tables.pod(dial.netns);
+    if pod.is_none() && !balances_everyone(tables) {
+        return Verdict::Pass;
+    }
+    let key = ServiceKey { addr: dial.addr, port: dial.port, protocol: dial.protocol, _pad: 0, _pad2: 0 };
+    match pick(tables, &key, dial.netns, source_hash(pod)) {
+        Err(Some(reason)) => Verdict::Deny(Denial { reason, rule: 0 }, dial.addr, dial.port),
+        Err(None) => match echo(tables, dial, pod, dial.addr, dial.port) {
+            Some(denial) => Verdict::Deny(denial, dial.addr, dial.port),
+            None => Verdict::Pass,
+        },
+        Ok(to) => match echo(tables, dial, pod, to.addr, to.port) {
+            Some(denial) => Verdict::Deny(denial, to.addr, to.port),
+            None => Verdict::Translate(to),
+        },
+    }
+}
+
+#[inline(always)]
+fn balances_everyone<T: Tables>(tables: &T) -> bool {
+    tables.config().is_some_and(|config| config.flags & config_flags::SCOPE_NODE != 0)
+}
+
+/// The early, friendly copy of what the destination's hook will decide, where that pod is ours. It is
+/// no boundary: raw sockets and older sockets come round it.
+#[inline(always)]
+fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, addr: Addr, port: BePort) -> Option<Denial> {
+    let pod = pod?;
+    let row = tables.pod_at(&addr)?;
+    if row.policy == 0 || row.netns == 0 || row.netns == dial.netns {
+        return None;
+    }
+    let request = Request {
+        policy: row.policy,
+        flags: row.flags,
+        source: if addr.is_v4() { pod.ip4 } else { pod.ip6 },
+        identity: pod.identity,
+        namespace: pod.namespace,
+        proven: dial.attested || dial.protocol == TCP,
+        protocol: dial.protocol,
+        port,
+    };
+    authorize(tables, &request).denial()
+}
+
+/// FNV-1a over the pod's first address, so that both families of a pod hash alike.
+#[inline(always)]
+fn source_hash(pod: Option<&Pod>) -> u32 {
+    let Some(pod) = pod else { return 0 };
+    let addr = if pod.ip4.is_unspecified() { pod.ip6 } else { pod.ip4 };
+    let words = addr.v6_words();
+    let mut hash = 0x811c_9dc5_u32;
+    let mut i = 0;
+    while i < 4 {
+        hash = (hash ^ words[i]).wrapping_mul(0x0100_0193);
+        hash ^= hash >> 15;
+        i += 1;
+    }
+    hash
+}
+
+/// [`Reason`] of a verdict, for counters.
+impl Verdict {
+    /// Why it was refused, or [`Reason::NONE`].
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Deny(denial, ..) => denial.reason,
+            _ => Reason::NONE,
+        }
+    }
+}

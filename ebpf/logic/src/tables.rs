@@ -1,0 +1,46 @@
+//! What decisions read and write.
+
+use weft_abi::{
+    Addr, Affinity, AffinityKey, Backend, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk, MaglevKey,
+    Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
+};
+
+/// The maps, the clock and the dice.
+///
+/// A reference may be overwritten by user space while it is held: take what is needed once, at once.
+pub trait Tables {
+    /// Run-time switches.
+    fn config(&self) -> Option<&Config>;
+    /// The enrolled pod of this node with this network namespace.
+    fn pod(&self, netns: u64) -> Option<&Pod>;
+    /// The pod with this address, on any node.
+    fn pod_at(&self, addr: &Addr) -> Option<&PodRow>;
+    /// The frontend with this address.
+    fn service(&self, key: &ServiceKey) -> Option<&ServiceRow>;
+    /// A slot.
+    fn slot(&self, key: &SlotKey) -> Option<&Slot>;
+    /// A backend.
+    fn backend(&self, id: u64) -> Option<&Backend>;
+    /// A part of a Maglev table.
+    fn maglev(&self, key: &MaglevKey) -> Option<&MaglevChunk>;
+    /// The longest row that matches.
+    fn policy(&self, key: &PolicyMatch) -> Option<&PolicyRow>;
+    /// Token of the longest block that holds the address.
+    fn cidr(&self, key: &CidrMatch) -> Option<u64>;
+    /// What the kernel attests of this direction of a flow.
+    fn flow(&self, key: &FlowKey) -> Option<&FlowRecord>;
+    /// The backend that a client sticks to.
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
+    /// Makes a client stick.
+    fn stick(&self, key: &AffinityKey, value: &Affinity);
+    /// Open connections of a backend.
+    fn open(&self, backend: u64) -> u64;
+    /// The next turn of a frontend, from 0; wraps around.
+    fn turn(&self, service: u64) -> u32;
+    /// 32 random bits.
+    fn random(&self) -> u32;
+    /// Nanoseconds since boot.
+    fn now_ns(&self) -> u64;
+    /// A row named a slot or backend that is not there.
+    fn slot_missed(&self);
+}

@@ -1,0 +1,83 @@
+//! Where an app's new connection really goes.
+//!
+//! # Kernel
+//! `cgroup/connect4,6` (4.17). Runs for TCP, MPTCP, `MSG_FASTOPEN` and connected UDP, in the app's
+//! context, before the source port is chosen.
+
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use weft_abi::{TCP, names::stat, service_flags, socket_flags};
+use weft_ebpf_logic::{Destination, Dial, Verdict, dial};
+
+use crate::{
+    context::{Family, SockAddr},
+    finish::{PROCEED, refuse},
+    kernel::{self, Kernel},
+    maps, sockets,
+};
+
+#[cgroup_sock_addr(connect4)]
+pub fn weft_connect4(ctx: SockAddrContext) -> i32 {
+    connect(&SockAddr::new(&ctx, Family::V4))
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn weft_connect6(ctx: SockAddrContext) -> i32 {
+    connect(&SockAddr::new(&ctx, Family::V6))
+}
+
+#[inline(always)]
+fn connect(call: &SockAddr) -> i32 {
+    let Some(protocol) = call.protocol() else { return PROCEED };
+    let wanted = Dial {
+        netns: call.netns(),
+        addr: call.addr(),
+        port: call.port(),
+        protocol,
+        // A UDP socket has no source port yet, so nobody can attest it: see ARCHITECTURE.md.
+        attested: false,
+    };
+    match dial(&Kernel, &wanted) {
+        Verdict::Pass => forget(call),
+        Verdict::Translate(to) => translate(call, &wanted, &to),
+        Verdict::Deny(denial, dst, port) => refuse(call, protocol, &denial, &dst, port),
+    }
+}
+
+/// A socket that is connected again must not keep what an earlier connect left.
+#[inline(always)]
+fn forget(call: &SockAddr) -> i32 {
+    if let Some(state) = sockets::state(call.socket()) {
+        sockets::uncount(state);
+        state.flags = 0;
+        state.service = 0;
+        state.backend = 0;
+    }
+    PROCEED
+}
+
+#[inline(always)]
+fn translate(call: &SockAddr, wanted: &Dial, to: &Destination) -> i32 {
+    maps::count(stat::TRANSLATED, 1);
+    if let Some(state) = sockets::state_or_new(call.socket()) {
+        sockets::uncount(state);
+        state.dialled = wanted.addr;
+        state.dialled_port = wanted.port;
+        state.peer = to.addr;
+        state.peer_port = to.port;
+        state.service = to.service;
+        state.backend = to.backend;
+        state.netns = wanted.netns;
+        state.redirected = 0;
+        state.latch = 0;
+        state.flags = socket_flags::TRANSLATED;
+        if to.service_flags & service_flags::ACCELERATE != 0 {
+            state.flags |= socket_flags::ACCELERATE;
+        }
+        if to.counted && wanted.protocol == TCP {
+            state.flags |= socket_flags::COUNTED;
+            kernel::add_open(to.backend, 1);
+        }
+    }
+    call.rewrite(&to.addr, to.port);
+    PROCEED
+}

@@ -1,0 +1,210 @@
+//! Flow events. A full ring drops the event and counts it; it never changes a verdict.
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
+use weft_abi::{
+    Addr, BePort, FlowEvent, FlowKey, Reason, SocketState, TCP, UDP, event_kind, names::stat, path,
+    socket_flags,
+};
+use weft_ebpf_logic::{Arrival, Client, Denial, Dial, Tables};
+
+use crate::{
+    context::{SockAddr, SockOps, field},
+    kernel::Kernel,
+    maps,
+};
+
+/// Offsets in this kernel's `tcp_sock`, from its BTF; 0 where they are not known.
+#[unsafe(no_mangle)]
+static WEFT_BYTES_SENT_AT: u64 = 0;
+/// Offset of `bytes_retrans`.
+#[unsafe(no_mangle)]
+static WEFT_BYTES_RETRANS_AT: u64 = 0;
+/// Offset of `sk_flags`, whose bit 1 (`SOCK_DONE`) says that a FIN came in.
+#[unsafe(no_mangle)]
+static WEFT_SK_FLAGS_AT: u64 = 0;
+/// 1 where `bpf_set_retval` exists (kernel 5.18).
+#[unsafe(no_mangle)]
+static WEFT_HAS_RETVAL: u64 = 1;
+
+/// Whether the kernel has `bpf_set_retval`.
+#[inline(always)]
+pub fn has_retval() -> bool {
+    global(&raw const WEFT_HAS_RETVAL) != 0
+}
+
+/// A TCP connection is established.
+#[inline(always)]
+pub fn opened(call: &SockOps, state: &SocketState) {
+    emit(|event| {
+        of_socket(event, call, state);
+        event.kind = event_kind::OPENED;
+    });
+}
+
+/// A TCP connection ended.
+#[inline(always)]
+pub fn closed(call: &SockOps, state: &SocketState) {
+    let old = field!(call.ctx, __bindgen_anon_1.args[0]);
+    let (out, into) = payload(call, old);
+    emit(|event| {
+        of_socket(event, call, state);
+        event.kind = event_kind::CLOSED;
+        let client = state.flags & socket_flags::CLIENT != 0;
+        (event.sent, event.received) = if client { (out, into) } else { (into, out) };
+        event.redirected = state.redirected;
+        event.duration_ns = event.time_ns.wrapping_sub(state.since_ns);
+        event.rtt_us = field!(call.ctx, srtt_us) >> 3;
+        event.retransmits = field!(call.ctx, total_retrans);
+    });
+}
+
+/// A pod sent a first datagram to somebody.
+#[inline(always)]
+pub fn sent_datagram(call: &SockAddr, wanted: &Dial, key: &FlowKey, service: u64) {
+    emit(|event| {
+        event.socket = call.cookie();
+        event.netns = wanted.netns;
+        event.service = service;
+        (event.src, event.src_port) = (key.src, key.src_port);
+        (event.dst, event.dst_port) = (key.dst, key.dst_port);
+        (event.dialled, event.dialled_port) = (wanted.addr, wanted.port);
+        event.protocol = UDP;
+        event.kind = event_kind::OPENED;
+        event.client_side = 1;
+        event.attested = 1;
+    });
+}
+
+/// A connect or sendmsg call was refused.
+#[inline(always)]
+pub fn refused_dial(call: &SockAddr, protocol: u8, denial: &Denial, dst: &Addr, port: BePort) {
+    let netns = call.netns();
+    let src = match Kernel.pod(netns) {
+        Some(pod) if dst.is_v4() => pod.ip4,
+        Some(pod) => pod.ip6,
+        None => Addr::ANY,
+    };
+    emit(|event| {
+        event.socket = call.cookie();
+        event.netns = netns;
+        (event.src, event.src_port) = (src, call.source_port());
+        (event.dst, event.dst_port) = (*dst, port);
+        (event.dialled, event.dialled_port) = (call.addr(), call.port());
+        event.protocol = protocol;
+        event.kind = event_kind::DENIED;
+        event.reason = denial.reason.code;
+        event.rule = denial.rule;
+        event.client_side = 1;
+        event.attested = 1;
+    });
+}
+
+/// A packet was refused at the pod.
+#[inline(always)]
+pub fn refused_arrival(arrival: &Arrival, client: &Client, denial: &Denial) {
+    at_pod(arrival, client, denial, event_kind::DENIED);
+}
+
+/// A packet came in that an audit policy would have refused.
+#[inline(always)]
+pub fn audited(arrival: &Arrival, client: &Client, denial: &Denial) {
+    at_pod(arrival, client, denial, event_kind::AUDIT);
+}
+
+#[inline(always)]
+fn at_pod(arrival: &Arrival, client: &Client, denial: &Denial, kind: u8) {
+    emit(|event| {
+        (event.src, event.src_port) = (arrival.remote, arrival.remote_port);
+        (event.dst, event.dst_port) = (arrival.local, arrival.local_port);
+        (event.dialled, event.dialled_port) = (arrival.local, arrival.local_port);
+        event.protocol = arrival.protocol;
+        event.kind = kind;
+        event.reason = denial.reason.code;
+        event.rule = denial.rule;
+        event.attested = u8::from(client.proven);
+    });
+}
+
+#[inline(always)]
+fn of_socket(event: &mut FlowEvent, call: &SockOps, state: &SocketState) {
+    // SAFETY: the context is the kernel's.
+    event.socket = unsafe { aya_ebpf::helpers::generated::bpf_get_socket_cookie(call.ctx.cast()) };
+    event.netns = state.netns;
+    event.service = state.service;
+    event.protocol = TCP;
+    event.path = if state.redirected > 0 { path::ACCELERATED } else { path::KERNEL };
+    if state.flags & socket_flags::CLIENT != 0 {
+        event.client_side = 1;
+        event.attested = 1;
+        (event.src, event.src_port) = (call.local(), call.local_port());
+        (event.dst, event.dst_port) = (call.remote(), call.remote_port());
+    } else {
+        (event.src, event.src_port) = (call.remote(), call.remote_port());
+        (event.dst, event.dst_port) = (call.local(), call.local_port());
+    }
+    let translated = state.flags & socket_flags::TRANSLATED != 0;
+    (event.dialled, event.dialled_port) =
+        if translated { (state.dialled, state.dialled_port) } else { (event.dst, event.dst_port) };
+}
+
+/// Payload bytes out of and into this socket.
+///
+/// `bytes_acked` and `bytes_received` count SYN and FIN as bytes; `bytes_sent` and `SOCK_DONE` do not
+/// lie, but no context shows them: they are read where this kernel's BTF says.
+#[inline(always)]
+fn payload(call: &SockOps, _old_state: u32) -> (u64, u64) {
+    let received = field!(call.ctx, bytes_received);
+    let acked = field!(call.ctx, bytes_acked);
+    if global(&raw const WEFT_BYTES_SENT_AT) == 0 {
+        return (acked, received);
+    }
+    let sk = call.socket();
+    if sk.is_null() {
+        return (acked, received);
+    }
+    // SAFETY: `sk` is the context's socket and not null.
+    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast()) } as *const u8;
+    if tcp.is_null() {
+        return (acked, received);
+    }
+    let sent = word_at(tcp, global(&raw const WEFT_BYTES_SENT_AT));
+    let again = word_at(tcp, global(&raw const WEFT_BYTES_RETRANS_AT));
+    let done = word_at(tcp, global(&raw const WEFT_SK_FLAGS_AT)) & SOCK_DONE != 0;
+    (sent.wrapping_sub(again), received.wrapping_sub(u64::from(done)))
+}
+
+#[inline(always)]
+fn word_at(base: *const u8, offset: u64) -> u64 {
+    let mut word = 0_u64;
+    // SAFETY: a probe read never faults; the result is 0 when the address is bad.
+    unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, base.add(offset as usize).cast()) };
+    word
+}
+
+#[inline(always)]
+fn global(global: *const u64) -> u64 {
+    // SAFETY: a static; volatile, for the loader replaces the value that the compiler knows.
+    unsafe { core::ptr::read_volatile(global) }
+}
+
+#[inline(always)]
+fn emit(fill: impl FnOnce(&mut FlowEvent)) {
+    let Some(mut entry) = maps::EVENTS.reserve(0) else {
+        maps::count(stat::EVENTS_LOST, 1);
+        return;
+    };
+    // SAFETY: the whole event is zeroed before a reference is made to it.
+    let event = unsafe {
+        let event = entry.as_mut_ptr();
+        core::ptr::write_bytes(event, 0, 1);
+        &mut *event
+    };
+    event.time_ns = Kernel.now_ns();
+    event.reason = Reason::NONE.code;
+    fill(event);
+    // The agent looks every few milliseconds; waking it for each event would cost more than the event.
+    entry.submit(BPF_RB_NO_WAKEUP);
+}
+
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const SOCK_DONE: u64 = 1 << 1;

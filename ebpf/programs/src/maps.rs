@@ -1,0 +1,74 @@
+//! The maps. Key and value types carry BTF, so `bpftool map dump` names every field.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage},
+    macros::btf_map,
+};
+use weft_abi::{
+    Addr, Affinity, AffinityKey, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent,
+    FlowKey, FlowRecord, MaglevChunk, MaglevKey, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ReverseKey,
+    ReverseRow, ServiceKey, ServiceRow, Slot, SlotKey, SocketState, limits,
+};
+
+const LAZY: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map(name = "weft_cfg")]
+pub static CONFIG: Array<Config, 1> = Array::new();
+
+#[btf_map(name = "weft_pod")]
+pub static PODS: HashMap<NetnsKey, Pod, { limits::PODS }, LAZY> = HashMap::new();
+
+#[btf_map(name = "weft_pod_ip")]
+pub static POD_IPS: HashMap<Addr, PodRow, { limits::POD_IPS }, LAZY> = HashMap::new();
+
+#[btf_map(name = "weft_svc")]
+pub static SERVICES: HashMap<ServiceKey, ServiceRow, { limits::SERVICES }, LAZY> = HashMap::new();
+
+#[btf_map(name = "weft_slot")]
+pub static SLOTS: HashMap<SlotKey, Slot, { limits::SLOTS }, LAZY> = HashMap::new();
+
+#[btf_map(name = "weft_backend")]
+pub static BACKENDS: HashMap<BackendKey, Backend, { limits::BACKENDS }, LAZY> = HashMap::new();
+
+#[btf_map(name = "weft_maglev")]
+pub static MAGLEV: HashMap<MaglevKey, MaglevChunk, { limits::MAGLEV_CHUNKS }, LAZY> = HashMap::new();
+
+#[btf_map(name = "weft_affinity")]
+pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { limits::AFFINITIES }> = LruHashMap::new();
+
+#[btf_map(name = "weft_open")]
+pub static OPEN: HashMap<BackendKey, Count, { limits::BACKENDS }, LAZY> = HashMap::new();
+
+#[btf_map(name = "weft_turn")]
+pub static TURNS: LruHashMap<BackendKey, Count, { limits::TURNS }> = LruHashMap::new();
+
+#[btf_map(name = "weft_policy")]
+pub static POLICY: LpmTrie<PolicyMatch, PolicyRow, { limits::POLICY_ROWS }> = LpmTrie::new();
+
+#[btf_map(name = "weft_cidr")]
+pub static CIDR: LpmTrie<CidrMatch, CidrClass, { limits::CIDR_ROWS }> = LpmTrie::new();
+
+#[btf_map(name = "weft_flow")]
+pub static FLOWS: LruHashMap<FlowKey, FlowRecord, { limits::FLOWS }> = LruHashMap::new();
+
+#[btf_map(name = "weft_udp_rev")]
+pub static UDP_REVERSE: LruHashMap<ReverseKey, ReverseRow, { limits::UDP_PEERS }> = LruHashMap::new();
+
+#[btf_map(name = "weft_sock")]
+pub static SOCKETS: SkStorage<SocketState> = SkStorage::new();
+
+#[btf_map(name = "weft_events")]
+pub static EVENTS: RingBuf<FlowEvent, { limits::EVENT_BYTES }> = RingBuf::new();
+
+#[btf_map(name = "weft_stat")]
+pub static STATS: PerCpuArray<u64, { limits::STATS }> = PerCpuArray::new();
+
+/// Adds `n` to a counter of [`weft_abi::names::stat`].
+#[inline(always)]
+pub fn count(stat: u32, n: u64) {
+    if let Some(counter) = STATS.get_ptr_mut(stat) {
+        // SAFETY: the verifier knows the pointer as this CPU's element of the array.
+        unsafe { *counter += n };
+    }
+}

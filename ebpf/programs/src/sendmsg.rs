@@ -1,0 +1,85 @@
+//! Where a datagram with an explicit address really goes.
+//!
+//! # Kernel
+//! `cgroup/sendmsg4,6` (4.18): unconnected UDP, and connected UDP when an address is given. The source
+//! port is chosen by then.
+
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use weft_abi::{Addr, BePort, FlowKey, FlowRecord, ReverseKey, ReverseRow, UDP, names::stat};
+use weft_ebpf_logic::{Dial, Tables, Verdict, dial};
+
+use crate::{
+    context::{Family, SockAddr},
+    events,
+    finish::{PROCEED, refuse},
+    kernel::Kernel,
+    maps,
+};
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn weft_sendmsg4(ctx: SockAddrContext) -> i32 {
+    send(&SockAddr::new(&ctx, Family::V4))
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn weft_sendmsg6(ctx: SockAddrContext) -> i32 {
+    send(&SockAddr::new(&ctx, Family::V6))
+}
+
+#[inline(always)]
+fn send(call: &SockAddr) -> i32 {
+    let wanted =
+        Dial { netns: call.netns(), addr: call.addr(), port: call.port(), protocol: UDP, attested: true };
+    match dial(&Kernel, &wanted) {
+        Verdict::Pass => attest(call, &wanted, &wanted.addr, wanted.port, 0),
+        Verdict::Translate(to) => {
+            maps::count(stat::TRANSLATED, 1);
+            remember(call, &wanted, &to.addr, to.port);
+            attest(call, &wanted, &to.addr, to.port, to.service);
+            call.rewrite(&to.addr, to.port);
+        }
+        Verdict::Deny(denial, dst, port) => return refuse(call, UDP, &denial, &dst, port),
+    }
+    PROCEED
+}
+
+/// Answers of the backend will seem to come from the address that the app sent to.
+#[inline(always)]
+fn remember(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort) {
+    let key = ReverseKey { socket: call.cookie(), addr: *addr, port, _pad: [0; 6] };
+    let row = ReverseRow { addr: wanted.addr, port: wanted.port, _pad: [0; 6] };
+    // SAFETY: the entry is compared at once; a recycled one costs an update.
+    if unsafe { maps::UDP_REVERSE.get(key) } != Some(&row) {
+        let _ = maps::UDP_REVERSE.insert(key, row, 0);
+    }
+}
+
+/// The pod did send this: its answers may come in, and a pod of this node may believe who it is from.
+#[inline(always)]
+fn attest(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort, service: u64) {
+    let Some(pod) = Kernel.pod(wanted.netns).copied() else { return };
+    let key = FlowKey {
+        src: if addr.is_v4() { pod.ip4 } else { pod.ip6 },
+        dst: *addr,
+        src_port: call.source_port(),
+        dst_port: port,
+        protocol: UDP,
+        _pad: [0; 3],
+    };
+    let now = Kernel.now_ns();
+    let last = Kernel.flow(&key).map(|record| record.used_ns);
+    if last.is_some_and(|used| now.wrapping_sub(used) < FRESH_NS) {
+        return;
+    }
+    let record =
+        FlowRecord { identity: pod.identity, namespace: pod.namespace, used_ns: now, flags: 0, _pad: 0 };
+    if maps::FLOWS.insert(key, record, 0).is_err() {
+        maps::count(stat::FLOWS_LOST, 1);
+    }
+    if last.is_none() {
+        events::sent_datagram(call, wanted, &key, service);
+    }
+}
+
+/// A record is not written again for each datagram.
+const FRESH_NS: u64 = 1_000_000_000;

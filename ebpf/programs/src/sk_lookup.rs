@@ -1,0 +1,39 @@
+//! Who may come in to a pod.
+//!
+//! # Kernel
+//! `sk_lookup` (5.9), one link for each enrolled pod's network namespace. Runs in softirq for every
+//! packet that no established (or connected UDP) socket takes; `SK_DROP` makes the kernel answer a SYN
+//! with a reset.
+
+use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
+use weft_abi::{Reason, names::stat};
+use weft_ebpf_logic::{Admission, admit};
+
+use crate::{context, events, kernel::Kernel, maps};
+
+#[sk_lookup]
+pub fn weft_sk_lookup(ctx: SkLookupContext) -> u32 {
+    let Some(arrival) = context::arrival(&ctx) else { return SK_PASS };
+    match admit(&Kernel, &arrival) {
+        Admission::Pass => SK_PASS,
+        Admission::Probe => {
+            maps::count(stat::PROBES, 1);
+            SK_PASS
+        }
+        Admission::Allow(client, audit) => {
+            if audit.reason != Reason::NONE {
+                maps::count(stat::AUDITED, 1);
+                events::audited(&arrival, &client, &audit);
+            }
+            SK_PASS
+        }
+        Admission::Deny(client, denial) => {
+            maps::count(stat::DENIED_LOOKUP, 1);
+            events::refused_arrival(&arrival, &client, &denial);
+            SK_DROP
+        }
+    }
+}
+
+const SK_DROP: u32 = 0;
+const SK_PASS: u32 = 1;
