@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::{env, fs};
 
-fn main() {
+fn main() -> ExitCode {
     let root = Path::new(&variable("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
@@ -21,14 +21,19 @@ fn main() {
 
     let route = read_route(&root.join(ROUTE));
     let wish = env::var_os("WEFT_EBPF").map(|wish| wish.to_string_lossy().into_owned());
-    match (wish.as_deref(), route) {
-        (Some("stub"), _) | (None, None) => fs::write(&object, []).expect("cargo made OUT_DIR"),
+    let result = match (wish.as_deref(), route) {
+        (Some("stub"), _) | (None, None) => {
+            fs::write(&object, []).map_err(|error| format!("write the stub: {error}"))
+        }
         (Some("build") | None, Some(route)) => build(&root, &route, &object),
         (Some("build"), None) => {
-            panic!("WEFT_EBPF=build, but no BPF toolchain is recorded: run `cargo xtask setup`")
+            Err("WEFT_EBPF=build needs a BPF toolchain: run `cargo xtask setup`".to_owned())
         }
-        (Some(other), _) => panic!("WEFT_EBPF={other}: expected `build` or `stub`"),
-    }
+        (Some(other), _) => Err(format!("WEFT_EBPF={other}: expected `build` or `stub`")),
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("{error}");
+    ExitCode::FAILURE
 }
 
 /// What `cargo xtask setup` found: `rustc`, and the `cargo` that belongs to it if not ours.
@@ -46,40 +51,32 @@ fn read_route(path: &Path) -> Option<BTreeMap<String, String>> {
     fields.contains_key("rustc").then_some(fields)
 }
 
-fn build(root: &Path, route: &BTreeMap<String, String>, object: &Path) {
+fn build(root: &Path, route: &BTreeMap<String, String>, object: &Path) -> Result<(), String> {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
-    let target =
-        format!("bpf{}-unknown-none", if variable("CARGO_CFG_TARGET_ENDIAN") == "big" { "eb" } else { "el" });
+    let endian = if variable("CARGO_CFG_TARGET_ENDIAN") == "big" { "eb" } else { "el" };
+    let target = format!("bpf{endian}-unknown-none");
     // A target directory of its own: the outer cargo holds the lock of the usual one while this script runs.
     let target_dir = root.join("target/ebpf");
     let output = inner_cargo(root, route)
-        .args([
-            "build",
-            "--package",
-            "weft-ebpf",
-            "--profile",
-            "bpf",
-            "-Z",
-            "build-std=core",
-            "--target",
-            &target,
-        ])
+        .args(["build", "--package", "weft-ebpf", "--profile", "bpf"])
+        .args(["-Z", "build-std=core", "--target", &target])
         .arg("--target-dir")
         .arg(&target_dir)
         .output()
-        .expect("the recorded cargo starts: run `cargo xtask setup` if it was removed");
+        .map_err(|error| {
+            format!("start the recorded cargo: {error}; `cargo xtask setup` looks for it anew")
+        })?;
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "weft-ebpf did not build; `cargo xtask setup` checks the toolchain.\n\n{said}"
-    );
+    if !output.status.success() {
+        return Err(format!("weft-ebpf did not build (`WEFT_EBPF=stub` goes without it)\n\n{said}"));
+    }
     for warning in said.lines().filter(|line| line.starts_with("warning: ")) {
         println!("cargo::warning=weft-ebpf: {warning}");
     }
     let built = target_dir.join(&target).join("bpf/weft-ebpf");
-    fs::copy(&built, object).unwrap_or_else(|error| panic!("copy {}: {error}", built.display()));
+    fs::copy(&built, object).map(drop).map_err(|error| format!("copy {}: {error}", built.display()))
 }
 
 /// A cargo that knows nothing of the build it runs in, but shares its job slots.
