@@ -1,1 +1,3 @@
 //! Loads, pins and feeds the eBPF data path.
+
+pub mod rows;

@@ -1,0 +1,112 @@
+use std::sync::Arc;
+
+use weft_model::{
+    Action, AuthorizationPolicy, Mode, ObjectName, PolicyTarget, PortRange, Rule, Selector, ServiceAccount,
+    Source,
+};
+use weft_policy::Applied;
+
+use super::*;
+
+fn policy(name: &str, action: Action, rules: Vec<Rule>) -> Applied {
+    let name = ObjectName::new("shop", name);
+    let target = PolicyTarget::Pods(Selector::default());
+    let policy = AuthorizationPolicy { name, action, mode: Mode::Enforce, target, rules };
+    Applied { policy: Arc::new(policy), ports: None }
+}
+
+fn from(sources: Vec<Source>) -> Rule {
+    Rule { sources: Some(sources), ..Rule::default() }
+}
+
+fn account(index: usize) -> Source {
+    Source::ServiceAccount(ServiceAccount::new("web", format!("client-{index}")))
+}
+
+fn cidr(text: &str) -> Source {
+    Source::Cidr(text.parse().unwrap())
+}
+
+fn rows(policies: Vec<Applied>) -> PolicyRows {
+    compile(&Protection { policies })
+}
+
+#[test]
+fn nothing_that_protects_has_id_zero() {
+    assert_eq!(compile(&Protection::default()), PolicyRows::default());
+    assert_eq!(rows(vec![policy("nobody", Action::Deny, vec![from(vec![])])]).id, 0);
+}
+
+#[test]
+fn the_id_is_the_content() {
+    let deny = |name: &str, index| rows(vec![policy(name, Action::Deny, vec![from(vec![account(index)])])]);
+    assert_eq!(deny("a", 1), deny("a", 1));
+    assert_ne!(deny("a", 1).id, deny("a", 2).id, "another source");
+    assert_ne!(deny("a", 1).id, deny("b", 1).id, "another name to show");
+    let block = |text| rows(vec![policy("a", Action::Allow, vec![from(vec![cidr(text)])])]);
+    assert_ne!(block("10.0.0.0/8").id, block("10.0.0.0/9").id);
+    assert_ne!(block("10.0.0.0/8").id, block("11.0.0.0/8").id);
+}
+
+#[test]
+fn every_key_carries_the_id_and_no_bits_behind_its_prefix() {
+    let ranges = Some(vec![PortRange { start: 1, end: 1000 }]);
+    let rule = Rule {
+        sources: Some(vec![account(1), cidr("10.1.2.3/8"), cidr("fd00::1/8")]),
+        ports: ranges,
+        l7: false,
+    };
+    let rows = rows(vec![policy("a", Action::Allow, vec![rule])]);
+    assert!(rows.id != 0 && !rows.policy.is_empty() && rows.cidr.len() == 2);
+    for ((length, key), _) in &rows.policy {
+        assert_eq!(key.policy, rows.id);
+        assert_eq!(u32::from(key.port.get()) << (length - PolicyMatch::PORT_AT) & 0xffff, 0);
+    }
+    assert!(rows.cidr.iter().all(|((_, key), _)| key.policy == rows.id));
+    assert_eq!(rows.cidr[0].0.1.addr, Addr::from(std::net::Ipv4Addr::new(10, 0, 0, 0)));
+    assert_eq!((rows.cidr[0].0.0, rows.cidr[0].0.1.family), (CidrMatch::FULL - 24, 4));
+    assert_eq!((rows.cidr[1].0.0, rows.cidr[1].0.1.family), (CidrMatch::FULL - 120, 6));
+}
+
+#[test]
+fn flags_say_which_sources_have_rows() {
+    let flags = |source: Option<Source>| {
+        rows(vec![policy(
+            "a",
+            Action::Deny,
+            vec![Rule { sources: source.map(|s| vec![s]), ..Rule::default() }],
+        )])
+        .flags
+    };
+    assert_eq!(flags(None), 0);
+    assert_eq!(flags(Some(account(1))), pod_flags::BY_IDENTITY);
+    assert_eq!(flags(Some(Source::Namespace("web".into()))), pod_flags::BY_NAMESPACE);
+    assert_eq!(flags(Some(cidr("10.0.0.0/8"))), pod_flags::BY_CIDR);
+}
+
+#[test]
+fn many_sources_of_one_rule_cost_one_row_each_and_protocol() {
+    let accounts = rows(vec![policy("a", Action::Deny, vec![from((0..500).map(account).collect())])]);
+    assert_eq!(accounts.policy.len(), 1000);
+    let blocks = (0..250).map(|n| cidr(&format!("10.{n}.0.0/16"))).collect();
+    let blocks = rows(vec![policy("a", Action::Deny, vec![from(blocks)])]);
+    assert_eq!(
+        (blocks.cidr.len(), blocks.policy.len()),
+        (250, 2),
+        "blocks with the same rules share a token"
+    );
+}
+
+#[test]
+fn a_row_names_the_first_rule_that_denies() {
+    let anybody = || Rule::default();
+    let rows = rows(vec![
+        policy("a", Action::Allow, vec![anybody()]),
+        policy("b", Action::Deny, vec![anybody(), anybody()]),
+    ]);
+    let named: BTreeMap<_, _> = rows.rules.iter().cloned().collect();
+    assert_eq!(named.len(), 2);
+    for (_, row) in &rows.policy {
+        assert_eq!(named[&row.deny_rule].to_string(), "shop/b rules[0]");
+    }
+}

@@ -1,0 +1,115 @@
+//! The kernel's two longest-prefix maps of policy, in memory.
+
+use weft_abi::{
+    Addr, Affinity, AffinityKey, Backend, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk, MaglevKey,
+    Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
+};
+use weft_datapath::rows::policy::PolicyRows;
+use weft_ebpf_logic::Tables;
+
+/// The maps of one policy, keys as the bytes that the kernel compares.
+pub(crate) struct Memory {
+    policy: Vec<(u32, Vec<u8>, PolicyRow)>,
+    cidr: Vec<(u32, Vec<u8>, u64)>,
+}
+
+impl Memory {
+    /// Maps that hold `rows`.
+    pub(crate) fn new(rows: &PolicyRows) -> Self {
+        let policy = rows.policy.iter().map(|((length, key), row)| (*length, policy_bytes(key), *row));
+        let cidr = rows.cidr.iter().map(|((length, key), class)| (*length, cidr_bytes(key), class.token));
+        Self { policy: policy.collect(), cidr: cidr.collect() }
+    }
+}
+
+/// The value with the longest prefix of `key`.
+fn longest<'a, V>(rows: &'a [(u32, Vec<u8>, V)], key: &[u8]) -> Option<&'a V> {
+    let bit = |bytes: &[u8], at: usize| bytes[at / 8] >> (7 - at % 8) & 1;
+    let covers = |length: u32, row: &[u8]| (0..length as usize).all(|at| bit(row, at) == bit(key, at));
+    let covering = rows.iter().filter(|(length, row, _)| covers(*length, row));
+    covering.max_by_key(|(length, ..)| *length).map(|(.., value)| value)
+}
+
+fn policy_bytes(key: &PolicyMatch) -> Vec<u8> {
+    let mut bytes = [key.policy.to_ne_bytes(), key.token.to_ne_bytes()].concat();
+    bytes.extend([key.protocol, key._pad]);
+    bytes.extend(key.port.be.to_ne_bytes());
+    bytes.extend(key._tail);
+    assert_eq!(bytes.len() * 8, PolicyMatch::LAYOUT.size * 8);
+    bytes
+}
+
+fn cidr_bytes(key: &CidrMatch) -> Vec<u8> {
+    let mut bytes = key.policy.to_ne_bytes().to_vec();
+    bytes.push(key.family);
+    bytes.extend(key._pad);
+    bytes.extend(key.addr.octets);
+    assert_eq!(bytes.len() * 8, CidrMatch::FULL as usize);
+    bytes
+}
+
+impl Tables for Memory {
+    fn policy(&self, key: &PolicyMatch) -> Option<&PolicyRow> {
+        longest(&self.policy, &policy_bytes(key))
+    }
+
+    fn cidr(&self, key: &CidrMatch) -> Option<u64> {
+        longest(&self.cidr, &cidr_bytes(key)).copied()
+    }
+
+    fn config(&self) -> Option<&Config> {
+        None
+    }
+
+    fn pod(&self, _netns: u64) -> Option<&Pod> {
+        None
+    }
+
+    fn pod_at(&self, _addr: &Addr) -> Option<&PodRow> {
+        None
+    }
+
+    fn service(&self, _key: &ServiceKey) -> Option<&ServiceRow> {
+        None
+    }
+
+    fn slot(&self, _key: &SlotKey) -> Option<&Slot> {
+        None
+    }
+
+    fn backend(&self, _id: u64) -> Option<&Backend> {
+        None
+    }
+
+    fn maglev(&self, _key: &MaglevKey) -> Option<&MaglevChunk> {
+        None
+    }
+
+    fn flow(&self, _key: &FlowKey) -> Option<&FlowRecord> {
+        None
+    }
+
+    fn affinity(&self, _key: &AffinityKey) -> Option<Affinity> {
+        None
+    }
+
+    fn stick(&self, _key: &AffinityKey, _value: &Affinity) {}
+
+    fn open(&self, _backend: u64) -> u64 {
+        0
+    }
+
+    fn turn(&self, _service: u64) -> u32 {
+        0
+    }
+
+    fn random(&self) -> u32 {
+        0
+    }
+
+    fn now_ns(&self) -> u64 {
+        0
+    }
+
+    fn slot_missed(&self) {}
+}
