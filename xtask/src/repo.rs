@@ -21,7 +21,7 @@ pub(crate) fn enter() -> Result<()> {
 
 /// The absolute form of a path relative to the root.
 pub(crate) fn absolute(path: impl AsRef<Path>) -> Result<PathBuf> {
-    std::path::absolute(path.as_ref()).with_context(|| format!("resolve {}", path.as_ref().display()))
+    Ok(env::current_dir().context("find the current directory")?.join(path))
 }
 
 /// Where a command is, also in the directories that a user's PATH often lacks.

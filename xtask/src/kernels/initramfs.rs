@@ -78,8 +78,9 @@ impl Tree {
             let mut modprobe = Command::new(host("modprobe")?);
             modprobe.arg("-d").arg(&image.root).args(["-S", &image.release, "--show-depends", module]);
             let said = shell::capture(&mut modprobe)?;
-            for file in said.lines().filter_map(|line| line.strip_prefix("insmod ")) {
-                let file = file.trim().to_owned();
+            // `insmod FILE [OPTION...]`; a `builtin NAME` needs nothing.
+            let needed = said.lines().filter_map(|line| line.strip_prefix("insmod ")?.split(' ').next());
+            for file in needed.map(str::to_owned) {
                 if !files.contains(&file) {
                     files.push(file);
                 }
