@@ -2,10 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::broadcast;
@@ -19,7 +16,6 @@ pub struct FlowLog {
     ring: Mutex<VecDeque<Arc<Flow>>>,
     followers: broadcast::Sender<Arc<Flow>>,
     capacity: usize,
-    lost: AtomicU64,
 }
 
 /// New flows, as they come.
@@ -69,19 +65,9 @@ impl FlowLog {
         (past, Follower { receiver: self.followers.subscribe(), filter })
     }
 
-    /// Counts `events` that were lost before they could become flows.
-    pub fn count_lost(&self, events: u64) {
-        self.lost.fetch_add(events, Ordering::Relaxed);
-    }
-
-    /// How many events were lost before they could become flows.
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
-    }
-
     fn with_capacity(capacity: usize) -> Self {
         let (followers, _) = broadcast::channel(BACKLOG);
-        Self { ring: Mutex::default(), followers, capacity, lost: AtomicU64::new(0) }
+        Self { ring: Mutex::default(), followers, capacity }
     }
 
     fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Flow>>> {
@@ -229,13 +215,5 @@ mod tests {
         assert_eq!(json["verdict"], "FORWARDED");
         assert_eq!(json["protocol"], "TCP");
         assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
-    }
-
-    #[test]
-    fn lost_events_add_up() {
-        let log = FlowLog::new();
-        log.count_lost(3);
-        log.count_lost(4);
-        assert_eq!(log.lost(), 7);
     }
 }

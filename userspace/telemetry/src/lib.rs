@@ -13,3 +13,6 @@
 pub mod admin;
 pub mod api;
 pub mod flows;
+pub mod logging;
+pub mod metrics;
+pub mod views;

@@ -8,6 +8,7 @@ use weft_model::Snapshot;
 use crate::{
     api::{BpfTable, ConnectionView, Failure, Status, Table},
     flows::FlowLog,
+    metrics::Metrics,
 };
 
 /// A running agent. Everything else that the API shows is derived from these.
@@ -37,6 +38,6 @@ pub trait Agent: Send + Sync + 'static {
     /// The last flows.
     fn flows(&self) -> &FlowLog;
 
-    /// All metrics, in OpenMetrics text.
-    fn metrics(&self) -> String;
+    /// Its metrics.
+    fn metrics(&self) -> &Metrics;
 }

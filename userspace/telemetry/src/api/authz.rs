@@ -26,13 +26,17 @@ pub struct AuthzAnswer {
     pub rule: Option<String>,
     /// What each pod behind the Service says.
     pub pods: Vec<PodAnswer>,
+    /// What had to be supposed; `null` when nothing had.
+    pub note: Option<String>,
 }
 
 /// What the policies of one pod say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodAnswer {
-    /// `namespace/name`.
+    /// The pod, `namespace/name`; its address where the endpoint is no pod.
     pub pod: String,
+    /// The client that was judged, `namespace/name`; `null` for a supposed one.
+    pub client: Option<String>,
     /// The pod's own port.
     pub port: u16,
     /// What is decided.

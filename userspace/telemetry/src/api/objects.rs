@@ -29,6 +29,8 @@ pub struct ServiceView {
     pub load_balancer: String,
     /// `sessionAffinity: ClientIP`: for how long.
     pub session_affinity_seconds: Option<u64>,
+    /// `PreferSameZone` or `PreferSameNode`; `Local` for `internalTrafficPolicy: Local`.
+    pub traffic_distribution: Option<String>,
     /// Whether its same-node connections are accelerated.
     pub accelerate: bool,
 }

@@ -1,6 +1,6 @@
 //! `weft status`.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 use weft_model::Problem;
@@ -31,6 +31,8 @@ pub struct Status {
     pub programs: Vec<ProgramStatus>,
     /// The eBPF maps.
     pub maps: Vec<MapStatus>,
+    /// What the programs counted since they were first attached, by name.
+    pub counters: BTreeMap<String, u64>,
     /// What this node cannot do.
     pub degradations: Vec<Degradation>,
     /// What is wrong with the configuration.
@@ -105,4 +107,14 @@ pub struct Degradation {
 pub struct Synced {
     /// The version that holds everything that was there at the time of asking.
     pub version: u64,
+}
+
+impl fmt::Display for PodState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enforced => "Enforced",
+            Self::Waiting => "Waiting",
+            Self::Gone => "Gone",
+        })
+    }
 }

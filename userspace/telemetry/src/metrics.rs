@@ -1,0 +1,49 @@
+//! What `/metrics` shows.
+//!
+//! A struct for each stage, registered by its constructor: [`TcpMetrics`] speaks Istio's names and
+//! labels, so that dashboards made for those just work; [`AgentMetrics`] is about the agent itself.
+
+mod agent;
+mod tcp;
+
+use std::time::Instant;
+
+pub use agent::AgentMetrics;
+use prometheus_client::{encoding::text, registry::Registry};
+pub use tcp::{Peer, Reporter, TcpLabels, TcpMetrics};
+use weft_model::Snapshot;
+
+use crate::api::Status;
+
+/// All metrics of an agent.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Connections.
+    pub tcp: TcpMetrics,
+    /// The agent itself.
+    pub agent: AgentMetrics,
+}
+
+impl Metrics {
+    /// The metrics of an agent of this version.
+    pub fn new(version: &str) -> Self {
+        let mut registry = Registry::default();
+        let tcp = TcpMetrics::register(&mut registry);
+        let agent = AgentMetrics::register(&mut registry, version);
+        Self { registry, tcp, agent }
+    }
+
+    /// OpenMetrics text. What `status` and `snapshot` know is brought up to date before: gauges, the
+    /// kernel's counters, and which series belong to workloads that are gone.
+    pub fn encode(&self, status: &Status, snapshot: &Snapshot) -> String {
+        self.agent.show(status);
+        self.tcp.expire(snapshot, Instant::now());
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("writing to a String cannot fail");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

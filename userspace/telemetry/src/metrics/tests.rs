@@ -1,0 +1,145 @@
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use weft_model::{ObjectName, Problem, ServiceAccount, Severity, Snapshot, Workload};
+
+use super::{Metrics, Peer, Reporter, TcpLabels, tcp::GRACE};
+use crate::api::{MapStatus, Path, Status};
+
+fn workload(owner: &str) -> Workload {
+    Workload {
+        name: ObjectName::new("shop", format!("{owner}-1")),
+        service_account: ServiceAccount::new("shop", owner),
+        ips: Vec::new(),
+        node: None,
+        local: true,
+        labels: BTreeMap::from([("app".to_owned(), owner.to_owned())]),
+        enrolled: true,
+        netns: None,
+        ports: Vec::new(),
+        owner: owner.into(),
+        ready: true,
+        terminating: false,
+    }
+}
+
+fn snapshot(owners: &[&str]) -> Snapshot {
+    let pods = owners.iter().map(|owner| workload(owner)).map(|pod| (pod.name.clone(), Arc::new(pod)));
+    Snapshot { workloads: Arc::new(pods.collect()), ..Snapshot::default() }
+}
+
+fn web_to_api() -> TcpLabels {
+    TcpLabels {
+        reporter: Reporter::Source,
+        source: Arc::new(Peer::of(&workload("web"), "cluster.local")),
+        destination: Arc::new(Peer::of(&workload("api"), "cluster.local")),
+        service: Some(ObjectName::new("shop", "api")),
+        path: Path::Kernel,
+    }
+}
+
+fn status() -> Status {
+    Status {
+        snapshot_version: 3,
+        maps: vec![MapStatus { name: "weft_svc".into(), entries: Some(7), max: 9 }],
+        counters: BTreeMap::from([("events_lost".to_owned(), 4)]),
+        problems: vec![Problem {
+            severity: Severity::Error,
+            file: String::new(),
+            line: 0,
+            object: String::new(),
+            field: String::new(),
+            message: String::new(),
+            remedy: String::new(),
+        }],
+        ..Status::default()
+    }
+}
+
+/// One call of each function that counts.
+fn used() -> Metrics {
+    let metrics = Metrics::new("1.2.3");
+    metrics.tcp.opened(&web_to_api());
+    metrics.tcp.closed(&web_to_api());
+    metrics.tcp.transferred(&web_to_api(), 10, 20);
+    metrics.agent.dropped("NotAllowed");
+    metrics.agent.audited("PolicyDenied");
+    metrics.agent.applied(Duration::from_millis(3));
+    metrics
+}
+
+fn families(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect()
+}
+
+#[test]
+fn the_names_and_types_are_the_promised_ones() {
+    let text = used().encode(&status(), &snapshot(&["web"]));
+    assert_eq!(families(&text).join("\n"), include_str!("names.txt").trim_end());
+}
+
+#[test]
+fn no_metric_is_without_a_value_once_all_has_happened() {
+    let text = used().encode(&status(), &snapshot(&["web"]));
+    for family in families(&text) {
+        let name = family.split(' ').next().unwrap();
+        let sample = |line: &&str| !line.starts_with('#') && line.starts_with(name);
+        assert!(text.lines().any(|line| sample(&line)), "nothing increments {name}:\n{text}");
+    }
+}
+
+#[test]
+fn a_connection_has_istios_labels() {
+    let text = used().encode(&status(), &snapshot(&["web"]));
+    let line = text.lines().find(|line| line.starts_with("istio_tcp_sent_bytes_total")).unwrap();
+    assert_eq!(
+        line,
+        "istio_tcp_sent_bytes_total{reporter=\"source\",source_workload=\"web\",\
+         source_workload_namespace=\"shop\",source_principal=\"spiffe://cluster.local/ns/shop/sa/web\",\
+         source_app=\"web\",source_version=\"unknown\",source_canonical_service=\"web\",\
+         source_canonical_revision=\"latest\",source_cluster=\"Kubernetes\",destination_workload=\"api\",\
+         destination_workload_namespace=\"shop\",\
+         destination_principal=\"spiffe://cluster.local/ns/shop/sa/api\",destination_app=\"api\",\
+         destination_version=\"unknown\",destination_canonical_service=\"api\",\
+         destination_canonical_revision=\"latest\",destination_cluster=\"Kubernetes\",\
+         destination_service=\"api.shop.svc.cluster.local\",destination_service_name=\"api\",\
+         destination_service_namespace=\"shop\",request_protocol=\"tcp\",response_flags=\"-\",\
+         connection_security_policy=\"none\",path=\"kernel\"} 10"
+    );
+}
+
+#[test]
+fn what_the_status_knows_is_shown() {
+    let text = used().encode(&status(), &snapshot(&["web"]));
+    for line in [
+        "weft_snapshot_version 3",
+        "weft_map_entries{map=\"weft_svc\"} 7",
+        "weft_map_capacity{map=\"weft_svc\"} 9",
+        "weft_kernel_events_total{event=\"events_lost\"} 4",
+        "weft_problems{severity=\"error\"} 1",
+        "weft_problems{severity=\"warning\"} 0",
+        "weft_drops_total{reason=\"NotAllowed\"} 1",
+        "weft_build_info{version=\"1.2.3\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+    }
+}
+
+#[test]
+fn the_series_of_a_deleted_workload_expire_after_a_grace() {
+    let metrics = used();
+    let start = Instant::now();
+    let shown = || metrics.encode(&status(), &snapshot(&["web"])).contains("istio_tcp_sent_bytes_total{");
+    metrics.tcp.expire(&snapshot(&["web"]), start);
+    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE);
+    metrics.tcp.expire(&snapshot(&["web"]), start + GRACE * 3 / 2);
+    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE * 7 / 4);
+    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE * 10 / 4);
+    assert!(shown(), "it came back between, so its grace began anew");
+    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE * 4);
+    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE * 5);
+    assert!(!shown());
+}
