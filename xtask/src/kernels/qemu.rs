@@ -100,21 +100,34 @@ fn lines(console: impl Read + Send + 'static) -> Receiver<String> {
 fn read(console: &Receiver<String>, limit: Duration) -> Outcome {
     let started = Instant::now();
     let mut outcome = Outcome { boot: None, end: End::NoVerdict, said: Counts::default() };
+    // The firmware's messages (and its clearing of the screen) are of interest only if nothing follows.
+    let mut firmware = Vec::new();
     loop {
         let line = match console.recv_timeout(limit.saturating_sub(started.elapsed())) {
             Ok(line) => line,
-            Err(RecvTimeoutError::Disconnected) => return outcome,
-            Err(RecvTimeoutError::Timeout) => return Outcome { end: End::TimedOut, ..outcome },
+            Err(error) => {
+                firmware.iter().for_each(|line: &String| show(line));
+                let timed_out = error == RecvTimeoutError::Timeout;
+                return Outcome { end: if timed_out { End::TimedOut } else { End::NoVerdict }, ..outcome };
+            }
         };
-        screen::line(format_args!("    {line}"));
         if line.contains(BOOTED) {
             outcome.boot = Some(started.elapsed());
+            firmware.clear();
         } else if let Some((_, status)) = line.split_once(EXIT) {
             outcome.end = status.trim().parse().map_or(End::NoVerdict, End::Exit);
             return outcome;
+        } else if outcome.boot.is_none() {
+            firmware.push(line);
+        } else {
+            outcome.said = outcome.said + Counts::of_line(&line).unwrap_or_default();
+            show(&line);
         }
-        outcome.said = outcome.said + Counts::of_line(&line).unwrap_or_default();
     }
+}
+
+fn show(line: &str) {
+    screen::line(format_args!("    {}", line.replace(char::is_control, "")));
 }
 
 /// Many times what the data-path tests take; a hang should not take the whole of CI's time.
@@ -152,8 +165,9 @@ mod tests {
 
     #[test]
     fn a_crash_after_good_results_is_a_failure() {
-        let outcome =
-            outcome("test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured\nweft-matrix: exit 139\n");
+        let outcome = outcome(
+            "weft-matrix: booted 6.1\ntest result: ok. 7 passed; 0 failed; 0 ignored; 0 measured\nweft-matrix: exit 139\n",
+        );
         assert_eq!(outcome.counts(), Counts { passed: 7, failed: 1, ignored: 0 });
     }
 
