@@ -21,7 +21,7 @@ pub use connection::ConnectionView;
 pub use describe::{PodDescription, ServiceDescription};
 pub use failure::Failure;
 pub use filter::FlowFilter;
-pub use flow::{Destination, Flow, FlowKind, Path, Source, Verdict};
+pub use flow::{Destination, Flow, FlowKind, FlowLine, Path, Source, Verdict};
 pub use objects::{
     EndpointState, EndpointView, PolicyView, RuleView, ServicePortView, ServiceView, WorkloadView,
 };

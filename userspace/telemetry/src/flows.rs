@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use crate::api::{Flow, FlowFilter};
+use crate::api::{Flow, FlowFilter, FlowLine};
 
 /// A ring of the last flows, which others may follow. Writing never waits: the oldest flow makes
 /// room, and a follower that is too slow is told how many it missed.
@@ -23,15 +23,6 @@ pub struct FlowLog {
 pub struct Follower {
     receiver: broadcast::Receiver<Arc<Flow>>,
     filter: FlowFilter,
-}
-
-/// What a [`Follower`] sees next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Next {
-    /// A flow.
-    Flow(Arc<Flow>),
-    /// So many flows came faster than they were read.
-    Missed(u64),
 }
 
 impl FlowLog {
@@ -84,12 +75,12 @@ impl Default for FlowLog {
 
 impl Follower {
     /// The next flow that the filter keeps; `None` once the log is gone.
-    pub async fn next(&mut self) -> Option<Next> {
+    pub async fn next(&mut self) -> Option<FlowLine> {
         loop {
             match self.receiver.recv().await {
-                Ok(flow) if self.filter.keeps(&flow) => return Some(Next::Flow(flow)),
+                Ok(flow) if self.filter.keeps(&flow) => return Some(FlowLine::Flow(flow)),
                 Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(missed)) => return Some(Next::Missed(missed)),
+                Err(broadcast::error::RecvError::Lagged(missed)) => return Some(FlowLine::Missed { missed }),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
@@ -180,7 +171,7 @@ mod tests {
         let (past, mut follower) = log.follow(FlowFilter::default(), 10);
         log.push(sample("b", "api"));
         assert_eq!(pods(&past), ["a"]);
-        let Some(Next::Flow(flow)) = follower.next().await else { panic!("a flow was pushed") };
+        let Some(FlowLine::Flow(flow)) = follower.next().await else { panic!("a flow was pushed") };
         assert_eq!(flow.source.pod.as_deref(), Some("b"));
         drop(log);
         assert_eq!(follower.next().await, None);
@@ -193,8 +184,8 @@ mod tests {
         for _ in 0..BACKLOG + 7 {
             log.push(sample("a", "api"));
         }
-        assert_eq!(follower.next().await, Some(Next::Missed(7)));
-        assert!(matches!(follower.next().await, Some(Next::Flow(_))));
+        assert_eq!(follower.next().await, Some(FlowLine::Missed { missed: 7 }));
+        assert!(matches!(follower.next().await, Some(FlowLine::Flow(_))));
     }
 
     #[test]

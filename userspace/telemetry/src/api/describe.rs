@@ -1,5 +1,7 @@
 //! `weft describe`: one object with all that touches it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ConnectionView, EndpointView, Flow, PodStatus, PolicyView, ServiceView, WorkloadView};
@@ -19,7 +21,7 @@ pub struct PodDescription {
     /// Its live connections.
     pub connections: Vec<ConnectionView>,
     /// Its last flows.
-    pub flows: Vec<Flow>,
+    pub flows: Vec<Arc<Flow>>,
 }
 
 /// A Service with all that touches it.

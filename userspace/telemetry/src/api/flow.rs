@@ -42,6 +42,19 @@ pub struct Flow {
     pub retransmits: Option<u32>,
 }
 
+/// One line of the answer to a question for flows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FlowLine {
+    /// So many flows came faster than the reader took them.
+    Missed {
+        /// How many.
+        missed: u64,
+    },
+    /// A flow.
+    Flow(Arc<Flow>),
+}
+
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

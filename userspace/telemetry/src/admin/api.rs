@@ -1,0 +1,139 @@
+//! The JSON API of the unix socket.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{FromRef, Path, Query, State},
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+use weft_runtime::Stop;
+
+use super::{
+    Agent,
+    describe::{describe_pod, describe_service},
+    reply::{Refused, Reply, ask, reply},
+};
+use crate::{
+    api::{
+        AuthzAnswer, AuthzQuery, BpfTable, ConnectionView, EndpointView, FlowFilter, FlowLine,
+        PodDescription, PolicyView, ServiceDescription, ServiceView, Status, Synced, Table, WorkloadView,
+    },
+    views,
+};
+
+pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/sync", post(sync))
+        .route("/v1/services", get(services))
+        .route("/v1/services/{namespace}/{name}", get(service))
+        .route("/v1/endpoints", get(endpoints))
+        .route("/v1/workloads", get(workloads))
+        .route("/v1/pods/{namespace}/{name}", get(pod))
+        .route("/v1/policies", get(policies))
+        .route("/v1/connections", get(connections))
+        .route("/v1/authz", get(authz))
+        .route("/v1/bpf/{table}", get(bpf))
+        .route("/v1/flows", get(flows))
+        .with_state(Api { agent, stop })
+}
+
+#[derive(Clone)]
+struct Api {
+    agent: Arc<dyn Agent>,
+    stop: Stop,
+}
+
+impl FromRef<Api> for Arc<dyn Agent> {
+    fn from_ref(api: &Api) -> Self {
+        Self::clone(&api.agent)
+    }
+}
+
+type Asked = State<Arc<dyn Agent>>;
+
+async fn status(State(agent): Asked) -> Reply<Status> {
+    reply(&agent, |agent| Ok(agent.status())).await
+}
+
+async fn sync(State(agent): Asked) -> Reply<Synced> {
+    Ok(Json(Synced { version: agent.sync().await? }))
+}
+
+async fn services(State(agent): Asked) -> Reply<Vec<ServiceView>> {
+    reply(&agent, |agent| Ok(views::services(&agent.snapshot()))).await
+}
+
+async fn endpoints(State(agent): Asked) -> Reply<Vec<EndpointView>> {
+    reply(&agent, |agent| Ok(views::endpoints(&agent.snapshot()))).await
+}
+
+async fn workloads(State(agent): Asked) -> Reply<Vec<WorkloadView>> {
+    reply(&agent, |agent| Ok(views::workloads(&agent.snapshot()))).await
+}
+
+async fn policies(State(agent): Asked) -> Reply<Vec<PolicyView>> {
+    reply(&agent, |agent| Ok(views::policies(&agent.snapshot()))).await
+}
+
+async fn connections(State(agent): Asked) -> Reply<Vec<ConnectionView>> {
+    reply(&agent, |agent| agent.connections()).await
+}
+
+async fn pod(State(agent): Asked, Path(name): Path<(String, String)>) -> Reply<PodDescription> {
+    let found = ask(&agent, move |agent| describe_pod(agent, &name.0, &name.1)).await?;
+    found.map(Json).ok_or_else(|| Refused::not_found("pod", "weft get workloads"))
+}
+
+async fn service(State(agent): Asked, Path(name): Path<(String, String)>) -> Reply<ServiceDescription> {
+    let found = ask(&agent, move |agent| describe_service(agent, &name.0, &name.1)).await?;
+    found.map(Json).ok_or_else(|| Refused::not_found("Service", "weft get services"))
+}
+
+async fn authz(State(agent): Asked, Query(query): Query<AuthzQuery>) -> Reply<AuthzAnswer> {
+    let answer = ask(&agent, move |agent| Ok(views::authz(&agent.snapshot(), &query))).await?;
+    answer.map(Json).map_err(Refused::question)
+}
+
+async fn bpf(State(agent): Asked, Path(table): Path<BpfTable>) -> Reply<Table> {
+    reply(&agent, move |agent| agent.bpf(table)).await
+}
+
+/// How much of the flows is asked for, beside a [`FlowFilter`].
+#[derive(Deserialize)]
+struct Extent {
+    last: usize,
+    #[serde(default)]
+    follow: bool,
+}
+
+/// One JSON object a line, oldest first.
+async fn flows(
+    State(api): State<Api>,
+    Query(filter): Query<FlowFilter>,
+    Query(Extent { last, follow }): Query<Extent>,
+) -> Response {
+    let body = if follow {
+        let (past, follower) = api.agent.flows().follow(filter, last);
+        let past = stream::iter(past.into_iter().map(FlowLine::Flow));
+        let coming = stream::unfold(follower, async |mut follower| Some((follower.next().await?, follower)));
+        Body::from_stream(past.chain(coming).map(line).take_until(api.stop.cancelled_owned()))
+    } else {
+        let past = api.agent.flows().last(&filter, last).into_iter().map(FlowLine::Flow).map(line);
+        Body::from_stream(stream::iter(past))
+    };
+    ([(CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+fn line(line: FlowLine) -> Result<Bytes, Infallible> {
+    let mut text = serde_json::to_vec(&line).expect("a flow has string keys only");
+    text.push(b'\n');
+    Ok(text.into())
+}
