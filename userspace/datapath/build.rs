@@ -111,7 +111,15 @@ fn variable(name: &str) -> String {
 }
 
 const ROUTE: &str = "target/tools/route";
-const SOURCES: &[&str] = &["ebpf/abi", "ebpf/logic", "ebpf/programs", "Cargo.toml", "Cargo.lock"];
+const SOURCES: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "ebpf/abi/Cargo.toml",
+    "ebpf/abi/src",
+    "ebpf/logic/Cargo.toml",
+    "ebpf/logic/src",
+    "ebpf/programs",
+];
 /// What the outer cargo, rustup's proxy or clippy set for this build and would mislead the inner one.
 const OUTER: &[&str] = &[
     "CARGO_BUILD_RUSTC",

@@ -172,8 +172,7 @@ poweroff -f
 }
 
 /// What the tests and the data path need and Debian builds as modules. Nothing loads them on demand here.
-const MODULES: &[&str] =
-    &["veth", "bridge", "dummy", "overlay", "tls", "sch_ingress", "cls_bpf", "tcp_diag", "udp_diag"];
+const MODULES: &[&str] = &["veth", "bridge", "dummy", "tcp_diag", "udp_diag"];
 
 const APPLETS: &[&str] = &[
     "cat", "chmod", "cp", "grep", "insmod", "kill", "ln", "ls", "mkdir", "mount", "poweroff", "ps", "rm",

@@ -101,12 +101,14 @@ fn read(console: &Receiver<String>, limit: Duration) -> Outcome {
     let started = Instant::now();
     let mut outcome = Outcome { boot: None, end: End::NoVerdict, said: Counts::default() };
     // The firmware's messages (and its clearing of the screen) are of interest only if nothing follows.
-    let mut firmware = Vec::new();
+    let mut firmware: Vec<String> = Vec::new();
     loop {
         let line = match console.recv_timeout(limit.saturating_sub(started.elapsed())) {
             Ok(line) => line,
             Err(error) => {
-                firmware.iter().for_each(|line: &String| show(line));
+                for line in &firmware {
+                    show(line);
+                }
                 let timed_out = error == RecvTimeoutError::Timeout;
                 return Outcome { end: if timed_out { End::TimedOut } else { End::NoVerdict }, ..outcome };
             }
