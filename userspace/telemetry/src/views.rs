@@ -40,18 +40,16 @@ pub fn workloads(snapshot: &Snapshot) -> Vec<WorkloadView> {
 /// All policies, each with the pods of this node that it protects.
 pub fn policies(snapshot: &Snapshot) -> Vec<PolicyView> {
     let policies = Policies::new(snapshot);
-    let mut pods: BTreeMap<&ObjectName, Vec<String>> = BTreeMap::new();
-    let local: Vec<_> = snapshot.workloads.values().filter(|workload| workload.local).collect();
-    for workload in local {
+    let mut pods: BTreeMap<ObjectName, Vec<String>> = BTreeMap::new();
+    for workload in snapshot.workloads.values().filter(|workload| workload.local) {
         for applied in policies.protection(workload).policies {
-            let name = snapshot.policies.get_key_value(&applied.policy.name).map(|(name, _)| name);
-            name.map(|name| pods.entry(name).or_default().push(workload.name.to_string()));
+            pods.entry(applied.policy.name.clone()).or_default().push(workload.name.to_string());
         }
     }
-    let view = |policy: &Arc<AuthorizationPolicy>| {
-        view_policy(policy, pods.get(&policy.name).cloned().unwrap_or_default())
+    let mut view = |policy: &Arc<AuthorizationPolicy>| {
+        view_policy(policy, pods.remove(&policy.name).unwrap_or_default())
     };
-    snapshot.policies.values().map(view).collect()
+    snapshot.policies.values().map(&mut view).collect()
 }
 
 /// One Service.
@@ -162,9 +160,9 @@ fn view_policy(policy: &AuthorizationPolicy, pods: Vec<String>) -> PolicyView {
 }
 
 fn view_rule(rule: &Rule) -> RuleView {
-    let port = |range: &PortRange| match range.start == range.end {
-        true => range.start.to_string(),
-        false => format!("{}-{}", range.start, range.end),
+    let port = |range: &PortRange| match range {
+        PortRange { start, end } if start == end => start.to_string(),
+        PortRange { start, end } => format!("{start}-{end}"),
     };
     RuleView {
         sources: rule.sources.as_ref().map(|sources| sources.iter().map(view_source).collect()),

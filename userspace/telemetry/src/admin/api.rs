@@ -84,7 +84,7 @@ async fn policies(State(agent): Asked) -> Reply<Vec<PolicyView>> {
 }
 
 async fn connections(State(agent): Asked) -> Reply<Vec<ConnectionView>> {
-    reply(&agent, |agent| agent.connections()).await
+    reply(&agent, <dyn Agent>::connections).await
 }
 
 async fn pod(State(agent): Asked, Path(name): Path<(String, String)>) -> Reply<PodDescription> {
@@ -124,16 +124,17 @@ async fn flows(
         let (past, follower) = api.agent.flows().follow(filter, last);
         let past = stream::iter(past.into_iter().map(FlowLine::Flow));
         let coming = stream::unfold(follower, async |mut follower| Some((follower.next().await?, follower)));
-        Body::from_stream(past.chain(coming).map(line).take_until(api.stop.cancelled_owned()))
+        let lines = past.chain(coming).map(|line| json(&line)).map(Ok::<_, Infallible>);
+        Body::from_stream(lines.take_until(api.stop.cancelled_owned()))
     } else {
-        let past = api.agent.flows().last(&filter, last).into_iter().map(FlowLine::Flow).map(line);
-        Body::from_stream(stream::iter(past))
+        let past = api.agent.flows().last(&filter, last).into_iter().map(FlowLine::Flow);
+        Body::from_stream(stream::iter(past.map(|line| json(&line)).map(Ok::<_, Infallible>)))
     };
     ([(CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-fn line(line: FlowLine) -> Result<Bytes, Infallible> {
-    let mut text = serde_json::to_vec(&line).expect("a flow has string keys only");
+fn json(line: &FlowLine) -> Bytes {
+    let mut text = serde_json::to_vec(line).expect("a flow has string keys only");
     text.push(b'\n');
-    Ok(text.into())
+    text.into()
 }

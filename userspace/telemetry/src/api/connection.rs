@@ -3,14 +3,13 @@
 use serde::{Deserialize, Serialize};
 use weft_model::Protocol;
 
-use super::{Destination, Path, Source, flow::protocol};
+use super::{Destination, Path, Source};
 
 /// A live connection of an enrolled pod of this node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionView {
     /// TCP or UDP.
-    #[serde(with = "protocol")]
     pub protocol: Protocol,
     /// Its state, as `ss` shows it: `ESTAB`, `SYN-SENT`, ...
     pub state: String,

@@ -22,7 +22,6 @@ pub struct Flow {
     /// The way that its bytes take.
     pub path: Path,
     /// TCP or UDP.
-    #[serde(with = "protocol")]
     pub protocol: Protocol,
     /// The client.
     pub source: Source,
@@ -161,23 +160,5 @@ impl fmt::Display for Path {
             Self::Kernel => "kernel",
             Self::Accelerated => "accelerated",
         })
-    }
-}
-
-/// [`Protocol`] on the wire; the model only writes it.
-pub(super) mod protocol {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-    use weft_model::Protocol;
-
-    pub(crate) fn serialize<S: Serializer>(protocol: &Protocol, serializer: S) -> Result<S::Ok, S::Error> {
-        protocol.serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "TCP" => Ok(Protocol::Tcp),
-            "UDP" => Ok(Protocol::Udp),
-            other => Err(D::Error::unknown_variant(other, &["TCP", "UDP"])),
-        }
     }
 }

@@ -9,8 +9,6 @@ use std::{
 use serde::{Deserialize, Serialize};
 use weft_model::Protocol;
 
-use super::flow::protocol;
-
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,7 +42,6 @@ pub struct ServicePortView {
     /// The port that clients dial.
     pub port: u16,
     /// TCP or UDP.
-    #[serde(with = "protocol")]
     pub protocol: Protocol,
     /// `appProtocol`, as written.
     pub app_protocol: Option<String>,
@@ -65,7 +62,6 @@ pub struct EndpointView {
     /// The Service's port.
     pub port: u16,
     /// TCP or UDP.
-    #[serde(with = "protocol")]
     pub protocol: Protocol,
     /// Where a connection goes.
     pub address: SocketAddr,
@@ -99,6 +95,7 @@ pub enum EndpointState {
 }
 
 /// A pod, of any node.
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadView {

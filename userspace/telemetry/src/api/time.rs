@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_time_has_milliseconds_even_when_they_are_zero() {
-        let whole = Time::from(SystemTime::UNIX_EPOCH + Duration::from_secs(86_400));
+        let whole = Time::from(SystemTime::UNIX_EPOCH + Duration::from_hours(24));
         assert_eq!(whole.to_string(), "1970-01-02T00:00:00.000Z");
         let fine = Time::from(SystemTime::UNIX_EPOCH + Duration::from_nanos(1_234_567_890));
         assert_eq!(fine.to_string(), "1970-01-01T00:00:01.234Z");

@@ -135,7 +135,7 @@ impl TcpLabels {
 impl Peer {
     /// The labels of a pod.
     pub fn of(workload: &Workload, trust_domain: &str) -> Self {
-        let label = |keys: &[&str]| keys.iter().find_map(|key| workload.labels.get(*key)).map(|v| v.as_str());
+        let label = |keys: &[&str]| keys.iter().find_map(|key| workload.labels.get(*key)).map(String::as_str);
         let or_unknown = |value: Option<&str>| value.unwrap_or(UNKNOWN).into();
         let canonical = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
         let revision = ["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"];
