@@ -5,6 +5,7 @@
 
 mod outcome;
 
+use std::ops::Add;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -46,10 +47,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let built = build::workspace()?;
     let mut report = Report::default();
     if args.runs(Tier::Unit) {
-        report.tier("unit", || unit(&built, args.filter.as_deref()))?;
+        report.tier("unit", || unit(&built, args.filter.as_deref()).map(Some))?;
     }
     if args.runs(Tier::E2e) {
-        report.tier("e2e", || e2e(&built, args.filter.as_deref()))?;
+        report.tier("e2e", || e2e(&built, args.filter.as_deref()).map(Some))?;
     }
     for version in &args.kernel {
         report
@@ -77,11 +78,12 @@ impl Args {
 
 #[derive(Default)]
 struct Report {
-    tiers: Vec<(String, Counts, Duration)>,
+    /// Without counts: could not be had, and need not.
+    tiers: Vec<(String, Option<Counts>, Duration)>,
 }
 
 impl Report {
-    fn tier(&mut self, name: &str, work: impl FnOnce() -> Result<Counts>) -> Result<()> {
+    fn tier(&mut self, name: &str, work: impl FnOnce() -> Result<Option<Counts>>) -> Result<()> {
         screen::title(format_args!("{name} tests"));
         let started = Instant::now();
         self.tiers.push((name.to_owned(), work()?, started.elapsed()));
@@ -89,15 +91,18 @@ impl Report {
     }
 
     fn sum(&self) -> Counts {
-        self.tiers.iter().fold(Counts::default(), |sum, (_, counts, _)| sum + *counts)
+        self.tiers.iter().filter_map(|(_, counts, _)| *counts).fold(Counts::default(), Counts::add)
     }
 
     /// The last line is for machines, too: it stays as it is.
     fn show(&self) {
         screen::title("summary");
         for (name, counts, took) in &self.tiers {
-            let what = format!("{name}: {counts}");
-            if counts.failed == 0 { screen::done(what, *took) } else { screen::failed(what, *took) }
+            match counts {
+                None => screen::note(format_args!("{name}: not available")),
+                Some(counts) if counts.failed == 0 => screen::done(format_args!("{name}: {counts}"), *took),
+                Some(counts) => screen::failed(format_args!("{name}: {counts}"), *took),
+            }
         }
         let Counts { passed, failed, .. } = self.sum();
         screen::line(format_args!("{passed} passed, {failed} failed"));

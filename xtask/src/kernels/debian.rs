@@ -1,6 +1,7 @@
 //! Debian's kernels: downloaded and unpacked below `target/kernels`, never installed on the host.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,33 +28,39 @@ pub(super) struct Image {
     pub(super) root: PathBuf,
 }
 
-/// The kernel from the cache, else from Debian.
-pub(super) fn provide(kernel: &Kernel) -> Result<Image> {
+/// The kernel from the cache, else from Debian; none, with a note, where Debian no longer has one that may be missing.
+pub(super) fn provide(kernel: &Kernel) -> Result<Option<Image>> {
     if !cfg!(target_arch = "x86_64") {
         bail!("the kernel matrix knows Debian's amd64 kernels only; run it on an x86-64 machine");
     }
     let root = repo::absolute(Path::new(repo::KERNELS).join(kernel.version))?;
     if !root.exists() {
-        screen::step(format_args!("download kernel {}", kernel.version), || download(kernel, &root))?;
+        let partial = root.with_file_name(format!("{}.partial", kernel.version));
+        match screen::step(format_args!("download kernel {}", kernel.version), || download(kernel, &partial))
+        {
+            Ok(()) => {}
+            Err(error) if kernel.required => return Err(error),
+            Err(error) => {
+                screen::note(format_args!("kernel {} is not available: {error:#}", kernel.version));
+                return Ok(None);
+            }
+        }
+        unpack(&partial)?;
+        fs::rename(&partial, &root).with_context(|| format!("rename {}", partial.display()))?;
     }
-    let image = unpacked(&root).with_context(|| format!("{} is incomplete: remove it", root.display()))?;
+    let image = Image::find(&root).with_context(|| format!("{} is incomplete: remove it", root.display()))?;
     if !image.release.starts_with(&format!("{}.", kernel.version)) {
-        bail!(
-            "{} is kernel {}, not {}: does this host use Debian 12's suites?",
-            kernel.package,
-            image.release,
-            kernel.version
-        );
+        let Kernel { version, package, .. } = kernel;
+        bail!("{package} is kernel {}, not {version}: the matrix needs Debian 12's suites", image.release);
     }
-    Ok(image)
+    Ok(Some(image))
 }
 
-fn download(kernel: &Kernel, root: &Path) -> Result<()> {
-    let partial = root.with_extension("partial");
-    if partial.exists() {
-        fs::remove_dir_all(&partial).with_context(|| format!("remove {}", partial.display()))?;
+fn download(kernel: &Kernel, folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
     }
-    fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let apt = Apt::new(kernel)?;
     let mut packages = vec![apt.newest(kernel.package)?];
     // An image is one package up to 6.18, three from 6.19 on; a metapackage comes before either.
@@ -63,29 +70,41 @@ fn download(kernel: &Kernel, root: &Path) -> Result<()> {
         packages.extend(parts.into_iter().filter(|part| !packages.contains(part)).collect::<Vec<_>>());
         next += 1;
     }
-    shell::logged(apt.command("apt-get").arg("download").args(&packages).current_dir(&partial), &apt.log())?;
-    for entry in fs::read_dir(&partial).with_context(|| format!("list {}", partial.display()))? {
-        let archive = entry.with_context(|| format!("list {}", partial.display()))?.path();
-        if archive.extension().is_some_and(|extension| extension == "deb") {
-            shell::capture(Command::new("dpkg").arg("-x").args([&archive, &partial]))?;
-            fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))?;
-        }
-    }
-    let image = unpacked(&partial)?;
-    shell::capture(Command::new("/sbin/depmod").arg("-b").arg(&partial).arg(&image.release))?;
-    fs::rename(&partial, root).with_context(|| format!("rename {}", partial.display()))
+    shell::logged(apt.command("apt-get").arg("download").args(&packages).current_dir(folder), &apt.log())
 }
 
-fn unpacked(root: &Path) -> Result<Image> {
-    let boot = root.join("boot");
-    for entry in fs::read_dir(&boot).with_context(|| format!("list {}", boot.display()))? {
-        let vmlinuz = entry.with_context(|| format!("list {}", boot.display()))?.path();
-        let name = vmlinuz.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if let Some(release) = name.strip_prefix("vmlinuz-") {
-            return Ok(Image { release: release.to_owned(), vmlinuz, root: root.to_path_buf() });
-        }
+fn unpack(folder: &Path) -> Result<()> {
+    for archive in entries(folder)? {
+        shell::capture(Command::new("dpkg").arg("-x").args([&archive, folder]))?;
+        fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))?;
     }
-    bail!("no vmlinuz in {}", boot.display())
+    // From Debian 13 on modules are in /usr/lib, where /lib points to; kmod looks in /lib.
+    let lib = folder.join("lib");
+    if !lib.exists() {
+        symlink("usr/lib", &lib).with_context(|| format!("link {}", lib.display()))?;
+    }
+    let image = Image::find(folder)?;
+    shell::capture(Command::new("/sbin/depmod").arg("-b").arg(folder).arg(&image.release)).map(drop)
+}
+
+impl Image {
+    fn find(root: &Path) -> Result<Self> {
+        let modules = entries(&root.join("lib/modules"))?;
+        let [modules] = modules.as_slice() else {
+            bail!("expected one kernel's modules in {}", root.display())
+        };
+        let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // The second place is that of 6.19 and later.
+        let places = [root.join("boot").join(format!("vmlinuz-{release}")), modules.join("vmlinuz")];
+        let vmlinuz = places.into_iter().find(|place| place.is_file());
+        let vmlinuz = vmlinuz.with_context(|| format!("no vmlinuz of {release} in {}", root.display()))?;
+        Ok(Self { release, vmlinuz, root: root.to_path_buf() })
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let list = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    list.map(|entry| Ok(entry.with_context(|| format!("list {}", folder.display()))?.path())).collect()
 }
 
 /// apt with the host's set-up, or with one of its own below `target/kernels/apt`.
