@@ -33,8 +33,7 @@ const STEPS: &[Step] = &[
     ("deny", deny::run),
     ("clippy", clippy),
     ("codegen", || codegen::run(true)),
-    ("test", || test::run(&test::Args::default())),
-    ("kernels", || test::run(&test::Args::on_kernels(KERNELS))),
+    ("test", || test::run(&test::Args::everything_and(KERNELS))),
 ];
 
 /// Debian's own two; the others live in suites that come and go.

@@ -18,7 +18,7 @@ use crate::{kernels, mutants, repo, screen, setup, shell};
 pub(crate) use outcome::{Counts, stream};
 
 /// What to test. Without any of them: all tiers.
-#[derive(clap::Args, Default)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Args {
     /// Only tests whose name contains this.
     #[arg(long)]
@@ -63,9 +63,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 impl Args {
-    /// What `--kernel` with these versions means.
-    pub(crate) fn on_kernels(versions: &[&str]) -> Self {
-        Self { kernel: versions.iter().map(|&version| version.to_owned()).collect(), ..Self::default() }
+    /// All tiers, then these kernels: one build, one summary.
+    pub(crate) fn everything_and(kernels: &[&str]) -> Self {
+        let kernel = kernels.iter().map(|&version| version.to_owned()).collect();
+        Self { tier: Some(Tier::All), kernel, ..Self::default() }
     }
 
     fn runs(&self, tier: Tier) -> bool {
@@ -115,7 +116,7 @@ impl Report {
                 bail!("no test's name contains `{filter}`")
             }
             (0, _) => Ok(()),
-            _ => bail!("{failed} failed: search the output above for `FAILED`"),
+            _ => bail!("{failed} failed: look above for `FAILED` and ✗"),
         }
     }
 }
