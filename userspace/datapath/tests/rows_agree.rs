@@ -11,12 +11,8 @@ use proptest::{
     prelude::*,
     sample::select,
 };
-use weft_abi::{Reason, TCP, UDP};
-use weft_datapath::rows::{
-    policy::{PolicyRows, compile},
-    token,
-};
-use weft_ebpf_logic::{Ruling, authorize};
+use weft_abi::Reason;
+use weft_datapath::rows::policy::compile;
 use weft_model::{
     Action, AuthorizationPolicy, Mode, ObjectName, PolicyTarget, PortRange, Protocol, Rule, Selector,
     ServiceAccount, Source, SpiffeId,
@@ -35,7 +31,7 @@ proptest! {
         for client in &clients {
             let request = client.request();
             let decision = decide(&protection, &request);
-            let ruling = ruling(&memory, &rows, &request);
+            let ruling = memory.ruling(&request);
             let audit = decision.audit.as_ref().map_or(Reason::NONE, |audit| audit.reason);
             prop_assert_eq!(ruling.verdict.reason, decision.reason, "{:?} of {:?}", request, decision);
             prop_assert_eq!(ruling.audit.reason, audit, "audit of {:?}", request);
@@ -48,7 +44,7 @@ proptest! {
         let memory = Memory::new(&rows);
         let names: BTreeMap<_, _> = rows.rules.iter().cloned().collect();
         for client in &clients {
-            let ruling = ruling(&memory, &rows, &client.request());
+            let ruling = memory.ruling(&client.request());
             for (mode, denial) in [(Mode::Enforce, ruling.verdict), (Mode::Audit, ruling.audit)] {
                 prop_assert_eq!(denial.rule != 0, denial.reason == Reason::POLICY_DENIED);
                 if let Some(name) = names.get(&denial.rule) {
@@ -63,25 +59,6 @@ proptest! {
     fn rows_do_not_depend_on_the_run(protection in protections()) {
         prop_assert_eq!(compile(&protection), compile(&protection.clone()));
     }
-}
-
-/// What the kernel says.
-fn ruling(memory: &Memory, rows: &PolicyRows, request: &Request<'_>) -> Ruling {
-    if rows.id == 0 {
-        return Ruling::ALLOWED;
-    }
-    let claimed = request.identity.claimed();
-    let request = weft_ebpf_logic::Request {
-        policy: rows.id,
-        flags: rows.flags,
-        source: request.source.into(),
-        identity: claimed.map_or(0, token::service_account),
-        namespace: claimed.map_or(0, |account| token::namespace(&account.namespace)),
-        proven: request.identity.proven().is_some(),
-        protocol: if request.protocol == Protocol::Tcp { TCP } else { UDP },
-        port: weft_abi::BePort::new(request.port),
-    };
-    authorize(memory, &request)
 }
 
 /// The protection by one rule, enforced.

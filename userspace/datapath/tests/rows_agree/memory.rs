@@ -1,14 +1,18 @@
-//! The kernel's two longest-prefix maps of policy, in memory.
+//! What the hooks decide from rows, with the kernel's two longest-prefix maps in memory.
 
 use weft_abi::{
-    Addr, Affinity, AffinityKey, Backend, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk, MaglevKey,
-    Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
+    Addr, Affinity, AffinityKey, Backend, BePort, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk,
+    MaglevKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey, TCP, UDP,
 };
-use weft_datapath::rows::policy::PolicyRows;
-use weft_ebpf_logic::Tables;
+use weft_datapath::rows::{policy::PolicyRows, token};
+use weft_ebpf_logic::{Ruling, Tables, authorize};
+use weft_model::Protocol;
+use weft_policy::Request;
 
 /// The maps of one policy, keys as the bytes that the kernel compares.
 pub(crate) struct Memory {
+    id: u64,
+    flags: u32,
     policy: Vec<(u32, Vec<u8>, PolicyRow)>,
     cidr: Vec<(u32, Vec<u8>, u64)>,
 }
@@ -18,7 +22,26 @@ impl Memory {
     pub(crate) fn new(rows: &PolicyRows) -> Self {
         let policy = rows.policy.iter().map(|((length, key), row)| (*length, policy_bytes(key), *row));
         let cidr = rows.cidr.iter().map(|((length, key), class)| (*length, cidr_bytes(key), class.token));
-        Self { policy: policy.collect(), cidr: cidr.collect() }
+        Self { id: rows.id, flags: rows.flags, policy: policy.collect(), cidr: cidr.collect() }
+    }
+
+    /// What the hooks say to `request`.
+    pub(crate) fn ruling(&self, request: &Request<'_>) -> Ruling {
+        if self.id == 0 {
+            return Ruling::ALLOWED;
+        }
+        let claimed = request.identity.claimed();
+        let request = weft_ebpf_logic::Request {
+            policy: self.id,
+            flags: self.flags,
+            source: request.source.into(),
+            identity: claimed.map_or(0, token::service_account),
+            namespace: claimed.map_or(0, |account| token::namespace(&account.namespace)),
+            proven: request.identity.proven().is_some(),
+            protocol: if request.protocol == Protocol::Tcp { TCP } else { UDP },
+            port: BePort::new(request.port),
+        };
+        authorize(self, &request)
     }
 }
 
