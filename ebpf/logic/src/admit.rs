@@ -96,7 +96,7 @@ fn holds(record: &FlowRecord, config: &Config, protocol: u8, now: u64) -> bool {
 /// A pod may always talk to itself.
 #[inline(always)]
 fn own<T: Tables>(tables: &T, arrival: &Arrival, netns: u64) -> bool {
-    arrival.remote == arrival.local || tables.pod_at(&arrival.remote).is_some_and(|pod| pod.netns == netns)
+    arrival.remote.is(&arrival.local) || tables.pod_at(&arrival.remote).is_some_and(|pod| pod.netns == netns)
 }
 
 /// An answer to a datagram that this pod sent itself.

@@ -6,9 +6,10 @@ use weft_abi::{
 
 use crate::{Destination, Tables};
 
-/// Picks a backend for a client in network namespace `netns` whose address hashes to `source`.
+/// Picks a backend for a client in network namespace `netns` whose address hashes to `source`, and
+/// writes it to `to`, which stays as it is where there is no such frontend.
 ///
-/// `Err(None)`: no frontend of ours, the dial passes unmodified. `Err(Some(reason))`: refused.
+/// The only reason to refuse is [`Reason::NO_ENDPOINTS`].
 ///
 /// A BPF function of its own: what it needs on the stack is free again when it returns.
 #[inline(never)]
@@ -17,31 +18,34 @@ pub fn pick<T: Tables>(
     key: &ServiceKey,
     netns: u64,
     source: u32,
-) -> Result<Destination, Option<Reason>> {
+    to: &mut Destination,
+) -> Reason {
     // A slot can be missing only when the row was read before an update and its slots after the old
     // generation was removed: the row that is there now is complete.
     let mut tries = 0;
     while tries < 2 {
-        let Some(row) = tables.service(key).copied() else { return Err(None) };
+        let Some(row) = tables.service(key).copied() else { return Reason::NONE };
         if row.slots == 0 {
-            return Err(Some(Reason::NO_ENDPOINTS));
+            return Reason::NO_ENDPOINTS;
         }
         if let Some(stuck) = sticky(tables, &row, netns) {
-            return Ok(stuck);
+            *to = stuck;
+            return Reason::NONE;
         }
         if let Some(slot) = draw(tables, &row, source) {
             if slot.backend == 0 {
-                return Err(Some(Reason::NO_ENDPOINTS));
+                return Reason::NO_ENDPOINTS;
             }
             if let Some(chosen) = destination(tables, &row, slot.backend) {
                 stick(tables, &row, netns, slot.backend);
-                return Ok(chosen);
+                *to = chosen;
+                return Reason::NONE;
             }
         }
         tables.slot_missed();
         tries += 1;
     }
-    Err(Some(Reason::NO_ENDPOINTS))
+    Reason::NO_ENDPOINTS
 }
 
 /// The backend this client used last, while its affinity and the backend last.

@@ -35,6 +35,14 @@ pub struct Destination {
     pub counted: bool,
 }
 
+impl Destination {
+    /// An address that is no backend of ours.
+    #[inline(always)]
+    pub const fn at(addr: Addr, port: BePort) -> Self {
+        Self { addr, port, service: 0, backend: 0, service_flags: 0, counted: false }
+    }
+}
+
 /// The decision.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,27 +56,46 @@ pub enum Verdict {
 }
 
 /// Decides a dial.
-///
-/// A BPF function of its own: what it needs on the stack is free again when it returns.
-#[inline(never)]
+#[inline(always)]
 pub fn dial<T: Tables>(tables: &T, dial: &Dial) -> Verdict {
-    let pod = tables.pod(dial.netns);
-    if pod.is_none() && !balances_everyone(tables) {
-        return Verdict::Pass;
-    }
-    let key = ServiceKey { addr: dial.addr, port: dial.port, protocol: dial.protocol, _pad: 0, _pad2: 0 };
-    match pick(tables, &key, dial.netns, source_hash(pod)) {
-        Err(Some(reason)) => Verdict::Deny(Denial { reason, rule: 0 }, dial.addr, dial.port),
-        Err(None) => match echo(tables, dial, pod, dial.addr, dial.port) {
-            Some(denial) => Verdict::Deny(denial, dial.addr, dial.port),
-            None => Verdict::Pass,
-        },
-        Ok(to) => match echo(tables, dial, pod, to.addr, to.port) {
-            Some(denial) => Verdict::Deny(denial, to.addr, to.port),
-            None => Verdict::Translate(to),
-        },
+    let mut outcome = Outcome { to: Destination::at(dial.addr, dial.port), denial: Denial::NONE };
+    match settle(tables, dial, &mut outcome) {
+        PASS => Verdict::Pass,
+        TRANSLATE => Verdict::Translate(outcome.to),
+        _ => Verdict::Deny(outcome.denial, outcome.to.addr, outcome.to.port),
     }
 }
+
+/// What [`settle`] finds.
+struct Outcome {
+    to: Destination,
+    denial: Denial,
+}
+
+/// A BPF function of its own: what it needs on the stack is free again when it returns. Its signature
+/// has plain structs and a code, since BTF cannot say Rust's enums with data.
+#[inline(never)]
+fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
+    let pod = tables.pod(dial.netns);
+    if pod.is_none() && !balances_everyone(tables) {
+        return PASS;
+    }
+    let key = ServiceKey { addr: dial.addr, port: dial.port, protocol: dial.protocol, _pad: 0, _pad2: 0 };
+    let found = pick(tables, &key, dial.netns, source_hash(pod), &mut outcome.to);
+    if found == Reason::NO_ENDPOINTS {
+        outcome.denial = Denial { reason: found, rule: 0 };
+        return DENY;
+    }
+    if let Some(denial) = echo(tables, dial, pod, &outcome.to) {
+        outcome.denial = denial;
+        return DENY;
+    }
+    if outcome.to.service == 0 { PASS } else { TRANSLATE }
+}
+
+const PASS: u32 = 0;
+const TRANSLATE: u32 = 1;
+const DENY: u32 = 2;
 
 #[inline(always)]
 fn balances_everyone<T: Tables>(tables: &T) -> bool {
@@ -78,21 +105,21 @@ fn balances_everyone<T: Tables>(tables: &T) -> bool {
 /// The early, friendly copy of what the destination's hook will decide, where that pod is ours. It is
 /// no boundary: raw sockets and older sockets come round it.
 #[inline(always)]
-fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, addr: Addr, port: BePort) -> Option<Denial> {
+fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, to: &Destination) -> Option<Denial> {
     let pod = pod?;
-    let row = tables.pod_at(&addr)?;
+    let row = tables.pod_at(&to.addr)?;
     if row.policy == 0 || row.netns == 0 || row.netns == dial.netns {
         return None;
     }
     let request = Request {
         policy: row.policy,
         flags: row.flags,
-        source: if addr.is_v4() { pod.ip4 } else { pod.ip6 },
+        source: if to.addr.is_v4() { pod.ip4 } else { pod.ip6 },
         identity: pod.identity,
         namespace: pod.namespace,
         proven: dial.attested || dial.protocol == TCP,
         protocol: dial.protocol,
-        port,
+        port: to.port,
     };
     authorize(tables, &request).denial()
 }
@@ -111,15 +138,4 @@ fn source_hash(pod: Option<&Pod>) -> u32 {
         i += 1;
     }
     hash
-}
-
-/// [`Reason`] of a verdict, for counters.
-impl Verdict {
-    /// Why it was refused, or [`Reason::NONE`].
-    pub const fn reason(&self) -> Reason {
-        match self {
-            Self::Deny(denial, ..) => denial.reason,
-            _ => Reason::NONE,
-        }
-    }
 }

@@ -39,7 +39,7 @@ fn syn(ctx: &SkBuffContext) -> Option<Arrival> {
         }
         6 => {
             let at = after_extensions(ctx)?;
-            (Addr { octets: ctx.load(8).ok()? }, Addr { octets: ctx.load(24).ok()? }, at)
+            (Addr { words: ctx.load(8).ok()? }, Addr { words: ctx.load(24).ok()? }, at)
         }
         _ => return None,
     };

@@ -1,6 +1,9 @@
 //! Flow events. A full ring drops the event and counts it; it never changes a verdict.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
+use aya_ebpf::{
+    bindings::bpf_sock_ops,
+    helpers::generated::{bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skc_to_tcp_sock},
+};
 use weft_abi::{
     Addr, BePort, FlowEvent, FlowKey, Reason, SocketState, TCP, UDP, event_kind, names::stat, path,
     socket_flags,
@@ -44,8 +47,7 @@ pub fn opened(call: &SockOps, state: &SocketState) {
 /// A TCP connection ended.
 #[inline(always)]
 pub fn closed(call: &SockOps, state: &SocketState) {
-    let old = field!(call.ctx, __bindgen_anon_1.args[0]);
-    let (out, into) = payload(call, old);
+    let (out, into) = payload(call);
     emit(|event| {
         of_socket(event, call, state);
         event.kind = event_kind::CLOSED;
@@ -53,8 +55,8 @@ pub fn closed(call: &SockOps, state: &SocketState) {
         (event.sent, event.received) = if client { (out, into) } else { (into, out) };
         event.redirected = state.redirected;
         event.duration_ns = event.time_ns.wrapping_sub(state.since_ns);
-        event.rtt_us = field!(call.ctx, srtt_us) >> 3;
-        event.retransmits = field!(call.ctx, total_retrans);
+        event.rtt_us = field!(call.ctx, bpf_sock_ops, u32, srtt_us) >> 3;
+        event.retransmits = field!(call.ctx, bpf_sock_ops, u32, total_retrans);
     });
 }
 
@@ -128,7 +130,7 @@ fn at_pod(arrival: &Arrival, client: &Client, denial: &Denial, kind: u8) {
 #[inline(always)]
 fn of_socket(event: &mut FlowEvent, call: &SockOps, state: &SocketState) {
     // SAFETY: the context is the kernel's.
-    event.socket = unsafe { aya_ebpf::helpers::generated::bpf_get_socket_cookie(call.ctx.cast()) };
+    event.socket = unsafe { bpf_get_socket_cookie(call.ctx.cast()) };
     event.netns = state.netns;
     event.service = state.service;
     event.protocol = TCP;
@@ -152,9 +154,9 @@ fn of_socket(event: &mut FlowEvent, call: &SockOps, state: &SocketState) {
 /// `bytes_acked` and `bytes_received` count SYN and FIN as bytes; `bytes_sent` and `SOCK_DONE` do not
 /// lie, but no context shows them: they are read where this kernel's BTF says.
 #[inline(always)]
-fn payload(call: &SockOps, _old_state: u32) -> (u64, u64) {
-    let received = field!(call.ctx, bytes_received);
-    let acked = field!(call.ctx, bytes_acked);
+fn payload(call: &SockOps) -> (u64, u64) {
+    let received = field!(call.ctx, bpf_sock_ops, u64, bytes_received);
+    let acked = field!(call.ctx, bpf_sock_ops, u64, bytes_acked);
     if global(&raw const WEFT_BYTES_SENT_AT) == 0 {
         return (acked, received);
     }

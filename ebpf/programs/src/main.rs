@@ -15,7 +15,7 @@
     internal_features,
     reason = "the target has no compare-and-swap, so core hides its atomics; adding is one instruction"
 )]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(unreachable_pub, reason = "a binary: `pub` marks what its other files use")]
 #![expect(unsafe_code, reason = "contexts and map values are raw pointers; the verifier checks every access")]
 

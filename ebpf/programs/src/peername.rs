@@ -27,7 +27,7 @@ pub fn weft_peername6(ctx: SockAddrContext) -> i32 {
 fn show(call: &SockAddr) -> i32 {
     if let Some(state) = sockets::state(call.socket())
         && state.flags & socket_flags::TRANSLATED != 0
-        && state.peer == call.addr()
+        && state.peer.is(&call.addr())
         && state.peer_port == call.port()
     {
         let (dialled, port) = (state.dialled, state.dialled_port);

@@ -34,7 +34,7 @@ fn receive(call: &SockAddr) -> i32 {
     // A connected socket dialled once; its state says what.
     if let Some(state) = sockets::state(call.socket())
         && state.flags & socket_flags::TRANSLATED != 0
-        && state.peer == addr
+        && state.peer.is(&addr)
         && state.peer_port == port
     {
         let (dialled, port) = (state.dialled, state.dialled_port);

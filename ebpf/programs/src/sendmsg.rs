@@ -44,18 +44,21 @@ fn send(call: &SockAddr) -> i32 {
 }
 
 /// Answers of the backend will seem to come from the address that the app sent to.
-#[inline(always)]
+///
+/// A BPF function of its own, as is [`attest`]: their stack is free again while `dial` needs its own.
+#[inline(never)]
 fn remember(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort) {
     let key = ReverseKey { socket: call.cookie(), addr: *addr, port, _pad: [0; 6] };
     let row = ReverseRow { addr: wanted.addr, port: wanted.port, _pad: [0; 6] };
     // SAFETY: the entry is compared at once; a recycled one costs an update.
-    if unsafe { maps::UDP_REVERSE.get(key) } != Some(&row) {
+    let known = unsafe { maps::UDP_REVERSE.get(key) };
+    if !known.is_some_and(|known| known.addr.is(&row.addr) && known.port.be == row.port.be) {
         let _ = maps::UDP_REVERSE.insert(key, row, 0);
     }
 }
 
 /// The pod did send this: its answers may come in, and a pod of this node may believe who it is from.
-#[inline(always)]
+#[inline(never)]
 fn attest(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort, service: u64) {
     let Some(pod) = Kernel.pod(wanted.netns).copied() else { return };
     let key = FlowKey {

@@ -7,7 +7,7 @@
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
     },
     helpers::{bpf_get_current_cgroup_id, generated::bpf_sock_ops_cb_flags_set},
     macros::sock_ops,
@@ -26,7 +26,7 @@ use crate::{
 #[sock_ops]
 pub fn weft_sock_ops(ctx: SockOpsContext) -> u32 {
     let call = SockOps::new(&ctx);
-    match field!(call.ctx, op) {
+    match field!(call.ctx, bpf_sock_ops, u32, op) {
         BPF_SOCK_OPS_TCP_CONNECT_CB => dialling(&call),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => dialled(&call),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(&call),
@@ -110,7 +110,7 @@ fn accepted(call: &SockOps) {
 
 #[inline(always)]
 fn changed(call: &SockOps) {
-    if field!(call.ctx, __bindgen_anon_1.args[1]) != TCP_CLOSE {
+    if field!(call.ctx, bpf_sock_ops, u32, __bindgen_anon_1.args[1]) != TCP_CLOSE {
         return;
     }
     let Some(state) = sockets::state(call.socket()) else { return };
@@ -141,7 +141,7 @@ fn is_probe() -> bool {
 /// Asks for the callback on state changes.
 #[inline(always)]
 fn watch(call: &SockOps) {
-    let flags = field!(call.ctx, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG;
+    let flags = field!(call.ctx, bpf_sock_ops, u32, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG;
     // SAFETY: the context is the kernel's.
     unsafe { bpf_sock_ops_cb_flags_set(call.ctx, flags as i32) };
 }

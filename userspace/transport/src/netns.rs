@@ -28,6 +28,13 @@ pub struct NetnsId {
     inode: u64,
 }
 
+impl NetnsId {
+    /// The inode, by which the kernel names a namespace in what it tells about BPF links.
+    pub fn inode(self) -> u64 {
+        self.inode
+    }
+}
+
 impl Netns {
     /// Opens the namespace at `path`, a bind mount such as `/run/netns/web-1` or `/proc/<pid>/ns/net`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {

@@ -69,7 +69,7 @@ impl PolicyRows {
         for ((length, key), class) in &self.cidr {
             content.extend(length.to_be_bytes());
             content.push(key.family);
-            content.extend(key.addr.octets);
+            content.extend(key.addr.octets());
             content.extend(class.token.to_be_bytes());
         }
         self.id = token::id("policy", [&*content]);

@@ -66,7 +66,7 @@ fn cidr_bytes(key: &CidrMatch) -> Vec<u8> {
     let mut bytes = key.policy.to_ne_bytes().to_vec();
     bytes.push(key.family);
     bytes.extend(key._pad);
-    bytes.extend(key.addr.octets);
+    bytes.extend(key.addr.octets());
     assert_eq!(bytes.len() * 8, CidrMatch::FULL as usize);
     bytes
 }

@@ -1,0 +1,137 @@
+//! What this machine offers: its cgroup tree, its BPF filesystem, its kernel.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::statfs,
+};
+
+/// What the machine does not offer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no cgroup v2 mount.
+    #[error("no cgroup2 mount in /proc/self/mountinfo; mount one: mount -t cgroup2 none /sys/fs/cgroup")]
+    NoCgroup2,
+    /// The mount shows only a part of the tree.
+    #[error(
+        "{path} is not the root of the host's cgroup tree but a part of it, so weft would see that part's sockets \
+         only; run the agent in the host's cgroup namespace (hostPID and `nsenter --cgroup`, or mount the host's \
+         /sys/fs/cgroup), or say --cgroup if the part is meant"
+    )]
+    PrivateCgroup {
+        /// The mount.
+        path: PathBuf,
+    },
+    /// The given path is in no cgroup2 filesystem.
+    #[error("--cgroup {path} is no directory of a cgroup2 filesystem; give a path below {root}")]
+    NotCgroup2 {
+        /// What was given.
+        path: PathBuf,
+        /// The mount.
+        root: PathBuf,
+    },
+    /// The BPF filesystem is not mounted and cannot be.
+    #[error("no BPF filesystem at {path}, and mounting one failed: {source}; mount -t bpf bpf {path}")]
+    NoBpffs {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it could not be mounted.
+        source: io::Error,
+    },
+}
+
+/// Where BPF objects are pinned.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
+/// The cgroup to attach to: `wanted`, else the root of the host's v2 tree.
+pub fn cgroup(wanted: Option<&Path>) -> Result<PathBuf, Error> {
+    let root = cgroup2_mount(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+        .ok_or(Error::NoCgroup2)?;
+    match wanted {
+        Some(path) if is_kind(path, CGROUP2_MAGIC) => Ok(path.to_owned()),
+        Some(path) => Err(Error::NotCgroup2 { path: path.to_owned(), root }),
+        // The root of the whole tree is the first inode that kernfs gave out.
+        None if fs::metadata(&root).is_ok_and(|root| root.ino() == 1) => Ok(root),
+        None => Err(Error::PrivateCgroup { path: root }),
+    }
+}
+
+/// The id by which BPF programs know a cgroup.
+pub fn cgroup_id(path: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(path)?.ino())
+}
+
+/// Mounts the BPF filesystem where it is missing.
+pub fn bpffs() -> Result<(), Error> {
+    let path = Path::new(BPFFS);
+    if is_kind(path, BPFFS_MAGIC) {
+        return Ok(());
+    }
+    mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), None::<&str>)
+        .map_err(|errno| Error::NoBpffs { path: path.to_owned(), source: errno.into() })
+}
+
+/// Whether the BPF filesystem is mounted.
+pub fn has_bpffs() -> bool {
+    is_kind(Path::new(BPFFS), BPFFS_MAGIC)
+}
+
+/// The kernel's version: major, minor, patch.
+pub fn kernel() -> (u32, u32, u32) {
+    parse_release(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
+}
+
+fn parse_release(release: &str) -> (u32, u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
+/// The mount point of the first cgroup2 filesystem (proc(5), mountinfo: fields 5 and, after `-`, the type).
+fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        (kind.split(' ').next() == Some("cgroup2")).then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+fn is_kind(path: &Path, magic: i64) -> bool {
+    statfs(path).is_ok_and(|fs| i64::from(fs.filesystem_type().0) == magic)
+}
+
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+const BPFFS_MAGIC: i64 = 0xcafe_4a11;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_v2_mount_is_found_on_unified_and_hybrid_hosts() {
+        let hybrid = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_mount(hybrid), Some("/sys/fs/cgroup/unified".into()));
+        let unified = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(cgroup2_mount(unified), Some("/sys/fs/cgroup".into()));
+        assert_eq!(cgroup2_mount("21 1 8:1 / / rw - ext4 /dev/sda1 rw\n"), None);
+    }
+
+    #[test]
+    fn a_release_has_three_numbers() {
+        assert_eq!(parse_release("6.18.44-fc-v669\n"), (6, 18, 44));
+        assert_eq!(parse_release("6.1.0-35-cloud-amd64"), (6, 1, 0));
+        assert_eq!(parse_release("7.2-rc1"), (7, 2, 0));
+        assert_eq!(parse_release(""), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_path_outside_the_cgroup_tree_is_refused_with_the_remedy() {
+        let error = cgroup(Some(Path::new("/proc"))).unwrap_err().to_string();
+        assert!(error.contains("/proc") && error.contains("give a path below"), "{error}");
+    }
+}

@@ -1,0 +1,222 @@
+//! The maps, typed, as user space writes them.
+#![expect(unsafe_code, reason = "an event is read out of the ring by copying its bytes")]
+
+use std::hash::Hash;
+
+use aya::{
+    Ebpf, Pod as Plain,
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
+};
+use weft_abi::{
+    Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, MaglevChunk, MaglevKey, NetnsKey,
+    Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey, names::map,
+};
+
+/// Why a map could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object lacks the map, or it is of another type.
+    #[error("map {0} is not in the eBPF object, or not of the type expected; the build is broken")]
+    Missing(&'static str),
+    /// There is no room.
+    #[error("map {map} is full: {needed} entries are needed and {max} fit; start the agent with --map-size {map}={needed}")]
+    Full {
+        /// The map.
+        map: &'static str,
+        /// What the update needs.
+        needed: usize,
+        /// What fits.
+        max: usize,
+    },
+    /// The kernel refused.
+    #[error("map {map}: {source}")]
+    Refused {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        source: MapError,
+    },
+}
+
+/// Everything that user space writes, and the ring that it reads.
+pub struct Maps {
+    /// `weft_cfg`.
+    pub config: Array<MapData, Config>,
+    /// `weft_pod`.
+    pub pods: Rows<HashMap<MapData, NetnsKey, Pod>>,
+    /// `weft_pod_ip`.
+    pub pod_ips: Rows<HashMap<MapData, Addr, PodRow>>,
+    /// `weft_svc`.
+    pub services: Rows<HashMap<MapData, ServiceKey, ServiceRow>>,
+    /// `weft_slot`.
+    pub slots: Rows<HashMap<MapData, SlotKey, Slot>>,
+    /// `weft_backend`.
+    pub backends: Rows<HashMap<MapData, BackendKey, Backend>>,
+    /// `weft_maglev`.
+    pub maglev: Rows<HashMap<MapData, MaglevKey, MaglevChunk>>,
+    /// `weft_open`.
+    pub open: Rows<HashMap<MapData, BackendKey, Count>>,
+    /// `weft_policy`.
+    pub policy: Rows<LpmTrie<MapData, PolicyMatch, PolicyRow>>,
+    /// `weft_cidr`.
+    pub cidr: Rows<LpmTrie<MapData, CidrMatch, CidrClass>>,
+    /// `weft_stat`.
+    pub stats: PerCpuArray<MapData, u64>,
+    /// `weft_sock`, for reading it through `sock_diag`.
+    pub sockets: Map,
+    /// `weft_events`, until the task that reads it takes it.
+    pub events: Option<RingBuf<MapData>>,
+}
+
+/// A map of rows, with its name and how much fits.
+pub struct Rows<M> {
+    /// Its name.
+    pub name: &'static str,
+    /// Entries that fit.
+    pub max: usize,
+    map: M,
+}
+
+/// A map whose entries are put and removed by key.
+pub trait RowMap {
+    /// Its key.
+    type Key: Copy + Eq + Hash;
+    /// Its value.
+    type Value: Copy;
+
+    /// Writes an entry.
+    fn put(&mut self, key: &Self::Key, value: &Self::Value) -> Result<(), MapError>;
+    /// Removes an entry.
+    fn remove(&mut self, key: &Self::Key) -> Result<(), MapError>;
+    /// Every entry. One that is written meanwhile may be seen twice or not at all.
+    fn entries(&self) -> Vec<(Self::Key, Self::Value)>;
+}
+
+impl Maps {
+    /// Takes the maps out of a loaded object.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {
+            config: typed(ebpf, map::CONFIG)?,
+            pods: rows(ebpf, map::PODS)?,
+            pod_ips: rows(ebpf, map::POD_IPS)?,
+            services: rows(ebpf, map::SERVICES)?,
+            slots: rows(ebpf, map::SLOTS)?,
+            backends: rows(ebpf, map::BACKENDS)?,
+            maglev: rows(ebpf, map::MAGLEV)?,
+            open: rows(ebpf, map::OPEN)?,
+            policy: rows(ebpf, map::POLICY)?,
+            cidr: rows(ebpf, map::CIDR)?,
+            stats: typed(ebpf, map::STATS)?,
+            sockets: ebpf.take_map(map::SOCKETS).ok_or(Error::Missing(map::SOCKETS))?,
+            events: Some(typed(ebpf, map::EVENTS)?),
+        })
+    }
+}
+
+impl<M: RowMap> Rows<M> {
+    /// Writes an entry.
+    pub fn put(&mut self, key: &M::Key, value: &M::Value) -> Result<(), Error> {
+        self.map.put(key, value).map_err(|source| self.refused(source))
+    }
+
+    /// Removes an entry, which need not be there.
+    pub fn remove(&mut self, key: &M::Key) -> Result<(), Error> {
+        match self.map.remove(key) {
+            Err(source) if !is_absent(&source) => Err(self.refused(source)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every entry.
+    pub fn entries(&self) -> Vec<(M::Key, M::Value)> {
+        self.map.entries()
+    }
+
+    /// Fails unless `needed` entries fit.
+    pub fn room_for(&self, needed: usize) -> Result<(), Error> {
+        if needed > self.max { Err(Error::Full { map: self.name, needed, max: self.max }) } else { Ok(()) }
+    }
+
+    fn refused(&self, source: MapError) -> Error {
+        match &source {
+            MapError::SyscallError(error) if matches!(error.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)) => {
+                Error::Full { map: self.name, needed: self.max + 1, max: self.max }
+            }
+            _ => Error::Refused { map: self.name, source },
+        }
+    }
+}
+
+impl<K: Plain + Eq + Hash, V: Plain> RowMap for HashMap<MapData, K, V> {
+    type Key = K;
+    type Value = V;
+
+    fn put(&mut self, key: &K, value: &V) -> Result<(), MapError> {
+        self.insert(key, value, 0)
+    }
+
+    fn remove(&mut self, key: &K) -> Result<(), MapError> {
+        HashMap::remove(self, key)
+    }
+
+    fn entries(&self) -> Vec<(K, V)> {
+        self.iter().filter_map(Result::ok).collect()
+    }
+}
+
+impl<K: Plain + Eq + Hash, V: Plain> RowMap for LpmTrie<MapData, K, V> {
+    type Key = (u32, K);
+    type Value = V;
+
+    fn put(&mut self, key: &(u32, K), value: &V) -> Result<(), MapError> {
+        self.insert(&Key::new(key.0, key.1), value, 0)
+    }
+
+    fn remove(&mut self, key: &(u32, K)) -> Result<(), MapError> {
+        LpmTrie::remove(self, &Key::new(key.0, key.1))
+    }
+
+    fn entries(&self) -> Vec<((u32, K), V)> {
+        let entries = self.iter().filter_map(Result::ok);
+        entries.map(|(key, value)| ((key.prefix_len(), key.data()), value)).collect()
+    }
+}
+
+/// Copies an event out of the ring; `None` when it has another size.
+pub fn event(bytes: &[u8]) -> Option<FlowEvent> {
+    (bytes.len() == size_of::<FlowEvent>())
+        // SAFETY: the length is right, every bit pattern is a `FlowEvent`, and the read is unaligned.
+        .then(|| unsafe { bytes.as_ptr().cast::<FlowEvent>().read_unaligned() })
+}
+
+/// Copies a socket's state out of a `sock_diag` answer; `None` when it has another size.
+pub fn socket_state(bytes: &[u8]) -> Option<weft_abi::SocketState> {
+    (bytes.len() == size_of::<weft_abi::SocketState>())
+        // SAFETY: as for `event`.
+        .then(|| unsafe { bytes.as_ptr().cast::<weft_abi::SocketState>().read_unaligned() })
+}
+
+fn typed<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, Error> {
+    let map = ebpf.take_map(name).ok_or(Error::Missing(name))?;
+    M::try_from(map).map_err(|_| Error::Missing(name))
+}
+
+fn rows<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<Rows<M>, Error> {
+    let info = ebpf.map(name).and_then(|map| info(map)).ok_or(Error::Missing(name))?;
+    Ok(Rows { name, max: info.max_entries() as usize, map: typed(ebpf, name)? })
+}
+
+fn info(map: &Map) -> Option<aya::maps::MapInfo> {
+    match map {
+        Map::HashMap(data) | Map::LpmTrie(data) => data.info().ok(),
+        _ => None,
+    }
+}
+
+fn is_absent(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::ENOENT),
+        _ => false,
+    }
+}

@@ -1,0 +1,108 @@
+//! Where an agent's kernel objects are pinned: `/sys/fs/bpf/weft/<node>/v<version>/{maps,links,netns}`.
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use crate::host::BPFFS;
+
+/// The pins of one node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    dir: PathBuf,
+}
+
+/// The pins of one layout version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    /// The version.
+    pub version: u32,
+    dir: PathBuf,
+}
+
+impl Node {
+    /// The pins of `node`.
+    pub fn new(node: &str) -> Self {
+        Self { dir: Path::new(BPFFS).join("weft").join(node) }
+    }
+
+    /// The versions that have pins, oldest first.
+    pub fn versions(&self) -> Vec<Pins> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let mut versions: Vec<_> = entries
+            .filter_map(|entry| entry.file_name().to_str()?.strip_prefix('v')?.parse().ok())
+            .map(|version| self.version(version))
+            .collect();
+        versions.sort_by_key(|pins| pins.version);
+        versions
+    }
+
+    /// The pins of one version, which need not exist.
+    pub fn version(&self, version: u32) -> Pins {
+        Pins { version, dir: self.dir.join(format!("v{version}")) }
+    }
+
+    /// Removes every pin of this node; what is only held by its pin ends.
+    pub fn remove(&self) -> io::Result<()> {
+        self.versions().iter().try_for_each(Pins::remove)?;
+        remove_dir(&self.dir)?;
+        // The folder of all nodes goes with the last of them.
+        match self.dir.parent().map(fs::remove_dir) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::DirectoryNotEmpty => gone(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Pins {
+    /// Makes the folders, for root only.
+    pub fn make(&self) -> io::Result<()> {
+        for folder in [self.maps(), self.links(), self.netns()] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Pins of maps, by map name.
+    pub fn maps(&self) -> PathBuf {
+        self.dir.join("maps")
+    }
+
+    /// Pins of the links to the cgroup, by program name.
+    pub fn links(&self) -> PathBuf {
+        self.dir.join("links")
+    }
+
+    /// Pins of the links to network namespaces, by netns cookie.
+    pub fn netns(&self) -> PathBuf {
+        self.dir.join("netns")
+    }
+
+    /// The cookies of the network namespaces that have a link.
+    pub fn linked(&self) -> Vec<u64> {
+        let entries = fs::read_dir(self.netns()).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Removes every pin of this version.
+    pub fn remove(&self) -> io::Result<()> {
+        // Redirection first: no socket may be sent where nothing answers any more.
+        for folder in [self.links(), self.netns(), self.maps()] {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                fs::remove_file(entry.path()).or_else(gone)?;
+            }
+            remove_dir(&folder)?;
+        }
+        remove_dir(&self.dir)
+    }
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    fs::remove_dir(dir).or_else(gone)
+}
+
+fn gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}

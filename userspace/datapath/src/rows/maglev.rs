@@ -1,0 +1,90 @@
+//! Maglev lookup tables (Eisenbud et al., NSDI 2016, section 3.4), with weights.
+
+use super::token;
+
+/// A table of `size` (a prime) slots. Each choice fills its share by walking its own permutation, so a
+/// change of one choice moves few of the others' entries.
+pub fn table(choices: &[u64], weights: &[f64], size: usize) -> Vec<u16> {
+    let heaviest = weights.iter().copied().fold(0.0, f64::max);
+    if choices.is_empty() || heaviest <= 0.0 || size < 2 {
+        return Vec::new();
+    }
+    let mut walks: Vec<Walk> = choices.iter().map(|choice| Walk::of(*choice, size)).collect();
+    let mut credit = vec![0.0; choices.len()];
+    let mut table = vec![NOBODY; size];
+    let mut left = size;
+    loop {
+        for (slot, walk) in walks.iter_mut().enumerate() {
+            credit[slot] += weights[slot] / heaviest;
+            if credit[slot] < 1.0 {
+                continue;
+            }
+            credit[slot] -= 1.0;
+            let entry = walk.next_free(&table);
+            table[entry] = u16::try_from(slot).unwrap_or(NOBODY - 1);
+            left -= 1;
+            if left == 0 {
+                return table;
+            }
+        }
+    }
+}
+
+struct Walk {
+    at: usize,
+    skip: usize,
+    size: usize,
+}
+
+impl Walk {
+    fn of(choice: u64, size: usize) -> Self {
+        let part = |kind| token::id(kind, [&choice.to_be_bytes()[..]]);
+        let below = |n: u64, limit: usize| usize::try_from(n % limit as u64).expect("below a usize");
+        let (at, skip) = (below(part("offset"), size), below(part("skip"), size - 1) + 1);
+        Self { at, skip, size }
+    }
+
+    /// The size is a prime, so the walk visits every entry.
+    fn next_free(&mut self, table: &[u16]) -> usize {
+        loop {
+            let entry = self.at;
+            self.at = (self.at + self.skip) % self.size;
+            if table[entry] == NOBODY {
+                return entry;
+            }
+        }
+    }
+}
+
+const NOBODY: u16 = u16::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(table: &[u16], slot: u16) -> usize {
+        table.iter().filter(|entry| **entry == slot).count()
+    }
+
+    #[test]
+    fn every_choice_gets_its_share() {
+        let table = table(&[1, 2, 3], &[1.0, 1.0, 2.0], 1009);
+        assert!((count(&table, 0) as i64 - 252).abs() <= 2 && (count(&table, 2) as i64 - 505).abs() <= 2);
+        assert_eq!(count(&table, NOBODY), 0);
+    }
+
+    #[test]
+    fn few_entries_move_when_a_choice_goes() {
+        let names = |table: &[u16], of: &[u64]| table.iter().map(|slot| of[*slot as usize]).collect::<Vec<_>>();
+        let (all, fewer) = ([10, 20, 30, 40, 50], [10, 20, 40, 50]);
+        let before = names(&table(&all, &[1.0; 5], 5003), &all);
+        let after = names(&table(&fewer, &[1.0; 4], 5003), &fewer);
+        let moved = before.iter().zip(&after).filter(|(b, a)| **b != 30 && b != a).count();
+        assert!(moved < 5003 / 10, "{moved} of 5003 entries moved though their choice stayed");
+    }
+
+    #[test]
+    fn nothing_to_choose_from_is_an_empty_table() {
+        assert!(table(&[], &[], 1009).is_empty());
+    }
+}
