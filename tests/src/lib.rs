@@ -1,1 +1,39 @@
 //! End-to-end and conformance tests on the real kernel.
+//!
+//! Owns: [`World`], a private network of pods on nodes, each with a real network namespace, a real
+//! cgroup and, where a test asks for it, the real agent. Must not know: how the agent does its work.
+//!
+//! ```text
+//! World ─── fabric: one namespace with a bridge, apart from the machine's own network
+//!   ├── Node "a": cgroup, manifests, run-dir ── Agent (`weft agent`)
+//!   │     ├── Pod shop/web: netns + veth, cgroup ── sockets, servers, commands
+//!   │     └── Pod shop/api
+//!   └── Node "b" ...
+//! ```
+//!
+//! Everything a world makes is named `weft-test-<pid>-<n>...`. It goes when the world is dropped, also
+//! by a panic; a janitor process does it when the test process itself is ended.
+#![forbid(unsafe_code)]
+
+mod agent;
+mod cgroup;
+mod command;
+pub mod conformance;
+mod eventually;
+mod fabric;
+pub mod helper;
+pub mod manifests;
+mod node;
+pub mod packet;
+mod pod;
+mod serve;
+mod sweep;
+mod traces;
+mod world;
+
+pub use agent::Agent;
+pub use eventually::{eventually, throughout};
+pub use node::Node;
+pub use pod::{Pod, PodBuilder, PodManifest, Running, SocketRequest};
+pub use serve::Server;
+pub use world::World;

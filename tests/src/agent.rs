@@ -1,0 +1,123 @@
+//! The real agent of a node.
+
+use std::fs::{self, OpenOptions};
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::command::{helper, text, weft};
+use crate::{Node, eventually, sweep};
+
+/// A running `weft agent`. Dropped, it is killed and `weft cleanup` takes away what it left.
+pub struct Agent {
+    node: Node,
+    arguments: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Agent {
+    pub(crate) fn spawn(node: Node, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let process = Some(start(&node, &arguments));
+        Self { node, arguments, process }
+    }
+
+    /// Starts it again after [`Agent::stop`] or [`Agent::kill`], and does not wait for it.
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "the agent is running");
+        self.process = Some(start(&self.node, &self.arguments));
+    }
+
+    /// Ends it by SIGTERM, and says how it ended.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the agent is running");
+        signal(&process, Signal::SIGTERM);
+        let mut status = None;
+        eventually(Duration::from_secs(10), || {
+            status = process.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        status.expect("it has just ended")
+    }
+
+    /// Ends it by SIGKILL.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the agent is running");
+        process.kill().expect("a child can be killed");
+        process.wait().expect("a child can be waited for");
+    }
+
+    /// Ends it by SIGTERM where it runs, starts it, and waits until the manifests are enforced.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        if self.process.is_some() {
+            self.stop();
+        }
+        self.start();
+        self.node.wait();
+    }
+
+    /// Ends it, and takes all of it out of the kernel by `weft cleanup`.
+    #[track_caller]
+    pub fn cleanup(&mut self) {
+        if self.process.is_some() {
+            self.stop();
+        }
+        let output = self.node.weft(&["cleanup"]);
+        assert!(output.status.success(), "weft cleanup: {}\n{}", output.status, text(&output));
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// What it has logged so far, over all of its starts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.node.log()).unwrap_or_default()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- log of the agent of {}\n{}---", self.node.name(), self.log());
+        }
+        if sweep::keep() {
+            return;
+        }
+        if self.process.is_some() {
+            self.kill();
+        }
+        let output = self.node.weft(&["cleanup"]);
+        // A second panic would abort; the world's sweep removes the pins in any case.
+        let fine = output.status.success() || thread::panicking();
+        assert!(fine, "weft cleanup: {}\n{}", output.status, text(&output));
+    }
+}
+
+fn start(node: &Node, arguments: &[String]) -> Child {
+    let log = OpenOptions::new().create(true).append(true).open(node.log());
+    let log = log.expect("the node's folder can be written");
+    let group = node.world.cgroup.join("agents");
+    fs::create_dir_all(&group).expect("the world's cgroup can be written");
+    let mut command = helper(["exec".as_ref(), group.as_os_str(), weft().as_os_str()]);
+    command.arg("agent").args(["--node", node.name()]);
+    command.arg("--manifests").arg(node.manifests_dir());
+    command.arg("--run-dir").arg(node.run_dir());
+    command.arg("--state-dir").arg(node.state_dir());
+    command.arg("--cgroup").arg(node.cgroup());
+    command.arg("--metrics").arg(node.metrics().to_string());
+    command.args(arguments);
+    command.stdout(log.try_clone().expect("a file can be opened twice")).stderr(log);
+    command.spawn().expect("the helper can be started")
+}
+
+fn signal(process: &Child, signal: Signal) {
+    let pid = i32::try_from(process.id()).expect("a process id is an i32");
+    kill(Pid::from_raw(pid), signal).expect("a child can be signalled");
+}

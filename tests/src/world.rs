@@ -1,0 +1,159 @@
+//! A private network of pods on nodes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Write as _, stderr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::fabric::Fabric;
+use crate::{Node, cgroup, sweep};
+
+/// All nodes and pods of one test. What it made goes with the last of the world, its nodes and pods.
+pub struct World {
+    shared: Arc<Shared>,
+}
+
+/// What a world, its nodes and its pods have in common.
+pub(crate) struct Shared {
+    /// Everything's name begins with it.
+    pub(crate) name: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) cgroup: PathBuf,
+    pub(crate) fabric: Fabric,
+    ports: AtomicU32,
+    manifests: Mutex<Manifests>,
+}
+
+/// The folders of all nodes, and the documents that are in every one of them.
+#[derive(Default)]
+struct Manifests {
+    folders: Vec<PathBuf>,
+    documents: BTreeMap<String, String>,
+}
+
+impl World {
+    /// An empty world. None under `WEFT_E2E=off`, which is counted on stderr: then the test returns.
+    ///
+    /// Panics without the privileges and programs that a real network takes: a test that cannot run
+    /// must not pass.
+    pub fn new() -> Option<Self> {
+        if std::env::var_os("WEFT_E2E").is_some_and(|value| value == "off") {
+            count_as_left_out();
+            return None;
+        }
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "these tests make namespaces: run as root, or set WEFT_E2E=off"
+        );
+        sweep::start_janitor();
+        Some(Self { shared: Arc::new(Shared::new()) })
+    }
+
+    /// A new node. Its whole name, [`Node::name`], is unique on the machine and ends with `name`.
+    pub fn node(&self, name: &str) -> Node {
+        Node::new(Arc::clone(&self.shared), name)
+    }
+
+    /// Writes a file of manifests for every node, also for those that come later.
+    pub fn apply(&self, file: &str, yaml: &str) {
+        self.shared.apply(file, yaml);
+    }
+
+    /// Removes a file of manifests from every node.
+    pub fn remove(&self, file: &str) {
+        self.shared.remove(file);
+    }
+
+    /// What the names of all namespaces, groups, pins and folders of this world begin with.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Files and folders of the world called `name` that are there, be it alive or not.
+    pub fn remains(name: &str) -> Vec<PathBuf> {
+        sweep::remains(name)
+    }
+}
+
+impl Shared {
+    fn new() -> Self {
+        static WORLDS: AtomicU32 = AtomicU32::new(1);
+        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", sweep::process_prefix());
+        let dir = std::env::temp_dir().join(&name);
+        let cgroup = cgroup::mount().join(&name);
+        for path in [&dir, &cgroup] {
+            fs::create_dir(path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
+        }
+        let fabric = Fabric::new(&name);
+        Self { name, dir, cgroup, fabric, ports: AtomicU32::new(1), manifests: Mutex::default() }
+    }
+
+    /// A number that no other pod of this world has.
+    pub(crate) fn next_port(&self) -> u32 {
+        self.ports.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A new node's folder gets every document that all nodes have.
+    pub(crate) fn add_manifests(&self, folder: &Path) {
+        let mut manifests = self.manifests();
+        for (file, yaml) in &manifests.documents {
+            write_atomically(folder, file, yaml);
+        }
+        manifests.folders.push(folder.into());
+    }
+
+    pub(crate) fn apply(&self, file: &str, yaml: &str) {
+        let mut manifests = self.manifests();
+        manifests.documents.insert(file.into(), yaml.into());
+        for folder in &manifests.folders {
+            write_atomically(folder, file, yaml);
+        }
+    }
+
+    pub(crate) fn remove(&self, file: &str) {
+        let mut manifests = self.manifests();
+        manifests.documents.remove(file);
+        for folder in &manifests.folders {
+            // It may be gone from one node by `Node::remove`.
+            let _ = fs::remove_file(folder.join(file));
+        }
+    }
+
+    fn manifests(&self) -> MutexGuard<'_, Manifests> {
+        self.manifests.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if sweep::keep() {
+            eprintln!("kept: {} (enter by: ip netns exec NAME sh)", self.name);
+            for path in sweep::remains(&self.name) {
+                eprintln!("  {}", path.display());
+            }
+            return;
+        }
+        if std::thread::panicking() {
+            eprintln!("run with WEFT_E2E=keep to look around by: ip netns exec {}-... sh", self.name);
+        }
+        sweep::sweep(&self.name);
+    }
+}
+
+/// Puts `yaml` in place at once: a reader never sees half of it.
+pub(crate) fn write_atomically(folder: &Path, file: &str, yaml: &str) {
+    let (draft, place) = (folder.join(format!(".{file}.draft")), folder.join(file));
+    fs::write(&draft, yaml)
+        .and_then(|()| fs::rename(&draft, &place))
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", place.display()));
+}
+
+/// Past the test harness's capture, so that it shows for tests that "pass".
+fn count_as_left_out() {
+    static LEFT_OUT: AtomicU32 = AtomicU32::new(1);
+    let count = LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+    writeln!(stderr(), "WEFT_E2E=off: {count} end-to-end tests left out").expect("stderr can be written");
+}
