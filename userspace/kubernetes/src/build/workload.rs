@@ -1,0 +1,46 @@
+//! Pods to workloads: who is in the mesh.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use weft_model::{ObjectName, Workload};
+
+use super::objects::Objects;
+use crate::{
+    core::ENROLMENT,
+    object::{MeshConfig, Pod},
+};
+
+/// The workload of the pod `name`, unless it is not there or has run to its end.
+pub(super) fn build(objects: &Objects, node: &Arc<str>, name: &ObjectName) -> Option<Workload> {
+    let pod = objects.pods.get(name).filter(|pod| !pod.gone)?;
+    Some(Workload {
+        name: name.clone(),
+        service_account: pod.service_account.clone(),
+        ips: pod.ips.clone(),
+        node: pod.node.clone(),
+        local: pod.node.as_ref().is_none_or(|on| on == node),
+        labels: pod.labels.clone(),
+        enrolled: !pod.host_network && is_enrolled(objects, pod),
+        netns: pod.netns.clone(),
+        ports: pod.ports.clone(),
+        owner: Arc::clone(&pod.owner),
+        ready: pod.ready,
+        terminating: pod.terminating,
+    })
+}
+
+/// The pod's own label wins over its namespace's.
+fn is_enrolled(objects: &Objects, pod: &Pod) -> bool {
+    match pod.labels.get(ENROLMENT).map(String::as_str) {
+        Some("enabled") => return true,
+        Some("disabled") => return false,
+        _ => {}
+    }
+    let name = &pod.name.namespace;
+    let unknown = || BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), name.to_string())]);
+    let labels = objects.namespaces.get(name).map_or_else(unknown, |namespace| namespace.labels.clone());
+    match &objects.mesh {
+        Some(mesh) => mesh.namespace_selector.matches(&labels),
+        None => MeshConfig::default_namespace_selector().matches(&labels),
+    }
+}

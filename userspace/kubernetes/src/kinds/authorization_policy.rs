@@ -1,0 +1,362 @@
+//! AuthorizationPolicy: who may reach what.
+
+use serde::Deserialize;
+use weft_model::{Action, Mode, PolicyTarget, PortRange, Rule, ServiceAccount, Source, SpiffeId};
+
+use super::{
+    check,
+    target_ref::{self, TargetKind, TargetRef, Targets},
+};
+use crate::{
+    finding::Report,
+    object::{AuthorizationPolicy, Key, Names},
+    syntax,
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Spec {
+    #[serde(default)]
+    target_refs: Vec<TargetRef>,
+    action: Option<ActionWord>,
+    mode: Option<ModeWord>,
+    #[serde(default)]
+    rules: Vec<RuleSpec>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+enum ActionWord {
+    #[serde(rename = "ALLOW")]
+    Allow,
+    #[serde(rename = "DENY")]
+    Deny,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum ModeWord {
+    Enforce,
+    Audit,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RuleSpec {
+    sources: Option<Vec<SourceSpec>>,
+    network_attributes: Option<NetworkAttributes>,
+    http_attributes: Option<HttpAttributes>,
+    jwt: Option<Jwt>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceSpec {
+    r#type: SourceType,
+    service_account: Option<ServiceAccountRef>,
+    spiffe: Option<String>,
+    cidr: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+enum SourceType {
+    ServiceAccount,
+    #[serde(rename = "SPIFFE")]
+    Spiffe,
+    #[serde(rename = "CIDR")]
+    Cidr,
+}
+
+#[derive(Debug, Deserialize)]
+struct ServiceAccountRef {
+    namespace: String,
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NetworkAttributes {
+    ports: Option<Vec<i64>>,
+    port_ranges: Option<Vec<PortRangeSpec>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PortRangeSpec {
+    start: i64,
+    end: i64,
+}
+
+#[derive(Debug, Deserialize)]
+struct HttpAttributes {
+    #[serde(default)]
+    methods: Vec<String>,
+    #[serde(default)]
+    paths: Vec<PathMatch>,
+    #[serde(default)]
+    hosts: Vec<String>,
+    #[serde(default)]
+    headers: Vec<HeaderMatch>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PathMatch {
+    #[serde(rename = "type")]
+    _type: PathType,
+    value: String,
+}
+
+#[derive(Debug, Deserialize)]
+enum PathType {
+    Exact,
+    PathPrefix,
+}
+
+#[derive(Debug, Deserialize)]
+struct HeaderMatch {
+    name: String,
+    #[serde(rename = "value")]
+    _value: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Jwt {
+    provider: String,
+    #[serde(default)]
+    claims: Vec<Claim>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Claim {
+    name: String,
+    #[serde(default)]
+    values: Vec<String>,
+}
+
+pub(super) fn check(
+    spec: &Spec,
+    key: &Key,
+    names: &mut Names,
+    report: &mut Report<'_>,
+) -> Option<AuthorizationPolicy> {
+    let allowed = [TargetKind::Pod, TargetKind::Service, TargetKind::HttpRoute, TargetKind::GrpcRoute];
+    let targets = target_ref::check(&spec.target_refs, &allowed, names, report);
+    let action = spec.action.unwrap_or(ActionWord::Allow);
+    if action == ActionWord::Deny && spec.rules.is_empty() {
+        let remedy = "add rules; to deny everything write an ALLOW policy without rules";
+        report.error("spec.rules", "a DENY policy without rules denies nothing", remedy);
+    }
+    let rules = spec.rules.iter().enumerate();
+    let rules =
+        rules.map(|(i, rule)| rule.check(&format!("spec.rules[{i}]"), action, names, report)).collect();
+    let target = match targets? {
+        Targets::Pods(selector) => PolicyTarget::Pods(selector),
+        Targets::Services(services) => PolicyTarget::Services(services),
+        Targets::Routes(routes) => {
+            let message = "policies for routes are not enforced yet: they need the http path";
+            let remedy = "target kind: Service or kind: Pod to hold connections meanwhile";
+            report.warning("spec.targetRefs", message, remedy);
+            PolicyTarget::Routes(routes)
+        }
+    };
+    Some(AuthorizationPolicy {
+        name: key.name.clone(),
+        action: if action == ActionWord::Allow { Action::Allow } else { Action::Deny },
+        mode: if matches!(spec.mode, Some(ModeWord::Audit)) { Mode::Audit } else { Mode::Enforce },
+        target,
+        rules,
+    })
+}
+
+impl RuleSpec {
+    fn check(&self, field: &str, action: ActionWord, names: &mut Names, report: &mut Report<'_>) -> Rule {
+        if self.names_nothing() {
+            let message = "the rule names nothing, which would match everyone";
+            let remedy = "to mean everyone write sources: [{type: CIDR, cidr: 0.0.0.0/0}, {type: CIDR, cidr: \"::/0\"}], \
+                          or leave the policy out";
+            report.error(field, message, remedy);
+        }
+        let sources = self.sources.as_ref().map(|sources| {
+            let sources = sources.iter().enumerate();
+            sources
+                .filter_map(|(i, source)| source.check(&format!("{field}.sources[{i}]"), names, report))
+                .collect()
+        });
+        let network = self.network_attributes.as_ref();
+        let ports = network.map(|network| network.check(&format!("{field}.networkAttributes"), report));
+        if let Some(http) = &self.http_attributes {
+            http.check(&format!("{field}.httpAttributes"), report);
+        }
+        if let Some(jwt) = &self.jwt {
+            jwt.check(&format!("{field}.jwt"), report);
+        }
+        let l7 = self.http_attributes.is_some() || self.jwt.is_some();
+        if l7 {
+            let part = if self.http_attributes.is_some() { "httpAttributes" } else { "jwt" };
+            let (message, remedy) = match action {
+                ActionWord::Allow => (
+                    "not enforced yet: where only connections are seen, this rule allows nothing",
+                    "allow by sources and ports meanwhile",
+                ),
+                ActionWord::Deny => (
+                    "not enforced yet: where only connections are seen, the rule's other parts alone deny",
+                    "deny by sources and ports meanwhile",
+                ),
+            };
+            report.warning(&format!("{field}.{part}"), message, remedy);
+        }
+        Rule { sources, ports, l7 }
+    }
+
+    fn names_nothing(&self) -> bool {
+        let network =
+            self.network_attributes.as_ref().is_some_and(|n| n.ports.is_some() || n.port_ranges.is_some());
+        let http = self.http_attributes.as_ref().is_some_and(|http| !http.is_empty());
+        self.sources.is_none() && !network && !http && self.jwt.is_none()
+    }
+}
+
+impl SourceSpec {
+    fn check(&self, field: &str, names: &mut Names, report: &mut Report<'_>) -> Option<Source> {
+        let kind = match self.r#type {
+            SourceType::ServiceAccount => "ServiceAccount",
+            SourceType::Spiffe => "SPIFFE",
+            SourceType::Cidr => "CIDR",
+        };
+        let is = |kind| self.r#type == kind;
+        let account = format!("{field}.serviceAccount");
+        check::member(self.service_account.is_some(), is(SourceType::ServiceAccount), &account, kind, report);
+        check::member(
+            self.spiffe.is_some(),
+            is(SourceType::Spiffe),
+            &format!("{field}.spiffe"),
+            kind,
+            report,
+        );
+        check::member(self.cidr.is_some(), is(SourceType::Cidr), &format!("{field}.cidr"), kind, report);
+        match self.r#type {
+            SourceType::ServiceAccount => self.service_account.as_ref()?.check(&account, names, report),
+            SourceType::Spiffe => match SpiffeId::parse(self.spiffe.as_ref()?) {
+                Ok(id) => Some(Source::Spiffe(id)),
+                Err(why) => {
+                    let remedy = "write it like spiffe://cluster.local/ns/shop/sa/web";
+                    report.error(&format!("{field}.spiffe"), format!("no SPIFFE ID: {why}"), remedy);
+                    None
+                }
+            },
+            SourceType::Cidr => match syntax::cidr(self.cidr.as_ref()?) {
+                Ok(block) => Some(Source::Cidr(block)),
+                Err((message, remedy)) => {
+                    report.error(&format!("{field}.cidr"), message, remedy);
+                    None
+                }
+            },
+        }
+    }
+}
+
+impl ServiceAccountRef {
+    fn check(&self, field: &str, names: &mut Names, report: &mut Report<'_>) -> Option<Source> {
+        if let Err(why) = syntax::dns_label(&self.namespace) {
+            let message = format!("\"{}\" {why}", self.namespace);
+            report.error(&format!("{field}.namespace"), message, "name one namespace");
+            return None;
+        }
+        let namespace = names.share(&self.namespace);
+        if self.name == "*" {
+            return Some(Source::Namespace(namespace));
+        }
+        if let Err(why) = syntax::dns_subdomain(&self.name) {
+            let message = format!("\"{}\" {why}", self.name);
+            report.error(
+                &format!("{field}.name"),
+                message,
+                "name one ServiceAccount, or \"*\" for all of the namespace",
+            );
+            return None;
+        }
+        Some(Source::ServiceAccount(ServiceAccount::new(namespace, names.share(&self.name))))
+    }
+}
+
+impl NetworkAttributes {
+    fn check(&self, field: &str, report: &mut Report<'_>) -> Vec<PortRange> {
+        let mut ranges = Vec::new();
+        for (i, number) in self.ports.iter().flatten().enumerate() {
+            ranges.extend(check::port(*number, &format!("{field}.ports[{i}]"), report).map(PortRange::from));
+        }
+        for (i, range) in self.port_ranges.iter().flatten().enumerate() {
+            let field = format!("{field}.portRanges[{i}]");
+            let start = check::port(range.start, &format!("{field}.start"), report);
+            let end = check::port(range.end, &format!("{field}.end"), report);
+            if range.start > range.end {
+                let message = format!("the range ends at {} before it starts at {}", range.end, range.start);
+                report.error(&field, message, format!("write start: {}, end: {}", range.end, range.start));
+            }
+            ranges.extend(start.zip(end).map(|(start, end)| PortRange { start, end }));
+        }
+        let named = self.ports.as_ref().map_or(0, Vec::len) + self.port_ranges.as_ref().map_or(0, Vec::len);
+        if named == 0 && (self.ports.is_some() || self.port_ranges.is_some()) {
+            report.error(
+                field,
+                "no port is named, so nothing could match",
+                "name ports, or remove networkAttributes",
+            );
+        }
+        ranges
+    }
+}
+
+impl HttpAttributes {
+    fn is_empty(&self) -> bool {
+        self.methods.is_empty() && self.paths.is_empty() && self.hosts.is_empty() && self.headers.is_empty()
+    }
+
+    fn check(&self, field: &str, report: &mut Report<'_>) {
+        for (i, method) in self.methods.iter().enumerate() {
+            if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+                let message = format!("\"{method}\" is no HTTP method");
+                report.error(&format!("{field}.methods[{i}]"), message, "write it in capitals, like GET");
+            }
+        }
+        for (i, path) in self.paths.iter().enumerate() {
+            if !is_normal(&path.value) {
+                let message = format!("\"{}\" is no normalised path", path.value);
+                let remedy = "begin with '/', without //, /./, /../, %2f, '?' and '#'";
+                report.error(&format!("{field}.paths[{i}].value"), message, remedy);
+            }
+        }
+        for (i, header) in self.headers.iter().enumerate() {
+            check::header(&header.name, &format!("{field}.headers[{i}].name"), report);
+        }
+    }
+}
+
+impl Jwt {
+    fn check(&self, field: &str, report: &mut Report<'_>) {
+        if self.provider.is_empty() {
+            let remedy = "name a provider of an AuthenticationPolicy";
+            report.error(&format!("{field}.provider"), "is empty", remedy);
+        }
+        for (i, claim) in self.claims.iter().enumerate() {
+            let field = format!("{field}.claims[{i}]");
+            if claim.name.is_empty() || claim.name.split('.').any(str::is_empty) {
+                report.error(
+                    &format!("{field}.name"),
+                    format!("\"{}\" is no claim", claim.name),
+                    "write it like realm.roles",
+                );
+            }
+            if claim.values.is_empty() {
+                report.error(
+                    &format!("{field}.values"),
+                    "no value is named, so nothing could match",
+                    "add values",
+                );
+            }
+        }
+    }
+}
+
+fn is_normal(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let odd = ["//", "/./", "/../", "%2f", "%5c", "?", "#"].iter().any(|part| lower.contains(part));
+    path.starts_with('/') && !odd && !path.ends_with("/.") && !path.ends_with("/..")
+}

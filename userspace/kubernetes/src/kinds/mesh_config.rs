@@ -1,0 +1,163 @@
+//! MeshConfig: the settings of the whole mesh.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use weft_model::{Selector, SpiffeId};
+
+use super::{authentication_policy::MtlsMode, check, selector::LabelSelector, telemetry_policy};
+use crate::{
+    build::DEFAULT_TRUST_DOMAIN,
+    core::ENROLMENT,
+    finding::Report,
+    object::{Key, MeshConfig},
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Spec {
+    trust_domain: Option<String>,
+    #[serde(default)]
+    trust_domain_aliases: Vec<String>,
+    namespace_selector: Option<LabelSelector>,
+    mtls: Option<Mtls>,
+    outbound_traffic_policy: Option<Outbound>,
+    certificates: Option<Certificates>,
+    telemetry: Option<Telemetry>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Mtls {
+    mode: MtlsMode,
+}
+
+#[derive(Debug, Deserialize)]
+struct Outbound {
+    mode: OutboundMode,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+enum OutboundMode {
+    AllowAny,
+    RegistryOnly,
+}
+
+#[derive(Debug, Deserialize)]
+struct Certificates {
+    ttl: Option<String>,
+    issuer: Option<Issuer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Issuer {
+    r#type: IssuerType,
+    secret_ref: Option<SecretRef>,
+    pod_certificate: Option<PodCertificate>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+enum IssuerType {
+    SelfSigned,
+    SecretRef,
+    PodCertificate,
+}
+
+#[derive(Debug, Deserialize)]
+struct SecretRef {
+    #[serde(rename = "name")]
+    _name: String,
+    #[serde(default, rename = "namespace")]
+    _namespace: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodCertificate {
+    #[serde(rename = "signerName")]
+    _signer_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Telemetry {
+    tracing: Option<telemetry_policy::Tracing>,
+    access_log: Option<telemetry_policy::AccessLog>,
+}
+
+/// Shorter than the CRD's ten minutes, so that rotation can be watched.
+const SHORTEST_TTL: Duration = Duration::from_secs(30);
+const LONGEST_TTL: Duration = Duration::from_hours(2160);
+
+pub(super) fn check(spec: &Spec, key: &Key, report: &mut Report<'_>) -> Option<MeshConfig> {
+    if *key.name.name != *"default" {
+        let message = format!("there is one MeshConfig, named default, not {}", key.name.name);
+        report.error("metadata.name", message, "write name: default");
+    }
+    let trust_domain: Arc<str> = spec.trust_domain.as_deref().unwrap_or(DEFAULT_TRUST_DOMAIN).into();
+    check_trust_domain(&trust_domain, "spec.trustDomain", report);
+    for (i, alias) in spec.trust_domain_aliases.iter().enumerate() {
+        check_trust_domain(alias, &format!("spec.trustDomainAliases[{i}]"), report);
+    }
+    if let Some(certificates) = &spec.certificates {
+        certificates.check(report);
+    }
+    if let Some(telemetry) = &spec.telemetry {
+        telemetry_policy::check_parts(
+            telemetry.tracing.as_ref(),
+            telemetry.access_log.as_ref(),
+            "spec.telemetry",
+            report,
+        );
+    }
+    let selector = spec.namespace_selector.as_ref();
+    let namespace_selector = selector
+        .map_or_else(MeshConfig::default_namespace_selector, |s| s.check("spec.namespaceSelector", report));
+    warn(spec, report);
+    let trust_domain_aliases = spec.trust_domain_aliases.iter().map(|alias| alias.as_str().into()).collect();
+    (!report.refused()).then_some(MeshConfig { trust_domain, trust_domain_aliases, namespace_selector })
+}
+
+impl MeshConfig {
+    /// Namespaces labelled `weft.dev/mesh: enabled`.
+    pub(crate) fn default_namespace_selector() -> Selector {
+        let labels = [(ENROLMENT.to_owned(), "enabled".to_owned())].into();
+        Selector { labels, expressions: Vec::new() }
+    }
+}
+
+impl Certificates {
+    fn check(&self, report: &mut Report<'_>) {
+        let ttl = check::duration(self.ttl.as_ref(), "spec.certificates.ttl", report);
+        if ttl.is_some_and(|ttl| !(SHORTEST_TTL..=LONGEST_TTL).contains(&ttl)) {
+            report.error("spec.certificates.ttl", "out of range", "write 10m to 2160h");
+        }
+        let Some(issuer) = &self.issuer else { return };
+        let field = "spec.certificates.issuer";
+        let kind = format!("{:?}", issuer.r#type);
+        let secret = issuer.r#type == IssuerType::SecretRef;
+        check::member(issuer.secret_ref.is_some(), secret, &format!("{field}.secretRef"), &kind, report);
+        if issuer.pod_certificate.is_some() && issuer.r#type != IssuerType::PodCertificate {
+            check::member(true, false, &format!("{field}.podCertificate"), &kind, report);
+        }
+    }
+}
+
+fn check_trust_domain(name: &str, field: &str, report: &mut Report<'_>) {
+    let id = SpiffeId::parse(&format!("spiffe://{name}")).ok();
+    if id.is_none_or(|id| !id.path.is_empty()) {
+        let remedy = "write a name of a-z, 0-9, '.', '-' and '_', like cluster.local";
+        report.error(field, format!("\"{name}\" is no trust domain"), remedy);
+    }
+}
+
+fn warn(spec: &Spec, report: &mut Report<'_>) {
+    if spec.mtls.as_ref().is_some_and(|mtls| mtls.mode == MtlsMode::Strict) {
+        let remedy = "connections stay plaintext; hold them by AuthorizationPolicy";
+        report.warning("spec.mtls.mode", "Strict is not enforced yet: it needs the tls path", remedy);
+    }
+    if spec.outbound_traffic_policy.as_ref().is_some_and(|policy| policy.mode == OutboundMode::RegistryOnly) {
+        let remedy = "connections to addresses outside the mesh pass";
+        report.warning("spec.outboundTrafficPolicy.mode", "RegistryOnly is not enforced yet", remedy);
+    }
+}

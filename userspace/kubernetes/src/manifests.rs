@@ -1,0 +1,144 @@
+//! The manifests directory as a source of snapshots.
+//!
+//! Read are `*.yaml`, `*.yml` and `*.json` in the directory and in its direct sub-directories; names
+//! that begin with `.` or `#` are skipped, so editors' temporary files and a volume's hidden links
+//! are. inotify tells of changes; a slow scan by modification time, size and inode catches what it
+//! cannot see (a link's target, a network file system).
+
+mod catalog;
+mod directory;
+mod store;
+mod watch;
+
+use std::{
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch as latest},
+    time::{MissedTickBehavior, interval},
+};
+use weft_model::Snapshot;
+
+use self::{store::Store, watch::Wake};
+use crate::Error;
+
+pub(crate) use self::catalog::Catalog;
+pub(crate) use self::directory::is_manifest;
+
+/// How a source reads its objects.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The node of this agent.
+    pub node: Arc<str>,
+}
+
+/// A watched directory of manifests.
+#[derive(Debug)]
+pub struct ManifestSource {
+    store: Store,
+    wake: Wake,
+    publish: latest::Sender<Arc<Snapshot>>,
+    requests: mpsc::Receiver<oneshot::Sender<u64>>,
+    refresh: Refresh,
+}
+
+/// Asks a running [`ManifestSource`] to look again.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    requests: mpsc::Sender<oneshot::Sender<u64>>,
+    latest: latest::Receiver<Arc<Snapshot>>,
+}
+
+impl ManifestSource {
+    /// Reads `directory` for the first time; the receiver holds the snapshot of it at once.
+    ///
+    /// Broken manifests are no error: they are in [`Snapshot::problems`].
+    pub fn open(
+        directory: impl Into<PathBuf>,
+        options: Options,
+    ) -> Result<(Self, latest::Receiver<Arc<Snapshot>>), Error> {
+        let directory: PathBuf = directory.into();
+        // Watching comes first: what changes while we read is noticed, and read again.
+        let wake = Wake::new(&directory)?;
+        let mut store = Store::new(directory, options.node)?;
+        let snapshot = store.rescan();
+        let (publish, latest) = latest::channel(snapshot);
+        let (sender, requests) = mpsc::channel(16);
+        let refresh = Refresh { requests: sender, latest: latest.clone() };
+        Ok((Self { store, wake, publish, requests, refresh }, latest))
+    }
+
+    /// A handle that has the directory read again on demand, once this runs.
+    pub fn refresh_handle(&self) -> Refresh {
+        self.refresh.clone()
+    }
+
+    /// Publishes a snapshot for every change, until `shutdown`.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { mut store, mut wake, publish, mut requests, refresh } = self;
+        // Our own handle would keep the channel open for ever.
+        drop(refresh);
+        let mut shutdown = pin!(shutdown);
+        let mut slow = interval(SLOW_RESCAN);
+        slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                () = &mut shutdown => return,
+                Some(request) = requests.recv() => waiting.push(request),
+                () = wake.changed() => wake.settle().await,
+                _ = slow.tick() => {}
+            }
+            wake.cover();
+            let scan = tokio::task::spawn_blocking(move || {
+                let snapshot = store.rescan();
+                (store, snapshot)
+            });
+            let snapshot = match scan.await {
+                Ok((same, snapshot)) => {
+                    store = same;
+                    snapshot
+                }
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime is shutting down.
+                Err(_) => return,
+            };
+            let version = snapshot.version;
+            publish.send_if_modified(|latest| {
+                let changed = !Arc::ptr_eq(latest, &snapshot);
+                *latest = snapshot;
+                changed
+            });
+            for request in waiting {
+                // Whoever has stopped waiting needs no answer.
+                let _ = request.send(version);
+            }
+        }
+    }
+}
+
+impl Refresh {
+    /// Reads the directory now. The snapshot of the version returned holds everything that was in it
+    /// when this was called, and has been published.
+    pub async fn refresh(&self) -> u64 {
+        let (sender, answer) = oneshot::channel();
+        let version = match self.requests.send(sender).await {
+            Ok(()) => answer.await.ok(),
+            Err(_) => None,
+        };
+        // A source that has ended publishes nothing newer than its last.
+        version.unwrap_or_else(|| self.latest.borrow().version)
+    }
+}
+
+/// The name that a file of `directory` is shown by.
+fn shown(directory: &Path, name: &str) -> String {
+    directory.join(name).display().to_string()
+}
+
+/// How long a change that inotify does not tell of may go unnoticed.
+const SLOW_RESCAN: Duration = Duration::from_secs(2);

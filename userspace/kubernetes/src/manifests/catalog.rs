@@ -1,0 +1,226 @@
+//! What each file declares, and which declaration of an object is in force.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+use weft_model::{Problem, Severity};
+
+use crate::{
+    build::Notice,
+    decode::{Declared, Decoded, decode},
+    document::documents,
+    finding::Finding,
+    object::{Key, Names, Object},
+};
+
+/// All files and what they declare.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    files: BTreeMap<Arc<str>, File>,
+    objects: HashMap<Key, Claims>,
+    /// Objects that are declared more than once.
+    doubled: BTreeSet<Key>,
+    /// Objects whose declarations have changed since they were last settled.
+    unsettled: BTreeSet<Key>,
+    names: Names,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    documents: Vec<Document>,
+    /// Objects of documents that cannot be read any more: their last good versions stay in force.
+    held: Vec<Arc<Declared>>,
+    /// What is wrong with the file itself, then with its objects.
+    problems: Vec<Problem>,
+}
+
+#[derive(Debug)]
+struct Document {
+    /// Of its text, to know it again.
+    hash: u64,
+    first_line: u32,
+    decoded: Decoded,
+}
+
+#[derive(Debug, Default)]
+struct Claims {
+    /// Who declares it, the one that counts first.
+    declared: Vec<(Arc<str>, Arc<Declared>)>,
+    in_force: Option<Object>,
+}
+
+impl Catalog {
+    /// Takes over the text of a file, reading only the documents that are new in it.
+    pub(crate) fn put(&mut self, name: &Arc<str>, text: &str) {
+        let old = self.files.remove(name).unwrap_or_default();
+        let mut known: HashMap<u64, Vec<Document>> = HashMap::new();
+        for document in old.documents {
+            known.entry(document.hash).or_default().push(document);
+        }
+        let mut touched = HashSet::new();
+        let mut file = File::default();
+        for part in documents(text) {
+            let hash = hash(part.text);
+            let document = known.get_mut(&hash).and_then(Vec::pop);
+            let document = document.unwrap_or_else(|| {
+                let decoded = decode(part.text, &mut self.names);
+                touched.extend(decoded.declared.iter().map(|declared| declared.key.clone()));
+                Document { hash, first_line: 0, decoded }
+            });
+            file.documents.push(Document { first_line: part.first_line, ..document });
+        }
+        let gone = known.into_values().flatten().flat_map(|document| document.decoded.declared);
+        let gone: Vec<_> = gone.chain(old.held).collect();
+        touched.extend(gone.iter().map(|declared| declared.key.clone()));
+        if file.documents.iter().any(|document| document.decoded.is_unreadable()) {
+            let there: HashSet<_> = file.declared().map(|declared| declared.key.clone()).collect();
+            file.held =
+                gone.into_iter().filter(|old| old.object.is_some() && !there.contains(&old.key)).collect();
+        }
+        file.problems = file.problems(name);
+        self.claim(name, &file, &touched);
+        self.files.insert(Arc::clone(name), file);
+    }
+
+    /// Keeps what the file declared before, and notes why it cannot be read now.
+    pub(crate) fn put_unreadable(&mut self, name: &Arc<str>, message: String) {
+        let file = self.files.entry(Arc::clone(name)).or_default();
+        let remedy = "make the file readable; what it held before stays in force".into();
+        let finding = Finding { severity: Severity::Error, field: String::new(), line: 0, message, remedy };
+        let problems = file.problems(name);
+        file.problems = vec![problem(name, 1, String::new(), &finding)];
+        file.problems.extend(problems);
+    }
+
+    /// Forgets a file and all that only it declares.
+    pub(crate) fn remove(&mut self, name: &Arc<str>) {
+        let Some(file) = self.files.remove(name) else { return };
+        let touched = file.declared().map(|declared| declared.key.clone()).collect();
+        self.claim(name, &File::default(), &touched);
+    }
+
+    /// The changes of objects since the last call.
+    pub(crate) fn settle(&mut self) -> Vec<(Key, Option<Object>)> {
+        let mut changes = Vec::new();
+        for key in std::mem::take(&mut self.unsettled) {
+            let Some(claims) = self.objects.get_mut(&key) else { continue };
+            if claims.declared.len() > 1 {
+                self.doubled.insert(key.clone())
+            } else {
+                self.doubled.remove(&key)
+            };
+            if claims.declared.is_empty() {
+                self.objects.remove(&key);
+                changes.push((key, None));
+                continue;
+            }
+            let first = claims.declared.iter().position(|(_, declared)| declared.object.is_some());
+            match first.and_then(|i| claims.declared[i].1.object.clone()) {
+                // The one that counts is broken: its last good version stays in force.
+                _ if first != Some(0) && claims.in_force.is_some() => {}
+                None => {}
+                Some(object) => {
+                    claims.in_force = Some(object.clone());
+                    changes.push((key, Some(object)));
+                }
+            }
+        }
+        changes
+    }
+
+    /// Everything that is wrong, in the order of files and lines.
+    pub(crate) fn problems<'n>(&self, notices: impl IntoIterator<Item = &'n Notice>) -> Vec<Problem> {
+        let mut problems: Vec<_> = self.files.values().flat_map(|file| &file.problems).cloned().collect();
+        for key in &self.doubled {
+            problems.extend(self.double(key));
+        }
+        for Notice { key, finding } in notices {
+            let Some((file, declared)) = self.objects.get(key).and_then(|claims| claims.declared.first())
+            else {
+                continue;
+            };
+            let line = declared.line_of(&finding.field);
+            let finding = Finding { line, ..finding.clone() };
+            problems.push(problem(file, self.first_line(file, declared), key.to_string(), &finding));
+        }
+        problems.sort_by(|a, b| (&a.file, a.line, a).cmp(&(&b.file, b.line, b)));
+        problems.dedup();
+        problems
+    }
+
+    fn claim(&mut self, name: &Arc<str>, file: &File, touched: &HashSet<Key>) {
+        for key in touched {
+            let claims = self.objects.entry(key.clone()).or_default();
+            claims.declared.retain(|(other, _)| other != name);
+            self.unsettled.insert(key.clone());
+        }
+        for declared in file.declared().filter(|declared| touched.contains(&declared.key)) {
+            let claims = self.objects.entry(declared.key.clone()).or_default();
+            let at = claims.declared.partition_point(|(other, _)| other <= name);
+            claims.declared.insert(at, (Arc::clone(name), Arc::clone(declared)));
+        }
+    }
+
+    fn double(&self, key: &Key) -> Vec<Problem> {
+        let Some(claims) = self.objects.get(key) else { return Vec::new() };
+        let Some(((winner, _), losers)) = claims.declared.split_first() else { return Vec::new() };
+        let told = |(file, declared): &(Arc<str>, Arc<Declared>)| {
+            let finding = Finding {
+                severity: Severity::Error,
+                field: "metadata.name".into(),
+                line: declared.line,
+                message: format!("declared already, in {winner}, which counts"),
+                remedy: "keep one of the two".into(),
+            };
+            problem(file, self.first_line(file, declared), key.to_string(), &finding)
+        };
+        losers.iter().map(told).collect()
+    }
+
+    fn first_line(&self, file: &Arc<str>, declared: &Arc<Declared>) -> u32 {
+        let documents = self.files.get(file).map(|file| file.documents.as_slice()).unwrap_or_default();
+        let holds = |document: &&Document| document.decoded.declared.iter().any(|d| Arc::ptr_eq(d, declared));
+        documents.iter().find(holds).map_or(1, |document| document.first_line)
+    }
+}
+
+impl File {
+    fn declared(&self) -> impl Iterator<Item = &Arc<Declared>> {
+        self.documents.iter().flat_map(|document| &document.decoded.declared).chain(&self.held)
+    }
+
+    fn problems(&self, name: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for Document { decoded, first_line, .. } in &self.documents {
+            for (object, finding) in &decoded.stray {
+                problems.push(problem(name, *first_line, object.clone(), finding));
+            }
+            for declared in &decoded.declared {
+                let of = |finding| problem(name, *first_line, declared.key.to_string(), finding);
+                problems.extend(declared.findings.iter().map(of));
+            }
+        }
+        problems
+    }
+}
+
+fn problem(file: &str, first_line: u32, object: String, finding: &Finding) -> Problem {
+    Problem {
+        severity: finding.severity,
+        file: file.to_owned(),
+        line: if finding.line == 0 { first_line } else { first_line + finding.line - 1 },
+        object,
+        field: finding.field.clone(),
+        message: finding.message.clone(),
+        remedy: finding.remedy.clone(),
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

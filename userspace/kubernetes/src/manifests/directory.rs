@@ -1,0 +1,103 @@
+//! Which manifest files there are, and which may have changed.
+
+use std::{
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// What tells one version of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    modified: (i64, i64),
+    size: u64,
+    inode: (u64, u64),
+    /// Read so soon after its last change that the next one may bear the same time.
+    fresh: bool,
+}
+
+/// One file of the directory.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its path below the directory.
+    pub(super) name: Arc<str>,
+    pub(super) path: PathBuf,
+    pub(super) stamp: Stamp,
+}
+
+/// All manifests in `root` and its direct sub-directories, by name.
+pub(super) fn list(root: &Path) -> io::Result<Vec<Entry>> {
+    let now = SystemTime::now();
+    let mut entries = Vec::new();
+    for (path, metadata) in children(root)? {
+        if metadata.is_dir() {
+            // It may have gone since it was listed.
+            let Ok(below) = children(&path) else { continue };
+            entries
+                .extend(below.into_iter().filter_map(|(path, metadata)| entry(root, path, &metadata, now)));
+        } else {
+            entries.extend(entry(root, path, &metadata, now));
+        }
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// The directories to watch: `root` and those directly below.
+pub(super) fn directories(root: &Path) -> Vec<PathBuf> {
+    let below = children(root).unwrap_or_default();
+    let below = below.into_iter().filter(|(_, metadata)| metadata.is_dir()).map(|(path, _)| path);
+    std::iter::once(root.to_owned()).chain(below).collect()
+}
+
+/// Whether a file of this name is read.
+pub(crate) fn is_manifest(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension)) && !is_hidden(path)
+}
+
+impl Stamp {
+    /// Whether a file that bore `self` when it was read may be another now that it bears `other`.
+    pub(super) fn may_differ(self, other: Self) -> bool {
+        self.fresh || (self.modified, self.size, self.inode) != (other.modified, other.size, other.inode)
+    }
+}
+
+fn children(directory: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
+    let mut children = Vec::new();
+    for child in fs::read_dir(directory)? {
+        let path = child?.path();
+        if is_hidden(&path) {
+            continue;
+        }
+        // Follows links, as a mounted ConfigMap needs; a dangling one is no file.
+        if let Ok(metadata) = fs::metadata(&path) {
+            children.push((path, metadata));
+        }
+    }
+    Ok(children)
+}
+
+fn entry(root: &Path, path: PathBuf, metadata: &Metadata, now: SystemTime) -> Option<Entry> {
+    if !metadata.is_file() || !is_manifest(&path) {
+        return None;
+    }
+    let modified = (metadata.mtime(), metadata.mtime_nsec());
+    let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+    let fresh = age.is_none_or(|age| age < CLOCK_STEP);
+    let stamp = Stamp { modified, size: metadata.len(), inode: (metadata.dev(), metadata.ino()), fresh };
+    let name = path.strip_prefix(root).ok()?.to_string_lossy().into();
+    Some(Entry { name, path, stamp })
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_none_or(|name| {
+        name.as_encoded_bytes().starts_with(b".") || name.as_encoded_bytes().starts_with(b"#")
+    })
+}
+
+/// File times move in steps of the kernel's tick, at most 10 ms; twice that is safe.
+const CLOCK_STEP: Duration = Duration::from_millis(20);

@@ -1,0 +1,150 @@
+//! The directory's content, its objects and the snapshot of them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use weft_model::Snapshot;
+
+use super::{
+    Catalog,
+    directory::{self, Entry, Stamp},
+    shown,
+    watch::Ledger,
+};
+use crate::{
+    Error,
+    build::{Builder, Built},
+};
+
+/// Everything read so far. Knows no runtime: reading blocks.
+#[derive(Debug)]
+pub(super) struct Store {
+    root: PathBuf,
+    /// The files read, by the names they are shown by.
+    stamps: HashMap<Arc<str>, Stamp>,
+    ledger: Ledger,
+    catalog: Catalog,
+    builder: Builder,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Store {
+    /// Nothing is read yet; that `root` can be is checked.
+    pub(super) fn new(root: PathBuf, node: Arc<str>) -> Result<Self, Error> {
+        directory::list(&root).map_err(|source| Error::Directory { directory: root.clone(), source })?;
+        Ok(Self {
+            ledger: Ledger::new(&root)?,
+            root,
+            stamps: HashMap::new(),
+            catalog: Catalog::default(),
+            builder: Builder::new(node),
+            snapshot: Arc::default(),
+        })
+    }
+
+    /// Reads what has changed; the same snapshot where nothing has.
+    pub(super) fn rescan(&mut self) -> Arc<Snapshot> {
+        for _ in 0..MOST_READS {
+            match self.read() {
+                Ok(true) => break,
+                // Something was written meanwhile: look again.
+                Ok(false) => {}
+                Err(error) => {
+                    // Away for a moment, or for good: what is in force stays.
+                    tracing::warn!(directory = %self.root.display(), %error, "cannot list the manifests");
+                    break;
+                }
+            }
+        }
+        let changes = self.catalog.settle();
+        let built = self.builder.apply(changes);
+        let problems = self.catalog.problems(built.notices.values().flatten());
+        if let Some(snapshot) = next(&self.snapshot, built, problems) {
+            self.snapshot = Arc::new(snapshot);
+        }
+        Arc::clone(&self.snapshot)
+    }
+
+    /// Reads files that have changed, but for half-written ones; whether nobody wrote meanwhile.
+    fn read(&mut self) -> io::Result<bool> {
+        self.ledger.touched();
+        let entries = directory::list(&self.root)?;
+        let mut gone: HashSet<_> = self.stamps.keys().cloned().collect();
+        let mut changed = Vec::new();
+        for entry in entries {
+            let name: Arc<str> = shown(&self.root, &entry.name).into();
+            gone.remove(&name);
+            let unchanged = self.stamps.get(&name).is_some_and(|old| !old.may_differ(entry.stamp));
+            if !unchanged && !self.ledger.is_being_written(&entry.path) {
+                changed.push((name, entry));
+            }
+        }
+        let mut quiet = true;
+        for some in changed.chunks(BATCH) {
+            quiet &= self.take(some);
+        }
+        // A file renamed while the directory was listed may be missing from the list.
+        if quiet && self.ledger.touched().is_empty() {
+            for name in gone {
+                self.catalog.remove(&name);
+                self.stamps.remove(&name);
+            }
+        } else {
+            quiet = false;
+        }
+        Ok(quiet)
+    }
+
+    /// Reads these files and takes over those that nobody touched meanwhile; whether that is all.
+    fn take(&mut self, entries: &[(Arc<str>, Entry)]) -> bool {
+        let read: Vec<_> = entries.iter().map(|(_, entry)| fs::read(&entry.path)).collect();
+        let touched = self.ledger.touched();
+        for ((name, entry), bytes) in entries.iter().zip(read) {
+            if touched.contains(&entry.path) {
+                continue;
+            }
+            match bytes.map(String::from_utf8) {
+                Ok(Ok(text)) => self.catalog.put(name, &text),
+                Ok(Err(_)) => self.catalog.put_unreadable(name, "the file is not UTF-8 text".into()),
+                // Removed since it was listed: the next scan does not list it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => self.catalog.put_unreadable(name, format!("cannot read the file: {error}")),
+            }
+            self.stamps.insert(Arc::clone(name), entry.stamp);
+        }
+        touched.is_empty()
+    }
+}
+
+/// The snapshot after `old`; `None` where it would hold the same.
+fn next(old: &Snapshot, built: &Built, problems: Vec<weft_model::Problem>) -> Option<Snapshot> {
+    let Built { trust_domain, locality, services, workloads, policies, .. } = built;
+    let same = old.version > 0
+        && old.trust_domain == *trust_domain
+        && old.locality == *locality
+        && Arc::ptr_eq(&old.services, services)
+        && Arc::ptr_eq(&old.workloads, workloads)
+        && Arc::ptr_eq(&old.policies, policies);
+    let problems = if *old.problems == problems { Arc::clone(&old.problems) } else { Arc::new(problems) };
+    if same && Arc::ptr_eq(&old.problems, &problems) {
+        return None;
+    }
+    Some(Snapshot {
+        version: old.version + 1,
+        trust_domain: Arc::clone(trust_domain),
+        locality: Arc::clone(locality),
+        services: Arc::clone(services),
+        workloads: Arc::clone(workloads),
+        policies: Arc::clone(policies),
+        problems,
+    })
+}
+
+/// How often to read again what was written while it was read.
+const MOST_READS: u32 = 5;
+/// Files whose texts are in memory at once.
+const BATCH: usize = 8;
