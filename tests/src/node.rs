@@ -1,11 +1,15 @@
 //! A machine of the mesh, as its agent sees it.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::command::{text, weft};
 use crate::world::{Shared, write_atomically};
@@ -93,6 +97,23 @@ impl Node {
         command.output().unwrap_or_else(|error| panic!("cannot run weft: {error}"))
     }
 
+    /// What `weft <arguments> -o json` of this node prints.
+    #[track_caller]
+    pub fn weft_json(&self, arguments: &[&str]) -> Value {
+        let output = self.weft(&[arguments, &["-o", "json"]].concat());
+        assert!(output.status.success(), "weft {arguments:?}: {}\n{}", output.status, text(&output));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error} in {}", text(&output)))
+    }
+
+    /// The sum of all series of a metric that have every one of `labels`, such as `reason="denied"`.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = self.metrics_page().unwrap_or_else(|error| panic!("cannot read metrics: {error}"));
+        let series = page.lines().filter_map(|line| line.strip_prefix(name));
+        let series = series.filter(|rest| rest.starts_with(['{', ' ']));
+        let wanted = series.filter(|rest| labels.iter().all(|label| rest.contains(label)));
+        wanted.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     /// What the agent has in the kernel for this node: pins, links on its cgroup and on the namespaces
     /// of the world's pods, and programs that outlived their links. Empty after `weft cleanup`.
     pub fn traces(&self) -> Vec<String> {
@@ -132,6 +153,15 @@ impl Node {
     /// Where its agent logs.
     pub fn log(&self) -> PathBuf {
         self.dir.join("agent.log")
+    }
+
+    fn metrics_page(&self) -> io::Result<String> {
+        let mut stream = TcpStream::connect(self.metrics)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        Ok(page)
     }
 }
 
