@@ -1,1 +1,34 @@
-//! What a person's commands show.
+//! What a person's commands show: one file for each verb.
+//!
+//! Owns: asking an agent over its unix socket, tables, exit codes. Must not know: the kernel, how an
+//! answer comes about; everything shown is a type of [`weft_telemetry::api`].
+//!
+//! ```text
+//! Verb (clap) ──► Client ──► agent.sock ──► api types ──► table | json | yaml ──► Screen
+//! ```
+#![forbid(unsafe_code)]
+
+mod analyze;
+mod ask;
+mod authz;
+mod bpf;
+mod client;
+mod describe;
+mod error;
+mod exit;
+mod flow;
+mod get;
+mod observe;
+mod output;
+mod problem;
+mod screen;
+mod status;
+mod table;
+mod units;
+mod verb;
+
+pub use client::Client;
+pub use error::Error;
+pub use exit::Exit;
+pub use screen::Screen;
+pub use verb::Verb;

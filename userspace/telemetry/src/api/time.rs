@@ -2,6 +2,7 @@
 
 use std::{fmt, time::SystemTime};
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// A moment, written in RFC 3339 with milliseconds, in UTC.
@@ -14,9 +15,9 @@ impl Time {
         Self(jiff::Timestamp::now())
     }
 
-    /// The time of day in the reader's time zone: `12:01:02.123`.
-    pub fn clock(self) -> String {
-        self.0.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f").to_string()
+    /// The time of day in `zone`: `12:01:02.123`.
+    pub fn clock(self, zone: &TimeZone) -> String {
+        self.0.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string()
     }
 }
 

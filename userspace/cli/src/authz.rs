@@ -1,0 +1,108 @@
+//! `weft authz check`: what the policies say to a connection that nobody has made.
+
+use std::str::FromStr;
+
+use clap::Subcommand;
+use weft_telemetry::api::{AuthzAnswer, AuthzQuery, Verdict};
+
+use crate::{
+    Error, Exit, Screen,
+    ask::{Ask, Name},
+    table::{Column, Table},
+};
+
+/// What is asked of the policies.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Question {
+    /// May this ServiceAccount reach this port of this Service?
+    Check(Check),
+}
+
+/// Judged for each pod of the client and each endpoint of the Service, as the kernel would.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "\
+Exit code: 0 allowed, 1 denied, 2 could not ask.
+
+Examples:
+  weft authz check --from shop/web --to shop/api:80")]
+struct Check {
+    /// The client's ServiceAccount
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    from: Name,
+    /// The Service and its port
+    #[arg(long, value_name = "NAMESPACE/NAME:PORT")]
+    to: ServicePort,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Clone, Debug)]
+struct ServicePort {
+    service: Name,
+    port: u16,
+}
+
+pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
+    let Question::Check(check) = args.question;
+    let query = AuthzQuery {
+        from: check.from.0.to_string(),
+        to: check.to.service.0.to_string(),
+        port: check.to.port,
+    };
+    let answer: AuthzAnswer = check.ask.client().query("/v1/authz", &query).await?;
+    check.ask.output.write(screen, &answer, |answer, screen| table(&query, answer, screen.width()))?;
+    Ok(if answer.verdict == Verdict::Denied { Exit::No } else { Exit::Yes })
+}
+
+pub(crate) fn table(query: &AuthzQuery, answer: &AuthzAnswer, width: Option<u16>) -> String {
+    let mut text = format!("{} -> {}:{}  {}", query.from, query.to, query.port, answer.verdict);
+    if let Some(reason) = &answer.reason {
+        text += &format!("  {reason}");
+    }
+    text += &match &answer.rule {
+        Some(rule) => format!("  by {rule}\n"),
+        None => "\n".to_owned(),
+    };
+    if let Some(note) = &answer.note {
+        text += &format!("note: {note}\n");
+    }
+    if answer.pods.is_empty() {
+        return text;
+    }
+    let mut table = Table::new([
+        Column::whole("CLIENT"),
+        Column::whole("SERVER"),
+        Column::number("PORT"),
+        Column::whole("VERDICT"),
+        Column::whole("REASON"),
+        Column::folding("RULE"),
+    ]);
+    for pod in &answer.pods {
+        table.row([
+            pod.client.clone().unwrap_or_default(),
+            pod.pod.clone(),
+            pod.port.to_string(),
+            pod.verdict.to_string(),
+            pod.reason.clone().unwrap_or_default(),
+            pod.rule.clone().unwrap_or_default(),
+        ]);
+    }
+    format!("{text}\n{}", table.render(width))
+}
+
+impl FromStr for ServicePort {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "write NAMESPACE/NAME:PORT, like shop/api:80";
+        let (service, port) = text.rsplit_once(':').ok_or(wrong)?;
+        let (service, port) = (service.parse().map_err(|_| wrong)?, port.parse().map_err(|_| wrong)?);
+        Ok(Self { service, port })
+    }
+}

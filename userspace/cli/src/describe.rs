@@ -1,0 +1,129 @@
+//! `weft describe`: one object with all that touches it.
+
+use std::fmt::Write;
+
+use clap::Subcommand;
+use weft_telemetry::api::{PodDescription, ServiceDescription};
+
+use crate::{
+    Error, Exit, Screen,
+    ask::{Ask, Name},
+    get::{self, joined},
+    observe,
+};
+
+/// What to describe.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  weft describe pod shop/web-1
+  weft describe service shop/api")]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum What {
+    /// A pod: identity, Services, policies, connections, last flows
+    #[command(visible_alias = "po")]
+    Pod(Of),
+    /// A Service: ports, endpoints, connections
+    #[command(visible_alias = "svc")]
+    Service(Of),
+}
+
+#[derive(clap::Args, Clone, Debug)]
+struct Of {
+    /// Its name
+    #[arg(value_name = "NAMESPACE/NAME")]
+    name: Name,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
+    match args.what {
+        What::Pod(of) => {
+            let found: PodDescription = of.ask.client().get(&format!("/v1/pods/{}", of.name.0)).await?;
+            of.ask.output.write(screen, &found, pod)?;
+        }
+        What::Service(of) => {
+            let found: ServiceDescription =
+                of.ask.client().get(&format!("/v1/services/{}", of.name.0)).await?;
+            of.ask.output.write(screen, &found, service)?;
+        }
+    }
+    Ok(Exit::Yes)
+}
+
+fn pod(found: &PodDescription, screen: &Screen) -> String {
+    let width = screen.width();
+    let workload = &found.workload;
+    let labels: Vec<_> = workload.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mesh = match (&found.status, workload.enrolled) {
+        (Some(status), _) => match &status.detail {
+            Some(detail) => format!("{} ({detail})", status.state),
+            None => status.state.to_string(),
+        },
+        (None, true) => "enrolled, of another node".to_owned(),
+        (None, false) => "not enrolled".to_owned(),
+    };
+    let mut text = fields(&[
+        ("Name", format!("{}/{}", workload.namespace, workload.name)),
+        ("Identity", workload.identity.clone()),
+        ("Workload", workload.workload.clone()),
+        ("Labels", labels.join(",")),
+        ("IPs", joined(&workload.ips)),
+        ("Node", get::node(workload)),
+        ("Netns", workload.netns.clone().unwrap_or_default()),
+        ("State", get::state(workload).to_owned()),
+        ("Mesh", mesh),
+    ]);
+    section(&mut text, "Endpoint of", found.endpoints.is_empty(), || get::endpoints(&found.endpoints, width));
+    section(&mut text, "Policies", found.policies.is_empty(), || get::policies(&found.policies, width));
+    section(&mut text, "Connections", found.connections.is_empty(), || {
+        get::connections(&found.connections, width)
+    });
+    section(&mut text, "Last flows", found.flows.is_empty(), || {
+        let mut columns = observe::Columns::new(screen);
+        found.flows.iter().map(|flow| columns.line(flow)).collect()
+    });
+    text
+}
+
+fn service(found: &ServiceDescription, screen: &Screen) -> String {
+    let width = screen.width();
+    let service = &found.service;
+    let mut text = fields(&[
+        ("Name", format!("{}/{}", service.namespace, service.name)),
+        ("Type", service.kind.clone()),
+        ("IPs", joined(&service.ips)),
+    ]);
+    text += "\n";
+    text += &get::services(std::slice::from_ref(service), width);
+    section(&mut text, "Endpoints", found.endpoints.is_empty(), || get::endpoints(&found.endpoints, width));
+    section(&mut text, "Connections", found.connections.is_empty(), || {
+        get::connections(&found.connections, width)
+    });
+    text
+}
+
+/// `Name:  value` lines, the values below each other.
+pub(crate) fn fields(fields: &[(&str, String)]) -> String {
+    let widest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 1;
+    let mut text = String::new();
+    for (name, value) in fields {
+        let value = if value.is_empty() { "-" } else { value };
+        let _ = writeln!(text, "{:widest$}  {value}", format!("{name}:"));
+    }
+    text
+}
+
+fn section(text: &mut String, title: &str, empty: bool, body: impl FnOnce() -> String) {
+    if empty {
+        let _ = write!(text, "\n{title}: none\n");
+    } else {
+        let _ = write!(text, "\n{title}:\n{}", body());
+    }
+}

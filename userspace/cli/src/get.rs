@@ -1,0 +1,88 @@
+//! `weft get`: lists of what the agent knows.
+
+mod tables;
+
+use clap::ValueEnum;
+pub(crate) use tables::{connections, endpoints, joined, node, policies, services, state, workloads};
+use weft_telemetry::api::{ConnectionView, EndpointView, PolicyView, ServiceView, WorkloadView};
+
+use crate::{Client, Error, Exit, Screen, ask::Ask};
+
+/// What to list.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  weft get services
+  weft get endpoints -n shop
+  weft get connections -o json")]
+pub struct Args {
+    /// What to list
+    #[arg(value_enum, value_name = "KIND")]
+    kind: Kind,
+    /// Only those of this namespace
+    #[arg(long, short)]
+    namespace: Option<String>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// Services, and how they are balanced
+    #[value(aliases = ["service", "svc"])]
+    Services,
+    /// Endpoints, and whether this node uses them
+    #[value(aliases = ["endpoint", "ep"])]
+    Endpoints,
+    /// Pods of all nodes
+    #[value(aliases = ["workload", "wl", "pods", "pod", "po"])]
+    Workloads,
+    /// Authorization policies, and what they protect
+    #[value(aliases = ["policy", "authz"])]
+    Policies,
+    /// Live connections of this node's enrolled pods
+    #[value(aliases = ["connection", "conn"])]
+    Connections,
+}
+
+pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
+    let (client, format) = (args.ask.client(), args.ask.output);
+    let wanted = |namespace: &str| args.namespace.as_deref().is_none_or(|wanted| wanted == namespace);
+    match args.kind {
+        Kind::Services => {
+            let list = list(&client, "services", |item: &ServiceView| wanted(&item.namespace)).await?;
+            format.write(screen, &list, |list, screen| services(list, screen.width()))?;
+        }
+        Kind::Endpoints => {
+            let list = list(&client, "endpoints", |item: &EndpointView| wanted(&item.namespace)).await?;
+            format.write(screen, &list, |list, screen| endpoints(list, screen.width()))?;
+        }
+        Kind::Workloads => {
+            let list = list(&client, "workloads", |item: &WorkloadView| wanted(&item.namespace)).await?;
+            format.write(screen, &list, |list, screen| workloads(list, screen.width()))?;
+        }
+        Kind::Policies => {
+            let list = list(&client, "policies", |item: &PolicyView| wanted(&item.namespace)).await?;
+            format.write(screen, &list, |list, screen| policies(list, screen.width()))?;
+        }
+        Kind::Connections => {
+            let ends = |item: &ConnectionView| {
+                let ends = [&item.source.namespace, &item.destination.namespace];
+                ends.into_iter().any(|namespace| wanted(namespace.as_deref().unwrap_or_default()))
+            };
+            let list = list(&client, "connections", ends).await?;
+            format.write(screen, &list, |list, screen| connections(list, screen.width()))?;
+        }
+    }
+    Ok(Exit::Yes)
+}
+
+async fn list<T: serde::de::DeserializeOwned>(
+    client: &Client,
+    kind: &str,
+    wanted: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, Error> {
+    let mut list: Vec<T> = client.get(&format!("/v1/{kind}")).await?;
+    list.retain(wanted);
+    Ok(list)
+}

@@ -1,0 +1,218 @@
+//! One table for each kind.
+
+use std::time::Duration;
+
+use weft_telemetry::api::{
+    ConnectionView, EndpointView, PolicyView, RuleView, ServicePortView, ServiceView, WorkloadView,
+};
+
+use crate::{
+    flow,
+    table::{Column, Table},
+    units,
+};
+
+pub(crate) fn services(list: &[ServiceView], width: Option<u16>) -> String {
+    let mut table = Table::new([
+        Column::whole("NAMESPACE"),
+        Column::whole("NAME"),
+        Column::whole("TYPE"),
+        Column::folding("CLUSTER-IP"),
+        Column::folding("PORTS"),
+        Column::whole("ENDPOINTS"),
+        Column::whole("BALANCING"),
+        Column::folding("OPTIONS"),
+    ]);
+    for service in list {
+        let port = |port: &ServicePortView| format!("{}/{}", port.port, port.protocol);
+        let eligible: usize = service.ports.iter().map(|port| port.eligible).sum();
+        let all: usize = service.ports.iter().map(|port| port.endpoints).sum();
+        let balanced = service.kind == "ClusterIP";
+        table.row([
+            service.namespace.clone(),
+            service.name.clone(),
+            service.kind.clone(),
+            joined(&service.ips),
+            service.ports.iter().map(port).collect::<Vec<_>>().join(", "),
+            format!("{eligible}/{all}"),
+            if balanced { service.load_balancer.clone() } else { String::new() },
+            options(service),
+        ]);
+    }
+    table.render(width)
+}
+
+pub(crate) fn endpoints(list: &[EndpointView], width: Option<u16>) -> String {
+    let mut table = Table::new([
+        Column::whole("NAMESPACE"),
+        Column::whole("SERVICE"),
+        Column::whole("PORT"),
+        Column::whole("ADDRESS"),
+        Column::folding("POD"),
+        Column::folding("NODE"),
+        Column::whole("STATE"),
+        Column::whole("USED"),
+        Column::folding("SHARE"),
+    ]);
+    for endpoint in list {
+        table.row([
+            endpoint.namespace.clone(),
+            endpoint.service.clone(),
+            format!("{}/{}", endpoint.port, endpoint.protocol),
+            endpoint.address.to_string(),
+            bare(endpoint.pod.as_deref(), &endpoint.namespace),
+            place(endpoint),
+            endpoint.state.to_string(),
+            yes_no(endpoint.eligible),
+            endpoint.backend.as_ref().map_or_else(
+                || if endpoint.weight == 1 { String::new() } else { format!("weight {}", endpoint.weight) },
+                |backend| format!("{backend} weight {}", endpoint.weight),
+            ),
+        ]);
+    }
+    table.render(width)
+}
+
+pub(crate) fn workloads(list: &[WorkloadView], width: Option<u16>) -> String {
+    let mut table = Table::new([
+        Column::whole("NAMESPACE"),
+        Column::whole("NAME"),
+        Column::folding("IPS"),
+        Column::folding("NODE"),
+        Column::whole("SERVICE-ACCOUNT"),
+        Column::whole("MESH"),
+        Column::whole("STATE"),
+    ]);
+    for workload in list {
+        table.row([
+            workload.namespace.clone(),
+            workload.name.clone(),
+            joined(&workload.ips),
+            node(workload),
+            workload.service_account.clone(),
+            if workload.enrolled { "enrolled".to_owned() } else { String::new() },
+            state(workload).to_owned(),
+        ]);
+    }
+    table.render(width)
+}
+
+pub(crate) fn policies(list: &[PolicyView], width: Option<u16>) -> String {
+    let mut table = Table::new([
+        Column::whole("NAMESPACE"),
+        Column::whole("NAME"),
+        Column::whole("ACTION"),
+        Column::whole("MODE"),
+        Column::folding("TARGET"),
+        Column::number("PODS"),
+        Column::folding("RULES"),
+    ]);
+    for policy in list {
+        table.row([
+            policy.namespace.clone(),
+            policy.name.clone(),
+            policy.action.clone(),
+            policy.mode.clone(),
+            policy.target.clone(),
+            policy.pods.len().to_string(),
+            rules(&policy.rules),
+        ]);
+    }
+    table.render(width)
+}
+
+pub(crate) fn connections(list: &[ConnectionView], width: Option<u16>) -> String {
+    let mut table = Table::new([
+        Column::whole("PROTO"),
+        Column::whole("STATE"),
+        Column::folding("SOURCE"),
+        Column::folding("SERVICE"),
+        Column::folding("DESTINATION"),
+        Column::whole("PATH"),
+        Column::whole("SENT/RECEIVED"),
+        Column::whole("AGE"),
+        Column::whole("RTT"),
+    ]);
+    for connection in list {
+        let amount = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), units::bytes);
+        let path = if connection.managed { connection.path.to_string() } else { "unmanaged".to_owned() };
+        table.row([
+            connection.protocol.to_string(),
+            connection.state.clone(),
+            flow::source(&connection.source),
+            flow::service(&connection.destination).unwrap_or_default(),
+            flow::server(&connection.destination),
+            path,
+            format!("{}/{}", amount(connection.bytes_sent), amount(connection.bytes_received)),
+            connection.duration_ms.map(|ms| units::span(Duration::from_millis(ms))).unwrap_or_default(),
+            connection.rtt_us.map(|us| units::span(Duration::from_micros(us.into()))).unwrap_or_default(),
+        ]);
+    }
+    table.render(width)
+}
+
+/// `from shop/web, 10.0.0.0/8 to 8080; from anybody`.
+fn rules(rules: &[RuleView]) -> String {
+    let rule = |rule: &RuleView| {
+        let from = match &rule.sources {
+            None => "anybody".to_owned(),
+            Some(sources) if sources.is_empty() => "nobody".to_owned(),
+            Some(sources) => sources.join(", "),
+        };
+        let to = rule.ports.as_ref().map(|ports| format!(" to {}", ports.join(", "))).unwrap_or_default();
+        let with = if rule.l7 { " with HTTP attributes" } else { "" };
+        format!("from {from}{to}{with}")
+    };
+    rules.iter().map(rule).collect::<Vec<_>>().join("; ")
+}
+
+/// `n1 (zone z1)`.
+fn place(endpoint: &EndpointView) -> String {
+    match (&endpoint.node, &endpoint.zone) {
+        (Some(node), Some(zone)) => format!("{node} (zone {zone})"),
+        (Some(node), None) => node.clone(),
+        (None, zone) => zone.as_ref().map(|zone| format!("(zone {zone})")).unwrap_or_default(),
+    }
+}
+
+/// The node's name; an object that names none is of every agent's node.
+pub(crate) fn node(workload: &WorkloadView) -> String {
+    match (&workload.node, workload.local) {
+        (Some(node), true) => format!("{node} (this)"),
+        (Some(node), false) => node.clone(),
+        (None, true) => "(this)".to_owned(),
+        (None, false) => String::new(),
+    }
+}
+
+pub(crate) fn state(workload: &WorkloadView) -> &'static str {
+    match (workload.terminating, workload.ready) {
+        (true, _) => "Terminating",
+        (false, true) => "Ready",
+        (false, false) => "NotReady",
+    }
+}
+
+/// `sticky 3h, PreferSameZone, accelerated`.
+fn options(service: &ServiceView) -> String {
+    let sticky =
+        service.session_affinity_seconds.map(|s| format!("sticky {}", units::span(Duration::from_secs(s))));
+    let accelerated = service.accelerate.then(|| "accelerated".to_owned());
+    let all = [sticky, service.traffic_distribution.clone(), accelerated];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// A name without the namespace that stands beside it.
+fn bare(name: Option<&str>, namespace: &str) -> String {
+    let name = name.unwrap_or_default();
+    let own = name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('/'));
+    own.unwrap_or(name).to_owned()
+}
+
+fn yes_no(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
+}
+
+pub(crate) fn joined<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,83 @@
+//! `weft observe`: flows, one line each.
+
+mod line;
+
+use std::sync::Arc;
+
+use clap::ArgAction;
+pub(crate) use line::Columns;
+use serde::Serialize;
+use weft_telemetry::api::{Flow, FlowFilter, FlowLine, Verdict};
+
+use crate::{Error, Exit, Screen, ask::Ask, output::Format};
+
+/// Which flows to show.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "\
+Each line: time, client -> Service (server), protocol, verdict, then for DENIED and AUDIT the reason, else
+the path, what happened, bytes sent/received, duration, round-trip time. Bytes are payload, seen from the
+client. With -o json: one object a line.
+
+Examples:
+  weft observe --last 100
+  weft observe --follow -n shop --verdict DENIED
+  weft observe --follow --pod shop/web-1 -o json | jq .destination")]
+pub struct Args {
+    /// Show new flows as they come, until interrupted
+    #[arg(long, short, action = ArgAction::SetTrue)]
+    follow: bool,
+    /// Only flows with an end in this namespace
+    #[arg(long, short)]
+    namespace: Option<String>,
+    /// Only flows of this pod
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pod: Option<String>,
+    /// Only flows with this verdict: FORWARDED, DENIED or AUDIT
+    #[arg(long, value_name = "VERDICT", ignore_case = true)]
+    verdict: Option<Verdict>,
+    /// So many of the last flows [default: 20; 0 with --follow]
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+/// A [`FlowFilter`] and how much of it.
+#[derive(Serialize)]
+struct Query {
+    last: usize,
+    follow: bool,
+    #[serde(flatten)]
+    filter: FlowFilter,
+}
+
+pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
+    let filter = FlowFilter { namespace: args.namespace, pod: args.pod, verdict: args.verdict };
+    let last = args.last.unwrap_or(if args.follow { 0 } else { LAST });
+    let query = Query { last, follow: args.follow, filter };
+    let client = args.ask.client();
+    let mut lines = client.lines("/v1/flows", &query).await?;
+    let mut columns = Columns::new(screen);
+    while let Some(line) = lines.next().await? {
+        match line {
+            FlowLine::Flow(flow) => screen.write(&show(args.ask.output, &flow, &mut columns)?)?,
+            FlowLine::Missed { missed } => screen.note(&format!("weft: {missed} flows came too fast"))?,
+        }
+    }
+    if args.follow {
+        screen.note("weft: the agent ended")?;
+        return Ok(Exit::NotAsked);
+    }
+    Ok(Exit::Yes)
+}
+
+fn show(format: Format, flow: &Arc<Flow>, columns: &mut Columns) -> Result<String, Error> {
+    Ok(match format {
+        Format::Table => columns.line(flow),
+        Format::Json => serde_json::to_string(flow).expect("a flow has string keys only") + "\n",
+        Format::Yaml => format!("---\n{}", serde_yaml::to_string(flow)?),
+    })
+}
+
+/// Flows shown when no number is asked for.
+const LAST: usize = 20;

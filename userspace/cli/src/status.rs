@@ -1,0 +1,102 @@
+//! `weft status`: how the agent is doing.
+
+mod show;
+
+use std::time::Duration;
+
+pub(crate) use show::show;
+use tokio::time::{sleep, timeout};
+use weft_telemetry::api::{Status, Synced};
+
+use crate::{Client, Error, Exit, Screen, ask::Ask};
+
+/// Which agent, and whether to wait for it.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "\
+With --wait, everything that is in the manifests now is read and enforced before the answer. Documents with
+errors are listed and hold nothing back.
+
+Exit code: 0 healthy, or enforced in time; 1 not; 2 could not ask.
+
+Examples:
+  weft status
+  weft status --wait 10s --run-dir /run/weft-n1")]
+pub struct Args {
+    /// Wait so long until all manifests are enforced, and for the agent to come up
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
+    let client = args.ask.client();
+    let Some(patience) = args.wait else {
+        let status: Status = client.get("/v1/status").await?;
+        args.ask.output.write(screen, &status, |status, screen| show(status, screen.width()))?;
+        return Ok(if status.failure.is_none() { Exit::Yes } else { Exit::No });
+    };
+    match timeout(patience, enforced(&client)).await {
+        Ok(status) => {
+            args.ask.output.write(screen, &status?, |status, screen| show(status, screen.width()))?;
+            Ok(Exit::Yes)
+        }
+        Err(_) => late(&args, &client, patience, screen).await,
+    }
+}
+
+/// Waits until all that is in the manifests now is enforced.
+async fn enforced(client: &Client) -> Result<Status, Error> {
+    loop {
+        match synced(client).await {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) => {} // another agent answers now, which counts its versions anew
+            Err(error) if error.may_pass() => {}
+            Err(error) => return Err(error),
+        }
+        sleep(BETWEEN).await;
+    }
+}
+
+async fn synced(client: &Client) -> Result<Option<Status>, Error> {
+    let Synced { version } = client.post("/v1/sync").await?;
+    loop {
+        let status: Status = client.get("/v1/status").await?;
+        if status.enforced_version >= version {
+            return Ok(Some(status));
+        }
+        if status.snapshot_version < version {
+            return Ok(None);
+        }
+        sleep(BETWEEN).await;
+    }
+}
+
+/// Shows what there is, and says that it is not what was waited for.
+async fn late(args: &Args, client: &Client, patience: Duration, screen: &mut Screen) -> Result<Exit, Error> {
+    let answer: Result<Status, Error> =
+        timeout(LAST_ANSWER, client.get("/v1/status")).await.unwrap_or_else(|_| {
+            let failure = weft_telemetry::api::Failure::new("the agent does not answer", "see its log");
+            Err(Error::Refused(failure))
+        });
+    match answer {
+        Ok(status) => {
+            args.ask.output.write(screen, &status, |status, screen| show(status, screen.width()))?;
+            screen.note(&format!("weft: not enforced within {patience:?}"))?;
+        }
+        Err(error) => screen.note(&format!("weft: not enforced within {patience:?}: {error}"))?,
+    }
+    Ok(Exit::No)
+}
+
+/// `10s`, `500ms`, `1m30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Option<Duration> = text.parse::<jiff::SignedDuration>().ok().and_then(|d| d.try_into().ok());
+    parsed.ok_or_else(|| "write a time like 10s, 500ms or 1m30s".to_owned())
+}
+
+/// Between two questions.
+const BETWEEN: Duration = Duration::from_millis(20);
+
+/// How long the last answer may take.
+const LAST_ANSWER: Duration = Duration::from_secs(2);

@@ -1,0 +1,124 @@
+//! How a status reads.
+
+use weft_telemetry::api::Status;
+
+use crate::{
+    describe::fields,
+    get::joined,
+    problem,
+    table::{Column, Table},
+};
+
+/// The whole page. Sections that have nothing to say are left out.
+pub(crate) fn show(status: &Status, width: Option<u16>) -> String {
+    let mut sections = vec![head(status)];
+    if !status.pods.is_empty() {
+        sections.push(pods(status).render(width));
+    }
+    if !status.programs.is_empty() {
+        sections.push(programs(status).render(width));
+    }
+    if !status.maps.is_empty() {
+        sections.push(maps(status).render(width));
+    }
+    if !status.degradations.is_empty() {
+        sections.push(degradations(status).render(width));
+    }
+    if !status.problems.is_empty() {
+        sections.push(problem::list(&status.problems));
+    }
+    sections.join("\n")
+}
+
+fn head(status: &Status) -> String {
+    let enforced = if status.enforced_version == status.snapshot_version {
+        format!("version {} is enforced", status.enforced_version)
+    } else {
+        format!("version {} was read, {} is enforced", status.snapshot_version, status.enforced_version)
+    };
+    let mut lines = vec![
+        ("Agent", format!("weft {} (schema {})", status.version, status.schema)),
+        ("Node", status.node.clone()),
+        ("Cgroup", status.cgroup.clone()),
+        ("Configuration", enforced),
+    ];
+    if let Some(failure) = &status.failure {
+        lines.push(("Failure", failure.to_string()));
+    }
+    if !status.problems.is_empty() {
+        lines.push(("Problems", format!("{}, see below", problem::count(&status.problems))));
+    }
+    fields(&lines)
+}
+
+fn pods(status: &Status) -> Table {
+    let mut table = Table::new([
+        Column::whole("POD"),
+        Column::whole("STATE"),
+        Column::folding("IPS"),
+        Column::folding("POLICIES"),
+        Column::folding("NETNS"),
+        Column::folding("DETAIL"),
+    ]);
+    for pod in &status.pods {
+        table.row([
+            pod.name.clone(),
+            pod.state.to_string(),
+            joined(&pod.ips),
+            joined(&pod.policies),
+            pod.netns.clone(),
+            pod.detail.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn programs(status: &Status) -> Table {
+    let mut table = Table::new([
+        Column::whole("PROGRAM"),
+        Column::number("ID"),
+        Column::folding("ATTACHED-TO"),
+        Column::folding("STATE"),
+    ]);
+    for program in &status.programs {
+        table.row([
+            program.name.clone(),
+            program.id.to_string(),
+            program.attach.clone(),
+            program.state.clone(),
+        ]);
+    }
+    table
+}
+
+fn maps(status: &Status) -> Table {
+    let mut table = Table::new([
+        Column::whole("MAP"),
+        Column::number("ENTRIES"),
+        Column::number("CAPACITY"),
+        Column::number("USED"),
+    ]);
+    for map in &status.maps {
+        table.row([
+            map.name.clone(),
+            map.entries.map(|entries| entries.to_string()).unwrap_or_default(),
+            map.max.to_string(),
+            map.entries.map(|entries| percent(entries, map.max)).unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn degradations(status: &Status) -> Table {
+    let mut table =
+        Table::new([Column::whole("DEGRADED"), Column::folding("REASON"), Column::folding("REMEDY")]);
+    for degradation in &status.degradations {
+        table.row([degradation.feature.clone(), degradation.reason.clone(), degradation.remedy.clone()]);
+    }
+    table
+}
+
+/// Rounded up, so that 100% is full and 0% is empty.
+fn percent(part: u64, whole: u64) -> String {
+    format!("{}%", (part.saturating_mul(100)).div_ceil(whole.max(1)))
+}

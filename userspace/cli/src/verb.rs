@@ -1,0 +1,39 @@
+//! The commands that ask.
+
+use clap::Subcommand;
+
+use crate::{Error, Exit, Screen, analyze, authz, bpf, describe, get, observe, status};
+
+/// Commands that ask an agent, or look at manifests, and change nothing.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Show how the agent is doing, or wait until the manifests are enforced
+    Status(status::Args),
+    /// List what the agent knows
+    Get(get::Args),
+    /// Show one pod or Service with all that touches it
+    Describe(describe::Args),
+    /// Show flows: connections that were opened, closed or refused
+    Observe(observe::Args),
+    /// Ask what the policies say
+    Authz(authz::Args),
+    /// Check manifests without an agent
+    Analyze(analyze::Args),
+    /// Show what the kernel holds
+    Bpf(bpf::Args),
+}
+
+impl Verb {
+    /// Does what was asked. [`Error`] is for what could not be asked at all.
+    pub async fn run(self, screen: &mut Screen) -> Result<Exit, Error> {
+        match self {
+            Self::Status(args) => status::run(args, screen).await,
+            Self::Get(args) => get::run(args, screen).await,
+            Self::Describe(args) => describe::run(args, screen).await,
+            Self::Observe(args) => observe::run(args, screen).await,
+            Self::Authz(args) => authz::run(args, screen).await,
+            Self::Analyze(args) => analyze::run(args, screen),
+            Self::Bpf(args) => bpf::run(args, screen).await,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What commands do beside showing tables.
+
+use std::{fs, sync::atomic::Ordering, time::Duration};
+
+use crate::shop::{Shop, flow, usage_error};
+use tokio::time::{Instant, sleep};
+use weft_cli::Exit;
+use weft_telemetry::api::FlowKind;
+
+#[tokio::test]
+async fn without_an_agent_the_error_names_the_socket_and_the_remedy() {
+    let shop = Shop::closed();
+    for line in ["status", "get services", "observe", "bpf stat", "describe pod shop/web-1"] {
+        let error = shop.ask(line).await.exit.unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("no agent answers at {}/agent.sock: ", shop.run_dir())),
+            "{error}"
+        );
+        assert!(error.contains("--run-dir"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn status_waits_for_the_agent_and_then_for_its_kernel() {
+    let shop = Shop::closed();
+    shop.agent.enforced.store(11, Ordering::Relaxed);
+    let start = Instant::now();
+    let (answer, ()) = tokio::join!(shop.ask("status --wait 30s"), async {
+        sleep(Duration::from_millis(100)).await;
+        shop.start();
+        sleep(Duration::from_millis(100)).await;
+        shop.agent.enforced.store(12, Ordering::Relaxed);
+    });
+    assert!(matches!(answer.exit, Ok(Exit::Yes)), "{answer:?}");
+    assert!(start.elapsed() >= Duration::from_millis(200), "it did not wait");
+    assert!(answer.out.contains("version 12 is enforced"), "{}", answer.out);
+    assert!(answer.out.contains("error: policies.yaml:12"), "rejected documents are listed: {}", answer.out);
+}
+
+#[tokio::test]
+async fn status_gives_up_in_time_and_shows_what_there_is() {
+    let shop = Shop::open();
+    shop.agent.enforced.store(11, Ordering::Relaxed);
+    let answer = shop.ask("status --wait 200ms").await;
+    assert!(matches!(answer.exit, Ok(Exit::No)), "{answer:?}");
+    assert!(answer.out.contains("version 12 was read, 11 is enforced"), "{}", answer.out);
+    assert_eq!(answer.err, "weft: not enforced within 200ms\n");
+
+    let answer = Shop::closed().ask("status --wait 100ms").await;
+    assert!(matches!(answer.exit, Ok(Exit::No)), "{answer:?}");
+    assert!(answer.err.contains("not enforced within 100ms: no agent answers at"), "{}", answer.err);
+}
+
+#[tokio::test]
+async fn authz_check_says_no_with_its_exit_code() {
+    let shop = Shop::open();
+    let allowed = shop.ask("authz check --from shop/web --to shop/api:80").await;
+    let denied = shop.ask("authz check --from shop/cart --to shop/api:80").await;
+    let unknown = shop.ask("authz check --from shop/cart --to shop/api:81").await;
+    assert!(matches!(allowed.exit, Ok(Exit::Yes)), "{allowed:?}");
+    assert!(matches!(denied.exit, Ok(Exit::No)), "{denied:?}");
+    let error = unknown.exit.unwrap_err().to_string();
+    assert_eq!(error, "Service shop/api has no port 81\n  its ports are 80");
+}
+
+#[tokio::test]
+async fn observe_follows_until_the_agent_ends() {
+    let shop = Shop::open();
+    let (answer, ()) = tokio::join!(shop.ask("observe --follow --last 1 --pod shop/web-1 -o json"), async {
+        sleep(Duration::from_millis(200)).await;
+        shop.push(flow(7, FlowKind::Opened));
+        sleep(Duration::from_millis(200)).await;
+        shop.stop();
+    });
+    let times: Vec<_> = answer.out.lines().map(|line| line[9..33].to_owned()).collect();
+    assert_eq!(times, ["1970-01-01T12:04:02.123Z", "1970-01-01T12:08:02.123Z"]);
+    assert_eq!(answer.err, "weft: the agent ended\n");
+    assert!(matches!(answer.exit, Ok(Exit::NotAsked)));
+}
+
+#[tokio::test]
+async fn observe_shows_only_what_is_asked_for() {
+    let shop = Shop::open();
+    let lines = async |line: &str| shop.ask(line).await.out.lines().count();
+    assert_eq!(lines("observe").await, 5);
+    assert_eq!(lines("observe --last 2").await, 2);
+    assert_eq!(lines("observe --verdict denied").await, 1);
+    assert_eq!(lines("observe --pod cart-6d5f7c9b8-x2x4q").await, 1);
+    assert_eq!(lines("observe -n elsewhere").await, 0);
+}
+
+#[tokio::test]
+async fn lists_can_be_of_one_namespace() {
+    let shop = Shop::open();
+    for kind in ["services", "endpoints", "workloads", "policies", "connections"] {
+        let lines = async |n: &str| shop.ask(&format!("get {kind} -n {n}")).await.out.lines().count();
+        assert!(lines("shop").await > 1, "{kind}");
+        assert_eq!(lines("elsewhere").await, 1, "{kind}: the heading alone");
+    }
+}
+
+#[tokio::test]
+async fn an_agents_refusal_comes_with_its_remedy() {
+    let error = Shop::open().ask("bpf policy").await.exit.unwrap_err().to_string();
+    assert_eq!(error, "cannot read policy: permission denied\n  run the agent as root");
+}
+
+#[tokio::test]
+async fn analyze_needs_no_agent_and_fails_on_errors_only() {
+    let shop = Shop::closed();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("web.yaml");
+    let analyze = async || shop.ask(&format!("analyze {}", file.display())).await;
+    fs::write(&file, "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n").unwrap();
+    let good = analyze().await;
+    assert_eq!(good.out, "no problems found\n");
+    assert!(matches!(good.exit, Ok(Exit::Yes)));
+    fs::write(&file, "apiVersion: v1\nkind: Service\nmetadata: {name: Shop!}\n").unwrap();
+    let bad = analyze().await;
+    assert!(bad.out.starts_with(&format!("error: {}:", file.display())), "{}", bad.out);
+    assert!(matches!(bad.exit, Ok(Exit::No)));
+    let missing = shop.ask("analyze /nowhere/at/all").await.exit.unwrap_err().to_string();
+    assert_eq!(missing, "there is no /nowhere/at/all");
+}
+
+#[test]
+fn wrong_usage_says_what_is_right() {
+    for (line, hint) in [
+        ("describe pod web", "write NAMESPACE/NAME, like shop/web"),
+        ("authz check --from shop/web --to shop/api", "write NAMESPACE/NAME:PORT, like shop/api:80"),
+        ("status --wait soon", "write a time like 10s, 500ms or 1m30s"),
+        ("observe --verdict dropped", "a verdict is FORWARDED, DENIED or AUDIT"),
+        ("get gateways", "possible values: services, endpoints, workloads, policies, connections"),
+    ] {
+        let error = usage_error(line);
+        assert!(error.contains(hint), "{line}: {error}");
+    }
+}

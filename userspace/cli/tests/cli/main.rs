@@ -1,0 +1,5 @@
+//! Commands as typed, an agent's real API, and what comes out.
+
+mod commands;
+mod golden;
+mod shop;

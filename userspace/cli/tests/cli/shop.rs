@@ -1,0 +1,183 @@
+//! A shop: an agent with a configuration, flows and connections, but without a kernel, behind its real
+//! socket; and a person who types commands.
+
+mod data;
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use clap::Parser;
+use futures_util::future::BoxFuture;
+use tempfile::{TempDir, tempdir};
+use weft_cli::{Error, Exit, Screen, Verb};
+use weft_model::Snapshot;
+use weft_runtime::{Stop, Tasks};
+use weft_telemetry::{
+    admin::{Agent, bind, serve_api},
+    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    flows::FlowLog,
+    metrics::Metrics,
+};
+
+/// The agent and its run directory.
+pub(crate) struct Shop {
+    dir: TempDir,
+    /// What it tells.
+    pub(crate) agent: Arc<Fake>,
+    stop: Stop,
+    tasks: Tasks,
+}
+
+/// An agent without a kernel.
+pub(crate) struct Fake {
+    snapshot: Arc<Snapshot>,
+    flows: FlowLog,
+    metrics: Metrics,
+    /// The version that its kernel would enforce.
+    pub(crate) enforced: AtomicU64,
+}
+
+/// What a command wrote and how it ended.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) exit: Result<Exit, Error>,
+}
+
+#[derive(Parser)]
+struct Line {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+impl Shop {
+    /// An agent that is not up yet.
+    pub(crate) fn closed() -> Self {
+        let agent = Arc::new(Fake {
+            snapshot: Arc::new(data::snapshot()),
+            flows: FlowLog::new(),
+            metrics: Metrics::new("0.1.0"),
+            enforced: AtomicU64::new(12),
+        });
+        data::flows().into_iter().for_each(|flow| agent.flows.push(flow));
+        Self { dir: tempdir().unwrap(), agent, stop: Stop::new(), tasks: Tasks::new() }
+    }
+
+    /// An agent that answers.
+    pub(crate) fn open() -> Self {
+        let shop = Self::closed();
+        shop.start();
+        shop
+    }
+
+    /// Brings the agent up.
+    pub(crate) fn start(&self) {
+        let listener = bind(self.dir.path()).unwrap();
+        self.tasks.spawn("api", serve_api(Arc::clone(&self.agent) as _, listener, self.stop.clone()));
+    }
+
+    /// Ends the agent.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Adds a flow.
+    pub(crate) fn push(&self, flow: weft_telemetry::api::Flow) {
+        self.agent.flows.push(flow);
+    }
+
+    /// What `weft <line>` answers into a pipe.
+    pub(crate) async fn ask(&self, line: &str) -> Answer {
+        self.ask_on(line, None, false).await
+    }
+
+    /// What `weft <line>` answers on a screen of this width.
+    pub(crate) async fn ask_on(&self, line: &str, width: Option<u16>, colour: bool) -> Answer {
+        let (out, err) = (Paper::default(), Paper::default());
+        let mut screen = Screen::new(out.clone(), err.clone(), width, colour);
+        let run_dir = ["--run-dir", self.dir.path().to_str().unwrap()];
+        let needs_agent = !line.starts_with("analyze");
+        let words =
+            ["weft"].into_iter().chain(line.split(' ')).chain(run_dir.into_iter().filter(|_| needs_agent));
+        let exit = Line::try_parse_from(words).unwrap().verb.run(&mut screen).await;
+        Answer { out: out.text(), err: err.text(), exit }
+    }
+
+    /// The run directory as text.
+    pub(crate) fn run_dir(&self) -> String {
+        self.dir.path().display().to_string()
+    }
+}
+
+/// Why `weft <line>` is wrong usage.
+pub(crate) fn usage_error(line: &str) -> String {
+    let words = ["weft"].into_iter().chain(line.split(' '));
+    Line::try_parse_from(words).err().expect("wrong usage").to_string()
+}
+
+impl Agent for Fake {
+    fn status(&self) -> Status {
+        Status { enforced_version: self.enforced.load(Ordering::Relaxed), ..data::status() }
+    }
+
+    fn ready(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<u64, Failure>> {
+        Box::pin(async { Ok(self.snapshot.version) })
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot)
+    }
+
+    fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
+        Ok(data::connections())
+    }
+
+    fn bpf(&self, table: BpfTable) -> Result<Table, Failure> {
+        match table {
+            BpfTable::Services => Ok(data::bpf_services()),
+            other => {
+                Err(Failure::new(format!("cannot read {other}: permission denied"), "run the agent as root"))
+            }
+        }
+    }
+
+    fn flows(&self) -> &FlowLog {
+        &self.flows
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+pub(crate) use data::flow;
+
+/// Keeps what is written.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,350 @@
+//! What there is in the shop.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use weft_model::{
+    Action, AuthorizationPolicy, Distribution, Endpoint, EndpointGroup, LoadBalancer, Locality, Mode,
+    ObjectName, PolicyTarget, PortRange, Problem, Protocol, Rule, Selector, Service, ServiceAccount,
+    ServiceKind, ServicePort, Severity, Snapshot, Source, Workload,
+};
+use weft_telemetry::api::{
+    ConnectionView, Degradation, Destination, Flow, FlowKind, MapStatus, Path, PodState, PodStatus,
+    ProgramStatus, Source as Client, Status, Table, Time, Verdict,
+};
+
+pub(crate) fn snapshot() -> Snapshot {
+    let pods = [
+        pod("web-1", "web", [10, 1, 0, 11], true),
+        pod("api-1", "api", [10, 1, 0, 21], true),
+        pod("api-2", "api", [10, 1, 1, 22], false),
+        pod("cart-6d5f7c9b8-x2x4q", "cart", [10, 1, 0, 31], true),
+    ];
+    let services = [api(), db(), web()];
+    let policies = [api_read(), cart_deny()];
+    Snapshot {
+        version: 12,
+        locality: Arc::new(Locality { node: "n1".into(), zone: Some("z1".into()) }),
+        workloads: Arc::new(pods.into_iter().map(|pod| (pod.name.clone(), Arc::new(pod))).collect()),
+        services: Arc::new(services.into_iter().map(|item| (item.name.clone(), Arc::new(item))).collect()),
+        policies: Arc::new(policies.into_iter().map(|item| (item.name.clone(), Arc::new(item))).collect()),
+        ..Snapshot::default()
+    }
+}
+
+pub(crate) fn status() -> Status {
+    let pod = |name: &str, ip: [u8; 4], state, detail: Option<&str>, policies: &[&str]| PodStatus {
+        name: format!("shop/{name}"),
+        netns: format!("/run/netns/{name}"),
+        state,
+        detail: detail.map(str::to_owned),
+        ips: vec![ip.into()],
+        policies: policies.iter().map(|name| format!("shop/{name}")).collect(),
+    };
+    let program = |name: &str, id, attach: &str| ProgramStatus {
+        name: name.into(),
+        attach: attach.into(),
+        id,
+        state: "attached".into(),
+    };
+    Status {
+        version: "0.1.0".into(),
+        node: "n1".into(),
+        cgroup: "/sys/fs/cgroup".into(),
+        schema: 1,
+        snapshot_version: 12,
+        enforced_version: 12,
+        failure: None,
+        pods: vec![
+            pod("api-1", [10, 1, 0, 21], PodState::Enforced, None, &["api-read", "cart-deny"]),
+            pod("web-1", [10, 1, 0, 11], PodState::Enforced, None, &[]),
+            pod(
+                "cart-6d5f7c9b8-x2x4q",
+                [10, 1, 0, 31],
+                PodState::Waiting,
+                Some("its network namespace is not there yet"),
+                &[],
+            ),
+        ],
+        programs: vec![
+            program("weft_connect4", 2101, "/sys/fs/cgroup"),
+            program("weft_sk_lookup", 2110, "2 network namespaces"),
+        ],
+        maps: vec![
+            MapStatus { name: "weft_svc".into(), entries: Some(3), max: 131_072 },
+            MapStatus { name: "weft_pod".into(), entries: Some(4096), max: 4096 },
+            MapStatus { name: "weft_events".into(), entries: None, max: 4_194_304 },
+        ],
+        counters: BTreeMap::from([("translated".to_owned(), 41_234), ("events_lost".to_owned(), 0)]),
+        degradations: vec![Degradation {
+            feature: "acceleration".into(),
+            reason: "the start-up self-test saw bytes out of order on this kernel (6.1.0)".into(),
+            remedy: "use a kernel from 6.10 on".into(),
+        }],
+        problems: vec![
+            Problem {
+                severity: Severity::Error,
+                file: "policies.yaml".into(),
+                line: 12,
+                object: "AuthorizationPolicy shop/api-admin".into(),
+                field: "spec.rules[0].sources[1].cidr".into(),
+                message: "10.8.0.1/16 has bits set beyond its prefix".into(),
+                remedy: "write 10.8.0.0/16".into(),
+            },
+            Problem {
+                severity: Severity::Warning,
+                file: "web.yaml".into(),
+                line: 3,
+                object: "Service shop/web".into(),
+                field: String::new(),
+                message: "no pod matches its selector".into(),
+                remedy: String::new(),
+            },
+        ],
+    }
+}
+
+/// A flow from `shop/web-1` to `shop/api`, on its `ordinal`th minute.
+pub(crate) fn flow(ordinal: u64, kind: FlowKind) -> Flow {
+    Flow {
+        time: Time::from(SystemTime::UNIX_EPOCH + Duration::from_millis(43_262_123 + ordinal * 60_000)),
+        verdict: Verdict::Forwarded,
+        kind,
+        reason: None,
+        path: Path::Kernel,
+        protocol: Protocol::Tcp,
+        source: client("web-1", [10, 1, 0, 11], 41_234),
+        destination: server("api-1", "api", [10, 1, 0, 21], 8080),
+        bytes_sent: 1_229,
+        bytes_received: 34 * 1024,
+        duration_ms: 12,
+        rule: Some("shop/api-read rules[0]".into()),
+        rtt_us: Some(80),
+        retransmits: Some(0),
+    }
+}
+
+pub(crate) fn flows() -> Vec<Flow> {
+    let denied = Flow {
+        verdict: Verdict::Denied,
+        reason: Some("NotAllowed".into()),
+        rule: None,
+        source: client("cart-6d5f7c9b8-x2x4q", [10, 1, 0, 31], 50_001),
+        ..flow(2, FlowKind::Refused)
+    };
+    let audited = Flow {
+        verdict: Verdict::Audit,
+        reason: Some("PolicyDenied".into()),
+        rule: Some("shop/cart-deny rules[0]".into()),
+        ..flow(3, FlowKind::Audited)
+    };
+    let outside = Flow {
+        path: Path::Accelerated,
+        source: Client { namespace: None, pod: None, ip: v6(9), port: 50_002, identity: None },
+        destination: Destination { service: None, ..server("api-1", "api", [10, 1, 0, 21], 8080) },
+        bytes_sent: 5 << 30,
+        duration_ms: 200_000,
+        retransmits: Some(7),
+        ..flow(4, FlowKind::Closed)
+    };
+    vec![flow(0, FlowKind::Opened), flow(1, FlowKind::Closed), denied, audited, outside]
+}
+
+pub(crate) fn connections() -> Vec<ConnectionView> {
+    let managed = ConnectionView {
+        protocol: Protocol::Tcp,
+        state: "ESTAB".into(),
+        path: Path::Kernel,
+        managed: true,
+        source: client("web-1", [10, 1, 0, 11], 41_234),
+        destination: server("api-1", "api", [10, 1, 0, 21], 8080),
+        bytes_sent: Some(2_048),
+        bytes_received: Some(70 << 20),
+        duration_ms: Some(7_500_000),
+        rtt_us: Some(80),
+        retransmits: Some(0),
+    };
+    let older = ConnectionView {
+        managed: false,
+        destination: Destination {
+            namespace: None,
+            pod: None,
+            service: None,
+            ip: [192, 0, 2, 7].into(),
+            port: 5432,
+            identity: None,
+        },
+        bytes_sent: None,
+        bytes_received: None,
+        duration_ms: None,
+        rtt_us: None,
+        ..managed.clone()
+    };
+    vec![managed, older]
+}
+
+pub(crate) fn bpf_services() -> Table {
+    let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+    Table {
+        columns: row(["ADDRESS", "PORT", "ID", "SLOTS", "SERVICE"]),
+        rows: vec![
+            row(["10.96.0.20", "80", "0x6b1f2f2a9d3c4e55", "2", "shop/api"]),
+            row(["10.96.0.10", "443", "0x01ffe2a9d3c4e551", "12", "shop/web"]),
+        ],
+    }
+}
+
+fn pod(name: &str, app: &str, ip: [u8; 4], local: bool) -> Workload {
+    Workload {
+        name: ObjectName::new("shop", name),
+        service_account: ServiceAccount::new("shop", app),
+        ips: vec![ip.into()],
+        node: Some(if local { "n1" } else { "n2" }.into()),
+        local,
+        labels: BTreeMap::from([("app".to_owned(), app.to_owned())]),
+        enrolled: true,
+        netns: local.then(|| format!("/run/netns/{name}").into()),
+        ports: Vec::new(),
+        owner: app.into(),
+        ready: true,
+        terminating: false,
+    }
+}
+
+fn api() -> Service {
+    let endpoint = |name: &str, ip: [u8; 4], node: &str, zone: &str, ready| Endpoint {
+        address: SocketAddr::new(ip.into(), 8080),
+        ready,
+        serving: ready,
+        terminating: false,
+        node: Some(node.into()),
+        zone: Some(zone.into()),
+        hints: None,
+        pod: Some(ObjectName::new("shop", name)),
+    };
+    let stable = EndpointGroup {
+        service: ObjectName::new("shop", "api"),
+        weight: 90,
+        node_local: false,
+        distribution: Distribution::PreferSameZone,
+        endpoints: vec![
+            endpoint("api-1", [10, 1, 0, 21], "n1", "z1", true),
+            endpoint("api-2", [10, 1, 1, 22], "n2", "z2", true),
+        ],
+    };
+    let canary = EndpointGroup {
+        service: ObjectName::new("shop", "api-canary"),
+        weight: 10,
+        endpoints: vec![endpoint("api-canary-1", [10, 1, 0, 29], "n1", "z1", false)],
+        ..stable.clone()
+    };
+    Service {
+        session_affinity: Some(Duration::from_hours(3)),
+        accelerate: true,
+        ..service(
+            "api",
+            ServiceKind::ClusterIp,
+            &[v4([10, 96, 0, 20]), v6(0x20)],
+            vec![port("http", 80, vec![stable, canary])],
+        )
+    }
+}
+
+fn web() -> Service {
+    let none = EndpointGroup {
+        service: ObjectName::new("shop", "web"),
+        weight: 1,
+        node_local: false,
+        distribution: Distribution::Any,
+        endpoints: Vec::new(),
+    };
+    service(
+        "web",
+        ServiceKind::ClusterIp,
+        &[v4([10, 96, 0, 10])],
+        vec![port("http", 80, vec![none.clone()]), port("https", 443, vec![none])],
+    )
+}
+
+fn db() -> Service {
+    service("db", ServiceKind::Headless, &[], vec![port("", 5432, Vec::new())])
+}
+
+fn service(name: &str, kind: ServiceKind, ips: &[IpAddr], ports: Vec<ServicePort>) -> Service {
+    Service {
+        name: ObjectName::new("shop", name),
+        kind,
+        ips: ips.to_vec(),
+        ports,
+        session_affinity: None,
+        load_balancer: LoadBalancer::Random,
+        accelerate: false,
+    }
+}
+
+fn port(name: &str, port: u16, groups: Vec<EndpointGroup>) -> ServicePort {
+    ServicePort { name: name.into(), port, protocol: Protocol::Tcp, app_protocol: None, groups }
+}
+
+fn api_read() -> AuthorizationPolicy {
+    let from = |name: &str| Source::ServiceAccount(ServiceAccount::new("shop", name));
+    let monitoring = Source::Namespace("monitoring".into());
+    AuthorizationPolicy {
+        name: ObjectName::new("shop", "api-read"),
+        action: Action::Allow,
+        mode: Mode::Enforce,
+        target: PolicyTarget::Services(vec!["api".into()]),
+        rules: vec![
+            Rule { sources: Some(vec![from("web"), monitoring]), ports: None, l7: false },
+            Rule {
+                sources: Some(vec![Source::Cidr("10.8.0.0/16".parse().unwrap())]),
+                ports: Some(vec![8080.into(), PortRange { start: 9000, end: 9010 }]),
+                l7: false,
+            },
+        ],
+    }
+}
+
+fn cart_deny() -> AuthorizationPolicy {
+    AuthorizationPolicy {
+        name: ObjectName::new("shop", "cart-deny"),
+        action: Action::Deny,
+        mode: Mode::Audit,
+        target: PolicyTarget::Pods(Selector::default()),
+        rules: vec![Rule { sources: None, ports: None, l7: true }],
+    }
+}
+
+fn client(pod: &str, ip: [u8; 4], port: u16) -> Client {
+    let account = pod.split('-').next().unwrap();
+    Client {
+        namespace: Some("shop".into()),
+        pod: Some(pod.into()),
+        ip: ip.into(),
+        port,
+        identity: Some(format!("spiffe://cluster.local/ns/shop/sa/{account}").into()),
+    }
+}
+
+fn server(pod: &str, service: &str, ip: [u8; 4], port: u16) -> Destination {
+    Destination {
+        namespace: Some("shop".into()),
+        pod: Some(pod.into()),
+        service: Some(service.into()),
+        ip: ip.into(),
+        port,
+        identity: Some("spiffe://cluster.local/ns/shop/sa/api".into()),
+    }
+}
+
+fn v4(ip: [u8; 4]) -> IpAddr {
+    ip.into()
+}
+
+fn v6(last: u16) -> IpAddr {
+    [0xfd00, 0, 0, 0, 0, 0, 0, last].into()
+}
