@@ -62,7 +62,17 @@ pub(crate) fn is_manifest(path: &Path) -> bool {
 impl Stamp {
     /// Whether a file that bore `self` when it was read may be another now that it bears `other`.
     pub(super) fn may_differ(self, other: Self) -> bool {
-        self.fresh || (self.modified, self.size, self.inode) != (other.modified, other.size, other.inode)
+        self.fresh || !self.looks_like(other)
+    }
+
+    /// Whether nothing tells the two apart.
+    pub(super) fn looks_like(self, other: Self) -> bool {
+        (self.modified, self.size, self.inode) == (other.modified, other.size, other.inode)
+    }
+
+    /// Whether the file was changed a moment ago.
+    pub(super) fn is_fresh(self) -> bool {
+        self.fresh
     }
 }
 
@@ -86,8 +96,8 @@ fn entry(root: &Path, path: PathBuf, metadata: &Metadata, now: SystemTime) -> Op
         return None;
     }
     let modified = (metadata.mtime(), metadata.mtime_nsec());
-    let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
-    let fresh = age.is_none_or(|age| age < CLOCK_STEP);
+    let age = metadata.modified().map(|at| now.duration_since(at).unwrap_or_else(|ahead| ahead.duration()));
+    let fresh = age.is_ok_and(|age| age < CLOCK_STEP);
     let stamp = Stamp { modified, size: metadata.len(), inode: (metadata.dev(), metadata.ino()), fresh };
     let name = path.strip_prefix(root).ok()?.to_string_lossy().into();
     Some(Entry { name, path, stamp })
@@ -100,4 +110,4 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 /// File times move in steps of the kernel's tick, at most 10 ms; twice that is safe.
-const CLOCK_STEP: Duration = Duration::from_millis(20);
+pub(super) const CLOCK_STEP: Duration = Duration::from_millis(20);

@@ -5,13 +5,14 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::Arc,
+    thread,
 };
 
 use weft_model::Snapshot;
 
 use super::{
     Catalog,
-    directory::{self, Entry, Stamp},
+    directory::{self, CLOCK_STEP, Entry, Stamp},
     shown,
     watch::Ledger,
 };
@@ -51,8 +52,8 @@ impl Store {
         for _ in 0..MOST_READS {
             match self.read() {
                 Ok(true) => break,
-                // Something was written meanwhile: look again.
-                Ok(false) => {}
+                // Something was written meanwhile, or a moment ago: look again.
+                Ok(false) => thread::sleep(CLOCK_STEP / 4),
                 Err(error) => {
                     // Away for a moment, or for good: what is in force stays.
                     tracing::warn!(directory = %self.root.display(), %error, "cannot list the manifests");
@@ -74,16 +75,24 @@ impl Store {
         self.ledger.touched();
         let entries = directory::list(&self.root)?;
         let mut gone: HashSet<_> = self.stamps.keys().cloned().collect();
-        let mut changed = Vec::new();
+        let (mut changed, mut quiet) = (Vec::new(), true);
         for entry in entries {
             let name: Arc<str> = shown(&self.root, &entry.name).into();
             gone.remove(&name);
-            let unchanged = self.stamps.get(&name).is_some_and(|old| !old.may_differ(entry.stamp));
-            if !unchanged && !self.ledger.is_being_written(&entry.path) {
+            let known = self.stamps.get(&name);
+            if known.is_some_and(|old| !old.may_differ(entry.stamp))
+                || self.ledger.is_being_written(&entry.path)
+            {
+                continue;
+            }
+            // One that was read when fresh and looks the same is read again, in case it is not.
+            let same = known.is_some_and(|old| old.looks_like(entry.stamp));
+            if entry.stamp.is_fresh() && !same && !self.ledger.is_complete(&entry.path) {
+                quiet = false;
+            } else {
                 changed.push((name, entry));
             }
         }
-        let mut quiet = true;
         for some in changed.chunks(BATCH) {
             quiet &= self.take(some);
         }
@@ -114,6 +123,7 @@ impl Store {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => self.catalog.put_unreadable(name, format!("cannot read the file: {error}")),
             }
+            self.ledger.was_read(&entry.path);
             self.stamps.insert(Arc::clone(name), entry.stamp);
         }
         touched.is_empty()
@@ -145,6 +155,6 @@ fn next(old: &Snapshot, built: &Built, problems: Vec<weft_model::Problem>) -> Op
 }
 
 /// How often to read again what was written while it was read.
-const MOST_READS: u32 = 5;
+const MOST_READS: u32 = 6;
 /// Files whose texts are in memory at once.
 const BATCH: usize = 8;

@@ -39,6 +39,8 @@ pub(super) struct Ledger {
     covered: Covered,
     /// Files written to and not closed yet. Reading one now would take its missing half for a removal.
     writing: HashMap<PathBuf, Instant>,
+    /// Files closed or moved here, and not read since.
+    complete: HashSet<PathBuf>,
 }
 
 /// The directories that an inotify instance watches.
@@ -99,11 +101,10 @@ impl Wake {
 impl Ledger {
     pub(super) fn new(root: &Path) -> Result<Self, Error> {
         let (inotify, covered) = watch(root)?;
-        Ok(Self { inotify, covered, writing: HashMap::new() })
+        Ok(Self { inotify, covered, writing: HashMap::new(), complete: HashSet::new() })
     }
 
-    /// The files touched since the last call, without waiting: the kernel queues an event before the
-    /// write that causes it returns.
+    /// The files touched since the last call, without waiting.
     pub(super) fn touched(&mut self) -> HashSet<PathBuf> {
         self.covered.cover();
         let mut touched = HashSet::new();
@@ -115,8 +116,12 @@ impl Ledger {
                 let path = directory.join(name);
                 if event.mask.contains(EventMask::MODIFY) {
                     self.writing.insert(path.clone(), Instant::now());
+                    self.complete.remove(&path);
                 } else {
                     self.writing.remove(&path);
+                }
+                if event.mask.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO) {
+                    self.complete.insert(path.clone());
                 }
                 touched.insert(path);
             }
@@ -128,6 +133,19 @@ impl Ledger {
     /// Whether `path` is only half written, as far as [`Self::touched`] has seen.
     pub(super) fn is_being_written(&self, path: &Path) -> bool {
         self.writing.contains_key(path)
+    }
+
+    /// Whether the last that [`Self::touched`] saw of `path` is its completion, and nobody read it since.
+    ///
+    /// A file that has just changed without it is about to be reported: the kernel truncates first
+    /// and queues the event a moment later.
+    pub(super) fn is_complete(&self, path: &Path) -> bool {
+        self.complete.contains(path)
+    }
+
+    /// Notes that `path` was read as it is now.
+    pub(super) fn was_read(&mut self, path: &Path) {
+        self.complete.remove(path);
     }
 }
 
