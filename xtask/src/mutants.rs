@@ -20,7 +20,17 @@ pub(crate) fn run() -> Result<()> {
         "--package",
         "weft-ebpf-logic",
     ]);
-    cargo.args(["--output", OUTPUT, "--no-shuffle", "--minimum-test-timeout", "60", "--colors", "never"]);
+    cargo.args([
+        "--output",
+        OUTPUT,
+        "--no-shuffle",
+        "--jobs",
+        "2",
+        "--minimum-test-timeout",
+        "60",
+        "--colors",
+        "never",
+    ]);
     let status = cargo.status().context("start cargo mutants")?;
     // 2: some were missed, 3: some ran into the time limit. Both are counted below; anything else is no verdict.
     if !matches!(status.code(), Some(0 | 2 | 3)) {

@@ -101,7 +101,7 @@ const UPDATE_LOG: &str = "target/tools/log/apt-update.log";
 const INSTALL_LOG: &str = "target/tools/log/apt-install.log";
 
 /// Debian starts and enables a daemon that it installs. `policy-rc.d` is the documented way to forbid the first (a
-/// policy of the host's own is left alone), and units that were not there before are disabled afterwards.
+/// policy of the host's own is left alone); units that were not there before are disabled afterwards, systemd or not.
 const INSTALL: &str = r#"
 set -e
 policy=/usr/sbin/policy-rc.d
@@ -117,6 +117,7 @@ done
 apt-get -q install -y --no-install-recommends "$@"
 for unit in $new; do
     [ -e "/lib/systemd/system/$unit.service" ] || continue
-    if command -v systemctl >/dev/null; then systemctl disable --quiet "$unit" || true; fi
+    update-rc.d "$unit" disable >/dev/null 2>&1 || true
+    rm -f "/etc/systemd/system/multi-user.target.wants/$unit.service"
 done
 "#;
