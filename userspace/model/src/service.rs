@@ -53,7 +53,8 @@ pub struct ServicePort {
     /// `appProtocol`, as written.
     pub app_protocol: Option<Arc<str>>,
     /// Where connections may go. One group of weight 1 holds the Service's own endpoints; a route's
-    /// backendRefs make one group each.
+    /// backendRefs make one group each, and leave the Service's own endpoints with weight 0: no
+    /// connection goes there, but policies that target the Service go on protecting them.
     pub groups: Vec<EndpointGroup>,
 }
 
@@ -62,7 +63,7 @@ pub struct ServicePort {
 pub struct EndpointGroup {
     /// The Service whose endpoints these are.
     pub service: ObjectName,
-    /// Its share among the groups of the port. A group without endpoints refuses its share.
+    /// Its share among the groups of the port; 0 gets none. A group without endpoints refuses its share.
     pub weight: u32,
     /// `internalTrafficPolicy: Local` of that Service.
     pub node_local: bool,

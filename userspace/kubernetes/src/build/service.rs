@@ -20,7 +20,11 @@ pub(super) fn build(objects: &Objects, name: &ObjectName, notices: &mut Vec<Noti
         let route = routes.iter().find(|(_, parent)| attaches(parent, port)).map(|(route, _)| *route);
         let groups = match route {
             _ if service.kind == ServiceKind::ExternalName => Vec::new(),
-            Some(route) => attach::groups(objects, route),
+            Some(route) => {
+                // No connection goes there, but policies that target this Service go on protecting it.
+                let own = endpoints::group(objects, service, port, 0);
+                attach::groups(objects, route).into_iter().chain([own]).collect()
+            }
             None => vec![endpoints::group(objects, service, port, 1)],
         };
         service_port(port, groups)

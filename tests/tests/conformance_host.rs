@@ -1,0 +1,134 @@
+//! The conformance cases through `weft_policy::decide`, and through rows and the hooks' logic.
+
+// The same maps in memory with which the datapath's own differential test reads rows.
+#[path = "../../userspace/datapath/tests/rows_agree/memory.rs"]
+mod memory;
+
+use std::{collections::BTreeSet, fs, net::IpAddr, sync::Arc};
+
+use anyhow::{Context, Result, ensure};
+use weft_abi::Reason;
+use weft_datapath::rows::policy::compile;
+use weft_kubernetes::{ManifestSource, Options};
+use weft_model::{ObjectName, Snapshot, Workload, eligible};
+use weft_policy::{Identity, Policies, Request, decide};
+use weft_tests::conformance::{Case, Client, Connection, Family, Server, cases};
+
+use self::memory::Memory;
+
+#[test]
+fn every_case_means_what_it_says() {
+    let cases = cases().unwrap();
+    let failures: Vec<_> = cases.iter().flat_map(failures).collect();
+    assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn cases_can_be_told_apart_and_fit_one_small_network() {
+    let cases = cases().unwrap();
+    let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
+    assert_eq!(names.len(), cases.len(), "a name stands twice");
+    assert!(cases.len() >= 100, "only {} cases were found", cases.len());
+    for case in &cases {
+        let pods = case.objects.iter().filter(|object| object["kind"] == "Pod").count();
+        assert!((2..=6).contains(&pods), "{} pods: {}", pods, case.name);
+    }
+}
+
+fn failures(case: &Case) -> Vec<String> {
+    let snapshot = match snapshot(case) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return vec![format!("{}: {error:#}", case.name)],
+    };
+    let failed = case.connections.iter().filter_map(|connection| {
+        let error = check(&snapshot, connection).err()?;
+        Some(format!("{}: {connection:?}: {error:#}", case.name))
+    });
+    failed.collect()
+}
+
+/// The case's objects, read as the agent of node `here` reads them. Warnings are fine.
+fn snapshot(case: &Case) -> Result<Arc<Snapshot>> {
+    let directory = tempfile::tempdir()?;
+    fs::write(directory.path().join("case.yaml"), case.manifest()?)?;
+    let (_source, latest) = ManifestSource::open(directory.path(), Options { node: "here".into() })?;
+    let snapshot = Arc::clone(&latest.borrow());
+    let errors = snapshot.problems.iter().filter(|problem| problem.severity == weft_model::Severity::Error);
+    let errors: Vec<_> =
+        errors.map(|problem| format!("{}: {}: {}", problem.object, problem.field, problem.message)).collect();
+    ensure!(errors.is_empty(), "{}", errors.join("; "));
+    Ok(snapshot)
+}
+
+/// Both readings of the policies, on every endpoint that the connection may reach.
+fn check(snapshot: &Snapshot, connection: &Connection) -> Result<()> {
+    let client = Peer::of(snapshot, &connection.from, connection.family)?;
+    for (workload, port) in reached(snapshot, &connection.to, connection.family)? {
+        let (source, identity) = (client.ip, client.identity());
+        let request = Request { source, identity, protocol: connection.protocol, port };
+        let protection = Policies::new(snapshot).protection(workload);
+        let decision = decide(&protection, &request);
+        ensure!(decision.reason == connection.verdict, "decide says {}", decision.reason);
+        ensure!(decision.audit.is_some() == connection.audit, "decide's audit says {:?}", decision.audit);
+        let ruling = Memory::new(&compile(&protection)).ruling(&request);
+        ensure!(ruling.verdict.reason == connection.verdict, "rows say {}", ruling.verdict.reason);
+        let audit = ruling.audit.reason;
+        ensure!((audit != Reason::NONE) == connection.audit, "rows' audit says {audit}");
+    }
+    Ok(())
+}
+
+/// Who connects.
+struct Peer<'s> {
+    ip: IpAddr,
+    workload: Option<&'s Workload>,
+}
+
+impl<'s> Peer<'s> {
+    fn of(snapshot: &'s Snapshot, client: &Client, family: Family) -> Result<Self> {
+        match client {
+            Client::Ip { ip } => Ok(Self { ip: *ip, workload: None }),
+            Client::Pod { pod } => {
+                let workload = workload(snapshot, pod)?;
+                let ip =
+                    family.of(&workload.ips).with_context(|| format!("{pod} has no {family:?} address"))?;
+                Ok(Self { ip, workload: Some(workload) })
+            }
+        }
+    }
+
+    /// What this node would know of it: the kernel attests the pods of the mesh that run here.
+    fn identity(&self) -> Identity<'s> {
+        match self.workload {
+            Some(pod) if pod.enrolled && pod.local => Identity::Proven(&pod.service_account),
+            Some(pod) => Identity::FromAddress(&pod.service_account),
+            None => Identity::Unknown,
+        }
+    }
+}
+
+/// The pods and ports that a dial may end at.
+fn reached<'s>(snapshot: &'s Snapshot, server: &Server, family: Family) -> Result<Vec<(&'s Workload, u16)>> {
+    let (service, dialled) = match server {
+        Server::Pod { pod, port } => return Ok(vec![(workload(snapshot, pod)?, *port)]),
+        Server::Service { service, port } => (service, *port),
+    };
+    let service = &snapshot.services[&name(service)?];
+    let port = service.ports.iter().find(|port| port.port == dialled).context("no such port")?;
+    let groups = port.groups.iter().filter(|group| group.weight > 0);
+    let endpoints = groups.flat_map(|group| eligible(group, &snapshot.locality));
+    let addresses = endpoints.map(|endpoint| endpoint.address);
+    let addresses: Vec<_> = addresses.filter(|address| family.of(&[address.ip()]).is_some()).collect();
+    ensure!(!addresses.is_empty(), "{} has no endpoint", service.name);
+    let pod = |ip: IpAddr| snapshot.workloads.values().find(|workload| workload.ips.contains(&ip));
+    let reached = addresses.iter().map(|address| Some((&**pod(address.ip())?, address.port())));
+    reached.collect::<Option<_>>().context("an endpoint is no pod")
+}
+
+fn workload<'s>(snapshot: &'s Snapshot, pod: &str) -> Result<&'s Workload> {
+    Ok(snapshot.workloads.get(&name(pod)?).with_context(|| format!("no pod {pod}"))?)
+}
+
+fn name(text: &str) -> Result<ObjectName> {
+    ObjectName::parse(text).with_context(|| format!("{text} is not namespace/name"))
+}
