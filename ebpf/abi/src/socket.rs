@@ -50,6 +50,8 @@ pub mod socket_flags {
     pub const REPORTED: u32 = 32;
     /// The Service asks for same-node acceleration.
     pub const ACCELERATE: u32 = 64;
+    /// The client is a probe: policy changes do not end it.
+    pub const PROBE: u32 = 128;
 }
 
 abi_struct! {

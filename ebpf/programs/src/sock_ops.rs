@@ -100,8 +100,8 @@ fn accepted(call: &SockOps) {
             state.client = record.identity;
             state.flags |= socket_flags::MIRRORED;
         }
-        _ => {
-            state.flags |= socket_flags::REPORTED;
+        seen => {
+            state.flags |= socket_flags::REPORTED | if seen.is_some() { socket_flags::PROBE } else { 0 };
             events::opened(call, state);
         }
     }

@@ -67,6 +67,18 @@ pub enum Error {
     Load(#[from] crate::load::Error),
 }
 
+impl Error {
+    /// The program that could not be attached.
+    pub fn program(&self) -> Option<&'static str> {
+        match self {
+            Self::Exclusive { program, .. } | Self::Refused { program, .. } | Self::Pin { program, .. } => {
+                Some(program)
+            }
+            Self::Target { .. } | Self::Load(_) => None,
+        }
+    }
+}
+
 /// Attaches every program of the cgroup. The errors are of those that could not be; the others work.
 pub fn to_cgroup(loaded: &Loaded, cgroup: &Path) -> Result<Vec<Error>, Error> {
     let target = |source| Error::Target { path: cgroup.to_owned(), source };
@@ -94,7 +106,8 @@ pub fn no_backstop(pins: &Pins) -> io::Result<()> {
 /// Puts `sk_lookup` into a pod's network namespace.
 pub fn to_netns(loaded: &Loaded, netns: &Netns, cookie: u64) -> Result<(), Error> {
     let name = program::SK_LOOKUP;
-    let place = Place { name: format!("network namespace {cookie}"), fd: netns.as_fd(), id: netns.id().inode() };
+    let place =
+        Place { name: format!("network namespace {cookie}"), fd: netns.as_fd(), id: netns.id().inode() };
     let file = cookie.to_string();
     let old = loaded.retired.iter().map(|pins| pins.netns().join(&file));
     attach(loaded.program(name)?, name, &place, Attach::SkLookup, &loaded.pins.netns().join(&file), old)

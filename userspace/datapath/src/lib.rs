@@ -9,14 +9,25 @@
 //! events ring ─► flows ─► FlowLog, metrics
 //! ```
 
+mod apply;
 mod attach;
 mod btf;
+mod enforcer;
+mod flows;
 mod host;
 mod link;
 mod load;
 mod maps;
+mod netns;
 mod object;
 mod pins;
+mod report;
 pub mod rows;
+mod settings;
+mod state;
+mod sweep;
 
+pub use enforcer::Enforcer;
 pub use load::MapSizes;
+pub use settings::Settings;
+pub use state::Error;

@@ -49,12 +49,7 @@ pub enum Attach {
 /// Links: 5.7 for cgroups, 5.8 for network namespaces. EPERM: another program holds the hook
 /// exclusively.
 pub fn create(program: BorrowedFd<'_>, target: BorrowedFd<'_>, attach: Attach) -> io::Result<OwnedFd> {
-    let attr = LinkCreate {
-        program: fd(program),
-        target: fd(target),
-        attach: attach as u32,
-        flags: 0,
-    };
+    let attr = LinkCreate { program: fd(program), target: fd(target), attach: attach as u32, flags: 0 };
     let fd = call(BPF_LINK_CREATE, attr)?;
     // SAFETY: the kernel just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -65,7 +60,8 @@ pub fn create(program: BorrowedFd<'_>, target: BorrowedFd<'_>, attach: Attach) -
 /// # Kernel
 /// ENOLINK: what it was attached to is gone.
 pub fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    call(BPF_LINK_UPDATE, LinkUpdate { link: fd(link), program: fd(program), flags: 0, old_program: 0 }).map(drop)
+    call(BPF_LINK_UPDATE, LinkUpdate { link: fd(link), program: fd(program), flags: 0, old_program: 0 })
+        .map(drop)
 }
 
 /// Pins a link.

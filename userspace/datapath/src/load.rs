@@ -26,7 +26,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The build has no eBPF object.
-    #[error("this weft was built without its eBPF programs (WEFT_EBPF=stub); build it with `cargo xtask build`")]
+    #[error(
+        "this weft was built without its eBPF programs (WEFT_EBPF=stub); build it with `cargo xtask build`"
+    )]
     Stub,
     /// The kernel is too old.
     #[error("kernel {0}.{1} is too old: weft needs 5.15 (bpf_get_netns_cookie in sock_ops)")]
@@ -109,6 +111,11 @@ impl Loaded {
         let program = self.ebpf.program(name).ok_or(Error::Missing(name))?;
         Ok(program.fd().map_err(|source| Error::Program { program: name, source })?.as_fd())
     }
+
+    /// The kernel's id of a loaded program.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.ebpf.program(name)?.info().ok().map(|info| info.id())
+    }
 }
 
 /// Type, key size, value size and maximum entries of a map.
@@ -162,7 +169,8 @@ fn load_object(object: &[u8], pins: &Pins, sizes: &MapSizes, has_retval: bool) -
         ("WEFT_SK_FLAGS_AT", at("sock", "sk_flags")),
         ("WEFT_HAS_RETVAL", u64::from(has_retval)),
     ];
-    let paths: Vec<_> = weft_abi::names::map::ALL.iter().map(|name| (*name, pins.maps().join(name))).collect();
+    let paths: Vec<_> =
+        weft_abi::names::map::ALL.iter().map(|name| (*name, pins.maps().join(name))).collect();
     let mut loader = EbpfLoader::new();
     for (name, value) in &globals {
         loader.override_global(name, value, true);

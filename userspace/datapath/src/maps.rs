@@ -8,8 +8,8 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use weft_abi::{
-    Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, MaglevChunk, MaglevKey, NetnsKey,
-    Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey, names::map,
+    Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, MaglevChunk, MaglevKey,
+    NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey, names::map,
 };
 
 /// Why a map could not be read or written.
@@ -19,7 +19,9 @@ pub enum Error {
     #[error("map {0} is not in the eBPF object, or not of the type expected; the build is broken")]
     Missing(&'static str),
     /// There is no room.
-    #[error("map {map} is full: {needed} entries are needed and {max} fit; start the agent with --map-size {map}={needed}")]
+    #[error(
+        "map {map} is full: {needed} entries are needed and {max} fit; start the agent with --map-size {map}={needed}"
+    )]
     Full {
         /// The map.
         map: &'static str,
@@ -113,6 +115,13 @@ impl Maps {
     }
 }
 
+impl Maps {
+    /// Writes the run-time switches.
+    pub fn configure(&mut self, config: &Config) -> Result<(), Error> {
+        self.config.set(0, config, 0).map_err(|source| Error::Refused { map: map::CONFIG, source })
+    }
+}
+
 impl<M: RowMap> Rows<M> {
     /// Writes an entry.
     pub fn put(&mut self, key: &M::Key, value: &M::Value) -> Result<(), Error> {
@@ -139,7 +148,9 @@ impl<M: RowMap> Rows<M> {
 
     fn refused(&self, source: MapError) -> Error {
         match &source {
-            MapError::SyscallError(error) if matches!(error.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)) => {
+            MapError::SyscallError(error)
+                if matches!(error.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)) =>
+            {
                 Error::Full { map: self.name, needed: self.max + 1, max: self.max }
             }
             _ => Error::Refused { map: self.name, source },

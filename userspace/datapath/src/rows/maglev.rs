@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn few_entries_move_when_a_choice_goes() {
-        let names = |table: &[u16], of: &[u64]| table.iter().map(|slot| of[*slot as usize]).collect::<Vec<_>>();
+        let names =
+            |table: &[u16], of: &[u64]| table.iter().map(|slot| of[*slot as usize]).collect::<Vec<_>>();
         let (all, fewer) = ([10, 20, 30, 40, 50], [10, 20, 40, 50]);
         let before = names(&table(&all, &[1.0; 5], 5003), &all);
         let after = names(&table(&fewer, &[1.0; 4], 5003), &fewer);

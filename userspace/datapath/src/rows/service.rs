@@ -63,7 +63,9 @@ fn frontend(service: &Service, port: &ServicePort, ip: IpAddr, locality: &Locali
         id,
         flags: if service.accelerate { service_flags::ACCELERATE } else { 0 },
         algorithm: algorithm::RANDOM,
-        affinity_s: service.session_affinity.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
+        affinity_s: service
+            .session_affinity
+            .map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
         slots: Vec::new(),
         backends: Vec::new(),
         maglev: Vec::new(),

@@ -1,0 +1,137 @@
+//! Pods: by address, for all of the mesh; by network namespace, for those of this node.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use weft_abi::{Addr, NetnsKey, Pod, PodRow, pod_flags};
+use weft_model::{ObjectName, Workload};
+
+use crate::{
+    maps::{Error, Maps},
+    rows::token,
+};
+
+/// What the kernel has of pods.
+#[derive(Default)]
+pub struct Pods {
+    ips: HashMap<Addr, PodRow>,
+    netns: HashMap<u64, Pod>,
+}
+
+/// What an enrolled pod of this node has beside its Workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Cookie of its network namespace.
+    pub netns: u64,
+    /// Id of its policies.
+    pub policy: u64,
+    /// [`pod_flags`] of its policies.
+    pub flags: u32,
+}
+
+impl Pods {
+    /// What an earlier agent left in the maps.
+    pub fn adopt(maps: &Maps) -> Self {
+        let ips = maps.pod_ips.entries().into_iter().collect();
+        Self { ips, netns: maps.pods.entries().into_iter().map(|(key, pod)| (key.cookie, pod)).collect() }
+    }
+
+    /// Writes rows by address. A row carries the pod's policies: this is where a new policy takes hold.
+    pub fn write_ips<'a>(
+        &mut self,
+        maps: &mut Maps,
+        workloads: impl Iterator<Item = &'a Workload>,
+        places: &BTreeMap<ObjectName, Place>,
+    ) -> Result<(), Error> {
+        let wanted = rows(workloads, places);
+        maps.pod_ips.room_for(wanted.len())?;
+        for (addr, row) in &wanted {
+            if self.ips.get(addr) != Some(row) {
+                maps.pod_ips.put(addr, row)?;
+            }
+        }
+        for addr in self.ips.keys().filter(|addr| !wanted.contains_key(addr)) {
+            maps.pod_ips.remove(addr)?;
+        }
+        self.ips = wanted;
+        Ok(())
+    }
+
+    /// The pods of this node whose address names other policies than `places` gives them.
+    pub fn changed_policies<'a>(
+        &self,
+        workloads: impl Iterator<Item = &'a Workload>,
+        places: &BTreeMap<ObjectName, Place>,
+    ) -> BTreeSet<ObjectName> {
+        let differs = |workload: &&Workload| {
+            places.get(&workload.name).is_some_and(|place| {
+                let policy = |ip: &IpAddr| self.ips.get(&Addr::from(*ip)).map_or(0, |row| row.policy);
+                workload.ips.iter().any(|ip| policy(ip) != place.policy)
+            })
+        };
+        workloads.filter(differs).map(|workload| workload.name.clone()).collect()
+    }
+
+    /// Writes a row by network namespace: from here on the pod's own connections are ours.
+    pub fn enrol(&mut self, maps: &mut Maps, workload: &Workload, netns: u64) -> Result<(), Error> {
+        let pod = Pod {
+            ip4: first(workload, IpAddr::is_ipv4),
+            ip6: first(workload, IpAddr::is_ipv6),
+            identity: token::service_account(&workload.service_account),
+            namespace: token::namespace(&workload.name.namespace),
+        };
+        if self.netns.get(&netns) != Some(&pod) {
+            maps.pods.room_for(self.netns.len() + usize::from(!self.netns.contains_key(&netns)))?;
+            maps.pods.put(&NetnsKey { cookie: netns }, &pod)?;
+            self.netns.insert(netns, pod);
+        }
+        Ok(())
+    }
+
+    /// Removes the rows of network namespaces that `keep` does not want.
+    pub fn withdraw(&mut self, maps: &mut Maps, keep: impl Fn(u64) -> bool) -> Result<(), Error> {
+        let gone: Vec<u64> = self.netns.keys().copied().filter(|netns| !keep(*netns)).collect();
+        for cookie in gone {
+            maps.pods.remove(&NetnsKey { cookie })?;
+            self.netns.remove(&cookie);
+        }
+        Ok(())
+    }
+
+    /// Rows by address and by namespace.
+    pub fn fill(&self) -> (usize, usize) {
+        (self.ips.len(), self.netns.len())
+    }
+}
+
+fn rows<'a>(
+    workloads: impl Iterator<Item = &'a Workload>,
+    places: &BTreeMap<ObjectName, Place>,
+) -> HashMap<Addr, PodRow> {
+    let mut rows: HashMap<Addr, PodRow> = HashMap::new();
+    for workload in workloads {
+        let place = places.get(&workload.name).copied().unwrap_or_default();
+        let row = PodRow {
+            netns: place.netns,
+            identity: token::service_account(&workload.service_account),
+            namespace: token::namespace(&workload.name.namespace),
+            policy: place.policy,
+            flags: place.flags | if workload.enrolled { pod_flags::ENROLLED } else { 0 },
+            _pad: 0,
+        };
+        for ip in &workload.ips {
+            // An address that two pods claim is the one's that is here, else the first's by name.
+            let slot = rows.entry(Addr::from(*ip)).or_insert(row);
+            if slot.netns == 0 && row.netns != 0 {
+                *slot = row;
+            }
+        }
+    }
+    rows
+}
+
+fn first(workload: &Workload, of: fn(&IpAddr) -> bool) -> Addr {
+    workload.ips.iter().find(|ip| of(ip)).map_or(Addr::ANY, |ip| Addr::from(*ip))
+}

@@ -1,0 +1,299 @@
+//! Frontends, slots, backends.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+use weft_abi::{BackendKey, MaglevKey, ServiceKey, ServiceRow, SlotKey, UDP};
+use weft_model::{Locality, ObjectName, Service};
+
+use super::GRACE;
+use crate::{
+    maps::{Error, Maps},
+    rows::service::{Frontend, compile},
+};
+
+/// What the kernel has of services, and what is to be removed.
+#[derive(Default)]
+pub struct Services {
+    live: HashMap<ServiceKey, Live>,
+    seen: BTreeMap<ObjectName, Seen>,
+    locality: Arc<Locality>,
+    retired: Vec<(Instant, Retired)>,
+    generation: u32,
+    slots: usize,
+}
+
+/// A change that is ready to be written.
+#[derive(Default)]
+pub struct Change {
+    frontends: Vec<(ObjectName, Frontend)>,
+    gone: Vec<ServiceKey>,
+    seen: Vec<(ObjectName, Option<Seen>)>,
+}
+
+struct Live {
+    frontend: Frontend,
+    generation: u32,
+    owner: ObjectName,
+}
+
+struct Seen {
+    service: Arc<Service>,
+    keys: Vec<ServiceKey>,
+}
+
+enum Retired {
+    Slots { service: u64, generation: u32, slots: u32, chunks: u32 },
+    Backends { key: ServiceKey, ids: Vec<u64> },
+}
+
+impl Services {
+    /// What an earlier agent left in the maps, under no owner until a Snapshot names it.
+    pub fn adopt(maps: &mut Maps) -> Result<Self, Error> {
+        let mut adopted = Self::default();
+        let slots: HashMap<_, _> = maps.slots.entries().into_iter().collect();
+        let mut backends: HashMap<u64, Vec<_>> = HashMap::new();
+        for (key, backend) in maps.backends.entries() {
+            backends.entry(backend.service).or_default().push((key.id, backend));
+        }
+        let maglev: HashMap<_, _> = maps.maglev.entries().into_iter().collect();
+        let mut kept = HashSet::new();
+        for (key, row) in maps.services.entries() {
+            let at = |slot| SlotKey { service: row.id, generation: row.generation, slot };
+            let chunk = |chunk| MaglevKey { service: row.id, generation: row.generation, chunk };
+            let mut own = backends.remove(&row.id).unwrap_or_default();
+            own.sort_unstable_by_key(|(id, _)| *id);
+            let chunks = row.maglev.div_ceil(weft_abi::MAGLEV_CHUNK);
+            let frontend = Frontend {
+                key,
+                id: row.id,
+                flags: row.flags,
+                algorithm: row.algorithm,
+                affinity_s: row.affinity_s,
+                slots: (0..row.slots).filter_map(|slot| slots.get(&at(slot)).copied()).collect(),
+                backends: own,
+                maglev: (0..chunks).filter_map(|index| maglev.get(&chunk(index)).copied()).collect(),
+                maglev_size: row.maglev,
+            };
+            kept.insert((row.id, row.generation));
+            adopted.generation = adopted.generation.max(row.generation);
+            adopted.slots += frontend.slots.len();
+            adopted.live.insert(key, Live { frontend, generation: row.generation, owner: nobody() });
+        }
+        // What an interrupted update left behind.
+        slots
+            .keys()
+            .filter(|key| !kept.contains(&(key.service, key.generation)))
+            .try_for_each(|key| maps.slots.remove(key))?;
+        maglev
+            .keys()
+            .filter(|key| !kept.contains(&(key.service, key.generation)))
+            .try_for_each(|key| maps.maglev.remove(key))?;
+        backends.values().flatten().try_for_each(|(id, _)| maps.backends.remove(&BackendKey { id: *id }))?;
+        adopted.generation = slots.keys().map(|key| key.generation).fold(adopted.generation, u32::max);
+        Ok(adopted)
+    }
+
+    /// Compares `services` with what is there. Nothing is written; an update that does not fit is refused
+    /// here, whole.
+    pub fn plan(
+        &self,
+        maps: &Maps,
+        services: &BTreeMap<ObjectName, Arc<Service>>,
+        locality: &Arc<Locality>,
+    ) -> Result<Change, Error> {
+        let moved = self.locality != *locality;
+        let mut change = Change::default();
+        let mut claimed: HashSet<ServiceKey> = HashSet::new();
+        for (name, service) in services {
+            let seen = self.seen.get(name);
+            if let Some(seen) = seen.filter(|seen| !moved && Arc::ptr_eq(&seen.service, service)) {
+                claimed.extend(&seen.keys);
+                continue;
+            }
+            let frontends = compile(service, locality);
+            let keys: Vec<_> = frontends.iter().map(|frontend| frontend.key).collect();
+            if let Some(seen) = seen {
+                change.gone.extend(seen.keys.iter().filter(|key| !keys.contains(key)));
+            }
+            claimed.extend(&keys);
+            change.seen.push((name.clone(), Some(Seen { service: Arc::clone(service), keys })));
+            change.frontends.extend(frontends.into_iter().map(|frontend| (name.clone(), frontend)));
+        }
+        for (name, seen) in self.seen.iter().filter(|(name, _)| !services.contains_key(*name)) {
+            change.gone.extend(&seen.keys);
+            change.seen.push((name.clone(), None));
+        }
+        change.gone.extend(self.live.iter().filter(|(_, live)| live.owner == nobody()).map(|(key, _)| *key));
+        change.gone.retain(|key| !claimed.contains(key));
+        change.frontends.retain(|(name, new)| {
+            self.live.get(&new.key).is_none_or(|live| live.frontend != *new || live.owner != *name)
+        });
+        self.fits(maps, &change)?;
+        Ok(change)
+    }
+
+    /// Writes a change. A frontend is switched by one write of its row.
+    pub fn write(&mut self, maps: &mut Maps, change: Change, locality: &Arc<Locality>) -> Result<(), Error> {
+        for (owner, frontend) in change.frontends {
+            match self.live.get_mut(&frontend.key) {
+                Some(live) if live.frontend == frontend => live.owner = owner,
+                _ => self.switch(maps, owner, frontend)?,
+            }
+        }
+        for key in change.gone {
+            maps.services.remove(&key)?;
+            if let Some(live) = self.live.remove(&key) {
+                self.retire(&live, &[]);
+            }
+        }
+        for (name, seen) in change.seen {
+            match seen {
+                Some(seen) => self.seen.insert(name, seen),
+                None => self.seen.remove(&name),
+            };
+        }
+        self.locality = Arc::clone(locality);
+        Ok(())
+    }
+
+    /// Removes what was replaced long enough ago.
+    pub fn sweep(&mut self, maps: &mut Maps, now: Instant) -> Result<(), Error> {
+        let due = self.retired.partition_point(|(since, _)| now.duration_since(*since) >= GRACE);
+        for (_, retired) in self.retired.drain(..due).collect::<Vec<_>>() {
+            match retired {
+                Retired::Slots { service, generation, slots, chunks } => {
+                    self.slots -= slots as usize;
+                    (0..slots)
+                        .try_for_each(|slot| maps.slots.remove(&SlotKey { service, generation, slot }))?;
+                    (0..chunks).try_for_each(|chunk| {
+                        maps.maglev.remove(&MaglevKey { service, generation, chunk })
+                    })?;
+                }
+                Retired::Backends { key, ids } => {
+                    let back = |id: &u64| self.live.get(&key).is_some_and(|live| live.frontend.has(*id));
+                    for id in ids.into_iter().filter(|id| !back(id)) {
+                        maps.backends.remove(&BackendKey { id })?;
+                        maps.open.remove(&BackendKey { id })?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When [`Services::sweep`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        self.retired.first().map(|(since, _)| *since + GRACE)
+    }
+
+    /// The Service of a frontend.
+    pub fn owners(&self) -> impl Iterator<Item = (u64, &ObjectName)> {
+        self.live.values().map(|live| (live.frontend.id, &live.owner))
+    }
+
+    /// Every frontend with its generation and owner.
+    pub fn frontends(&self) -> impl Iterator<Item = (&Frontend, u32, &ObjectName)> {
+        self.live.values().map(|live| (&live.frontend, live.generation, &live.owner))
+    }
+
+    /// The addresses behind UDP frontends.
+    pub fn udp_backends(&self) -> HashSet<SocketAddr> {
+        let udp = self.live.values().filter(|live| live.frontend.key.protocol == UDP);
+        let backends = udp.flat_map(|live| &live.frontend.backends);
+        backends.map(|(_, backend)| SocketAddr::new(backend.addr.to_ip(), backend.port.get())).collect()
+    }
+
+    /// Frontends, slots and backends in the maps.
+    pub fn fill(&self) -> (usize, usize, usize) {
+        (self.live.len(), self.slots, self.live.values().map(|live| live.frontend.backends.len()).sum())
+    }
+
+    fn switch(&mut self, maps: &mut Maps, owner: ObjectName, frontend: Frontend) -> Result<(), Error> {
+        self.generation += 1;
+        let generation = self.generation;
+        let service = frontend.id;
+        let old = self.live.remove(&frontend.key);
+        let known = |id: u64| old.as_ref().is_some_and(|old| old.frontend.has(id));
+        for (id, backend) in frontend.backends.iter().filter(|(id, _)| !known(*id)) {
+            maps.backends.put(&BackendKey { id: *id }, backend)?;
+        }
+        for (slot, value) in (0..).zip(&frontend.slots) {
+            maps.slots.put(&SlotKey { service, generation, slot }, value)?;
+        }
+        for (chunk, value) in (0..).zip(&frontend.maglev) {
+            maps.maglev.put(&MaglevKey { service, generation, chunk }, value)?;
+        }
+        maps.services.put(&frontend.key, &frontend.row(generation))?;
+        self.slots += frontend.slots.len();
+        if let Some(old) = old {
+            self.retire(&old, &frontend.backends.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+        }
+        self.live.insert(frontend.key, Live { frontend, generation, owner });
+        Ok(())
+    }
+
+    fn retire(&mut self, old: &Live, kept: &[u64]) {
+        let now = Instant::now();
+        let count = |n: usize| u32::try_from(n).expect("rows of one frontend");
+        let (slots, chunks) = (count(old.frontend.slots.len()), count(old.frontend.maglev.len()));
+        let (service, generation) = (old.frontend.id, old.generation);
+        self.retired.push((now, Retired::Slots { service, generation, slots, chunks }));
+        let kept: HashSet<_> = kept.iter().collect();
+        let ids: Vec<_> =
+            old.frontend.backends.iter().map(|(id, _)| *id).filter(|id| !kept.contains(id)).collect();
+        if !ids.is_empty() {
+            self.retired.push((now, Retired::Backends { key: old.frontend.key, ids }));
+        }
+    }
+
+    fn fits(&self, maps: &Maps, change: &Change) -> Result<(), Error> {
+        let new = |of: fn(&Frontend) -> usize| {
+            change.frontends.iter().map(|(_, frontend)| of(frontend)).sum::<usize>()
+        };
+        if change.frontends.is_empty() {
+            return Ok(());
+        }
+        let (services, slots, backends) = self.fill();
+        let added = change.frontends.iter().filter(|(_, f)| !self.live.contains_key(&f.key)).count();
+        maps.services.room_for(services + added)?;
+        maps.slots.room_for(slots + new(|frontend| frontend.slots.len()))?;
+        let known =
+            |frontend: &Frontend| self.live.get(&frontend.key).map_or(0, |live| live.frontend.backends.len());
+        let replaced: usize = change.frontends.iter().map(|(_, frontend)| known(frontend)).sum();
+        maps.backends.room_for((backends + new(|frontend| frontend.backends.len())).saturating_sub(replaced))
+    }
+}
+
+impl Frontend {
+    fn has(&self, id: u64) -> bool {
+        self.backends.binary_search_by_key(&id, |(id, _)| *id).is_ok()
+    }
+
+    fn row(&self, generation: u32) -> ServiceRow {
+        ServiceRow {
+            id: self.id,
+            generation,
+            slots: u32::try_from(self.slots.len()).expect("a Service has fewer than 2^32 endpoints"),
+            flags: self.flags,
+            algorithm: self.algorithm,
+            affinity_s: self.affinity_s,
+            maglev: self.maglev_size,
+        }
+    }
+}
+
+impl Change {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.frontends.is_empty() && self.gone.is_empty() && self.seen.is_empty()
+    }
+}
+
+fn nobody() -> ObjectName {
+    ObjectName::new("", "")
+}

@@ -1,0 +1,229 @@
+//! The task that keeps the kernel at the last Snapshot, and the handle by which others ask about it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use aya::maps::{MapData, RingBuf};
+use tokio::sync::watch;
+use weft_model::Snapshot;
+use weft_runtime::{Stop, Tasks};
+use weft_telemetry::{
+    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    flows::FlowLog,
+    metrics::Metrics,
+};
+
+use crate::{
+    flows::{self, Names, Tracker},
+    report,
+    settings::Settings,
+    state::{Error, State},
+};
+
+/// The data path of one agent. Clones share it.
+#[derive(Clone)]
+pub struct Enforcer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    state: Mutex<State>,
+    report: Mutex<Report>,
+    names: Arc<ArcSwap<Names>>,
+    log: Arc<FlowLog>,
+    metrics: Arc<Metrics>,
+    tracker: Arc<Tracker>,
+}
+
+/// What is known without asking the kernel.
+#[derive(Default)]
+struct Report {
+    enforced: u64,
+    failure: Option<Failure>,
+    status: Status,
+}
+
+impl Enforcer {
+    /// Loads the programs and adopts what an earlier agent left; attaches nothing yet.
+    pub fn open(settings: Settings) -> Result<Self, Error> {
+        let state = State::open(&settings)?;
+        let metrics = Arc::new(Metrics::new(&settings.version));
+        let shared = Shared {
+            state: Mutex::new(state),
+            report: Mutex::default(),
+            names: Arc::default(),
+            log: Arc::default(),
+            metrics,
+            tracker: Arc::default(),
+            settings,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Starts following `snapshots`. Enforcement stays in the kernel when the tasks end.
+    pub fn start(&self, tasks: &Tasks, snapshots: watch::Receiver<Arc<Snapshot>>) {
+        if let Some(ring) = self.state().maps.events.take() {
+            tasks.spawn("flow events", self.clone().read_events(ring, tasks.stop_signal()));
+        }
+        tasks.spawn("enforcer", self.clone().follow(snapshots, tasks.stop_signal()));
+    }
+
+    /// How the data path is doing; `snapshot` is the configuration read last. May block.
+    pub fn status(&self, snapshot: &Snapshot) -> Status {
+        let report = self.report();
+        let mut status = report.status.clone();
+        status.snapshot_version = snapshot.version;
+        status.enforced_version = report.enforced;
+        status.failure.clone_from(&report.failure);
+        status.problems.clone_from(&snapshot.problems);
+        drop(report);
+        status.counters = report::counters(&self.state());
+        status
+    }
+
+    /// The version that the kernel enforces, or why there is none.
+    pub fn enforced(&self) -> Result<u64, Failure> {
+        let report = self.report();
+        match (&report.failure, report.enforced) {
+            (Some(failure), _) => Err(failure.clone()),
+            (None, 0) => Err(Failure::new("nothing is enforced yet", "the agent has just started")),
+            (None, version) => Ok(version),
+        }
+    }
+
+    /// The live connections of this node's pods. Blocks.
+    pub fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
+        report::connections(&mut self.state(), &self.shared.names.load())
+    }
+
+    /// What the kernel holds. Blocks.
+    pub fn bpf(&self, table: BpfTable) -> Table {
+        report::table(&self.state(), &self.shared.names.load(), table)
+    }
+
+    /// The last flows.
+    pub fn flows(&self) -> &FlowLog {
+        &self.shared.log
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    async fn read_events(self, ring: RingBuf<MapData>, stop: Stop) -> Result<(), std::convert::Infallible> {
+        let Shared { names, log, metrics, tracker, .. } = &*self.shared;
+        flows::read(ring, Arc::clone(names), Arc::clone(log), Arc::clone(metrics), Arc::clone(tracker), stop)
+            .await
+    }
+
+    async fn follow(
+        self,
+        mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        stop: Stop,
+    ) -> Result<(), std::convert::Infallible> {
+        let mut look = tokio::time::interval(LOOK);
+        let (mut foreign, mut counted) = (tokio::time::interval(FOREIGN), tokio::time::interval(COUNT));
+        for timer in [&mut look, &mut foreign, &mut counted] {
+            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        self.apply(&snapshots.borrow_and_update().clone());
+        loop {
+            tokio::select! {
+                changed = snapshots.changed() => match changed {
+                    Ok(()) => { let next = snapshots.borrow_and_update().clone(); self.apply(&next); }
+                    Err(_) => return Ok(()),
+                },
+                _ = look.tick() => self.look(&snapshots.borrow().clone()),
+                _ = foreign.tick() => self.look_for_foreigners(),
+                _ = counted.tick() => self.count(),
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    fn apply(&self, snapshot: &Arc<Snapshot>) {
+        // The source's first Snapshot has a version; before it there is nothing to enforce.
+        if snapshot.version == 0 {
+            return;
+        }
+        tokio::task::block_in_place(|| {
+            let began = Instant::now();
+            let mut state = self.state();
+            let outcome = state.apply(snapshot);
+            self.rename(&state, snapshot);
+            let status = report::status(&state, &self.shared.settings, snapshot);
+            drop(state);
+            let mut report = self.report();
+            report.status = status;
+            match outcome {
+                Ok(()) => {
+                    self.shared.metrics.agent.applied(began.elapsed());
+                    report.enforced = snapshot.version;
+                    report.failure = None;
+                    tracing::debug!(version = snapshot.version, took = ?began.elapsed(), "enforced");
+                }
+                Err(error) => {
+                    tracing::error!(version = snapshot.version, %error, "not enforced; what was enforced before stays");
+                    report.failure = Some(Failure::new(error.to_string(), ""));
+                }
+            }
+        });
+    }
+
+    /// Every few hundred milliseconds: namespaces that came or went, rows that are due to go.
+    fn look(&self, snapshot: &Arc<Snapshot>) {
+        let moved = tokio::task::block_in_place(|| {
+            let mut state = self.state();
+            if let Err(error) = state.upkeep() {
+                tracing::error!(%error, "rows that were replaced could not be removed");
+            }
+            state.namespaces_moved()
+        });
+        if moved {
+            self.apply(snapshot);
+        }
+    }
+
+    fn look_for_foreigners(&self) {
+        tokio::task::block_in_place(|| {
+            let mut state = self.state();
+            if let Err(error) = state.look_for_foreigners() {
+                tracing::error!(%error, "the backstop could not be attached");
+            }
+            report::degradations(&state, &mut self.report().status);
+        });
+    }
+
+    fn count(&self) {
+        tokio::task::block_in_place(|| {
+            let mut state = self.state();
+            report::progress(&mut state, &self.shared.tracker, &self.shared.metrics);
+        });
+    }
+
+    fn rename(&self, state: &State, snapshot: &Snapshot) {
+        let services = state.services.owners().map(|(id, name)| (id, name.clone())).collect();
+        let before = self.shared.names.load();
+        let same = before.same_pods(snapshot).then_some(&**before);
+        self.shared.names.store(Arc::new(Names::new(snapshot, services, state.policies.rules(), same)));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic inside an update leaves rows that the next update compares with and completes.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.shared.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// contract: a namespace is let go of within a second.
+const LOOK: Duration = Duration::from_millis(200);
+const FOREIGN: Duration = Duration::from_secs(5);
+const COUNT: Duration = Duration::from_secs(5);

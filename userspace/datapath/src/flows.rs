@@ -1,0 +1,47 @@
+//! Kernel events as flows and metrics.
+
+mod names;
+mod track;
+
+pub use names::Names;
+pub use track::Tracker;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use aya::maps::{MapData, RingBuf};
+use weft_runtime::Stop;
+use weft_telemetry::{flows::FlowLog, metrics::Metrics};
+
+use crate::maps::event;
+
+/// Reads the ring until `stop`. Events wait in it for at most [`INTERVAL`]: waking for each would cost
+/// the connections more than the event itself.
+pub async fn read(
+    mut ring: RingBuf<MapData>,
+    names: Arc<ArcSwap<Names>>,
+    log: Arc<FlowLog>,
+    metrics: Arc<Metrics>,
+    tracker: Arc<Tracker>,
+    stop: Stop,
+) -> Result<(), std::convert::Infallible> {
+    let mut tick = tokio::time::interval(INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let stopping = tokio::select! {
+            _ = tick.tick() => false,
+            () = stop.cancelled() => true,
+        };
+        let names = names.load_full();
+        while let Some(item) = ring.next() {
+            let Some(event) = event(&item) else { continue };
+            tracker.count(&event, &names, &metrics);
+            log.push(names.flow(&event));
+        }
+        if stopping {
+            return Ok(());
+        }
+    }
+}
+
+const INTERVAL: Duration = Duration::from_millis(20);

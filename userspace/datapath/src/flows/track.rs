@@ -1,0 +1,104 @@
+//! Counts connections and their bytes, each byte once, from both ends' view.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use weft_abi::{FlowEvent, Reason, TCP, event_kind};
+use weft_telemetry::{
+    api::Path,
+    metrics::{Metrics, Peer, Reporter, TcpLabels},
+};
+
+use super::names::{Names, path_of};
+
+/// What of each live connection has been counted already, by its socket's cookie.
+#[derive(Default)]
+pub struct Tracker {
+    counted: Mutex<HashMap<u64, Counted>>,
+}
+
+struct Counted {
+    labels: Vec<TcpLabels>,
+    sent: u64,
+    received: u64,
+}
+
+impl Tracker {
+    /// Counts what an event tells.
+    pub fn count(&self, event: &FlowEvent, names: &Names, metrics: &Metrics) {
+        let reason = Reason::from(event.reason);
+        match event.kind {
+            event_kind::DENIED => metrics.agent.dropped(reason.word()),
+            event_kind::AUDIT => metrics.agent.audited(reason.word()),
+            event_kind::OPENED if event.protocol == TCP => {
+                let labels = labels(event, names);
+                labels.iter().for_each(|labels| metrics.tcp.opened(labels));
+                self.all().insert(event.socket, Counted { labels, sent: 0, received: 0 });
+            }
+            event_kind::CLOSED => {
+                let known = self.all().remove(&event.socket);
+                // A connection that opened under an earlier agent is counted as closed, and so are its bytes.
+                let known =
+                    known.unwrap_or_else(|| Counted { labels: labels(event, names), sent: 0, received: 0 });
+                for labels in &known.labels {
+                    metrics.tcp.closed(labels);
+                    let (sent, received) = (event.sent, event.received);
+                    metrics.tcp.transferred(
+                        labels,
+                        sent.saturating_sub(known.sent),
+                        received.saturating_sub(known.received),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts what a live connection transferred by now.
+    pub fn progress(&self, socket: u64, sent: u64, received: u64, metrics: &Metrics) {
+        if let Some(known) = self.all().get_mut(&socket) {
+            for labels in &known.labels {
+                let (more_sent, more_received) =
+                    (sent.saturating_sub(known.sent), received.saturating_sub(known.received));
+                metrics.tcp.transferred(labels, more_sent, more_received);
+            }
+            (known.sent, known.received) = (known.sent.max(sent), known.received.max(received));
+        }
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Counted>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One series for each end that is a pod of this node: the client's side of a flow between two of them
+/// is the only event there is.
+fn labels(event: &FlowEvent, names: &Names) -> Vec<TcpLabels> {
+    let (source, destination) = (names.pod(event.src.to_ip()), names.pod(event.dst.to_ip()));
+    let unknown = || Arc::new(Peer::unknown());
+    let (from, to) = (
+        source.map_or_else(unknown, |known| Arc::clone(&known.peer)),
+        destination.map_or_else(unknown, |known| Arc::clone(&known.peer)),
+    );
+    let path: Path = path_of(event);
+    let label = |reporter| TcpLabels {
+        reporter,
+        source: Arc::clone(&from),
+        destination: Arc::clone(&to),
+        service: names.service(event.service).cloned(),
+        path,
+    };
+    let here = |known: Option<&Arc<super::names::Known>>| {
+        known.is_some_and(|k| k.workload.local && k.workload.enrolled)
+    };
+    let mut all = Vec::with_capacity(2);
+    if event.client_side != 0 {
+        all.push(label(Reporter::Source));
+    }
+    if here(destination) {
+        all.push(label(Reporter::Destination));
+    }
+    all
+}

@@ -1,0 +1,116 @@
+//! Live connections, from the kernel's own list.
+
+use std::os::fd::BorrowedFd;
+
+use weft_abi::{SocketState, socket_flags};
+use weft_model::{ObjectName, Protocol};
+use weft_telemetry::{
+    api::{ConnectionView, Failure, Path},
+    metrics::Metrics,
+};
+use weft_transport::{Query, Socket, State as TcpState, States};
+
+use crate::{
+    flows::{Names, Tracker},
+    maps::socket_state,
+    netns::Held,
+    state::{State, socket_states},
+};
+
+/// The connections of this node's pods. One between two of them is listed once, from the client's end.
+pub fn connections(state: &mut State, names: &Names) -> Result<Vec<ConnectionView>, Failure> {
+    let now = weft_now();
+    let mut views = Vec::new();
+    let states = socket_states(&state.maps.sockets);
+    for (pod, held) in state.namespaces.iter_mut() {
+        for socket in list(pod, held, states)? {
+            let known = socket.storage.as_deref().and_then(socket_state);
+            if known.is_none_or(|known| known.flags & socket_flags::MIRRORED == 0) {
+                views.push(view(&socket, known.as_ref(), names, now));
+            }
+        }
+    }
+    Ok(views)
+}
+
+/// Counts the bytes of live connections.
+pub fn progress(state: &mut State, tracker: &Tracker, metrics: &Metrics) {
+    let states = socket_states(&state.maps.sockets);
+    for (pod, held) in state.namespaces.iter_mut() {
+        let sockets = match list(pod, held, states) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                tracing::warn!(%error, "bytes of live connections are not counted");
+                continue;
+            }
+        };
+        for socket in sockets {
+            let Some(known) = socket.storage.as_deref().and_then(socket_state) else { continue };
+            let (out, into) = bytes(&socket, &known);
+            let (sent, received) =
+                if known.flags & socket_flags::CLIENT != 0 { (out, into) } else { (into, out) };
+            if known.flags & socket_flags::REPORTED != 0 {
+                tracker.progress(socket.cookie, sent, received, metrics);
+            }
+        }
+    }
+}
+
+fn list(pod: &ObjectName, held: &mut Held, states: BorrowedFd<'_>) -> Result<Vec<Socket>, Failure> {
+    held.diag
+        .sockets(&Query::tcp(States::LIVE).with_info().with_storage(states))
+        .map_err(|error| Failure::new(format!("sockets of pod {pod} cannot be listed: {error}"), ""))
+}
+
+fn view(socket: &Socket, known: Option<&SocketState>, names: &Names, now: u64) -> ConnectionView {
+    let is_server = known.is_some_and(|known| known.flags & socket_flags::SERVER != 0);
+    let (client, server) =
+        if is_server { (socket.remote, socket.local) } else { (socket.local, socket.remote) };
+    let service = known.map_or(0, |known| known.service);
+    let counted = known.map(|known| bytes(socket, known));
+    let info = socket.info;
+    ConnectionView {
+        protocol: Protocol::Tcp,
+        state: state_name(socket.state).to_owned(),
+        path: if known.is_some_and(|known| known.redirected > 0) { Path::Accelerated } else { Path::Kernel },
+        managed: known.is_some(),
+        source: names.source(client.ip(), client.port(), !is_server),
+        destination: names.destination(server.ip(), server.port(), service),
+        bytes_sent: counted.map(|(out, into)| if is_server { into } else { out }),
+        bytes_received: counted.map(|(out, into)| if is_server { out } else { into }),
+        duration_ms: known.map(|known| now.saturating_sub(known.since_ns) / 1_000_000),
+        rtt_us: info.map(|info| u32::try_from(info.rtt.as_micros()).unwrap_or(u32::MAX)),
+        retransmits: info.map(|info| info.retransmits),
+    }
+}
+
+/// Payload out of and into a socket; what was redirected is beside TCP's own counters.
+fn bytes(socket: &Socket, known: &SocketState) -> (u64, u64) {
+    let Some(info) = socket.info else { return (0, 0) };
+    let fin = matches!(socket.state, TcpState::CloseWait | TcpState::LastAck | TcpState::Closing);
+    (info.bytes_sent + known.redirected, info.bytes_received.saturating_sub(u64::from(fin)))
+}
+
+/// As `ss` writes it.
+fn state_name(state: TcpState) -> &'static str {
+    match state {
+        TcpState::Established => "ESTAB",
+        TcpState::SynSent => "SYN-SENT",
+        TcpState::SynReceived | TcpState::NewSynReceived => "SYN-RECV",
+        TcpState::FinWait1 => "FIN-WAIT-1",
+        TcpState::FinWait2 => "FIN-WAIT-2",
+        TcpState::TimeWait => "TIME-WAIT",
+        TcpState::Close => "UNCONN",
+        TcpState::CloseWait => "CLOSE-WAIT",
+        TcpState::LastAck => "LAST-ACK",
+        TcpState::Listen => "LISTEN",
+        TcpState::Closing => "CLOSING",
+    }
+}
+
+fn weft_now() -> u64 {
+    use nix::time::{ClockId, clock_gettime};
+    let now =
+        clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(std::time::Duration::ZERO, std::time::Duration::from);
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,166 @@
+//! `weft status`.
+
+use std::collections::BTreeMap;
+
+use weft_abi::names::{map, program, stat};
+use weft_model::{Protocol, Snapshot};
+use weft_telemetry::api::{Degradation, MapStatus, PodState, PodStatus, ProgramStatus, Status};
+
+use crate::{
+    host,
+    load::ON_CGROUP,
+    settings::Settings,
+    state::{State, local},
+};
+
+/// How the data path is doing.
+pub fn status(state: &State, settings: &Settings, snapshot: &Snapshot) -> Status {
+    let mut status = Status {
+        version: settings.version.clone(),
+        node: settings.node.clone(),
+        cgroup: state.cgroup.display().to_string(),
+        schema: state.loaded.pins.version,
+        pods: pods(state, snapshot),
+        programs: programs(state),
+        maps: maps(state),
+        ..Status::default()
+    };
+    degradations(state, &mut status);
+    status
+}
+
+/// Replaces what this node cannot do.
+pub fn degradations(state: &State, status: &mut Status) {
+    let mut all = Vec::new();
+    let mut add = |feature: &str, reason: String, remedy: &str| {
+        all.push(Degradation { feature: feature.to_owned(), reason, remedy: remedy.to_owned() });
+    };
+    for error in &state.unattached {
+        add(
+            "socket load balancing",
+            error.to_string(),
+            "weft never detaches others; remove the foreign program and restart the agent",
+        );
+    }
+    for (pod, names) in &state.foreign {
+        add(
+            "refusal by reset",
+            format!(
+                "pod {pod} has a foreign sk_lookup program ({}); refused SYNs are dropped instead",
+                names.join(", ")
+            ),
+            "remove the foreign program from the pod's network namespace",
+        );
+    }
+    if host::kernel() < (5, 18, 0) {
+        add(
+            "EACCES at connect",
+            "kernel before 5.18 has no bpf_set_retval: apps see EPERM".to_owned(),
+            "run kernel 5.18 or later",
+        );
+    }
+    if udp_identity(state) {
+        add(
+            "identity of connected UDP",
+            "an ALLOW rule by ServiceAccount does not match a connected UDP socket: its source port is not known when it connects".to_owned(),
+            "allow UDP clients by CIDR, or let them send from unconnected sockets",
+        );
+    }
+    status.degradations = all;
+}
+
+/// The programs' counters by name, summed over all CPUs.
+pub fn counters(state: &State) -> BTreeMap<String, u64> {
+    stat::ALL.iter().map(|(index, name)| ((*name).to_owned(), counter(state, *index))).collect()
+}
+
+fn counter(state: &State, index: u32) -> u64 {
+    state.maps.stats.get(&index, 0).map_or(0, |per_cpu| per_cpu.iter().sum())
+}
+
+fn pods(state: &State, snapshot: &Snapshot) -> Vec<PodStatus> {
+    let waiting: BTreeMap<_, _> = state.namespaces.waiting().collect();
+    local(snapshot)
+        .map(|pod| {
+            let refused = state.refused_pods.get(&pod.name).cloned();
+            let missing = waiting.get(&pod.name).map(|waiting| waiting.why.clone());
+            let policies = state.protections.get(&pod.name);
+            PodStatus {
+                name: pod.name.to_string(),
+                netns: pod.netns.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+                state: if refused.is_none() && missing.is_none() {
+                    PodState::Enforced
+                } else {
+                    PodState::Waiting
+                },
+                detail: refused.or(missing),
+                ips: pod.ips.clone(),
+                policies: policies
+                    .map(|protection| protection.policies.iter().map(|p| p.policy.name.to_string()).collect())
+                    .unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+fn programs(state: &State) -> Vec<ProgramStatus> {
+    let unattached = |name: &str| state.unattached.iter().find(|error| error.program() == Some(name));
+    let id = |name| state.loaded.id(name).unwrap_or(0);
+    let on_cgroup = ON_CGROUP.iter().map(|(name, _)| ProgramStatus {
+        name: (*name).to_owned(),
+        attach: state.cgroup.display().to_string(),
+        id: id(name),
+        state: unattached(name).map_or_else(|| "attached".to_owned(), ToString::to_string),
+    });
+    let in_pods = state.namespaces.iter().filter(|(name, _)| !state.refused_pods.contains_key(*name)).count();
+    let lookup = ProgramStatus {
+        name: program::SK_LOOKUP.to_owned(),
+        attach: format!("{in_pods} network namespaces"),
+        id: id(program::SK_LOOKUP),
+        state: "attached".to_owned(),
+    };
+    let backstop = ProgramStatus {
+        name: program::BACKSTOP.to_owned(),
+        attach: state.cgroup.display().to_string(),
+        id: id(program::BACKSTOP),
+        state: if state.foreign.is_empty() { "not needed" } else { "attached" }.to_owned(),
+    };
+    on_cgroup.chain([lookup, backstop]).collect()
+}
+
+fn maps(state: &State) -> Vec<MapStatus> {
+    let (services, slots, backends) = state.services.fill();
+    let (policy, cidr) = state.policies.fill();
+    let (ips, netns) = state.pods.fill();
+    let maps = &state.maps;
+    let row = |name: &str, entries: Option<usize>, max: usize| MapStatus {
+        name: name.to_owned(),
+        entries: entries.map(|n| n as u64),
+        max: max as u64,
+    };
+    vec![
+        row(map::PODS, Some(netns), maps.pods.max),
+        row(map::POD_IPS, Some(ips), maps.pod_ips.max),
+        row(map::SERVICES, Some(services), maps.services.max),
+        row(map::SLOTS, Some(slots), maps.slots.max),
+        row(map::BACKENDS, Some(backends), maps.backends.max),
+        row(map::POLICY, Some(policy), maps.policy.max),
+        row(map::CIDR, Some(cidr), maps.cidr.max),
+        row(map::FLOWS, None, weft_abi::limits::FLOWS),
+    ]
+}
+
+/// Whether a UDP port is protected by rules that name ServiceAccounts.
+fn udp_identity(state: &State) -> bool {
+    state.protections.values().any(|protection| {
+        protection.policies.iter().any(|applied| {
+            let udp =
+                applied.ports.as_ref().is_some_and(|ports| ports.iter().any(|(p, _)| *p == Protocol::Udp));
+            udp && applied.policy.rules.iter().any(|rule| {
+                rule.sources.iter().flatten().any(|source| {
+                    matches!(source, weft_model::Source::ServiceAccount(_) | weft_model::Source::Namespace(_))
+                })
+            })
+        })
+    })
+}

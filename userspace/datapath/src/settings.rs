@@ -1,0 +1,22 @@
+//! What an agent is told about its machine.
+
+use std::path::PathBuf;
+
+use crate::load::MapSizes;
+
+/// Settings of the data path.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of this node: it names the pins.
+    pub node: String,
+    /// Version of weft, for `weft status`.
+    pub version: String,
+    /// The cgroup whose sockets are seen; `None` is the root of the host's v2 tree.
+    pub cgroup: Option<PathBuf>,
+    /// Balance for every socket under the cgroup, not only for enrolled pods'.
+    pub balance_everyone: bool,
+    /// The cgroup whose connections are probes.
+    pub probe_cgroup: Option<PathBuf>,
+    /// Maximum entries by map name, where they differ from the built-in ones.
+    pub map_sizes: MapSizes,
+}

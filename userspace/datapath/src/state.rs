@@ -1,0 +1,321 @@
+//! The kernel's side of one agent, and how a Snapshot becomes true in it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use aya::maps::Map;
+use tokio::time::Instant;
+use weft_abi::{Config, SCHEMA, config_flags};
+use weft_model::{ObjectName, PolicyTarget, Snapshot, Workload};
+use weft_policy::Policies as PolicyIndex;
+
+use crate::{
+    apply::{Place, Pods, Policies, Services},
+    attach, host,
+    load::{self, Loaded},
+    maps::{self, Maps},
+    netns::Namespaces,
+    pins::Node,
+    rows::policy::{PolicyRows, compile},
+    settings::Settings,
+    sweep::{self, Protections},
+};
+
+/// Why the data path could not be brought to a Snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The machine lacks something.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    /// The programs could not be loaded.
+    #[error(transparent)]
+    Load(#[from] load::Error),
+    /// A map could not be read or written.
+    #[error(transparent)]
+    Maps(#[from] maps::Error),
+    /// A program could not be attached.
+    #[error(transparent)]
+    Attach(#[from] attach::Error),
+    /// The probe cgroup is not there.
+    #[error("--probe-cgroup {path} cannot be read: {source}; create it before the agent starts")]
+    ProbeCgroup {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Everything that one agent has in the kernel.
+pub struct State {
+    /// Programs and pins.
+    pub loaded: Loaded,
+    /// The maps.
+    pub maps: Maps,
+    /// Frontends and what is behind them.
+    pub services: Services,
+    /// Policy rows.
+    pub policies: Policies,
+    /// Pod rows.
+    pub pods: Pods,
+    /// Network namespaces.
+    pub namespaces: Namespaces,
+    /// Policies by enrolled pod of this node.
+    pub protections: Protections,
+    /// Programs that could not be attached to the cgroup, and pods that could not be enrolled.
+    pub unattached: Vec<attach::Error>,
+    /// Pods that could not be enrolled, and why.
+    pub refused_pods: BTreeMap<ObjectName, String>,
+    /// Foreign `sk_lookup` programs by pod.
+    pub foreign: BTreeMap<ObjectName, Vec<String>>,
+    /// Where programs are attached.
+    pub cgroup: PathBuf,
+    places: BTreeMap<ObjectName, Place>,
+    snapshot: Option<Arc<Snapshot>>,
+    again: Option<(Instant, Protections)>,
+}
+
+impl State {
+    /// Loads the programs and reads what an earlier agent left. Nothing is attached or changed yet.
+    pub fn open(settings: &Settings) -> Result<Self, Error> {
+        let cgroup = host::cgroup(settings.cgroup.as_deref())?;
+        host::bpffs()?;
+        let mut loaded = load::load(&Node::new(&settings.node), &settings.map_sizes)?;
+        let mut maps = Maps::take(&mut loaded.ebpf)?;
+        maps.configure(&config(settings)?)?;
+        let services = Services::adopt(&mut maps)?;
+        let (policies, pods) = (Policies::adopt(&maps), Pods::adopt(&maps));
+        Ok(Self {
+            loaded,
+            maps,
+            services,
+            policies,
+            pods,
+            cgroup,
+            namespaces: Namespaces::default(),
+            protections: Protections::default(),
+            unattached: Vec::new(),
+            refused_pods: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            places: BTreeMap::new(),
+            snapshot: None,
+            again: None,
+        })
+    }
+
+    /// Makes `snapshot` true. An update that does not fit is refused before anything is written.
+    pub fn apply(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        let moved = self.namespaces.follow(local(snapshot));
+        let judge = moved || self.snapshot.as_ref().is_none_or(|old| policies_may_differ(old, snapshot));
+        let judged = judge.then(|| self.judge(snapshot));
+        let change = self.services.plan(&self.maps, &snapshot.services, &snapshot.locality)?;
+        if let Some(judged) = &judged {
+            self.policies.fits(&self.maps, &judged.rows)?;
+        }
+        let before = self.backends_of_udp(change.is_empty());
+        let tightened = match judged {
+            Some(judged) => self.enrol(snapshot, judged)?,
+            None => Protections::default(),
+        };
+        self.services.write(&mut self.maps, change, &snapshot.locality)?;
+        if self.snapshot.is_none() {
+            self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
+            self.drop_retired();
+        }
+        self.snapshot = Some(Arc::clone(snapshot));
+        self.cut_stale_udp(before);
+        self.cut_forbidden(&tightened);
+        self.again = (!tightened.is_empty()).then(|| (Instant::now() + AGAIN, tightened));
+        Ok(())
+    }
+
+    /// Whether a network namespace came or went since the last Snapshot.
+    pub fn namespaces_moved(&self) -> bool {
+        self.namespaces.moved()
+    }
+
+    /// Does what is due: removes what was replaced, looks a second time for forbidden connections.
+    pub fn upkeep(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        if self.again.as_ref().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, judged)) = self.again.take()
+        {
+            self.cut_forbidden(&judged);
+        }
+        self.services.sweep(&mut self.maps, now)?;
+        Ok(self.policies.sweep(&mut self.maps, now)?)
+    }
+
+    /// Looks for foreign `sk_lookup` programs, and puts the backstop behind them.
+    pub fn look_for_foreigners(&mut self) -> Result<(), Error> {
+        let foreign = self.namespaces.iter().filter_map(|(name, held)| {
+            let found = attach::foreign_lookups(&held.netns).unwrap_or_default();
+            (!found.is_empty()).then(|| (name.clone(), found))
+        });
+        let foreign: BTreeMap<_, _> = foreign.collect();
+        if foreign.is_empty() {
+            if let Err(error) = attach::no_backstop(&self.loaded.pins) {
+                tracing::warn!(%error, "the backstop could not be detached");
+            }
+        } else {
+            attach::backstop(&self.loaded, &self.cgroup)?;
+        }
+        self.foreign = foreign;
+        Ok(())
+    }
+
+    /// What protects each pod of this node, and the rows that say so.
+    fn judge(&self, snapshot: &Snapshot) -> Judged {
+        let index = PolicyIndex::new(snapshot);
+        let mut judged = Judged::default();
+        for workload in local(snapshot) {
+            let Some(held) = self.namespaces.get(&workload.name) else { continue };
+            let protection = index.protection(workload);
+            let rows = compile(&protection);
+            let place = Place { netns: held.cookie, policy: rows.id, flags: rows.flags };
+            judged.places.insert(workload.name.clone(), place);
+            judged.protections.insert(workload.name.clone(), Arc::new(protection));
+            if rows.id != 0 {
+                judged.rows.insert(rows.id, rows);
+            }
+        }
+        judged
+    }
+
+    /// Writes policies and pods. Returns what protects the pods whose policies are other ones now.
+    fn enrol(&mut self, snapshot: &Snapshot, judged: Judged) -> Result<Protections, Error> {
+        let first = self.snapshot.is_none();
+        self.policies.add(&mut self.maps, judged.rows, first)?;
+        let used = judged.places.values().map(|place| place.policy).filter(|id| *id != 0).collect();
+        self.withdraw(&judged.places)?;
+        let changed = self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
+        let people = snapshot.workloads.values().map(|workload| &**workload);
+        self.pods.write_ips(&mut self.maps, people, &judged.places)?;
+        self.refused_pods.clear();
+        for workload in local(snapshot) {
+            let Some(held) = self.namespaces.get(&workload.name) else { continue };
+            if let Err(error) = attach::to_netns(&self.loaded, &held.netns, held.cookie) {
+                tracing::error!(pod = %workload.name, %error, "the pod is not enrolled");
+                self.refused_pods.insert(workload.name.clone(), error.to_string());
+                continue;
+            }
+            self.pods.enrol(&mut self.maps, workload, held.cookie)?;
+        }
+        self.policies.retire(&used);
+        let tightened = judged.protections.iter().filter(|(name, _)| changed.contains(*name));
+        let tightened = tightened.map(|(name, protection)| (name.clone(), Arc::clone(protection))).collect();
+        self.protections = judged.protections;
+        self.places = judged.places;
+        Ok(tightened)
+    }
+
+    /// Lets go of the namespaces that are no enrolled pod's any more.
+    fn withdraw(&mut self, places: &BTreeMap<ObjectName, Place>) -> Result<(), Error> {
+        let kept: HashSet<u64> = places.values().map(|place| place.netns).collect();
+        self.pods.withdraw(&mut self.maps, |netns| kept.contains(&netns))?;
+        for cookie in self.loaded.pins.linked().into_iter().filter(|cookie| !kept.contains(cookie)) {
+            if let Err(error) = attach::from_netns(&self.loaded.pins, cookie) {
+                tracing::warn!(cookie, %error, "sk_lookup could not be taken out of a network namespace");
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_retired(&mut self) {
+        for pins in self.loaded.retired.drain(..) {
+            match pins.remove() {
+                Ok(()) => tracing::info!(version = pins.version, "pins of an earlier layout removed"),
+                Err(error) => {
+                    tracing::warn!(version = pins.version, %error, "pins of an earlier layout remain")
+                }
+            }
+        }
+    }
+
+    fn backends_of_udp(&self, unchanged: bool) -> Option<HashSet<SocketAddr>> {
+        (!unchanged && self.snapshot.is_some()).then(|| self.services.udp_backends())
+    }
+
+    fn cut_stale_udp(&mut self, before: Option<HashSet<SocketAddr>>) {
+        let Some(before) = before else { return };
+        let now = self.services.udp_backends();
+        let gone: HashSet<_> = before.difference(&now).copied().collect();
+        if !gone.is_empty() {
+            let ended = sweep::stale_udp(&mut self.namespaces, &gone);
+            tracing::debug!(
+                backends = gone.len(),
+                sockets = ended,
+                "connected UDP to removed backends ended"
+            );
+        }
+    }
+
+    fn cut_forbidden(&mut self, judged: &Protections) {
+        let Some(snapshot) = self.snapshot.clone() else { return };
+        if judged.is_empty() {
+            return;
+        }
+        let states = socket_states(&self.maps.sockets);
+        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states);
+        if ended > 0 {
+            tracing::info!(sockets = ended, "connections ended that policy now forbids");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Judged {
+    places: BTreeMap<ObjectName, Place>,
+    protections: Protections,
+    rows: HashMap<u64, PolicyRows>,
+}
+
+/// The enrolled pods of this node.
+pub fn local(snapshot: &Snapshot) -> impl Iterator<Item = &Workload> {
+    snapshot
+        .workloads
+        .values()
+        .map(|workload| &**workload)
+        .filter(|w| w.local && w.enrolled && w.netns.is_some())
+}
+
+/// Whether `new` could protect a pod otherwise than `old` did.
+fn policies_may_differ(old: &Snapshot, new: &Snapshot) -> bool {
+    let by_service = |snapshot: &Snapshot| {
+        snapshot.policies.values().any(|policy| matches!(policy.target, PolicyTarget::Services(_)))
+    };
+    !Arc::ptr_eq(&old.policies, &new.policies)
+        || !Arc::ptr_eq(&old.workloads, &new.workloads)
+        || (by_service(new) && !Arc::ptr_eq(&old.services, &new.services))
+}
+
+/// The map of socket states, for `sock_diag`.
+pub fn socket_states(map: &Map) -> std::os::fd::BorrowedFd<'_> {
+    match map {
+        Map::SkStorage(data) => data.fd().as_fd(),
+        _ => unreachable!("weft_sock is socket storage: the loader compared its type"),
+    }
+}
+
+fn config(settings: &Settings) -> Result<Config, Error> {
+    let probe = settings.probe_cgroup.as_ref().map(|path| {
+        host::cgroup_id(path).map_err(|source| Error::ProbeCgroup { path: path.clone(), source })
+    });
+    Ok(Config {
+        schema: SCHEMA,
+        flags: if settings.balance_everyone { config_flags::SCOPE_NODE } else { 0 },
+        probe_cgroup: probe.transpose()?.unwrap_or(0),
+        udp_reply_ns: 60_000_000_000,
+        attest_grace_ns: 1_000_000_000,
+        accelerate_budget: 1 << 20,
+        accelerate_write: 32 << 10,
+    })
+}
+
+/// A connection that was accepted while the first look was under way is there by now.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(300);

@@ -1,0 +1,146 @@
+//! Ends live connections that the configuration now forbids.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    os::fd::BorrowedFd,
+    sync::Arc,
+};
+
+use weft_abi::{Reason, socket_flags};
+use weft_model::{ObjectName, Protocol, ServiceAccount, Snapshot};
+use weft_policy::{Identity, Protection, Request, decide};
+use weft_transport::{Query, Socket, State, States};
+
+use crate::{
+    maps::socket_state,
+    netns::{Held, Namespaces},
+};
+
+/// Whose connections are judged: pods of this node and what protects them now.
+pub type Protections = BTreeMap<ObjectName, Arc<Protection>>;
+
+/// Ends what policy forbids, at both ends where both are here. Returns how many connections ended.
+///
+/// A connection's client is believed to be the pod that has its address when that pod's own namespace
+/// lists the other end of the very connection: the kernel cannot be lied to about that.
+pub fn forbidden(
+    namespaces: &mut Namespaces,
+    snapshot: &Snapshot,
+    judged: &Protections,
+    states: BorrowedFd<'_>,
+) -> usize {
+    let people = People::of(snapshot);
+    let lists = lists(namespaces, states);
+    let ends: HashSet<_> = lists.values().flatten().map(|s| (s.protocol, s.local, s.remote)).collect();
+    let mut doomed: BTreeMap<ObjectName, Vec<Socket>> = BTreeMap::new();
+    for (name, protection) in judged {
+        let Some(sockets) = lists.get(name) else { continue };
+        let listening: BTreeSet<u16> =
+            sockets.iter().filter(|s| s.state == State::Listen).map(|s| s.local.port()).collect();
+        for socket in sockets.iter().filter(|s| inbound(s, &listening)) {
+            let seen = ends.contains(&(socket.protocol, socket.remote, socket.local));
+            if is_forbidden(protection, socket, &people, seen) {
+                doomed.entry(name.clone()).or_default().push(socket.clone());
+                other_end(&lists, socket, &mut doomed);
+            }
+        }
+    }
+    doomed.iter().filter_map(|(name, sockets)| Some(end(namespaces.get_mut(name)?, sockets))).sum()
+}
+
+/// Ends connected UDP sockets to addresses that are no backend any more. Unconnected sockets stay.
+pub fn stale_udp(namespaces: &mut Namespaces, gone: &HashSet<SocketAddr>) -> usize {
+    let mut ended = 0;
+    for (_, held) in namespaces.iter_mut() {
+        match held.diag.sockets(&Query::connected_udp()) {
+            Ok(sockets) => {
+                let stale: Vec<_> = sockets.into_iter().filter(|s| gone.contains(&s.remote)).collect();
+                ended += end(held, &stale);
+            }
+            Err(error) => tracing::warn!(%error, "sockets of a pod cannot be listed"),
+        }
+    }
+    ended
+}
+
+/// Who has which address.
+struct People<'a> {
+    by_ip: HashMap<IpAddr, &'a ServiceAccount>,
+}
+
+impl<'a> People<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let pods = snapshot.workloads.values();
+        Self { by_ip: pods.flat_map(|pod| pod.ips.iter().map(|ip| (*ip, &pod.service_account))).collect() }
+    }
+}
+
+fn lists(namespaces: &mut Namespaces, states: BorrowedFd<'_>) -> HashMap<ObjectName, Vec<Socket>> {
+    let list = |(name, held): (&ObjectName, &mut Held)| {
+        let live = held.diag.sockets(&Query::tcp(States::LIVE).with_storage(states));
+        let listening = held.diag.sockets(&Query::tcp(States::of(&[State::Listen])));
+        let udp = held.diag.sockets(&Query::connected_udp());
+        match (live, listening, udp) {
+            (Ok(live), Ok(listening), Ok(udp)) => Some((name.clone(), [live, listening, udp].concat())),
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                tracing::warn!(pod = %name, %error, "its sockets cannot be listed; its connections are not ended");
+                None
+            }
+        }
+    };
+    namespaces.iter_mut().filter_map(list).collect()
+}
+
+/// Whether the pod is the server. A connection that is older than the pod's enrolment has no state: it
+/// is inbound when it came to a port that listens.
+fn inbound(socket: &Socket, listening: &BTreeSet<u16>) -> bool {
+    if socket.state == State::Listen || socket.remote.ip() == socket.local.ip() {
+        return false;
+    }
+    match socket.storage.as_deref().and_then(socket_state) {
+        Some(state) => state.flags & socket_flags::SERVER != 0 && state.flags & socket_flags::PROBE == 0,
+        None => socket.protocol == weft_transport::Protocol::Tcp && listening.contains(&socket.local.port()),
+    }
+}
+
+fn is_forbidden(protection: &Protection, socket: &Socket, people: &People<'_>, seen: bool) -> bool {
+    let identity = match people.by_ip.get(&socket.remote.ip()) {
+        Some(account) if seen => Identity::Proven(account),
+        Some(account) => Identity::FromAddress(account),
+        None => Identity::Unknown,
+    };
+    let protocol = match socket.protocol {
+        weft_transport::Protocol::Tcp => Protocol::Tcp,
+        weft_transport::Protocol::Udp => Protocol::Udp,
+    };
+    let request = Request { source: socket.remote.ip(), identity, protocol, port: socket.local.port() };
+    decide(protection, &request).reason != Reason::NONE
+}
+
+fn other_end(
+    lists: &HashMap<ObjectName, Vec<Socket>>,
+    socket: &Socket,
+    doomed: &mut BTreeMap<ObjectName, Vec<Socket>>,
+) {
+    for (name, sockets) in lists {
+        let is_other =
+            |s: &&Socket| (s.protocol, s.local, s.remote) == (socket.protocol, socket.remote, socket.local);
+        if let Some(other) = sockets.iter().find(is_other) {
+            doomed.entry(name.clone()).or_default().push(other.clone());
+        }
+    }
+}
+
+fn end(held: &mut Held, sockets: &[Socket]) -> usize {
+    let mut ended = 0;
+    for socket in sockets {
+        match held.diag.destroy(socket) {
+            Ok(done) => ended += usize::from(done),
+            Err(error) => {
+                tracing::error!(%error, local = %socket.local, remote = %socket.remote, "a connection that is forbidden now could not be ended")
+            }
+        }
+    }
+    ended
+}
