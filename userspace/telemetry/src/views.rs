@@ -59,8 +59,8 @@ pub fn view_service(snapshot: &Snapshot, service: &Service) -> ServiceView {
         port: port.port,
         protocol: port.protocol,
         app_protocol: port.app_protocol.as_ref().map(ToString::to_string),
-        eligible: port.groups.iter().map(|group| eligible(group, &snapshot.locality).len()).sum(),
-        endpoints: port.groups.iter().map(|group| group.endpoints.len()).sum(),
+        eligible: routed(port).map(|group| eligible(group, &snapshot.locality).len()).sum(),
+        endpoints: routed(port).map(|group| group.endpoints.len()).sum(),
     };
     ServiceView {
         namespace: service.name.namespace.to_string(),
@@ -103,6 +103,11 @@ pub fn view_workload(snapshot: &Snapshot, workload: &Workload) -> WorkloadView {
         netns: workload.netns.as_ref().map(|path| path.display().to_string()),
         labels: workload.labels.clone(),
     }
+}
+
+/// The groups that connections go to.
+fn routed(port: &ServicePort) -> impl Iterator<Item = &EndpointGroup> {
+    port.groups.iter().filter(|group| group.weight > 0)
 }
 
 fn view_group(

@@ -184,6 +184,8 @@ fn a_split_names_the_backend_and_a_share_of_zero_takes_nothing() {
     snapshot.services = one(api, |service| service.name.clone());
     let shown: Vec<_> = endpoints(&snapshot).into_iter().map(|e| (e.backend, e.weight, e.eligible)).collect();
     assert_eq!(shown, [(None, 1, true), (Some("shop/api-v2".to_owned()), 0, false)]);
+    let port = &services(&snapshot)[0].ports[0];
+    assert_eq!((port.eligible, port.endpoints), (1, 1));
 }
 
 #[test]
