@@ -23,7 +23,7 @@ pub struct Args {
     output: Format,
 }
 
-pub(crate) fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
+pub(crate) fn run(args: &Args, screen: &mut Screen) -> Result<Exit, Error> {
     if let Some(missing) = args.paths.iter().find(|path| !path.exists()) {
         return Err(Error::NoManifest { path: missing.clone() });
     }

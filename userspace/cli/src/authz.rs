@@ -60,18 +60,20 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
     Ok(if answer.verdict == Verdict::Denied { Exit::No } else { Exit::Yes })
 }
 
-pub(crate) fn table(query: &AuthzQuery, answer: &AuthzAnswer, width: Option<u16>) -> String {
-    let mut text = format!("{} -> {}:{}  {}", query.from, query.to, query.port, answer.verdict);
-    if let Some(reason) = &answer.reason {
-        text += &format!("  {reason}");
-    }
-    text += &match &answer.rule {
-        Some(rule) => format!("  by {rule}\n"),
-        None => "\n".to_owned(),
-    };
-    if let Some(note) = &answer.note {
-        text += &format!("note: {note}\n");
-    }
+fn table(query: &AuthzQuery, answer: &AuthzAnswer, width: Option<u16>) -> String {
+    let reason = answer.reason.as_ref().map(|reason| format!("  {reason}"));
+    let rule = answer.rule.as_ref().map(|rule| format!("  by {rule}"));
+    let note = answer.note.as_ref().map(|note| format!("note: {note}\n"));
+    let text = format!(
+        "{} -> {}:{}  {}{}{}\n{}",
+        query.from,
+        query.to,
+        query.port,
+        answer.verdict,
+        reason.unwrap_or_default(),
+        rule.unwrap_or_default(),
+        note.unwrap_or_default(),
+    );
     if answer.pods.is_empty() {
         return text;
     }

@@ -1,8 +1,7 @@
 //! `weft bpf`: what the kernel holds.
 
-use std::collections::BTreeMap;
-
 use clap::ValueEnum;
+use serde_json::{Map, Value};
 use weft_telemetry::api::{BpfTable, Table as Rows};
 
 use crate::{
@@ -56,15 +55,12 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
     Ok(Exit::Yes)
 }
 
-pub(crate) fn render(rows: &Rows, width: Option<u16>) -> String {
+fn render(rows: &Rows, width: Option<u16>) -> String {
     let last = rows.columns.len().saturating_sub(1);
-    let column = |(index, heading): (usize, &String)| {
-        let numbers = rows.rows.iter().all(|row| row[index].parse::<u64>().is_ok()) && !rows.rows.is_empty();
-        match (numbers, index == last) {
-            (true, _) => Column::number(heading),
-            (false, false) => Column::whole(heading),
-            (false, true) => Column::folding(heading),
-        }
+    let column = |(index, heading): (usize, &String)| match (numeric(rows, index), index == last) {
+        (true, _) => Column::number(heading),
+        (false, false) => Column::whole(heading),
+        (false, true) => Column::folding(heading),
     };
     let mut table = Table::new(rows.columns.iter().enumerate().map(column));
     rows.rows.iter().for_each(|row| table.push(row.clone()));
@@ -72,7 +68,24 @@ pub(crate) fn render(rows: &Rows, width: Option<u16>) -> String {
 }
 
 /// For programs: each row an object, its keys the headings in lower case.
-fn objects(rows: &Rows) -> Vec<BTreeMap<String, &str>> {
-    let keys: Vec<_> = rows.columns.iter().map(|heading| heading.to_lowercase()).collect();
-    rows.rows.iter().map(|row| keys.iter().cloned().zip(row.iter().map(String::as_str)).collect()).collect()
+fn objects(rows: &Rows) -> Vec<Map<String, Value>> {
+    let columns: Vec<_> = rows
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(i, heading)| (heading.to_lowercase(), numeric(rows, i)))
+        .collect();
+    let value = |cell: &str, number: bool| match cell.parse::<u64>() {
+        Ok(parsed) if number => parsed.into(),
+        _ => Value::from(cell),
+    };
+    let object = |row: &Vec<String>| {
+        columns.iter().zip(row).map(|((key, number), cell)| (key.clone(), value(cell, *number))).collect()
+    };
+    rows.rows.iter().map(object).collect()
+}
+
+/// Whether each cell of the column is a number.
+fn numeric(rows: &Rows, column: usize) -> bool {
+    rows.rows.iter().all(|row| row.get(column).is_some_and(|cell| cell.parse::<u64>().is_ok()))
 }

@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use clap::Subcommand;
-use weft_telemetry::api::{PodDescription, ServiceDescription};
+use weft_telemetry::api::{PodDescription, ServiceDescription, ServiceView};
 
 use crate::{
     Error, Exit, Screen,
     ask::{Ask, Name},
     get::{self, joined},
     observe,
+    table::{Column, Table},
 };
 
 /// What to describe.
@@ -99,14 +100,34 @@ fn service(found: &ServiceDescription, screen: &Screen) -> String {
         ("Name", format!("{}/{}", service.namespace, service.name)),
         ("Type", service.kind.clone()),
         ("IPs", joined(&service.ips)),
+        ("Balancing", get::balancing(service)),
     ]);
-    text += "\n";
-    text += &get::services(std::slice::from_ref(service), width);
+    section(&mut text, "Ports", service.ports.is_empty(), || ports(service).render(width));
     section(&mut text, "Endpoints", found.endpoints.is_empty(), || get::endpoints(&found.endpoints, width));
     section(&mut text, "Connections", found.connections.is_empty(), || {
         get::connections(&found.connections, width)
     });
     text
+}
+
+fn ports(service: &ServiceView) -> Table {
+    let mut table = Table::new([
+        Column::number("PORT"),
+        Column::whole("PROTOCOL"),
+        Column::whole("NAME"),
+        Column::whole("APP-PROTOCOL"),
+        Column::whole("ENDPOINTS"),
+    ]);
+    for port in &service.ports {
+        table.row([
+            port.port.to_string(),
+            port.protocol.to_string(),
+            port.name.clone(),
+            port.app_protocol.clone().unwrap_or_default(),
+            format!("{}/{}", port.eligible, port.endpoints),
+        ]);
+    }
+    table
 }
 
 /// `Name:  value` lines, the values below each other.

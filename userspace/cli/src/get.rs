@@ -3,7 +3,9 @@
 mod tables;
 
 use clap::ValueEnum;
-pub(crate) use tables::{connections, endpoints, joined, node, policies, services, state, workloads};
+pub(crate) use tables::{
+    balancing, bare, connections, endpoints, joined, node, policies, services, state, workloads,
+};
 use weft_telemetry::api::{ConnectionView, EndpointView, PolicyView, ServiceView, WorkloadView};
 
 use crate::{Client, Error, Exit, Screen, ask::Ask};

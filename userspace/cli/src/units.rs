@@ -66,9 +66,9 @@ mod tests {
             (Duration::from_millis(1_560), "1.5s"),
             (Duration::from_secs(59), "59s"),
             (Duration::from_secs(200), "3m20s"),
-            (Duration::from_secs(7_200), "2h"),
-            (Duration::from_secs(7_500), "2h5m"),
-            (Duration::from_secs(356_400), "4d3h"),
+            (Duration::from_hours(2), "2h"),
+            (Duration::from_mins(125), "2h5m"),
+            (Duration::from_hours(99), "4d3h"),
         ];
         for (amount, text) in table {
             assert_eq!(span(amount), text);

@@ -32,7 +32,7 @@ impl Verb {
             Self::Describe(args) => describe::run(args, screen).await,
             Self::Observe(args) => observe::run(args, screen).await,
             Self::Authz(args) => authz::run(args, screen).await,
-            Self::Analyze(args) => analyze::run(args, screen),
+            Self::Analyze(args) => analyze::run(&args, screen),
             Self::Bpf(args) => bpf::run(args, screen).await,
         }
     }

@@ -20,14 +20,12 @@ pub(crate) fn services(list: &[ServiceView], width: Option<u16>) -> String {
         Column::folding("CLUSTER-IP"),
         Column::folding("PORTS"),
         Column::whole("ENDPOINTS"),
-        Column::whole("BALANCING"),
-        Column::folding("OPTIONS"),
+        Column::folding("BALANCING"),
     ]);
     for service in list {
         let port = |port: &ServicePortView| format!("{}/{}", port.port, port.protocol);
         let eligible: usize = service.ports.iter().map(|port| port.eligible).sum();
         let all: usize = service.ports.iter().map(|port| port.endpoints).sum();
-        let balanced = service.kind == "ClusterIP";
         table.row([
             service.namespace.clone(),
             service.name.clone(),
@@ -35,40 +33,41 @@ pub(crate) fn services(list: &[ServiceView], width: Option<u16>) -> String {
             joined(&service.ips),
             service.ports.iter().map(port).collect::<Vec<_>>().join(", "),
             format!("{eligible}/{all}"),
-            if balanced { service.load_balancer.clone() } else { String::new() },
-            options(service),
+            balancing(service),
         ]);
     }
     table.render(width)
 }
 
+/// The weight is shown only where a route splits a Service.
 pub(crate) fn endpoints(list: &[EndpointView], width: Option<u16>) -> String {
-    let mut table = Table::new([
+    let split = list.iter().any(|endpoint| endpoint.weight != 1 || endpoint.backend.is_some());
+    let weight = split.then(|| [Column::number("WEIGHT"), Column::extra("BACKEND")]);
+    let columns = [
         Column::whole("NAMESPACE"),
         Column::whole("SERVICE"),
         Column::whole("PORT"),
         Column::whole("ADDRESS"),
-        Column::folding("POD"),
-        Column::folding("NODE"),
+        Column::whole("POD"),
         Column::whole("STATE"),
         Column::whole("USED"),
-        Column::folding("SHARE"),
-    ]);
+    ];
+    let place = [Column::extra("NODE"), Column::extra("ZONE")];
+    let mut table = Table::new(columns.into_iter().chain(weight.into_iter().flatten()).chain(place));
     for endpoint in list {
-        table.row([
+        let backend = bare(endpoint.backend.as_deref(), &endpoint.namespace);
+        let weight = split.then(|| [endpoint.weight.to_string(), backend]);
+        let cells = [
             endpoint.namespace.clone(),
             endpoint.service.clone(),
             format!("{}/{}", endpoint.port, endpoint.protocol),
             endpoint.address.to_string(),
             bare(endpoint.pod.as_deref(), &endpoint.namespace),
-            place(endpoint),
             endpoint.state.to_string(),
-            yes_no(endpoint.eligible),
-            endpoint.backend.as_ref().map_or_else(
-                || if endpoint.weight == 1 { String::new() } else { format!("weight {}", endpoint.weight) },
-                |backend| format!("{backend} weight {}", endpoint.weight),
-            ),
-        ]);
+            if endpoint.eligible { "yes" } else { "no" }.to_owned(),
+        ];
+        let place = [endpoint.node.clone().unwrap_or_default(), endpoint.zone.clone().unwrap_or_default()];
+        table.push(cells.into_iter().chain(weight.into_iter().flatten()).chain(place).collect());
     }
     table.render(width)
 }
@@ -78,7 +77,7 @@ pub(crate) fn workloads(list: &[WorkloadView], width: Option<u16>) -> String {
         Column::whole("NAMESPACE"),
         Column::whole("NAME"),
         Column::folding("IPS"),
-        Column::folding("NODE"),
+        Column::whole("NODE"),
         Column::whole("SERVICE-ACCOUNT"),
         Column::whole("MESH"),
         Column::whole("STATE"),
@@ -90,7 +89,7 @@ pub(crate) fn workloads(list: &[WorkloadView], width: Option<u16>) -> String {
             joined(&workload.ips),
             node(workload),
             workload.service_account.clone(),
-            if workload.enrolled { "enrolled".to_owned() } else { String::new() },
+            if workload.enrolled { "yes" } else { "no" }.to_owned(),
             state(workload).to_owned(),
         ]);
     }
@@ -124,21 +123,20 @@ pub(crate) fn policies(list: &[PolicyView], width: Option<u16>) -> String {
 pub(crate) fn connections(list: &[ConnectionView], width: Option<u16>) -> String {
     let mut table = Table::new([
         Column::whole("PROTO"),
-        Column::whole("STATE"),
-        Column::folding("SOURCE"),
-        Column::folding("SERVICE"),
-        Column::folding("DESTINATION"),
+        Column::whole("SOURCE"),
+        Column::whole("SERVICE"),
+        Column::whole("DESTINATION"),
         Column::whole("PATH"),
         Column::whole("SENT/RECEIVED"),
-        Column::whole("AGE"),
-        Column::whole("RTT"),
+        Column::extra("AGE"),
+        Column::extra("RTT"),
+        Column::extra("STATE"),
     ]);
     for connection in list {
         let amount = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), units::bytes);
         let path = if connection.managed { connection.path.to_string() } else { "unmanaged".to_owned() };
         table.row([
             connection.protocol.to_string(),
-            connection.state.clone(),
             flow::source(&connection.source),
             flow::service(&connection.destination).unwrap_or_default(),
             flow::server(&connection.destination),
@@ -146,6 +144,7 @@ pub(crate) fn connections(list: &[ConnectionView], width: Option<u16>) -> String
             format!("{}/{}", amount(connection.bytes_sent), amount(connection.bytes_received)),
             connection.duration_ms.map(|ms| units::span(Duration::from_millis(ms))).unwrap_or_default(),
             connection.rtt_us.map(|us| units::span(Duration::from_micros(us.into()))).unwrap_or_default(),
+            connection.state.clone(),
         ]);
     }
     table.render(width)
@@ -166,23 +165,9 @@ fn rules(rules: &[RuleView]) -> String {
     rules.iter().map(rule).collect::<Vec<_>>().join("; ")
 }
 
-/// `n1 (zone z1)`.
-fn place(endpoint: &EndpointView) -> String {
-    match (&endpoint.node, &endpoint.zone) {
-        (Some(node), Some(zone)) => format!("{node} (zone {zone})"),
-        (Some(node), None) => node.clone(),
-        (None, zone) => zone.as_ref().map(|zone| format!("(zone {zone})")).unwrap_or_default(),
-    }
-}
-
-/// The node's name; an object that names none is of every agent's node.
+/// The node's name; a pod that names none is of every agent's node.
 pub(crate) fn node(workload: &WorkloadView) -> String {
-    match (&workload.node, workload.local) {
-        (Some(node), true) => format!("{node} (this)"),
-        (Some(node), false) => node.clone(),
-        (None, true) => "(this)".to_owned(),
-        (None, false) => String::new(),
-    }
+    workload.node.clone().unwrap_or_else(|| "any".to_owned())
 }
 
 pub(crate) fn state(workload: &WorkloadView) -> &'static str {
@@ -193,24 +178,24 @@ pub(crate) fn state(workload: &WorkloadView) -> &'static str {
     }
 }
 
-/// `sticky 3h, PreferSameZone, accelerated`.
-fn options(service: &ServiceView) -> String {
+/// `Random, sticky 3h, PreferSameZone, accelerated`; nothing where nothing is balanced.
+pub(crate) fn balancing(service: &ServiceView) -> String {
+    if service.kind != "ClusterIP" {
+        return String::new();
+    }
     let sticky =
         service.session_affinity_seconds.map(|s| format!("sticky {}", units::span(Duration::from_secs(s))));
     let accelerated = service.accelerate.then(|| "accelerated".to_owned());
-    let all = [sticky, service.traffic_distribution.clone(), accelerated];
+    let all =
+        [Some(service.load_balancer.clone()), sticky, service.traffic_distribution.clone(), accelerated];
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// A name without the namespace that stands beside it.
-fn bare(name: Option<&str>, namespace: &str) -> String {
+pub(crate) fn bare(name: Option<&str>, namespace: &str) -> String {
     let name = name.unwrap_or_default();
     let own = name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('/'));
     own.unwrap_or(name).to_owned()
-}
-
-fn yes_no(yes: bool) -> String {
-    if yes { "yes" } else { "no" }.to_owned()
 }
 
 pub(crate) fn joined<T: ToString>(items: &[T]) -> String {

@@ -1,10 +1,10 @@
 //! How a status reads.
 
-use weft_telemetry::api::Status;
+use weft_telemetry::api::{PodStatus, Status};
 
 use crate::{
     describe::fields,
-    get::joined,
+    get::{bare, joined},
     problem,
     table::{Column, Table},
 };
@@ -57,7 +57,7 @@ fn pods(status: &Status) -> Table {
         Column::whole("STATE"),
         Column::folding("IPS"),
         Column::folding("POLICIES"),
-        Column::folding("NETNS"),
+        Column::extra("NETNS"),
         Column::folding("DETAIL"),
     ]);
     for pod in &status.pods {
@@ -65,7 +65,7 @@ fn pods(status: &Status) -> Table {
             pod.name.clone(),
             pod.state.to_string(),
             joined(&pod.ips),
-            joined(&pod.policies),
+            policies(pod),
             pod.netns.clone(),
             pod.detail.clone().unwrap_or_default(),
         ]);
@@ -73,11 +73,17 @@ fn pods(status: &Status) -> Table {
     table
 }
 
+/// Names without the namespace that stands in the pod's.
+fn policies(pod: &PodStatus) -> String {
+    let namespace = pod.name.split('/').next().unwrap_or_default();
+    joined(&pod.policies.iter().map(|policy| bare(Some(policy), namespace)).collect::<Vec<_>>())
+}
+
 fn programs(status: &Status) -> Table {
     let mut table = Table::new([
         Column::whole("PROGRAM"),
         Column::number("ID"),
-        Column::folding("ATTACHED-TO"),
+        Column::whole("ATTACHED-TO"),
         Column::folding("STATE"),
     ]);
     for program in &status.programs {

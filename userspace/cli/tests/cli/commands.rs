@@ -73,7 +73,7 @@ async fn observe_follows_until_the_agent_ends() {
         shop.stop();
     });
     let times: Vec<_> = answer.out.lines().map(|line| line[9..33].to_owned()).collect();
-    assert_eq!(times, ["1970-01-01T12:04:02.123Z", "1970-01-01T12:08:02.123Z"]);
+    assert_eq!(times, ["1970-01-01T12:02:02.123Z", "1970-01-01T12:08:02.123Z"]);
     assert_eq!(answer.err, "weft: the agent ended\n");
     assert!(matches!(answer.exit, Ok(Exit::NotAsked)));
 }
@@ -85,7 +85,7 @@ async fn observe_shows_only_what_is_asked_for() {
     assert_eq!(lines("observe").await, 5);
     assert_eq!(lines("observe --last 2").await, 2);
     assert_eq!(lines("observe --verdict denied").await, 1);
-    assert_eq!(lines("observe --pod cart-6d5f7c9b8-x2x4q").await, 1);
+    assert_eq!(lines("observe --pod cart-6d5f7c9b8-x2x4q").await, 2);
     assert_eq!(lines("observe -n elsewhere").await, 0);
 }
 

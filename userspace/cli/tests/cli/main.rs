@@ -2,4 +2,5 @@
 
 mod commands;
 mod golden;
+#[cfg(test)]
 mod shop;

@@ -65,7 +65,9 @@ impl Shop {
             metrics: Metrics::new("0.1.0"),
             enforced: AtomicU64::new(12),
         });
-        data::flows().into_iter().for_each(|flow| agent.flows.push(flow));
+        for flow in data::flows() {
+            agent.flows.push(flow);
+        }
         Self { dir: tempdir().unwrap(), agent, stop: Stop::new(), tasks: Tasks::new() }
     }
 

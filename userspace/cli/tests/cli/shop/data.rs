@@ -140,6 +140,7 @@ pub(crate) fn flows() -> Vec<Flow> {
         verdict: Verdict::Audit,
         reason: Some("PolicyDenied".into()),
         rule: Some("shop/cart-deny rules[0]".into()),
+        source: client("cart-6d5f7c9b8-x2x4q", [10, 1, 0, 31], 50_001),
         ..flow(3, FlowKind::Audited)
     };
     let outside = Flow {
@@ -315,7 +316,11 @@ fn cart_deny() -> AuthorizationPolicy {
         action: Action::Deny,
         mode: Mode::Audit,
         target: PolicyTarget::Pods(Selector::default()),
-        rules: vec![Rule { sources: None, ports: None, l7: true }],
+        rules: vec![Rule {
+            sources: Some(vec![Source::ServiceAccount(ServiceAccount::new("shop", "cart"))]),
+            ports: None,
+            l7: true,
+        }],
     }
 }
 
