@@ -61,4 +61,4 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
-const LOG_LINES: usize = 40;
+const LOG_LINES: usize = 20;

@@ -55,19 +55,20 @@ pub(crate) fn provide(wanted: &[Package]) -> Result<()> {
 pub(crate) fn install(names: &[&str]) -> Result<()> {
     check_can_install(names)?;
     // A list that cannot be refreshed may still be good enough; if not, the install says so.
-    let fresh = shell::logged(Command::new("apt-get").args(["-q", "update"]), Path::new(UPDATE_LOG));
-    let what = format!("apt-get install {}", names.join(" "));
-    let result = screen::step(what, || {
-        let mut apt = Command::new("sh");
-        apt.args(["-c", INSTALL, "install"]).args(names).env("DEBIAN_FRONTEND", "noninteractive");
-        shell::logged(&mut apt, Path::new(INSTALL_LOG))
+    let mut update = Command::new("apt-get");
+    update.args(["-q", "update", "-o", "APT::Update::Error-Mode=any"]);
+    let refreshed = shell::logged(&mut update, Path::new(UPDATE_LOG)).is_ok();
+    let names = names.join(" ");
+    let result = screen::step(format_args!("apt-get install {names}"), || {
+        let mut install = Command::new("sh");
+        install.arg("xtask/src/setup/install.sh").args(names.split(' '));
+        shell::logged(&mut install, Path::new(INSTALL_LOG))
     });
-    match (result, fresh) {
-        (Err(error), Err(update)) => Err(error.context(format!(
-            "the package lists could not be refreshed either: is there a network, and a proxy in /etc/apt? ({update})"
-        ))),
-        (result, _) => result.with_context(|| format!("install {}", names.join(" "))),
-    }
+    result.with_context(|| {
+        let hint =
+            "the package lists could not be refreshed either: is there a network, and a proxy in /etc/apt?";
+        if refreshed { format!("install {names}") } else { format!("install {names}; {hint} ({UPDATE_LOG})") }
+    })
 }
 
 impl Package {
@@ -99,25 +100,3 @@ fn check_can_install(names: &[&str]) -> Result<()> {
 
 const UPDATE_LOG: &str = "target/tools/log/apt-update.log";
 const INSTALL_LOG: &str = "target/tools/log/apt-install.log";
-
-/// Debian starts and enables a daemon that it installs. `policy-rc.d` is the documented way to forbid the first (a
-/// policy of the host's own is left alone); units that were not there before are disabled afterwards, systemd or not.
-const INSTALL: &str = r#"
-set -e
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT INT TERM
-    printf '#!/bin/sh\nexit 101\n' > "$policy"
-    chmod 755 "$policy"
-fi
-new=
-for unit in nginx redis-server iperf3; do
-    [ -e "/lib/systemd/system/$unit.service" ] || new="$new $unit"
-done
-apt-get -q install -y --no-install-recommends "$@"
-for unit in $new; do
-    [ -e "/lib/systemd/system/$unit.service" ] || continue
-    update-rc.d "$unit" disable >/dev/null 2>&1 || true
-    rm -f "/etc/systemd/system/multi-user.target.wants/$unit.service"
-done
-"#;
