@@ -11,16 +11,9 @@ use crate::{screen, setup, shell};
 pub(crate) fn run() -> Result<()> {
     setup::cargo_tool("cargo-deny", CARGO_DENY)?;
     let mut cargo = shell::cargo();
-    let checks = ["bans", "licenses", "sources"];
-    setup::with_tools(&mut cargo)?.args([
-        "deny",
-        "--locked",
-        "--log-level",
-        "error",
-        "check",
-        "--hide-inclusion-graph",
-    ]);
-    screen::step("cargo deny check bans licenses sources", || shell::run(cargo.args(checks)))
+    setup::with_tools(&mut cargo)?.args(["deny", "--locked", "--log-level", "error", "check"]).args(CHECKS);
+    screen::step(format_args!("cargo deny check {}", CHECKS.join(" ")), || shell::run(&mut cargo))
 }
 
 const CARGO_DENY: &str = "0.20.2";
+const CHECKS: [&str; 3] = ["bans", "licenses", "sources"];
