@@ -7,12 +7,12 @@ mod pods;
 mod policies;
 mod services;
 
-pub use pods::{Place, Pods};
-pub use policies::Policies;
-pub use services::{Change, Services};
+pub(crate) use pods::{Place, Pods};
+pub(crate) use policies::Policies;
+pub(crate) use services::Services;
 
 use std::time::Duration;
 
 /// How long rows outlive their replacement. A program runs for microseconds; an app's thread that is
 /// preempted inside one is back within this.
-pub const GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(1);

@@ -80,7 +80,7 @@ impl Error {
 }
 
 /// Attaches every program of the cgroup. The errors are of those that could not be; the others work.
-pub fn to_cgroup(loaded: &Loaded, cgroup: &Path) -> Result<Vec<Error>, Error> {
+pub(crate) fn to_cgroup(loaded: &Loaded, cgroup: &Path) -> Result<Vec<Error>, Error> {
     let target = |source| Error::Target { path: cgroup.to_owned(), source };
     let fd = OwnedFd::from(fs::File::open(cgroup).map_err(target)?);
     let id = host::cgroup_id(cgroup).map_err(target)?;
@@ -90,7 +90,7 @@ pub fn to_cgroup(loaded: &Loaded, cgroup: &Path) -> Result<Vec<Error>, Error> {
 }
 
 /// Attaches the backstop.
-pub fn backstop(loaded: &Loaded, cgroup: &Path) -> Result<(), Error> {
+pub(crate) fn backstop(loaded: &Loaded, cgroup: &Path) -> Result<(), Error> {
     let target = |source| Error::Target { path: cgroup.to_owned(), source };
     let fd = OwnedFd::from(fs::File::open(cgroup).map_err(target)?);
     let id = host::cgroup_id(cgroup).map_err(target)?;
@@ -99,12 +99,12 @@ pub fn backstop(loaded: &Loaded, cgroup: &Path) -> Result<(), Error> {
 }
 
 /// Detaches the backstop, where it is attached.
-pub fn no_backstop(pins: &Pins) -> io::Result<()> {
+pub(crate) fn no_backstop(pins: &Pins) -> io::Result<()> {
     unpin(&pins.links().join(program::BACKSTOP))
 }
 
 /// Puts `sk_lookup` into a pod's network namespace.
-pub fn to_netns(loaded: &Loaded, netns: &Netns, cookie: u64) -> Result<(), Error> {
+pub(crate) fn to_netns(loaded: &Loaded, netns: &Netns, cookie: u64) -> Result<(), Error> {
     let name = program::SK_LOOKUP;
     let place =
         Place { name: format!("network namespace {cookie}"), fd: netns.as_fd(), id: netns.id().inode() };
@@ -114,18 +114,18 @@ pub fn to_netns(loaded: &Loaded, netns: &Netns, cookie: u64) -> Result<(), Error
 }
 
 /// Takes `sk_lookup` out of a pod's network namespace.
-pub fn from_netns(pins: &Pins, cookie: u64) -> io::Result<()> {
+pub(crate) fn from_netns(pins: &Pins, cookie: u64) -> io::Result<()> {
     unpin(&pins.netns().join(cookie.to_string()))
 }
 
 /// The names of foreign `sk_lookup` programs in a network namespace.
-pub fn foreign_lookups(netns: &Netns) -> io::Result<Vec<String>> {
+pub(crate) fn foreign_lookups(netns: &Netns) -> io::Result<Vec<String>> {
     let ids = link::attached(netns.as_fd(), Attach::SkLookup)?;
     Ok(names(&ids).into_iter().filter(|name| !name.starts_with("weft_")).collect())
 }
 
 /// The names of the programs, ours and others, that a hook of a cgroup has.
-pub fn on_hook(cgroup: BorrowedFd<'_>, attach: Attach) -> io::Result<Vec<String>> {
+pub(crate) fn on_hook(cgroup: BorrowedFd<'_>, attach: Attach) -> io::Result<Vec<String>> {
     link::attached(cgroup, attach).map(|ids| names(&ids))
 }
 

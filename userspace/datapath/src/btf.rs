@@ -6,7 +6,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 /// The types of a kernel. Format: kernel documentation, `Documentation/bpf/btf.rst`.
-pub struct Btf {
+pub(crate) struct Btf {
     data: Vec<u8>,
     types: Vec<usize>,
     strings: usize,
@@ -15,7 +15,7 @@ pub struct Btf {
 
 impl Btf {
     /// Reads the running kernel's BTF; `None` where it has none or it cannot be understood.
-    pub fn running() -> Option<Self> {
+    pub(crate) fn running() -> Option<Self> {
         Self::parse(fs::read(Path::new(VMLINUX)).ok()?)
     }
 
@@ -41,7 +41,7 @@ impl Btf {
     }
 
     /// Offset in bytes of `field` in `struct name`, through anonymous members.
-    pub fn offset(&self, name: &str, field: &str) -> Option<u64> {
+    pub(crate) fn offset(&self, name: &str, field: &str) -> Option<u64> {
         self.find(*self.structs.get(name.as_bytes())?, field.as_bytes()).map(|bits| bits / 8)
     }
 

@@ -3,8 +3,8 @@
 mod names;
 mod track;
 
-pub use names::Names;
-pub use track::Tracker;
+pub(crate) use names::Names;
+pub(crate) use track::Tracker;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::maps::event;
 
 /// Reads the ring until `stop`. Events wait in it for at most [`INTERVAL`]: waking for each would cost
 /// the connections more than the event itself.
-pub async fn read(
+pub(crate) async fn read(
     mut ring: RingBuf<MapData>,
     names: Arc<ArcSwap<Names>>,
     log: Arc<FlowLog>,

@@ -46,10 +46,10 @@ pub enum Error {
 }
 
 /// Where BPF objects are pinned.
-pub const BPFFS: &str = "/sys/fs/bpf";
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
 
 /// The cgroup to attach to: `wanted`, else the root of the host's v2 tree.
-pub fn cgroup(wanted: Option<&Path>) -> Result<PathBuf, Error> {
+pub(crate) fn cgroup(wanted: Option<&Path>) -> Result<PathBuf, Error> {
     let root = cgroup2_mount(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
         .ok_or(Error::NoCgroup2)?;
     match wanted {
@@ -62,12 +62,12 @@ pub fn cgroup(wanted: Option<&Path>) -> Result<PathBuf, Error> {
 }
 
 /// The id by which BPF programs know a cgroup.
-pub fn cgroup_id(path: &Path) -> io::Result<u64> {
+pub(crate) fn cgroup_id(path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.ino())
 }
 
 /// Mounts the BPF filesystem where it is missing.
-pub fn bpffs() -> Result<(), Error> {
+pub(crate) fn bpffs() -> Result<(), Error> {
     let path = Path::new(BPFFS);
     if is_kind(path, BPFFS_MAGIC) {
         return Ok(());
@@ -77,12 +77,12 @@ pub fn bpffs() -> Result<(), Error> {
 }
 
 /// Whether the BPF filesystem is mounted.
-pub fn has_bpffs() -> bool {
+pub(crate) fn has_bpffs() -> bool {
     is_kind(Path::new(BPFFS), BPFFS_MAGIC)
 }
 
 /// The kernel's version: major, minor, patch.
-pub fn kernel() -> (u32, u32, u32) {
+pub(crate) fn kernel() -> (u32, u32, u32) {
     parse_release(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
 }
 
@@ -101,7 +101,7 @@ fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
 }
 
 fn is_kind(path: &Path, magic: i64) -> bool {
-    statfs(path).is_ok_and(|fs| i64::from(fs.filesystem_type().0) == magic)
+    statfs(path).is_ok_and(|fs| fs.filesystem_type().0 == magic)
 }
 
 const CGROUP2_MAGIC: i64 = 0x6367_7270;

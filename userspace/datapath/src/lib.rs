@@ -12,6 +12,7 @@
 mod apply;
 mod attach;
 mod btf;
+mod check;
 mod enforcer;
 mod flows;
 mod host;
@@ -26,8 +27,11 @@ pub mod rows;
 mod settings;
 mod state;
 mod sweep;
+mod tenancy;
 
+pub use check::check;
 pub use enforcer::Enforcer;
 pub use load::MapSizes;
 pub use settings::Settings;
 pub use state::Error;
+pub use tenancy::{Error as TenancyError, Tenancy, cleanup};

@@ -15,7 +15,7 @@ use std::{
 /// `enum bpf_attach_type` of the hooks that weft uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Attach {
+pub(crate) enum Attach {
     /// `cgroup_skb/ingress`.
     SkbIngress = 0,
     /// `sock_ops`.
@@ -48,7 +48,7 @@ pub enum Attach {
 /// # Kernel
 /// Links: 5.7 for cgroups, 5.8 for network namespaces. EPERM: another program holds the hook
 /// exclusively.
-pub fn create(program: BorrowedFd<'_>, target: BorrowedFd<'_>, attach: Attach) -> io::Result<OwnedFd> {
+pub(crate) fn create(program: BorrowedFd<'_>, target: BorrowedFd<'_>, attach: Attach) -> io::Result<OwnedFd> {
     let attr = LinkCreate { program: fd(program), target: fd(target), attach: attach as u32, flags: 0 };
     let fd = call(BPF_LINK_CREATE, attr)?;
     // SAFETY: the kernel just made this descriptor for us.
@@ -59,19 +59,19 @@ pub fn create(program: BorrowedFd<'_>, target: BorrowedFd<'_>, attach: Attach) -
 ///
 /// # Kernel
 /// ENOLINK: what it was attached to is gone.
-pub fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     call(BPF_LINK_UPDATE, LinkUpdate { link: fd(link), program: fd(program), flags: 0, old_program: 0 })
         .map(drop)
 }
 
 /// Pins a link.
-pub fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+pub(crate) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
     call(BPF_OBJ_PIN, Object { path: path.as_ptr() as u64, fd: fd(link), flags: 0 }).map(drop)
 }
 
 /// Opens a pinned object.
-pub fn open(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let fd = call(BPF_OBJ_GET, Object { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
     // SAFETY: the kernel just made this descriptor for us.
@@ -80,7 +80,7 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 
 /// What a link attaches, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Info {
+pub(crate) struct Info {
     /// Id of the program.
     pub program: u32,
     /// Id of the cgroup, or inode of the network namespace; 0 when that is gone.
@@ -88,7 +88,7 @@ pub struct Info {
 }
 
 /// Asks the kernel about a link.
-pub fn info(link: BorrowedFd<'_>) -> io::Result<Info> {
+pub(crate) fn info(link: BorrowedFd<'_>) -> io::Result<Info> {
     let mut info = LinkInfo { kind: 0, id: 0, program: 0, pad: 0, target: [0; 4], more: [0; 16] };
     let size = u32::try_from(size_of::<LinkInfo>()).expect("a small struct");
     call(BPF_OBJ_GET_INFO_BY_FD, GetInfo { fd: fd(link), size, info: std::ptr::from_mut(&mut info) as u64 })?;
@@ -99,7 +99,7 @@ pub fn info(link: BorrowedFd<'_>) -> io::Result<Info> {
 }
 
 /// Ids of the programs that are attached to `target` itself.
-pub fn attached(target: BorrowedFd<'_>, attach: Attach) -> io::Result<Vec<u32>> {
+pub(crate) fn attached(target: BorrowedFd<'_>, attach: Attach) -> io::Result<Vec<u32>> {
     let mut ids = [0_u32; MOST];
     let mut attr = ProgramQuery {
         target: fd(target),

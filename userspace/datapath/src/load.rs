@@ -61,7 +61,7 @@ pub enum Error {
 }
 
 /// Programs in the kernel, not attached yet.
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// Maps and programs.
     pub ebpf: Ebpf,
     /// Where the maps are pinned.
@@ -74,7 +74,7 @@ pub struct Loaded {
 pub type MapSizes = BTreeMap<String, u32>;
 
 /// Where each program of the cgroup is attached.
-pub const ON_CGROUP: &[(&str, Attach)] = &[
+pub(crate) const ON_CGROUP: &[(&str, Attach)] = &[
     (program::RECVMSG4, Attach::Recvmsg4),
     (program::RECVMSG6, Attach::Recvmsg6),
     (program::PEERNAME4, Attach::Peername4),
@@ -89,7 +89,7 @@ pub const ON_CGROUP: &[(&str, Attach)] = &[
 ];
 
 /// Loads the programs for `node`, on the maps of an earlier agent where those have today's layout.
-pub fn load(node: &Node, sizes: &MapSizes) -> Result<Loaded, Error> {
+pub(crate) fn load(node: &Node, sizes: &MapSizes) -> Result<Loaded, Error> {
     let object = object().ok_or(Error::Stub)?;
     let (major, minor, _) = host::kernel();
     if (major, minor) < (5, 15) {
@@ -107,13 +107,13 @@ pub fn load(node: &Node, sizes: &MapSizes) -> Result<Loaded, Error> {
 
 impl Loaded {
     /// The descriptor of a loaded program.
-    pub fn program(&self, name: &'static str) -> Result<BorrowedFd<'_>, Error> {
+    pub(crate) fn program(&self, name: &'static str) -> Result<BorrowedFd<'_>, Error> {
         let program = self.ebpf.program(name).ok_or(Error::Missing(name))?;
         Ok(program.fd().map_err(|source| Error::Program { program: name, source })?.as_fd())
     }
 
     /// The kernel's id of a loaded program.
-    pub fn id(&self, name: &str) -> Option<u32> {
+    pub(crate) fn id(&self, name: &str) -> Option<u32> {
         self.ebpf.program(name)?.info().ok().map(|info| info.id())
     }
 }
@@ -135,12 +135,11 @@ fn wanted_maps(object: &[u8], sizes: &MapSizes) -> Result<BTreeMap<String, Shape
 fn choose(node: &Node, wanted: &BTreeMap<String, Shape>) -> (Pins, Vec<Pins>) {
     let there = node.versions();
     let fits = |pins: &&Pins| pins.version >= SCHEMA && same_maps(pins, wanted);
-    let chosen = match there.iter().find(fits) {
-        Some(pins) => pins.clone(),
-        None => {
-            let newest = there.last().map_or(SCHEMA, |newest| SCHEMA.max(newest.version + 1));
-            node.version(newest)
-        }
+    let chosen = if let Some(pins) = there.iter().find(fits) {
+        pins.clone()
+    } else {
+        let newest = there.last().map_or(SCHEMA, |newest| SCHEMA.max(newest.version + 1));
+        node.version(newest)
     };
     let retired = there.into_iter().filter(|pins| *pins != chosen).collect();
     (chosen, retired)

@@ -41,7 +41,7 @@ pub enum Error {
 }
 
 /// Everything that user space writes, and the ring that it reads.
-pub struct Maps {
+pub(crate) struct Maps {
     /// `weft_cfg`.
     pub config: Array<MapData, Config>,
     /// `weft_pod`.
@@ -71,7 +71,7 @@ pub struct Maps {
 }
 
 /// A map of rows, with its name and how much fits.
-pub struct Rows<M> {
+pub(crate) struct Rows<M> {
     /// Its name.
     pub name: &'static str,
     /// Entries that fit.
@@ -80,7 +80,7 @@ pub struct Rows<M> {
 }
 
 /// A map whose entries are put and removed by key.
-pub trait RowMap {
+pub(crate) trait RowMap {
     /// Its key.
     type Key: Copy + Eq + Hash;
     /// Its value.
@@ -96,7 +96,7 @@ pub trait RowMap {
 
 impl Maps {
     /// Takes the maps out of a loaded object.
-    pub fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
             config: typed(ebpf, map::CONFIG)?,
             pods: rows(ebpf, map::PODS)?,
@@ -117,19 +117,19 @@ impl Maps {
 
 impl Maps {
     /// Writes the run-time switches.
-    pub fn configure(&mut self, config: &Config) -> Result<(), Error> {
+    pub(crate) fn configure(&mut self, config: &Config) -> Result<(), Error> {
         self.config.set(0, config, 0).map_err(|source| Error::Refused { map: map::CONFIG, source })
     }
 }
 
 impl<M: RowMap> Rows<M> {
     /// Writes an entry.
-    pub fn put(&mut self, key: &M::Key, value: &M::Value) -> Result<(), Error> {
+    pub(crate) fn put(&mut self, key: &M::Key, value: &M::Value) -> Result<(), Error> {
         self.map.put(key, value).map_err(|source| self.refused(source))
     }
 
     /// Removes an entry, which need not be there.
-    pub fn remove(&mut self, key: &M::Key) -> Result<(), Error> {
+    pub(crate) fn remove(&mut self, key: &M::Key) -> Result<(), Error> {
         match self.map.remove(key) {
             Err(source) if !is_absent(&source) => Err(self.refused(source)),
             _ => Ok(()),
@@ -137,12 +137,12 @@ impl<M: RowMap> Rows<M> {
     }
 
     /// Every entry.
-    pub fn entries(&self) -> Vec<(M::Key, M::Value)> {
+    pub(crate) fn entries(&self) -> Vec<(M::Key, M::Value)> {
         self.map.entries()
     }
 
     /// Fails unless `needed` entries fit.
-    pub fn room_for(&self, needed: usize) -> Result<(), Error> {
+    pub(crate) fn room_for(&self, needed: usize) -> Result<(), Error> {
         if needed > self.max { Err(Error::Full { map: self.name, needed, max: self.max }) } else { Ok(()) }
     }
 
@@ -194,14 +194,14 @@ impl<K: Plain + Eq + Hash, V: Plain> RowMap for LpmTrie<MapData, K, V> {
 }
 
 /// Copies an event out of the ring; `None` when it has another size.
-pub fn event(bytes: &[u8]) -> Option<FlowEvent> {
+pub(crate) fn event(bytes: &[u8]) -> Option<FlowEvent> {
     (bytes.len() == size_of::<FlowEvent>())
         // SAFETY: the length is right, every bit pattern is a `FlowEvent`, and the read is unaligned.
         .then(|| unsafe { bytes.as_ptr().cast::<FlowEvent>().read_unaligned() })
 }
 
 /// Copies a socket's state out of a `sock_diag` answer; `None` when it has another size.
-pub fn socket_state(bytes: &[u8]) -> Option<weft_abi::SocketState> {
+pub(crate) fn socket_state(bytes: &[u8]) -> Option<weft_abi::SocketState> {
     (bytes.len() == size_of::<weft_abi::SocketState>())
         // SAFETY: as for `event`.
         .then(|| unsafe { bytes.as_ptr().cast::<weft_abi::SocketState>().read_unaligned() })
@@ -213,7 +213,7 @@ fn typed<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, Erro
 }
 
 fn rows<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<Rows<M>, Error> {
-    let info = ebpf.map(name).and_then(|map| info(map)).ok_or(Error::Missing(name))?;
+    let info = ebpf.map(name).and_then(info).ok_or(Error::Missing(name))?;
     Ok(Rows { name, max: info.max_entries() as usize, map: typed(ebpf, name)? })
 }
 

@@ -7,13 +7,13 @@ use weft_transport::{Diag, Netns, NetnsId};
 
 /// The namespaces that are held open.
 #[derive(Default)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     held: BTreeMap<ObjectName, Held>,
     waiting: BTreeMap<ObjectName, Waiting>,
 }
 
 /// A namespace that is there.
-pub struct Held {
+pub(crate) struct Held {
     /// Itself.
     pub netns: Netns,
     /// Its cookie.
@@ -24,7 +24,7 @@ pub struct Held {
 }
 
 /// One that is not there yet.
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// Where it should be.
     pub path: PathBuf,
     /// Why it is not held.
@@ -33,7 +33,7 @@ pub struct Waiting {
 
 impl Namespaces {
     /// Opens what `pods` need and is there, lets go of the rest. True when that changed anything.
-    pub fn follow<'a>(&mut self, pods: impl Iterator<Item = &'a Workload>) -> bool {
+    pub(crate) fn follow<'a>(&mut self, pods: impl Iterator<Item = &'a Workload>) -> bool {
         let wanted: BTreeMap<_, _> =
             pods.filter_map(|pod| pod.netns.clone().map(|path| (pod.name.clone(), path))).collect();
         let before = self.held.len();
@@ -58,33 +58,33 @@ impl Namespaces {
     }
 
     /// Whether a path came, went away, or leads to another namespace now.
-    pub fn moved(&self) -> bool {
+    pub(crate) fn moved(&self) -> bool {
         self.held.values().any(|held| !held.is_there())
             || self.waiting.values().any(|waiting| matches!(NetnsId::at(&waiting.path), Ok(Some(_))))
     }
 
     /// The namespace of a pod.
-    pub fn get(&self, name: &ObjectName) -> Option<&Held> {
+    pub(crate) fn get(&self, name: &ObjectName) -> Option<&Held> {
         self.held.get(name)
     }
 
     /// The namespace of a pod, to list its sockets.
-    pub fn get_mut(&mut self, name: &ObjectName) -> Option<&mut Held> {
+    pub(crate) fn get_mut(&mut self, name: &ObjectName) -> Option<&mut Held> {
         self.held.get_mut(name)
     }
 
     /// Every namespace that is held.
-    pub fn iter(&self) -> impl Iterator<Item = (&ObjectName, &Held)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ObjectName, &Held)> {
         self.held.iter()
     }
 
     /// Every namespace that is held, to list their sockets.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&ObjectName, &mut Held)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&ObjectName, &mut Held)> {
         self.held.iter_mut()
     }
 
     /// Those that are not there.
-    pub fn waiting(&self) -> impl Iterator<Item = (&ObjectName, &Waiting)> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (&ObjectName, &Waiting)> {
         self.waiting.iter()
     }
 }

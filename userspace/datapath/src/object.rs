@@ -1,7 +1,7 @@
 //! The eBPF object that this build carries.
 
 /// The ELF object, or nothing in a build without a BPF toolchain.
-pub fn object() -> Option<&'static [u8]> {
+pub(crate) fn object() -> Option<&'static [u8]> {
     (!OBJECT.is_empty()).then_some(OBJECT)
 }
 

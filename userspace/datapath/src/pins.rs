@@ -10,13 +10,13 @@ use crate::host::BPFFS;
 
 /// The pins of one node.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(crate) struct Node {
     dir: PathBuf,
 }
 
 /// The pins of one layout version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pins {
+pub(crate) struct Pins {
     /// The version.
     pub version: u32,
     dir: PathBuf,
@@ -24,12 +24,17 @@ pub struct Pins {
 
 impl Node {
     /// The pins of `node`.
-    pub fn new(node: &str) -> Self {
+    pub(crate) fn new(node: &str) -> Self {
         Self { dir: Path::new(BPFFS).join("weft").join(node) }
     }
 
+    /// Their folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The versions that have pins, oldest first.
-    pub fn versions(&self) -> Vec<Pins> {
+    pub(crate) fn versions(&self) -> Vec<Pins> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let mut versions: Vec<_> = entries
             .filter_map(|entry| entry.file_name().to_str()?.strip_prefix('v')?.parse().ok())
@@ -40,12 +45,12 @@ impl Node {
     }
 
     /// The pins of one version, which need not exist.
-    pub fn version(&self, version: u32) -> Pins {
+    pub(crate) fn version(&self, version: u32) -> Pins {
         Pins { version, dir: self.dir.join(format!("v{version}")) }
     }
 
     /// Removes every pin of this node; what is only held by its pin ends.
-    pub fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         self.versions().iter().try_for_each(Pins::remove)?;
         remove_dir(&self.dir)?;
         // The folder of all nodes goes with the last of them.
@@ -58,7 +63,7 @@ impl Node {
 
 impl Pins {
     /// Makes the folders, for root only.
-    pub fn make(&self) -> io::Result<()> {
+    pub(crate) fn make(&self) -> io::Result<()> {
         for folder in [self.maps(), self.links(), self.netns()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
@@ -66,28 +71,28 @@ impl Pins {
     }
 
     /// Pins of maps, by map name.
-    pub fn maps(&self) -> PathBuf {
+    pub(crate) fn maps(&self) -> PathBuf {
         self.dir.join("maps")
     }
 
     /// Pins of the links to the cgroup, by program name.
-    pub fn links(&self) -> PathBuf {
+    pub(crate) fn links(&self) -> PathBuf {
         self.dir.join("links")
     }
 
     /// Pins of the links to network namespaces, by netns cookie.
-    pub fn netns(&self) -> PathBuf {
+    pub(crate) fn netns(&self) -> PathBuf {
         self.dir.join("netns")
     }
 
     /// The cookies of the network namespaces that have a link.
-    pub fn linked(&self) -> Vec<u64> {
+    pub(crate) fn linked(&self) -> Vec<u64> {
         let entries = fs::read_dir(self.netns()).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
     /// Removes every pin of this version.
-    pub fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         // Redirection first: no socket may be sent where nothing answers any more.
         for folder in [self.links(), self.netns(), self.maps()] {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {

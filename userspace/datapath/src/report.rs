@@ -4,6 +4,6 @@ mod connections;
 mod status;
 mod tables;
 
-pub use connections::{connections, progress};
-pub use status::{counters, degradations, status};
-pub use tables::table;
+pub(crate) use connections::{connections, progress};
+pub(crate) use status::{counters, degradations, status};
+pub(crate) use tables::table;

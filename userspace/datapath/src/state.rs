@@ -52,7 +52,7 @@ pub enum Error {
 }
 
 /// Everything that one agent has in the kernel.
-pub struct State {
+pub(crate) struct State {
     /// Programs and pins.
     pub loaded: Loaded,
     /// The maps.
@@ -82,7 +82,7 @@ pub struct State {
 
 impl State {
     /// Loads the programs and reads what an earlier agent left. Nothing is attached or changed yet.
-    pub fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
         let cgroup = host::cgroup(settings.cgroup.as_deref())?;
         host::bpffs()?;
         let mut loaded = load::load(&Node::new(&settings.node), &settings.map_sizes)?;
@@ -109,7 +109,7 @@ impl State {
     }
 
     /// Makes `snapshot` true. An update that does not fit is refused before anything is written.
-    pub fn apply(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+    pub(crate) fn apply(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
         let moved = self.namespaces.follow(local(snapshot));
         let judge = moved || self.snapshot.as_ref().is_none_or(|old| policies_may_differ(old, snapshot));
         let judged = judge.then(|| self.judge(snapshot));
@@ -135,12 +135,12 @@ impl State {
     }
 
     /// Whether a network namespace came or went since the last Snapshot.
-    pub fn namespaces_moved(&self) -> bool {
+    pub(crate) fn namespaces_moved(&self) -> bool {
         self.namespaces.moved()
     }
 
     /// Does what is due: removes what was replaced, looks a second time for forbidden connections.
-    pub fn upkeep(&mut self) -> Result<(), Error> {
+    pub(crate) fn upkeep(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         if self.again.as_ref().is_some_and(|(at, _)| *at <= now)
             && let Some((_, judged)) = self.again.take()
@@ -152,7 +152,7 @@ impl State {
     }
 
     /// Looks for foreign `sk_lookup` programs, and puts the backstop behind them.
-    pub fn look_for_foreigners(&mut self) -> Result<(), Error> {
+    pub(crate) fn look_for_foreigners(&mut self) -> Result<(), Error> {
         let foreign = self.namespaces.iter().filter_map(|(name, held)| {
             let found = attach::foreign_lookups(&held.netns).unwrap_or_default();
             (!found.is_empty()).then(|| (name.clone(), found))
@@ -231,7 +231,7 @@ impl State {
             match pins.remove() {
                 Ok(()) => tracing::info!(version = pins.version, "pins of an earlier layout removed"),
                 Err(error) => {
-                    tracing::warn!(version = pins.version, %error, "pins of an earlier layout remain")
+                    tracing::warn!(version = pins.version, %error, "pins of an earlier layout remain");
                 }
             }
         }
@@ -276,7 +276,7 @@ struct Judged {
 }
 
 /// The enrolled pods of this node.
-pub fn local(snapshot: &Snapshot) -> impl Iterator<Item = &Workload> {
+pub(crate) fn local(snapshot: &Snapshot) -> impl Iterator<Item = &Workload> {
     snapshot
         .workloads
         .values()
@@ -295,7 +295,7 @@ fn policies_may_differ(old: &Snapshot, new: &Snapshot) -> bool {
 }
 
 /// The map of socket states, for `sock_diag`.
-pub fn socket_states(map: &Map) -> std::os::fd::BorrowedFd<'_> {
+pub(crate) fn socket_states(map: &Map) -> std::os::fd::BorrowedFd<'_> {
     match map {
         Map::SkStorage(data) => data.fd().as_fd(),
         _ => unreachable!("weft_sock is socket storage: the loader compared its type"),

@@ -18,13 +18,13 @@ use crate::{
 };
 
 /// Whose connections are judged: pods of this node and what protects them now.
-pub type Protections = BTreeMap<ObjectName, Arc<Protection>>;
+pub(crate) type Protections = BTreeMap<ObjectName, Arc<Protection>>;
 
 /// Ends what policy forbids, at both ends where both are here. Returns how many connections ended.
 ///
 /// A connection's client is believed to be the pod that has its address when that pod's own namespace
 /// lists the other end of the very connection: the kernel cannot be lied to about that.
-pub fn forbidden(
+pub(crate) fn forbidden(
     namespaces: &mut Namespaces,
     snapshot: &Snapshot,
     judged: &Protections,
@@ -50,7 +50,7 @@ pub fn forbidden(
 }
 
 /// Ends connected UDP sockets to addresses that are no backend any more. Unconnected sockets stay.
-pub fn stale_udp(namespaces: &mut Namespaces, gone: &HashSet<SocketAddr>) -> usize {
+pub(crate) fn stale_udp(namespaces: &mut Namespaces, gone: &HashSet<SocketAddr>) -> usize {
     let mut ended = 0;
     for (_, held) in namespaces.iter_mut() {
         match held.diag.sockets(&Query::connected_udp()) {
@@ -138,7 +138,7 @@ fn end(held: &mut Held, sockets: &[Socket]) -> usize {
         match held.diag.destroy(socket) {
             Ok(done) => ended += usize::from(done),
             Err(error) => {
-                tracing::error!(%error, local = %socket.local, remote = %socket.remote, "a connection that is forbidden now could not be ended")
+                tracing::error!(%error, local = %socket.local, remote = %socket.remote, "a connection that is forbidden now could not be ended");
             }
         }
     }

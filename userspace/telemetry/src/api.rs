@@ -6,6 +6,7 @@
 
 mod authz;
 mod bpf;
+mod check;
 mod connection;
 mod describe;
 mod failure;
@@ -17,6 +18,7 @@ mod time;
 
 pub use authz::{AuthzAnswer, AuthzQuery, PodAnswer};
 pub use bpf::{BpfTable, Table};
+pub use check::{Check, Outcome};
 pub use connection::ConnectionView;
 pub use describe::{PodDescription, ServiceDescription};
 pub use failure::Failure;

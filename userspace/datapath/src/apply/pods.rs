@@ -15,14 +15,14 @@ use crate::{
 
 /// What the kernel has of pods.
 #[derive(Default)]
-pub struct Pods {
+pub(crate) struct Pods {
     ips: HashMap<Addr, PodRow>,
     netns: HashMap<u64, Pod>,
 }
 
 /// What an enrolled pod of this node has beside its Workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// Cookie of its network namespace.
     pub netns: u64,
     /// Id of its policies.
@@ -33,13 +33,13 @@ pub struct Place {
 
 impl Pods {
     /// What an earlier agent left in the maps.
-    pub fn adopt(maps: &Maps) -> Self {
+    pub(crate) fn adopt(maps: &Maps) -> Self {
         let ips = maps.pod_ips.entries().into_iter().collect();
         Self { ips, netns: maps.pods.entries().into_iter().map(|(key, pod)| (key.cookie, pod)).collect() }
     }
 
     /// Writes rows by address. A row carries the pod's policies: this is where a new policy takes hold.
-    pub fn write_ips<'a>(
+    pub(crate) fn write_ips<'a>(
         &mut self,
         maps: &mut Maps,
         workloads: impl Iterator<Item = &'a Workload>,
@@ -60,7 +60,7 @@ impl Pods {
     }
 
     /// The pods of this node whose address names other policies than `places` gives them.
-    pub fn changed_policies<'a>(
+    pub(crate) fn changed_policies<'a>(
         &self,
         workloads: impl Iterator<Item = &'a Workload>,
         places: &BTreeMap<ObjectName, Place>,
@@ -75,7 +75,7 @@ impl Pods {
     }
 
     /// Writes a row by network namespace: from here on the pod's own connections are ours.
-    pub fn enrol(&mut self, maps: &mut Maps, workload: &Workload, netns: u64) -> Result<(), Error> {
+    pub(crate) fn enrol(&mut self, maps: &mut Maps, workload: &Workload, netns: u64) -> Result<(), Error> {
         let pod = Pod {
             ip4: first(workload, IpAddr::is_ipv4),
             ip6: first(workload, IpAddr::is_ipv6),
@@ -91,7 +91,7 @@ impl Pods {
     }
 
     /// Removes the rows of network namespaces that `keep` does not want.
-    pub fn withdraw(&mut self, maps: &mut Maps, keep: impl Fn(u64) -> bool) -> Result<(), Error> {
+    pub(crate) fn withdraw(&mut self, maps: &mut Maps, keep: impl Fn(u64) -> bool) -> Result<(), Error> {
         let gone: Vec<u64> = self.netns.keys().copied().filter(|netns| !keep(*netns)).collect();
         for cookie in gone {
             maps.pods.remove(&NetnsKey { cookie })?;
@@ -101,7 +101,7 @@ impl Pods {
     }
 
     /// Rows by address and by namespace.
-    pub fn fill(&self) -> (usize, usize) {
+    pub(crate) fn fill(&self) -> (usize, usize) {
         (self.ips.len(), self.netns.len())
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 
 /// What the kernel has of policies.
 #[derive(Default)]
-pub struct Policies {
+pub(crate) struct Policies {
     live: HashMap<u64, Keys>,
     retired: HashMap<u64, Instant>,
     rules: HashMap<u32, RuleName>,
@@ -29,7 +29,7 @@ struct Keys {
 
 impl Policies {
     /// What an earlier agent left in the maps.
-    pub fn adopt(maps: &Maps) -> Self {
+    pub(crate) fn adopt(maps: &Maps) -> Self {
         let mut adopted = Self::default();
         for (key, _) in maps.policy.entries() {
             adopted.live.entry(key.1.policy).or_default().policy.push(key);
@@ -41,7 +41,7 @@ impl Policies {
     }
 
     /// Fails unless all of `wanted` fits beside what is there.
-    pub fn fits(&self, maps: &Maps, wanted: &HashMap<u64, PolicyRows>) -> Result<(), Error> {
+    pub(crate) fn fits(&self, maps: &Maps, wanted: &HashMap<u64, PolicyRows>) -> Result<(), Error> {
         let new: Vec<_> = wanted.values().filter(|rows| !self.live.contains_key(&rows.id)).collect();
         let (policy, cidr) = self.fill();
         maps.policy.room_for(policy + new.iter().map(|rows| rows.policy.len()).sum::<usize>())?;
@@ -50,7 +50,12 @@ impl Policies {
 
     /// Writes what is not there yet. Rows of an id that an earlier agent began are written again: it may
     /// not have come to the end.
-    pub fn add(&mut self, maps: &mut Maps, wanted: HashMap<u64, PolicyRows>, all: bool) -> Result<(), Error> {
+    pub(crate) fn add(
+        &mut self,
+        maps: &mut Maps,
+        wanted: HashMap<u64, PolicyRows>,
+        all: bool,
+    ) -> Result<(), Error> {
         self.rules.clear();
         for (id, rows) in wanted {
             self.retired.remove(&id);
@@ -67,7 +72,7 @@ impl Policies {
     }
 
     /// Lets go of every id that is not in `used`.
-    pub fn retire(&mut self, used: &HashSet<u64>) {
+    pub(crate) fn retire(&mut self, used: &HashSet<u64>) {
         let now = Instant::now();
         for id in self.live.keys().filter(|id| !used.contains(id)) {
             self.retired.entry(*id).or_insert(now);
@@ -75,7 +80,7 @@ impl Policies {
     }
 
     /// Removes what was let go of long enough ago.
-    pub fn sweep(&mut self, maps: &mut Maps, now: Instant) -> Result<(), Error> {
+    pub(crate) fn sweep(&mut self, maps: &mut Maps, now: Instant) -> Result<(), Error> {
         let due: Vec<u64> = self
             .retired
             .iter()
@@ -91,18 +96,13 @@ impl Policies {
         Ok(())
     }
 
-    /// When [`Policies::sweep`] has something to do.
-    pub fn due(&self) -> Option<Instant> {
-        self.retired.values().min().map(|since| *since + GRACE)
-    }
-
     /// The rule that an event names.
-    pub fn rules(&self) -> &HashMap<u32, RuleName> {
+    pub(crate) fn rules(&self) -> &HashMap<u32, RuleName> {
         &self.rules
     }
 
     /// Policy and CIDR rows in the maps.
-    pub fn fill(&self) -> (usize, usize) {
+    pub(crate) fn fill(&self) -> (usize, usize) {
         let sum = |of: fn(&Keys) -> usize| self.live.values().map(of).sum();
         (sum(|keys| keys.policy.len()), sum(|keys| keys.cidr.len()))
     }

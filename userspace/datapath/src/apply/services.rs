@@ -18,7 +18,7 @@ use crate::{
 
 /// What the kernel has of services, and what is to be removed.
 #[derive(Default)]
-pub struct Services {
+pub(crate) struct Services {
     live: HashMap<ServiceKey, Live>,
     seen: BTreeMap<ObjectName, Seen>,
     locality: Arc<Locality>,
@@ -29,7 +29,7 @@ pub struct Services {
 
 /// A change that is ready to be written.
 #[derive(Default)]
-pub struct Change {
+pub(crate) struct Change {
     frontends: Vec<(ObjectName, Frontend)>,
     gone: Vec<ServiceKey>,
     seen: Vec<(ObjectName, Option<Seen>)>,
@@ -53,7 +53,7 @@ enum Retired {
 
 impl Services {
     /// What an earlier agent left in the maps, under no owner until a Snapshot names it.
-    pub fn adopt(maps: &mut Maps) -> Result<Self, Error> {
+    pub(crate) fn adopt(maps: &mut Maps) -> Result<Self, Error> {
         let mut adopted = Self::default();
         let slots: HashMap<_, _> = maps.slots.entries().into_iter().collect();
         let mut backends: HashMap<u64, Vec<_>> = HashMap::new();
@@ -100,7 +100,7 @@ impl Services {
 
     /// Compares `services` with what is there. Nothing is written; an update that does not fit is refused
     /// here, whole.
-    pub fn plan(
+    pub(crate) fn plan(
         &self,
         maps: &Maps,
         services: &BTreeMap<ObjectName, Arc<Service>>,
@@ -138,7 +138,12 @@ impl Services {
     }
 
     /// Writes a change. A frontend is switched by one write of its row.
-    pub fn write(&mut self, maps: &mut Maps, change: Change, locality: &Arc<Locality>) -> Result<(), Error> {
+    pub(crate) fn write(
+        &mut self,
+        maps: &mut Maps,
+        change: Change,
+        locality: &Arc<Locality>,
+    ) -> Result<(), Error> {
         for (owner, frontend) in change.frontends {
             match self.live.get_mut(&frontend.key) {
                 Some(live) if live.frontend == frontend => live.owner = owner,
@@ -162,7 +167,7 @@ impl Services {
     }
 
     /// Removes what was replaced long enough ago.
-    pub fn sweep(&mut self, maps: &mut Maps, now: Instant) -> Result<(), Error> {
+    pub(crate) fn sweep(&mut self, maps: &mut Maps, now: Instant) -> Result<(), Error> {
         let due = self.retired.partition_point(|(since, _)| now.duration_since(*since) >= GRACE);
         for (_, retired) in self.retired.drain(..due).collect::<Vec<_>>() {
             match retired {
@@ -186,30 +191,25 @@ impl Services {
         Ok(())
     }
 
-    /// When [`Services::sweep`] has something to do.
-    pub fn due(&self) -> Option<Instant> {
-        self.retired.first().map(|(since, _)| *since + GRACE)
-    }
-
     /// The Service of a frontend.
-    pub fn owners(&self) -> impl Iterator<Item = (u64, &ObjectName)> {
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (u64, &ObjectName)> {
         self.live.values().map(|live| (live.frontend.id, &live.owner))
     }
 
     /// Every frontend with its generation and owner.
-    pub fn frontends(&self) -> impl Iterator<Item = (&Frontend, u32, &ObjectName)> {
+    pub(crate) fn frontends(&self) -> impl Iterator<Item = (&Frontend, u32, &ObjectName)> {
         self.live.values().map(|live| (&live.frontend, live.generation, &live.owner))
     }
 
     /// The addresses behind UDP frontends.
-    pub fn udp_backends(&self) -> HashSet<SocketAddr> {
+    pub(crate) fn udp_backends(&self) -> HashSet<SocketAddr> {
         let udp = self.live.values().filter(|live| live.frontend.key.protocol == UDP);
         let backends = udp.flat_map(|live| &live.frontend.backends);
         backends.map(|(_, backend)| SocketAddr::new(backend.addr.to_ip(), backend.port.get())).collect()
     }
 
     /// Frontends, slots and backends in the maps.
-    pub fn fill(&self) -> (usize, usize, usize) {
+    pub(crate) fn fill(&self) -> (usize, usize, usize) {
         (self.live.len(), self.slots, self.live.values().map(|live| live.frontend.backends.len()).sum())
     }
 
@@ -289,7 +289,7 @@ impl Frontend {
 
 impl Change {
     /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.frontends.is_empty() && self.gone.is_empty() && self.seen.is_empty()
     }
 }

@@ -20,7 +20,7 @@ use weft_telemetry::{
 use crate::rows::token;
 
 /// A pod with what flows and metrics say of it.
-pub struct Known {
+pub(crate) struct Known {
     /// The pod.
     pub workload: Arc<Workload>,
     /// Its SPIFFE ID.
@@ -31,7 +31,7 @@ pub struct Known {
 
 /// What addresses and ids mean at one moment.
 #[derive(Default)]
-pub struct Names {
+pub(crate) struct Names {
     workloads: Option<Arc<BTreeMap<ObjectName, Arc<Workload>>>>,
     pods: Arc<HashMap<IpAddr, Arc<Known>>>,
     services: HashMap<u64, ObjectName>,
@@ -40,7 +40,7 @@ pub struct Names {
 
 impl Names {
     /// Names of `snapshot`. The pods are those of `before` where the caller knows that none changed.
-    pub fn new(
+    pub(crate) fn new(
         snapshot: &Snapshot,
         services: HashMap<u64, ObjectName>,
         rules: &HashMap<u32, RuleName>,
@@ -51,17 +51,17 @@ impl Names {
         Self { workloads: Some(Arc::clone(&snapshot.workloads)), pods, services, rules }
     }
     /// Whether these are the pods of `snapshot`.
-    pub fn same_pods(&self, snapshot: &Snapshot) -> bool {
+    pub(crate) fn same_pods(&self, snapshot: &Snapshot) -> bool {
         self.workloads.as_ref().is_some_and(|workloads| Arc::ptr_eq(workloads, &snapshot.workloads))
     }
 
     /// A rule by its id.
-    pub fn rule(&self, id: u32) -> Option<&Arc<str>> {
+    pub(crate) fn rule(&self, id: u32) -> Option<&Arc<str>> {
         self.rules.get(&id)
     }
 
     /// ServiceAccounts and namespaces by their tokens.
-    pub fn tokens(&self) -> HashMap<u64, String> {
+    pub(crate) fn tokens(&self) -> HashMap<u64, String> {
         let mut tokens = HashMap::new();
         for known in self.pods.values() {
             let account = &known.workload.service_account;
@@ -72,17 +72,17 @@ impl Names {
     }
 
     /// The pod with this address.
-    pub fn pod(&self, ip: IpAddr) -> Option<&Arc<Known>> {
+    pub(crate) fn pod(&self, ip: IpAddr) -> Option<&Arc<Known>> {
         self.pods.get(&ip)
     }
 
     /// The Service of a frontend.
-    pub fn service(&self, id: u64) -> Option<&ObjectName> {
+    pub(crate) fn service(&self, id: u64) -> Option<&ObjectName> {
         self.services.get(&id)
     }
 
     /// An event in words.
-    pub fn flow(&self, event: &FlowEvent) -> Flow {
+    pub(crate) fn flow(&self, event: &FlowEvent) -> Flow {
         let reason = Reason::from(event.reason);
         let (verdict, kind) = match event.kind {
             event_kind::DENIED => (Verdict::Denied, FlowKind::Refused),
@@ -110,7 +110,7 @@ impl Names {
     }
 
     /// The client's end. Its identity is shown only where it is attested.
-    pub fn source(&self, ip: IpAddr, port: u16, attested: bool) -> Source {
+    pub(crate) fn source(&self, ip: IpAddr, port: u16, attested: bool) -> Source {
         let known = self.pod(ip);
         Source {
             namespace: known.map(|known| Arc::clone(&known.workload.name.namespace)),
@@ -124,7 +124,7 @@ impl Names {
     }
 
     /// The server's end.
-    pub fn destination(&self, ip: IpAddr, port: u16, service: u64) -> Destination {
+    pub(crate) fn destination(&self, ip: IpAddr, port: u16, service: u64) -> Destination {
         let known = self.pod(ip);
         let service = self.service(service);
         let namespace = known.map(|known| &known.workload.name.namespace).or(service.map(|s| &s.namespace));
@@ -153,7 +153,7 @@ fn pods_of(snapshot: &Snapshot) -> HashMap<IpAddr, Arc<Known>> {
 }
 
 /// The way that an event's connection took.
-pub fn path_of(event: &FlowEvent) -> Path {
+pub(super) fn path_of(event: &FlowEvent) -> Path {
     if event.path == path::ACCELERATED { Path::Accelerated } else { Path::Kernel }
 }
 

@@ -15,7 +15,7 @@ use super::names::{Names, path_of};
 
 /// What of each live connection has been counted already, by its socket's cookie.
 #[derive(Default)]
-pub struct Tracker {
+pub(crate) struct Tracker {
     counted: Mutex<HashMap<u64, Counted>>,
 }
 
@@ -27,14 +27,16 @@ struct Counted {
 
 impl Tracker {
     /// Counts what an event tells.
-    pub fn count(&self, event: &FlowEvent, names: &Names, metrics: &Metrics) {
+    pub(crate) fn count(&self, event: &FlowEvent, names: &Names, metrics: &Metrics) {
         let reason = Reason::from(event.reason);
         match event.kind {
             event_kind::DENIED => metrics.agent.dropped(reason.word()),
             event_kind::AUDIT => metrics.agent.audited(reason.word()),
             event_kind::OPENED if event.protocol == TCP => {
                 let labels = labels(event, names);
-                labels.iter().for_each(|labels| metrics.tcp.opened(labels));
+                for labels in &labels {
+                    metrics.tcp.opened(labels);
+                }
                 self.all().insert(event.socket, Counted { labels, sent: 0, received: 0 });
             }
             event_kind::CLOSED => {
@@ -57,7 +59,7 @@ impl Tracker {
     }
 
     /// Counts what a live connection transferred by now.
-    pub fn progress(&self, socket: u64, sent: u64, received: u64, metrics: &Metrics) {
+    pub(crate) fn progress(&self, socket: u64, sent: u64, received: u64, metrics: &Metrics) {
         if let Some(known) = self.all().get_mut(&socket) {
             for labels in &known.labels {
                 let (more_sent, more_received) =

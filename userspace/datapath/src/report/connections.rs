@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The connections of this node's pods. One between two of them is listed once, from the client's end.
-pub fn connections(state: &mut State, names: &Names) -> Result<Vec<ConnectionView>, Failure> {
+pub(crate) fn connections(state: &mut State, names: &Names) -> Result<Vec<ConnectionView>, Failure> {
     let now = weft_now();
     let mut views = Vec::new();
     let states = socket_states(&state.maps.sockets);
@@ -34,7 +34,7 @@ pub fn connections(state: &mut State, names: &Names) -> Result<Vec<ConnectionVie
 }
 
 /// Counts the bytes of live connections.
-pub fn progress(state: &mut State, tracker: &Tracker, metrics: &Metrics) {
+pub(crate) fn progress(state: &mut State, tracker: &Tracker, metrics: &Metrics) {
     let states = socket_states(&state.maps.sockets);
     for (pod, held) in state.namespaces.iter_mut() {
         let sockets = match list(pod, held, states) {

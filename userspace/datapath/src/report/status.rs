@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How the data path is doing.
-pub fn status(state: &State, settings: &Settings, snapshot: &Snapshot) -> Status {
+pub(crate) fn status(state: &State, settings: &Settings, snapshot: &Snapshot) -> Status {
     let mut status = Status {
         version: settings.version.clone(),
         node: settings.node.clone(),
@@ -30,7 +30,7 @@ pub fn status(state: &State, settings: &Settings, snapshot: &Snapshot) -> Status
 }
 
 /// Replaces what this node cannot do.
-pub fn degradations(state: &State, status: &mut Status) {
+pub(crate) fn degradations(state: &State, status: &mut Status) {
     let mut all = Vec::new();
     let mut add = |feature: &str, reason: String, remedy: &str| {
         all.push(Degradation { feature: feature.to_owned(), reason, remedy: remedy.to_owned() });
@@ -70,7 +70,7 @@ pub fn degradations(state: &State, status: &mut Status) {
 }
 
 /// The programs' counters by name, summed over all CPUs.
-pub fn counters(state: &State) -> BTreeMap<String, u64> {
+pub(crate) fn counters(state: &State) -> BTreeMap<String, u64> {
     stat::ALL.iter().map(|(index, name)| ((*name).to_owned(), counter(state, *index))).collect()
 }
 

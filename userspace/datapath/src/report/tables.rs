@@ -9,7 +9,7 @@ use super::status::counters;
 use crate::{flows::Names, rows, state::State};
 
 /// One table.
-pub fn table(state: &State, names: &Names, table: BpfTable) -> Table {
+pub(crate) fn table(state: &State, names: &Names, table: BpfTable) -> Table {
     match table {
         BpfTable::Services => services(state),
         BpfTable::Backends => backends(state),

@@ -1,0 +1,174 @@
+//! `weft check`: whether this machine can run weft, before anything is attached.
+
+use std::{fs, os::fd::AsFd, path::Path};
+
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+};
+use nix::unistd::geteuid;
+use weft_telemetry::api::{Check, Outcome};
+
+use crate::{
+    attach,
+    btf::Btf,
+    host,
+    load::{self, ON_CGROUP},
+    object::object,
+    pins::Node,
+};
+
+/// Looks at kernel, BTF, cgroup tree, BPF filesystem, capabilities, helpers, programs and at what others
+/// have on our hooks. Leaves nothing behind.
+pub fn check(cgroup: Option<&Path>) -> Vec<Check> {
+    let mut lines = vec![kernel(), btf(), bpffs(), capabilities(), return_value()];
+    lines.extend(helpers());
+    match host::cgroup(cgroup) {
+        Ok(path) => {
+            lines.push(ok("cgroup v2", format!("{} is the root of the tree", path.display())));
+            lines.extend(foreign(&path));
+        }
+        Err(error) => lines.push(failed("cgroup v2", "not usable", &error.to_string())),
+    }
+    lines.push(programs());
+    lines
+}
+
+fn kernel() -> Check {
+    let (major, minor, patch) = host::kernel();
+    let version = format!("{major}.{minor}.{patch}");
+    match (major, minor) {
+        (0..=4, _) | (5, 0..=14) => {
+            failed("kernel", &version, "weft needs 5.15; 6.1 or later is recommended")
+        }
+        (5, _) | (6, 0) => warning("kernel", &version, "6.1 or later is recommended"),
+        _ => ok("kernel", version),
+    }
+}
+
+fn btf() -> Check {
+    match Btf::running().and_then(|btf| btf.offset("tcp_sock", "bytes_sent")) {
+        Some(_) => ok("BTF", "/sys/kernel/btf/vmlinux".to_owned()),
+        None => warning(
+            "BTF",
+            "the kernel has none: byte counts may be off by one",
+            "use a kernel with CONFIG_DEBUG_INFO_BTF",
+        ),
+    }
+}
+
+fn bpffs() -> Check {
+    if host::has_bpffs() {
+        ok("BPF filesystem", host::BPFFS.to_owned())
+    } else {
+        warning("BPF filesystem", "not mounted; the agent will mount it", "mount -t bpf bpf /sys/fs/bpf")
+    }
+}
+
+/// capabilities(7); numbers from `linux/capability.h`.
+fn capabilities() -> Check {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    let needed = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+    let missing: Vec<_> =
+        needed.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        ok("capabilities", needed.map(|(name, _)| name).join(", "))
+    } else {
+        let hint = if geteuid().is_root() { "grant them to the agent's container" } else { "run as root" };
+        failed("capabilities", &format!("missing: {}", missing.join(", ")), hint)
+    }
+}
+
+fn return_value() -> Check {
+    if host::kernel() >= (5, 18, 0) {
+        ok("errno at connect", "a refused connect(2) returns EACCES".to_owned())
+    } else {
+        warning("errno at connect", "a refused connect(2) returns EPERM", "kernel 5.18 has bpf_set_retval")
+    }
+}
+
+fn helpers() -> Vec<Check> {
+    let needed = [
+        ("bpf_get_netns_cookie in sock_ops", ProgramType::SockOps, BpfHelper::BPF_FUNC_get_netns_cookie),
+        ("bpf_sk_storage_get in sock_ops", ProgramType::SockOps, BpfHelper::BPF_FUNC_sk_storage_get),
+        ("bpf_ktime_get_ns in sk_lookup", ProgramType::SkLookup, BpfHelper::BPF_FUNC_ktime_get_ns),
+    ];
+    let look = |(name, program, helper): (&str, ProgramType, BpfHelper)| match is_helper_supported(
+        program, helper,
+    ) {
+        Ok(true) => ok("helper", name.to_owned()),
+        Ok(false) => failed("helper", &format!("{name} is missing"), "use a kernel of 5.15 or later"),
+        // The probe itself needs rights; the programs' own load is the better witness.
+        Err(error) => warning(
+            "helper",
+            &format!("{name}: could not be probed ({error})"),
+            "see the line about programs",
+        ),
+    };
+    needed.map(look).into()
+}
+
+fn foreign(cgroup: &Path) -> Vec<Check> {
+    let Ok(root) = fs::File::open(cgroup) else { return Vec::new() };
+    let of_hook = |(hook, attach): &(&str, crate::link::Attach)| {
+        let names: Vec<_> = attach::on_hook(root.as_fd(), *attach)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|name| !name.starts_with("weft_"))
+            .collect();
+        let hook = hook.trim_start_matches("weft_");
+        (!names.is_empty()).then(|| warning(
+            "foreign program",
+            &format!("{} on {hook} of {}", names.join(", "), cgroup.display()),
+            "if it was attached without BPF_F_ALLOW_MULTI weft cannot join it; of Cilium, set socketLB.hostNamespaceOnly=true",
+        ))
+    };
+    let found: Vec<_> = ON_CGROUP.iter().filter_map(of_hook).collect();
+    if found.is_empty() { vec![ok("foreign programs", "none on our hooks".to_owned())] } else { found }
+}
+
+/// Loads everything once, pinned under a name of its own, and removes it again.
+fn programs() -> Check {
+    if object().is_none() {
+        return failed("programs", &load::Error::Stub.to_string(), "cargo xtask build");
+    }
+    if let Err(error) = host::bpffs() {
+        return failed("programs", &error.to_string(), "mount the BPF filesystem");
+    }
+    let node = Node::new(&format!(".check-{}", std::process::id()));
+    let loaded = load::load(&node, &load::MapSizes::new());
+    let removed = node.remove();
+    match (loaded, removed) {
+        (Ok(_), Ok(())) => ok("programs", "all of them pass this kernel's verifier".to_owned()),
+        (Err(error), _) => failed("programs", &error.to_string(), "report this with `uname -r`"),
+        (_, Err(error)) => warning(
+            "programs",
+            &format!("loaded, but their pins remain: {error}"),
+            "remove /sys/fs/bpf/weft/.check-*",
+        ),
+    }
+}
+
+fn ok(name: &str, detail: String) -> Check {
+    Check { name: name.to_owned(), outcome: Outcome::Ok, detail, remedy: String::new() }
+}
+
+fn warning(name: &str, detail: &str, remedy: &str) -> Check {
+    Check {
+        name: name.to_owned(),
+        outcome: Outcome::Warning,
+        detail: detail.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn failed(name: &str, detail: &str, remedy: &str) -> Check {
+    Check {
+        name: name.to_owned(),
+        outcome: Outcome::Failed,
+        detail: detail.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}

@@ -1,0 +1,92 @@
+//! Which agent owns a run directory and its node's pins; and the end of all of it.
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::pins::Node;
+
+/// The right to be the agent of a run directory, until dropped or the process ends.
+#[derive(Debug)]
+pub struct Tenancy {
+    _lock: Flock<fs::File>,
+}
+
+/// Why a run directory cannot be had, or cleaned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another agent has it.
+    #[error("an agent runs on {run_dir}; stop it first")]
+    Running {
+        /// The run directory.
+        run_dir: PathBuf,
+    },
+    /// It was never an agent's.
+    #[error(
+        "{run_dir} is no run directory of an agent (it has no file `node`); give --run-dir as the agent had it"
+    )]
+    Unknown {
+        /// The run directory.
+        run_dir: PathBuf,
+    },
+    /// A file or pin cannot be written or removed.
+    #[error("{path}: {source}")]
+    File {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Tenancy {
+    /// Makes `run_dir` this process's, as the agent of `node`.
+    pub fn take(run_dir: &Path, node: &str) -> Result<Self, Error> {
+        let failed = |source| Error::File { path: run_dir.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(run_dir).map_err(failed)?;
+        let lock = lock(run_dir)?;
+        fs::write(run_dir.join(NODE), node).map_err(failed)?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// Removes every trace of the agent that had `run_dir`: its programs, links and maps, then its files.
+/// Refused while it runs.
+pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
+    let node =
+        fs::read_to_string(run_dir.join(NODE)).map_err(|_| Error::Unknown { run_dir: run_dir.to_owned() })?;
+    let lock = lock(run_dir)?;
+    let pins = Node::new(node.trim());
+    pins.remove().map_err(|source| Error::File { path: pins.dir().to_owned(), source })?;
+    for file in [NODE, LOCK, "agent.sock"] {
+        remove(&run_dir.join(file), |path| fs::remove_file(path))?;
+    }
+    drop(lock);
+    // Others may keep files there.
+    let _ = fs::remove_dir(run_dir);
+    Ok(())
+}
+
+fn lock(run_dir: &Path) -> Result<Flock<fs::File>, Error> {
+    let path = run_dir.join(LOCK);
+    let file = fs::File::create(&path).map_err(|source| Error::File { path, source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| Error::Running { run_dir: run_dir.to_owned() })
+}
+
+fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), Error> {
+    match how(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::File { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Holds the name of the node whose pins belong to the run directory.
+const NODE: &str = "node";
+const LOCK: &str = "agent.lock";
