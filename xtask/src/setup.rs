@@ -6,11 +6,12 @@
 mod packages;
 mod toolchain;
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{repo, screen, shell};
 
@@ -49,20 +50,21 @@ impl CargoTool<'_> {
         // Its own target directory: the install must not wait for, or replace, the workspace's builds.
         install
             .args(["install", self.name, "--version", self.version, "--locked", "--force"])
-            .args(["--root", repo::TOOLS, "--target-dir", "target/tools/build"])
+            .args(["--root", repo::TOOLS, "--target-dir", BUILD])
             .args(self.args);
         if let Some((key, value)) = self.env {
             install.env(key, value);
         }
         let what = format!("{} {} ({}/bin)", self.name, self.version, repo::TOOLS);
         let log = format!("{}/log/{}.log", repo::TOOLS, self.name);
-        screen::step(what, || shell::logged(&mut install, Path::new(&log)))
+        screen::step(what, || shell::logged(&mut install, Path::new(&log)))?;
+        fs::remove_dir_all(BUILD).with_context(|| format!("remove {BUILD}"))
     }
 
     /// Cargo notes what it installed as `"name version (source)"`.
     fn is_installed(&self) -> bool {
         let root = Path::new(repo::TOOLS);
-        let notes = std::fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
+        let notes = fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
         notes.contains(&format!("\"{} {} (", self.name, self.version))
             && root.join("bin").join(self.name).is_file()
     }
@@ -89,3 +91,5 @@ pub(crate) fn with_tools(command: &mut Command) -> Result<&mut Command> {
     let all = std::env::join_paths(std::iter::once(ours).chain(std::env::split_paths(&path)))?;
     Ok(command.env("PATH", all))
 }
+
+const BUILD: &str = "target/tools/build";

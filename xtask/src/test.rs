@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::build::{self, Built, Executable};
-use crate::{kernels, mutants, repo, screen, setup, shell};
+use crate::{kernels, mutants, repo, screen, shell};
 pub(crate) use outcome::{Counts, stream};
 
 /// What to test. Without any of them: all tiers.
@@ -152,5 +152,5 @@ fn run_binary(test: &Executable, built: &Built, filter: Option<&str>) -> Result<
     let mut command = Command::new(&test.path);
     command.args(filter).current_dir(&folder).env("CARGO_MANIFEST_DIR", &folder);
     command.env("WEFT_BIN", built.binary("weft")?);
-    stream(setup::with_tools(&mut command)?, &name)
+    stream(&mut command, &name)
 }
