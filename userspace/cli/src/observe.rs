@@ -14,9 +14,10 @@ use crate::{Error, Exit, Screen, ask::Ask, output::Format};
 /// Which flows to show.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
-Each line: time, client -> Service (server), protocol, verdict, then for DENIED and AUDIT the reason, else
-the path, what happened, bytes sent/received, duration, round-trip time. Bytes are payload, seen from the
-client. With -o json: one object a line.
+Each line: time, client -> Service (server), protocol, verdict; then the path,
+what happened, bytes sent/received, duration and round-trip time, or, for DENIED
+and AUDIT, the reason and the rule. Bytes are payload, seen from the client.
+With -o json: one object a line.
 
 Examples:
   weft observe --last 100

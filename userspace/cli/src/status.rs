@@ -13,8 +13,8 @@ use crate::{Client, Error, Exit, Screen, ask::Ask};
 /// Which agent, and whether to wait for it.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
-With --wait, everything that is in the manifests now is read and enforced before the answer. Documents with
-errors are listed and hold nothing back.
+With --wait, everything that is in the manifests now is read and enforced before
+the answer. Documents with errors are listed and hold nothing back.
 
 Exit code: 0 healthy, or enforced in time; 1 not; 2 could not ask.
 

@@ -1,2 +1,93 @@
-//! The weft binary.
-fn main() {}
+//! `weft`: one binary, the agent of a node and the commands that ask it. Wiring only; what the agent does
+//! is in `weft-datapath`, what the commands show in `weft-cli`.
+#![forbid(unsafe_code)]
+
+mod agent;
+mod settings;
+
+use std::{io, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use tokio::runtime;
+use weft_cli::{Exit, Screen, Verb};
+
+use self::settings::AgentArgs;
+
+/// A service mesh without sidecars: load balancing and policy in the kernel, at the socket
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent of a node
+    Agent(AgentArgs),
+    #[command(flatten)]
+    Verb(Verb),
+    /// Print the completion script of a shell
+    #[command(after_help = "Example:\n  source <(weft completion bash)")]
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Agent(args) => run_agent(args),
+        Command::Verb(verb) => run_verb(verb),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "weft", &mut io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run_agent(args: AgentArgs) -> ExitCode {
+    let done = runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("weft")
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(agent::run(args)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // `{:#}` would repeat causes: each of our errors says its own.
+            eprintln!("weft: {error}");
+            Exit::No.into()
+        }
+    }
+}
+
+fn run_verb(verb: Verb) -> ExitCode {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let answer = match runtime {
+        Ok(runtime) => runtime.block_on(verb.run(&mut Screen::standard())),
+        Err(error) => Err(error.into()),
+    };
+    match answer {
+        Ok(exit) => exit.into(),
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft: {error}");
+            Exit::NotAsked.into()
+        }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  weft agent --manifests /etc/weft/manifests
+  weft status --wait 10s
+  weft observe --follow --verdict DENIED
+
+Exit codes: 0 yes or healthy; 1 no: denied, errors found, time-out;
+2 could not ask, or wrong usage.";
+
+#[cfg(test)]
+mod tests;

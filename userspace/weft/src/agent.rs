@@ -1,0 +1,109 @@
+//! The agent: manifests to the data path, the data path to whoever asks.
+
+use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use weft_datapath::Enforcer;
+use weft_kubernetes::{ManifestSource, Options, Refresh};
+use weft_model::Snapshot;
+use weft_runtime::{Shutdown, Tasks};
+use weft_telemetry::{
+    admin,
+    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    flows::FlowLog,
+    logging,
+    metrics::Metrics,
+};
+
+use crate::settings::AgentArgs;
+
+/// Runs until a signal asks it to end, or a part of it fails.
+pub(crate) async fn run(args: AgentArgs) -> Result<()> {
+    logging::start(&args.log, args.log_format())?;
+    let mut shutdown = Shutdown::catch()?;
+    let node = args.node()?;
+    // First of all, so that a second agent of this run directory touches nothing.
+    let socket = admin::bind(&args.run_dir)?;
+    let health = admin::listen(args.metrics).await?;
+    let mut state_dir = fs::DirBuilder::new();
+    state_dir.recursive(true).mode(0o700);
+    state_dir
+        .create(&args.state_dir)
+        .with_context(|| format!("cannot make --state-dir {}", args.state_dir.display()))?;
+    let options = Options { node: node.as_str().into() };
+    let (source, snapshots) = ManifestSource::open(&args.manifests, options)?;
+    let enforcer = Enforcer::open(args.datapath(node.clone()))?;
+
+    let tasks = Tasks::new();
+    let stop = tasks.stop_signal();
+    let agent = Arc::new(NodeAgent {
+        enforcer: enforcer.clone(),
+        refresh: source.refresh_handle(),
+        snapshots: snapshots.clone(),
+    });
+    enforcer.start(&tasks, snapshots);
+    let stopped = stop.clone().cancelled_owned();
+    tasks.spawn("manifests", async { Ok::<_, Infallible>(source.run(stopped).await) });
+    tasks.spawn("api", admin::serve_api(Arc::clone(&agent) as _, socket, stop.clone()));
+    tasks.spawn("health", admin::serve_health(agent, health, stop));
+    tracing::info!(node, manifests = %args.manifests.display(), run_dir = %args.run_dir.display(), "agent started");
+
+    let failed = tokio::select! {
+        signal = shutdown.asked() => {
+            tracing::info!(signal, "agent ends; the kernel goes on enforcing");
+            None
+        }
+        failed = tasks.failed() => Some(failed),
+    };
+    tasks.drain(DRAIN).await;
+    match failed {
+        Some(failed) => bail!("{failed}; the kernel goes on enforcing what it had"),
+        None => Ok(()),
+    }
+}
+
+/// What the admin API asks of this process.
+struct NodeAgent {
+    enforcer: Enforcer,
+    refresh: Refresh,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl admin::Agent for NodeAgent {
+    fn status(&self) -> Status {
+        self.enforcer.status(&self.snapshot())
+    }
+
+    fn ready(&self) -> Result<(), Failure> {
+        self.enforcer.enforced().map(drop)
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<u64, Failure>> {
+        Box::pin(async { Ok(self.refresh.refresh().await) })
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
+        self.enforcer.connections()
+    }
+
+    fn bpf(&self, table: BpfTable) -> Result<Table, Failure> {
+        Ok(self.enforcer.bpf(table))
+    }
+
+    fn flows(&self) -> &FlowLog {
+        self.enforcer.flows()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.enforcer.metrics()
+    }
+}
+
+/// How long tasks may take to end.
+const DRAIN: Duration = Duration::from_secs(5);

@@ -1,0 +1,52 @@
+//! The command line as a whole. What each command shows is tested in `weft-cli`.
+
+use clap::{CommandFactory, Parser};
+
+use super::Cli;
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_and_every_flag_is_documented() {
+    fn check(command: &clap::Command, path: &str) {
+        assert!(command.get_about().is_some(), "{path} has no description");
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
+        }
+        for inner in command.get_subcommands() {
+            check(inner, &format!("{path} {}", inner.get_name()));
+        }
+    }
+    check(&Cli::command(), "weft");
+}
+
+#[test]
+fn help_fits_a_terminal_of_80_columns() {
+    fn check(command: &mut clap::Command, path: &str) {
+        let help = command.clone().term_width(80).render_long_help().to_string();
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{path}: {line}");
+        }
+        for inner in command.get_subcommands_mut() {
+            let path = format!("{path} {}", inner.get_name());
+            check(inner, &path);
+        }
+    }
+    let mut command = Cli::command();
+    command.build();
+    check(&mut command, "weft");
+}
+
+#[test]
+fn an_agent_needs_its_manifests_and_has_a_default_for_the_rest() {
+    assert!(Cli::try_parse_from(["weft", "agent", "--manifests", "m"]).is_ok());
+    let error = Cli::try_parse_from(["weft", "agent"]).map(drop).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("--manifests <DIR>"), "{error}");
+    let error =
+        Cli::try_parse_from(["weft", "agent", "--manifests", "m", "--node", "../n1"]).map(drop).unwrap_err();
+    assert!(error.to_string().contains("like worker-1.example"), "{error}");
+}
