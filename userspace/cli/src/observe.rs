@@ -30,8 +30,8 @@ pub struct Args {
     /// Only flows with an end in this namespace
     #[arg(long, short)]
     namespace: Option<String>,
-    /// Only flows of this pod
-    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    /// Only flows of this pod, with its namespace (shop/web-1) or without
+    #[arg(long, value_name = "NAME")]
     pod: Option<String>,
     /// Only flows with this verdict: FORWARDED, DENIED or AUDIT
     #[arg(long, value_name = "VERDICT", ignore_case = true)]

@@ -8,12 +8,9 @@ use crate::{Error, Screen};
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
     #[default]
     Table,
-    /// For programs
     Json,
-    /// For programs, and people
     Yaml,
 }
 

@@ -5,7 +5,7 @@ use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, sync::Arc, time:
 use anyhow::{Context, Result, bail};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use weft_datapath::Enforcer;
+use weft_datapath::{Enforcer, Tenancy};
 use weft_kubernetes::{ManifestSource, Options, Refresh};
 use weft_model::Snapshot;
 use weft_runtime::{Shutdown, Tasks};
@@ -25,6 +25,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let mut shutdown = Shutdown::catch()?;
     let node = args.node()?;
     // First of all, so that a second agent of this run directory touches nothing.
+    let _tenancy = Tenancy::take(&args.run_dir, &node)?;
     let socket = admin::bind(&args.run_dir)?;
     let health = admin::listen(args.metrics).await?;
     let mut state_dir = fs::DirBuilder::new();

@@ -3,16 +3,20 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod local;
 mod settings;
 
-use std::{io, process::ExitCode};
+use std::{fmt::Display, io, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime;
 use weft_cli::{Exit, Screen, Verb};
 
-use self::settings::AgentArgs;
+use self::{
+    local::{CheckArgs, CleanupArgs},
+    settings::AgentArgs,
+};
 
 /// A service mesh without sidecars: load balancing and policy in the kernel, at the socket
 #[derive(Parser)]
@@ -25,9 +29,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the agent of a node
+    ///
+    /// Loads the eBPF programs, reads the manifests, and keeps the kernel at what they say. Enforcement
+    /// stays in the kernel when the agent ends; the next one takes it over without a gap. Broken documents
+    /// are reported (see `weft status`) and skipped, and the last good version of them stays in force.
     Agent(AgentArgs),
     #[command(flatten)]
     Verb(Verb),
+    /// Show whether this machine can run weft
+    Check(CheckArgs),
+    /// Take everything of an agent out of the kernel
+    Cleanup(CleanupArgs),
     /// Print the completion script of a shell
     #[command(after_help = "Example:\n  source <(weft completion bash)")]
     Completion {
@@ -40,6 +52,8 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Agent(args) => run_agent(args),
         Command::Verb(verb) => run_verb(verb),
+        Command::Check(args) => end(local::run_check(&args, &mut Screen::standard())),
+        Command::Cleanup(args) => end(local::run_cleanup(&args)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "weft", &mut io::stdout());
             ExitCode::SUCCESS
@@ -78,6 +92,15 @@ fn run_verb(verb: Verb) -> ExitCode {
             Exit::NotAsked.into()
         }
     }
+}
+
+/// A command that could not do what was asked says why.
+fn end(answer: Result<Exit, impl Display>) -> ExitCode {
+    answer.unwrap_or_else(|error| {
+        eprintln!("weft: {error}");
+        Exit::NotAsked
+    })
+    .into()
 }
 
 const EXAMPLES: &str = "\

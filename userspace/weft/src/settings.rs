@@ -5,10 +5,7 @@ use std::{fs, io, net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use weft_telemetry::logging;
 
-/// Loads the eBPF programs, reads the manifests, and keeps the kernel at what they say.
-///
-/// Enforcement stays in the kernel when the agent ends; the next one takes it over without a gap. Broken
-/// documents are reported (`weft status`) and skipped, and the last good version of them stays in force.
+/// What `weft agent` is given.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Several agents can run on one machine: give each its own --node, --run-dir,
@@ -63,10 +60,8 @@ enum ServiceScope {
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum LogFormat {
-    /// For people
     #[default]
     Text,
-    /// One JSON object a line
     Json,
 }
 

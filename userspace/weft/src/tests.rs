@@ -27,7 +27,7 @@ fn every_command_and_every_flag_is_documented() {
 fn help_fits_a_terminal_of_80_columns() {
     fn check(command: &mut clap::Command, path: &str) {
         let help = command.clone().term_width(80).render_long_help().to_string();
-        for line in help.lines() {
+        for line in help.lines().filter(|line| !line.starts_with("Usage:")) {
             assert!(line.chars().count() <= 80, "{path}: {line}");
         }
         for inner in command.get_subcommands_mut() {

@@ -1,0 +1,39 @@
+//! Commands that work on this machine and ask no agent: `weft check` and `weft cleanup`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use weft_cli::{Error, Exit, Format, Screen, check};
+
+/// Looks at kernel, BTF, cgroup tree, BPF filesystem, capabilities, helpers and foreign programs, and
+/// loads weft's own once. Leaves nothing behind.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  weft check --cgroup /sys/fs/cgroup/n1")]
+pub(crate) struct CheckArgs {
+    /// The cgroup v2 that the agent will attach to [default: the root of the tree]
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// How it is shown
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: Format,
+}
+
+/// Withdraws redirection first, then policy, then every map, pin and file of the agent that had the run
+/// directory. Connections live on. Refused while an agent runs.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  weft cleanup --run-dir /run/weft-n1")]
+pub(crate) struct CleanupArgs {
+    /// The run directory of the agent
+    #[arg(long, value_name = "DIR", default_value = "/run/weft")]
+    run_dir: PathBuf,
+}
+
+/// Runs `weft check`.
+pub(crate) fn run_check(args: &CheckArgs, screen: &mut Screen) -> Result<Exit, Error> {
+    check::show(&weft_datapath::check(args.cgroup.as_deref()), args.output, screen)
+}
+
+/// Runs `weft cleanup`.
+pub(crate) fn run_cleanup(args: &CleanupArgs) -> Result<Exit, weft_datapath::TenancyError> {
+    weft_datapath::cleanup(&args.run_dir).map(|()| Exit::Yes)
+}
