@@ -17,3 +17,8 @@ pub(crate) use nearest::nearest;
 pub(crate) use node::{Node, Value};
 pub(crate) use read::{Unknown, read};
 pub(crate) use split::documents;
+
+/// The path of the entry `key` of a mapping at `path`, as messages show it.
+pub(crate) fn entry_path(path: &str, key: &str) -> String {
+    if key.contains(['.', '/']) { format!("{path}[{key}]") } else { format!("{path}.{key}") }
+}

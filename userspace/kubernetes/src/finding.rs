@@ -49,7 +49,11 @@ impl<'n> Report<'n> {
         self.findings.iter().any(|finding| finding.severity == Severity::Error)
     }
 
-    pub(crate) fn into_findings(self) -> Vec<Finding> {
+    /// All findings; of a refused object only what it is refused for.
+    pub(crate) fn into_findings(mut self) -> Vec<Finding> {
+        if self.refused() {
+            self.findings.retain(|finding| finding.severity == Severity::Error);
+        }
         self.findings
     }
 

@@ -1,7 +1,8 @@
 //! Which route and which policy holds for a Service, and who loses.
 
 use weft_model::{
-    AuthorizationPolicy, EndpointGroup, ObjectName, Protocol, Rule, ServiceKind, Severity, Source,
+    AuthorizationPolicy, EndpointGroup, ObjectName, PolicyTarget, Protocol, Rule, ServiceKind, Severity,
+    Source,
 };
 
 use super::{Notice, endpoints, objects::Objects, service::attaches};
@@ -107,25 +108,29 @@ pub(super) fn groups(objects: &Objects, route: &TcpRoute) -> Vec<EndpointGroup> 
 /// Says so of everything that names a Service which is not there.
 pub(super) fn note_missing(objects: &Objects, name: &ObjectName, notices: &mut Vec<Notice>) {
     for key in objects.references_to(name) {
-        let fields: Vec<&str> = match key.kind {
+        let fields: Vec<String> = match key.kind {
             Kind::TcpRoute => {
-                let parents =
-                    objects.routes.get(&key.name).map(|route| route.parents.as_slice()).unwrap_or_default();
-                let missing = parents.iter().filter(|parent| parent.service == *name);
-                missing.map(|parent| parent.field.as_str()).collect()
+                let parents = objects.routes.get(&key.name).map(|route| route.parents.as_slice());
+                let missing = parents.unwrap_or_default().iter().filter(|parent| parent.service == *name);
+                missing.map(|parent| parent.field.clone()).collect()
             }
             Kind::TrafficPolicy => {
                 let targets = objects.traffic.get(&key.name).map(|policy| policy.services.as_slice());
                 let missing = targets.unwrap_or_default().iter().filter(|(_, target)| target == name);
-                missing.map(|(field, _)| field.as_str()).collect()
+                missing.map(|(field, _)| field.clone()).collect()
             }
-            _ => vec!["spec.targetRefs"],
+            _ => {
+                let target = objects.authorization.get(&key.name).map(|policy| &policy.target);
+                let Some(PolicyTarget::Services(services)) = target else { continue };
+                let missing = services.iter().enumerate().filter(|(_, service)| **service == name.name);
+                missing.map(|(i, _)| format!("spec.targetRefs[{i}]")).collect()
+            }
         };
         for field in fields {
             let message = format!("there is no Service {name}");
             let remedy =
                 "add the Service, or correct the name; it takes effect as soon as the Service is there";
-            notices.push(warning(key.kind, &key.name, field, message, remedy.into()));
+            notices.push(warning(key.kind, &key.name, &field, message, remedy.into()));
         }
     }
 }

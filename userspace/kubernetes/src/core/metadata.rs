@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{api::core::v1 as api, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
 use crate::{
+    document::entry_path,
     finding::Report,
     object::{Names, Namespace, Node},
     syntax,
@@ -17,7 +18,7 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 /// Checks labels, whose syntax an API server would have checked.
 pub(crate) fn object_meta(metadata: &ObjectMeta, report: &mut Report<'_>) {
     for (key, value) in metadata.labels.iter().flatten() {
-        let field = format!("metadata.labels[{key}]");
+        let field = entry_path("metadata.labels", key);
         if let Err(why) = syntax::label_key(key) {
             report.error(&field, format!("\"{key}\" {why}"), "correct the label's key");
         } else if let Err(why) = syntax::label_value(value) {

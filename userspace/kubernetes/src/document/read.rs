@@ -75,8 +75,7 @@ impl<'n> Reader<'n, '_> {
             (Value::List(_), None) => "a list".into(),
             _ => "a mapping".into(),
         };
-        let fault = Fault::new(format!("expected {what}, found {found}"), remedy);
-        Err(fault.placed(self.node.line, || self.place.to_string()))
+        Err(Fault::new(format!("expected {what}, found {found}"), remedy))
     }
 
     fn note_unknown(self, entries: &[(Key<'n>, Node<'n>)], fields: &'static [&'static str]) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use weft_model::{Expression, Operator, Selector};
 
-use crate::{finding::Report, syntax};
+use crate::{document::entry_path, finding::Report, syntax};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,7 +36,7 @@ impl LabelSelector {
     /// The selector meant, with what is wrong reported below `field`.
     pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> Selector {
         for (key, value) in &self.match_labels {
-            let field = format!("{field}.matchLabels[{key}]");
+            let field = entry_path(&format!("{field}.matchLabels"), key);
             check_key(key, &field, report);
             check_value(value, &field, report);
         }

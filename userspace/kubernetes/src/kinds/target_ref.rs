@@ -69,8 +69,10 @@ pub(super) fn check(
             report.error(&format!("{field}.kind"), message, "write a policy for each kind");
         }
         target.check(&field, report);
-        let same =
-            |other: &&TargetRef| (&other.name, &other.section_name) == (&target.name, &target.section_name);
+        let same = |other: &&TargetRef| {
+            (other.kind, &other.name, &other.section_name)
+                == (target.kind, &target.name, &target.section_name)
+        };
         if target.name.is_some() && refs[..i].iter().any(|other| same(&other)) {
             report.error(&field, "the same target twice", "remove one of the two");
         }
