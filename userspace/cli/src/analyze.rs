@@ -18,8 +18,8 @@ pub struct Args {
     /// Files and directories, taken together
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// How the answer is written
-    #[arg(long, short, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How the answer is written: table, json or yaml
+    #[arg(long, short, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     output: Format,
 }
 

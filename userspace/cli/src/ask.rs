@@ -13,8 +13,8 @@ pub(crate) struct Ask {
     /// Run directory of the agent that is asked
     #[arg(long, value_name = "DIR", default_value = "/run/weft")]
     pub(crate) run_dir: PathBuf,
-    /// How the answer is written
-    #[arg(long, short, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How the answer is written: table, json or yaml
+    #[arg(long, short, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) output: Format,
 }
 

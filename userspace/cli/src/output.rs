@@ -7,10 +7,13 @@ use crate::{Error, Screen};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
+    /// For people.
     #[default]
     Table,
+    /// For programs; flows one object a line.
     Json,
+    /// For both.
     Yaml,
 }
 

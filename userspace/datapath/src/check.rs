@@ -137,7 +137,7 @@ fn programs() -> Check {
     if let Err(error) = host::bpffs() {
         return failed("programs", &error.to_string(), "mount the BPF filesystem");
     }
-    let node = Node::new(&format!(".check-{}", std::process::id()));
+    let node = Node::new(&format!("_check-{}", std::process::id()));
     let loaded = load::load(&node, &load::MapSizes::new());
     let removed = node.remove();
     match (loaded, removed) {
@@ -146,7 +146,7 @@ fn programs() -> Check {
         (_, Err(error)) => warning(
             "programs",
             &format!("loaded, but their pins remain: {error}"),
-            "remove /sys/fs/bpf/weft/.check-*",
+            "remove /sys/fs/bpf/weft/_check-*",
         ),
     }
 }

@@ -23,9 +23,10 @@ pub(crate) struct Pins {
 }
 
 impl Node {
-    /// The pins of `node`.
+    /// The pins of `node`. The BPF filesystem keeps names with a dot to itself; a node's name may have
+    /// dots, and never an underscore.
     pub(crate) fn new(node: &str) -> Self {
-        Self { dir: Path::new(BPFFS).join("weft").join(node) }
+        Self { dir: Path::new(BPFFS).join("weft").join(node.replace('.', "_")) }
     }
 
     /// Their folder.

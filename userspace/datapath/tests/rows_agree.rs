@@ -22,7 +22,7 @@ use weft_policy::{Applied, Identity, Protection, Request, decide};
 use self::memory::Memory;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn rows_and_decide_agree(protection in protections(), clients in vec(clients(), 20)) {

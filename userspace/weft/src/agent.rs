@@ -46,7 +46,10 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     });
     enforcer.start(&tasks, snapshots);
     let stopped = stop.clone().cancelled_owned();
-    tasks.spawn("manifests", async { Ok::<_, Infallible>(source.run(stopped).await) });
+    tasks.spawn("manifests", async {
+        source.run(stopped).await;
+        Ok::<_, Infallible>(())
+    });
     tasks.spawn("api", admin::serve_api(Arc::clone(&agent) as _, socket, stop.clone()));
     tasks.spawn("health", admin::serve_health(agent, health, stop));
     tracing::info!(node, manifests = %args.manifests.display(), run_dir = %args.run_dir.display(), "agent started");

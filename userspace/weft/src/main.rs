@@ -96,11 +96,12 @@ fn run_verb(verb: Verb) -> ExitCode {
 
 /// A command that could not do what was asked says why.
 fn end(answer: Result<Exit, impl Display>) -> ExitCode {
-    answer.unwrap_or_else(|error| {
-        eprintln!("weft: {error}");
-        Exit::NotAsked
-    })
-    .into()
+    answer
+        .unwrap_or_else(|error| {
+            eprintln!("weft: {error}");
+            Exit::NotAsked
+        })
+        .into()
 }
 
 const EXAMPLES: &str = "\

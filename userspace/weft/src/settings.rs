@@ -40,7 +40,7 @@ pub(crate) struct AgentArgs {
     /// The cgroup whose connections pass all policies, as the kubelet's probes must [default: none]
     #[arg(long, value_name = "PATH")]
     probe_cgroup: Option<PathBuf>,
-    /// What is logged: a level, or levels by target like weft_datapath=debug,info
+    /// What is logged: a level, or levels by target like `weft_datapath=debug,info`
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
     /// How it is logged
@@ -68,17 +68,14 @@ enum LogFormat {
 impl AgentArgs {
     /// The node's name: the given one, else the host's.
     pub(crate) fn node(&self) -> io::Result<String> {
-        match &self.node {
-            Some(node) => Ok(node.clone()),
-            None => {
-                let host = fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_lowercase();
-                node_name(&host).map_err(|hint| {
-                    io::Error::other(format!(
-                        "the host's name {host:?} is no node name ({hint}); give one with --node"
-                    ))
-                })
-            }
+        if let Some(node) = &self.node {
+            return Ok(node.clone());
         }
+        let host = fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_lowercase();
+        node_name(&host).map_err(|hint| {
+            let message = format!("the host's name {host:?} is no node name ({hint}); give one with --node");
+            io::Error::other(message)
+        })
     }
 
     /// What the data path must know, on `node`.
