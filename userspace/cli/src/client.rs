@@ -22,7 +22,7 @@ use crate::Error;
 
 /// An agent's API.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     socket: PathBuf,
     connections: Tasks,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Lines<'a> {
 
 impl Client {
     /// The agent whose run directory this is. Nothing is asked yet.
-    pub fn new(run_dir: &Path) -> Self {
+    pub(crate) fn new(run_dir: &Path) -> Self {
         Self { socket: run_dir.join(SOCKET), connections: Tasks::new() }
     }
 

@@ -33,9 +33,12 @@ pub(crate) fn server(end: &Destination) -> String {
     pod(end.namespace.as_deref(), end.pod.as_deref(), end.ip, end.port)
 }
 
+/// A port of 0 is one that was not chosen yet: the connection was refused before.
 fn pod(namespace: Option<&str>, pod: Option<&str>, ip: IpAddr, port: u16) -> String {
-    match (namespace, pod) {
-        (Some(namespace), Some(pod)) => format!("{namespace}/{pod}:{port}"),
+    match (namespace, pod, port) {
+        (Some(namespace), Some(pod), 0) => format!("{namespace}/{pod}"),
+        (Some(namespace), Some(pod), _) => format!("{namespace}/{pod}:{port}"),
+        (_, _, 0) => ip.to_string(),
         _ => SocketAddr::new(ip, port).to_string(),
     }
 }

@@ -28,7 +28,7 @@ mod table;
 mod units;
 mod verb;
 
-pub use client::Client;
+pub(crate) use client::Client;
 pub use error::Error;
 pub use exit::Exit;
 pub use output::Format;

@@ -96,8 +96,8 @@ fn paint(text: &str) -> String {
 fn colour(word: &str) -> Option<AnsiColor> {
     match word {
         "FORWARDED" | "Enforced" | "attached" => Some(AnsiColor::Green),
-        "AUDIT" | "Waiting" | "NotReady" | "Terminating" | "warning:" => Some(AnsiColor::Yellow),
-        "DENIED" | "Gone" | "error:" => Some(AnsiColor::Red),
+        "AUDIT" | "Waiting" | "NotReady" | "Terminating" | "warning:" | "warn" => Some(AnsiColor::Yellow),
+        "DENIED" | "Gone" | "error:" | "FAIL" => Some(AnsiColor::Red),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use weft_datapath::{Enforcer, Tenancy};
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     state_dir.recursive(true).mode(0o700);
     state_dir
         .create(&args.state_dir)
-        .with_context(|| format!("cannot make --state-dir {}", args.state_dir.display()))?;
+        .map_err(|error| anyhow!("cannot make --state-dir {}: {error}", args.state_dir.display()))?;
     let options = Options { node: node.as_str().into() };
     let (source, snapshots) = ManifestSource::open(&args.manifests, options)?;
     let enforcer = Enforcer::open(args.datapath(node.clone()))?;

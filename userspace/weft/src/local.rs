@@ -13,8 +13,8 @@ pub(crate) struct CheckArgs {
     /// The cgroup v2 that the agent will attach to [default: the root of the tree]
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
-    /// How it is shown
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How the answer is written: table, json or yaml
+    #[arg(long, short, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     output: Format,
 }
 

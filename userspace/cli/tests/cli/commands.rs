@@ -52,6 +52,17 @@ async fn status_gives_up_in_time_and_shows_what_there_is() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_the_kernel_refused_is_not_healthy() {
+    let shop = Shop::open();
+    assert!(matches!(shop.ask("status").await.exit, Ok(Exit::Yes)));
+    let full = weft_telemetry::api::Failure::new("weft_pod is full", "enrol fewer pods on this node");
+    *shop.agent.failure.lock().unwrap() = Some(full);
+    let answer = shop.ask("status").await;
+    assert!(matches!(answer.exit, Ok(Exit::No)), "{answer:?}");
+    assert!(answer.out.contains("weft_pod is full; enrol fewer pods on this node"), "{}", answer.out);
+}
+
+#[tokio::test]
 async fn authz_check_says_no_with_its_exit_code() {
     let shop = Shop::open();
     let allowed = shop.ask("authz check --from shop/web --to shop/api:80").await;

@@ -40,6 +40,8 @@ pub(crate) struct Fake {
     metrics: Metrics,
     /// The version that its kernel would enforce.
     pub(crate) enforced: AtomicU64,
+    /// Why it would not enforce more.
+    pub(crate) failure: Mutex<Option<Failure>>,
 }
 
 /// What a command wrote and how it ended.
@@ -64,6 +66,7 @@ impl Shop {
             flows: FlowLog::new(),
             metrics: Metrics::new("0.1.0"),
             enforced: AtomicU64::new(12),
+            failure: Mutex::default(),
         });
         for flow in data::flows() {
             agent.flows.push(flow);
@@ -125,7 +128,8 @@ pub(crate) fn usage_error(line: &str) -> String {
 
 impl Agent for Fake {
     fn status(&self) -> Status {
-        Status { enforced_version: self.enforced.load(Ordering::Relaxed), ..data::status() }
+        let failure = self.failure.lock().unwrap().clone();
+        Status { enforced_version: self.enforced.load(Ordering::Relaxed), failure, ..data::status() }
     }
 
     fn ready(&self) -> Result<(), Failure> {

@@ -133,7 +133,7 @@ pub(crate) fn flows() -> Vec<Flow> {
         verdict: Verdict::Denied,
         reason: Some("NotAllowed".into()),
         rule: None,
-        source: client("cart-6d5f7c9b8-x2x4q", [10, 1, 0, 31], 50_001),
+        source: client("cart-6d5f7c9b8-x2x4q", [10, 1, 0, 31], 0),
         ..flow(2, FlowKind::Refused)
     };
     let audited = Flow {

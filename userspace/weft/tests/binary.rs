@@ -1,0 +1,83 @@
+//! The binary as a shell sees it: exit codes, streams, no colour into pipes. Needs no root: no agent runs.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+};
+
+fn weft(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weft")).args(arguments).output().expect("cargo built it")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("weft writes UTF-8")
+}
+
+#[test]
+fn exit_codes_tell_no_from_not_asked() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(path("good.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")
+        .expect("writable");
+    fs::write(path("bad.yaml"), "apiVersion: v1\nkind: Service\nmetadata: {name: Shop!}\n")
+        .expect("writable");
+    let table: &[(i32, &[&str])] = &[
+        (0, &["--help"]),
+        (0, &["analyze", &path("good.yaml")]),
+        (1, &["analyze", &path("bad.yaml")]),
+        (2, &["analyze", &path("missing.yaml")]),
+        (2, &["status", "--run-dir", &path("nobody")]),
+        (1, &["status", "--wait", "50ms", "--run-dir", &path("nobody")]),
+        (2, &["get", "gateways"]),
+        (2, &[]),
+    ];
+    for (code, arguments) in table {
+        let output = weft(arguments);
+        assert_eq!(output.status.code(), Some(*code), "weft {arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn errors_go_to_standard_error_and_pipes_get_no_colour() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let output = weft(&["status", "--run-dir", &dir.path().display().to_string()]);
+    assert!(output.stdout.is_empty());
+    assert!(text(&output.stderr).starts_with("weft: no agent answers at "), "{}", text(&output.stderr));
+
+    fs::write(dir.path().join("bad.yaml"), "kind: [").expect("writable");
+    let output = weft(&["analyze", &dir.path().display().to_string()]);
+    assert!(text(&output.stdout).contains("error: "), "{output:?}");
+    assert!(!output.stdout.contains(&0x1b), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for index in 0..2_000 {
+        fs::write(dir.path().join(format!("{index}.yaml")), "kind: [").expect("writable");
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weft"))
+        .arg("analyze")
+        .arg(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("cargo built it");
+    let mut first = String::new();
+    let mut reader = BufReader::new(child.stdout.take().expect("stdout was piped"));
+    reader.read_line(&mut first).expect("there is a line");
+    drop(reader);
+    let output = child.wait_with_output().expect("a child can be waited for");
+    assert!(first.starts_with("error: "), "{first}");
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn each_shell_has_a_completion_script() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = weft(&["completion", shell]);
+        assert!(output.status.success());
+        assert!(text(&output.stdout).contains("observe"), "{shell}");
+    }
+}
