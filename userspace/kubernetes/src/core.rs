@@ -38,7 +38,7 @@ fn protocol(name: Option<&str>, field: &str, report: &mut Report<'_>) -> Option<
             );
         }
         other => {
-            report.error(field, format!("\"{other}\" is no protocol"), spelt(other, &["TCP", "UDP", "SCTP"]))
+            report.error(field, format!("\"{other}\" is no protocol"), spelt(other, &["TCP", "UDP", "SCTP"]));
         }
     }
     None

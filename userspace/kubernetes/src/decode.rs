@@ -75,7 +75,9 @@ fn item(root: &Node<'_>, names: &mut Names, decoded: &mut Decoded) {
     if let Some(Value::List(items)) =
         root.get("items").map(|items| &items.value).filter(|_| kind.ends_with("List"))
     {
-        items.iter().for_each(|root| item(root, names, decoded));
+        for root in items {
+            item(root, names, decoded);
+        }
         return;
     }
     let metadata = root.get("metadata");
@@ -203,7 +205,9 @@ fn object<T: DeserializeOwned>(
     on_unknown: impl Fn(&mut Report<'_>, Unknown),
 ) -> Option<T> {
     let (value, unknown) = document::read(root).map_err(|fault: Fault| report.push(fault.into())).ok()?;
-    unknown.into_iter().for_each(|unknown| on_unknown(report, unknown));
+    for unknown in unknown {
+        on_unknown(report, unknown);
+    }
     Some(value)
 }
 

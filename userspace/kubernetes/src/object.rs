@@ -133,6 +133,7 @@ pub(crate) struct SliceEndpoint {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in the object")]
 pub(crate) struct Pod {
     pub(crate) name: ObjectName,
     pub(crate) service_account: ServiceAccount,

@@ -1,4 +1,5 @@
 //! A running source on a real directory.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
 
 use std::{fs, net::IpAddr, path::Path, sync::Arc, time::Duration};
 

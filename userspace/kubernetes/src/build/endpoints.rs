@@ -12,7 +12,7 @@ pub(super) fn group(objects: &Objects, service: &Service, port: &ServicePort, we
     let mut endpoints =
         from_slices(objects, service, port).unwrap_or_else(|| from_pods(objects, service, port));
     // The same address may be in two slices while it moves between them: the ready one counts.
-    endpoints.sort_by(|a, b| (a.address, !a.ready).cmp(&(b.address, !b.ready)));
+    endpoints.sort_by_key(|endpoint| (endpoint.address, !endpoint.ready));
     endpoints.dedup_by(|next, first| next.address == first.address);
     EndpointGroup {
         service: service.name.clone(),

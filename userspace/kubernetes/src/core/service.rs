@@ -148,8 +148,7 @@ fn service_port(
     let protocol = protocol(declared.protocol.as_deref(), &format!("{field}.protocol"), report);
     let target_field = format!("{field}.targetPort");
     let target = match &declared.target_port {
-        None => number.map(TargetPort::Number),
-        Some(IntOrString::Int(0)) => number.map(TargetPort::Number),
+        None | Some(IntOrString::Int(0)) => number.map(TargetPort::Number),
         Some(IntOrString::Int(target)) => port(*target, &target_field, report).map(TargetPort::Number),
         Some(IntOrString::String(name)) => target_name(name, &target_field, names, report),
     };

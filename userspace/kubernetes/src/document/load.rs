@@ -207,11 +207,10 @@ mod tests {
 
     #[test]
     fn aliases_that_explode_are_refused() {
-        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-        for i in 1..8 {
-            let list = vec![format!("*a{}", i - 1); 10].join(", ");
-            text += &format!("a{i}: &a{i} [{list}]\n");
-        }
+        let level =
+            |i: usize| format!("a{}: &a{} [{}]\n", i + 1, i + 1, vec![format!("*a{i}"); 10].join(", "));
+        let levels: Vec<_> = (0..8).map(level).collect();
+        let text = format!("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n{}", levels.concat());
         assert_eq!(fault(&text).1, "aliases expand to too much");
     }
 

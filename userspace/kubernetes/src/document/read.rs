@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<(Sample, Vec<Unknown>), Fault> {
-        read(&load(text).unwrap()[0]).map(|(sample, unknown)| (sample, unknown))
+        read(&load(text).unwrap()[0])
     }
 
     fn fault(text: &str) -> (String, u32, String, String) {

@@ -36,6 +36,7 @@ pub(super) struct Spec {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the API's names")]
 struct CircuitBreaker {
     max_connections: Option<i64>,
     max_pending_requests: Option<i64>,
@@ -164,7 +165,7 @@ impl CircuitBreaker {
             ("maxRequestsPerConnection", self.max_requests_per_connection),
         ];
         for (name, limit) in limits {
-            let least = if name == "maxRequestsPerConnection" { 1 } else { 0 };
+            let least = i64::from(name == "maxRequestsPerConnection");
             check::range(limit, &(least..=LARGEST), &format!("{field}.{name}"), report);
         }
     }

@@ -117,7 +117,8 @@ pub(super) struct FaultInjection {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Delay {
-    fixed_delay: String,
+    #[serde(rename = "fixedDelay")]
+    fixed: String,
     percent: Option<i64>,
     fraction: Option<Fraction>,
 }
@@ -212,7 +213,7 @@ impl FaultInjection {
         }
         if let Some(delay) = &self.delay {
             let field = format!("{field}.delay");
-            check::duration(Some(&delay.fixed_delay), &format!("{field}.fixedDelay"), report);
+            check::duration(Some(&delay.fixed), &format!("{field}.fixedDelay"), report);
             check_share(delay.percent, delay.fraction.as_ref(), &field, report);
         }
         if let Some(abort) = &self.abort {

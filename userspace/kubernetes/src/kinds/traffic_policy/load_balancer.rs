@@ -144,7 +144,7 @@ impl ConsistentHash {
         let size = u32::try_from(size).unwrap_or_default();
         let in_range = i64::from(size) <= MAX_TABLE_SIZE;
         if size >= 2 && in_range && !syntax::is_prime(size) {
-            let next = (size..).find(|n| syntax::is_prime(*n)).unwrap_or(DEFAULT_TABLE_SIZE);
+            let next = (size..=u32::MAX).find(|n| syntax::is_prime(*n)).unwrap_or(DEFAULT_TABLE_SIZE);
             report.error(
                 &field,
                 format!("{size} is no prime"),
