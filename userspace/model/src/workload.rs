@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 use crate::{ObjectName, Protocol, ServiceAccount};
 
 /// A pod.
+#[expect(clippy::struct_excessive_bools, reason = "facts of a pod that do not exclude each other")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
     /// Its name.
