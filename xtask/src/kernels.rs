@@ -41,7 +41,9 @@ pub(crate) fn run(version: &str, built: &Built, filter: Option<&str>) -> Result<
     let suite = built.tests.iter().find(|test| test.kind == "test" && test.target == SUITE);
     let suite =
         suite.with_context(|| format!("the tests have no target `{SUITE}` (tests/tests/{SUITE}.rs)"))?;
-    let initrd = initramfs::pack(version, &image, &suite.path, built.binary("weft")?, filter)
+    let beside =
+        [("bin/weft", built.binary("weft")?), ("bin/weft-test-helper", built.binary("weft-test-helper")?)];
+    let initrd = initramfs::pack(version, &image, &suite.path, &beside, filter)
         .with_context(|| format!("pack the initramfs of kernel {version}"))?;
     let started = Instant::now();
     let outcome = qemu::boot(&image.vmlinuz, &initrd)?;

@@ -12,12 +12,12 @@ use super::debian::Image;
 use super::qemu;
 use crate::{repo, shell};
 
-/// Packs the initramfs and returns where it is.
+/// Packs the initramfs, with the programs that the suite looks for `beside` it, and returns where it is.
 pub(super) fn pack(
     version: &str,
     image: &Image,
     suite: &Path,
-    weft: &Path,
+    beside: &[(&str, &Path)],
     filter: Option<&str>,
 ) -> Result<PathBuf> {
     let root = repo::absolute(Path::new(repo::KERNELS).join(format!("{version}.root")))?;
@@ -28,7 +28,7 @@ pub(super) fn pack(
     for dir in ["proc", "sys", "dev", "run", "tmp", "var", "root", "modules", "sbin", "usr"] {
         tree.dir(dir)?;
     }
-    tree.programs(suite, weft)?;
+    tree.programs(suite, beside)?;
     tree.modules(image)?;
     tree.executable("init", &init(filter))?;
     let archive = tree.archive(version)?;
@@ -46,11 +46,12 @@ impl Tree {
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))
     }
 
-    fn programs(&self, suite: &Path, weft: &Path) -> Result<()> {
+    fn programs(&self, suite: &Path, beside: &[(&str, &Path)]) -> Result<()> {
         // busybox's own sh would run its built-in `ip`, which knows no namespaces: dash is sh here.
         let mut programs =
             vec![("bin/sh", host("dash")?), ("bin/ip", host("ip")?), ("bin/bpftool", host("bpftool")?)];
-        programs.extend([("bin/suite", suite.to_path_buf()), ("bin/weft", weft.to_path_buf())]);
+        let ours: Vec<_> = std::iter::once(("bin/suite", suite)).chain(beside.iter().copied()).collect();
+        programs.extend(ours.iter().map(|(name, program)| (*name, program.to_path_buf())));
         let mut libraries = BTreeSet::new();
         for (name, program) in &programs {
             self.copy(program, name)?;
@@ -65,7 +66,7 @@ impl Tree {
             symlink("busybox", &link).with_context(|| format!("link {}", link.display()))?;
         }
         // Debug information is most of a test binary, and unpacking it under emulation takes seconds.
-        for name in ["bin/suite", "bin/weft"] {
+        for (name, _) in ours {
             shell::capture(Command::new("strip").arg("--strip-debug").arg(self.root.join(name)))?;
         }
         Ok(())
