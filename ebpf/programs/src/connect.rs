@@ -4,9 +4,9 @@
 //! `cgroup/connect4,6` (4.17). Runs for TCP, MPTCP, `MSG_FASTOPEN` and connected UDP, in the app's
 //! context, before the source port is chosen.
 
-use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_ebpf::{helpers::bpf_get_current_cgroup_id, macros::cgroup_sock_addr, programs::SockAddrContext};
 use weft_abi::{TCP, names::stat, service_flags, socket_flags};
-use weft_ebpf_logic::{Destination, Dial, Verdict, dial};
+use weft_ebpf_logic::{Destination, Dial, Tables, Verdict, dial};
 
 use crate::{
     context::{Family, SockAddr},
@@ -37,7 +37,11 @@ fn connect(call: &SockAddr) -> i32 {
         attested: false,
     };
     match dial(&Kernel, &wanted) {
-        Verdict::Pass => forget(call),
+        Verdict::Pass => {
+            forget(call);
+            mark_probe(call, &wanted);
+            PROCEED
+        }
         Verdict::Translate(to) => translate(call, &wanted, &to),
         Verdict::Deny(denial, dst, port) => refuse(call, protocol, &denial, &dst, port),
     }
@@ -45,14 +49,30 @@ fn connect(call: &SockAddr) -> i32 {
 
 /// A socket that is connected again must not keep what an earlier connect left.
 #[inline(always)]
-fn forget(call: &SockAddr) -> i32 {
+fn forget(call: &SockAddr) {
     if let Some(state) = sockets::state(call.socket()) {
         sockets::uncount(state);
         state.flags = 0;
         state.service = 0;
         state.backend = 0;
     }
-    PROCEED
+}
+
+/// A probe of a pod of ours is known by the cgroup of whoever connects. [`crate::sock_ops`] attests it.
+#[inline(always)]
+fn mark_probe(call: &SockAddr, wanted: &Dial) {
+    let probes = Kernel.config().map_or(0, |config| config.probe_cgroup);
+    // SAFETY: no arguments; "current" is the thread that connects.
+    if probes == 0 || probes != unsafe { bpf_get_current_cgroup_id() } {
+        return;
+    }
+    let ours = Kernel.pod_at(&wanted.addr).is_some_and(|row| row.netns != 0);
+    if ours
+        && Kernel.pod(wanted.netns).is_none()
+        && let Some(state) = sockets::state_or_new(call.socket())
+    {
+        state.flags |= socket_flags::PROBE;
+    }
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
     },
-    helpers::{bpf_get_current_cgroup_id, generated::bpf_sock_ops_cb_flags_set},
+    helpers::generated::bpf_sock_ops_cb_flags_set,
     macros::sock_ops,
     programs::SockOpsContext,
 };
@@ -43,7 +43,8 @@ fn dialling(call: &SockOps) {
     let key = outward(call);
     let ours = Kernel.pod_at(&key.dst).is_some_and(|row| row.netns != 0);
     let Some(pod) = Kernel.pod(netns).copied() else {
-        if ours && is_probe() {
+        // The connect hook knows the probe by its cgroup: "current" is not to be had here before 6.2.
+        if ours && sockets::state(call.socket()).is_some_and(|state| state.flags & socket_flags::PROBE != 0) {
             attest(&key, FlowRecord { flags: flow_flags::PROBE | flow_flags::HELD, ..FlowRecord::zeroed() });
         }
         return;
@@ -129,13 +130,6 @@ fn attest(key: &FlowKey, record: FlowRecord) {
     if maps::FLOWS.insert(key, record, 0).is_err() {
         maps::count(stat::FLOWS_LOST, 1);
     }
-}
-
-#[inline(always)]
-fn is_probe() -> bool {
-    let probes = Kernel.config().map_or(0, |config| config.probe_cgroup);
-    // SAFETY: no arguments; "current" is the connecting thread in TCP_CONNECT_CB.
-    probes != 0 && probes == unsafe { bpf_get_current_cgroup_id() }
 }
 
 /// Asks for the callback on state changes.
