@@ -25,7 +25,8 @@ pub fn check(cgroup: Option<&Path>) -> Vec<Check> {
     lines.extend(helpers());
     match host::cgroup(cgroup) {
         Ok(path) => {
-            lines.push(ok("cgroup v2", format!("{} is the root of the tree", path.display())));
+            let part = if cgroup.is_some() { "as asked" } else { "the root of the tree" };
+            lines.push(ok("cgroup v2", format!("{}, {part}", path.display())));
             lines.extend(foreign(&path));
         }
         Err(error) => lines.push(failed("cgroup v2", "not usable", &error.to_string())),
