@@ -1,7 +1,7 @@
 //! The real agent of a node.
 
 use std::fs::{self, OpenOptions};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
@@ -14,28 +14,36 @@ use crate::{Node, eventually, sweep};
 /// A running `weft agent`. Dropped, it is killed and `weft cleanup` takes away what it left.
 pub struct Agent {
     node: Node,
+    wrapper: Vec<String>,
     arguments: Vec<String>,
     process: Option<Child>,
 }
 
 impl Agent {
-    pub(crate) fn spawn(node: Node, arguments: &[&str]) -> Self {
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let process = Some(start(&node, &arguments));
-        Self { node, arguments, process }
+    pub(crate) fn spawn(node: Node, wrapper: &[&str], arguments: &[&str]) -> Self {
+        let [wrapper, arguments] =
+            [wrapper, arguments].map(|words| words.iter().map(ToString::to_string).collect());
+        let mut agent = Self { node, wrapper, arguments, process: None };
+        agent.start();
+        agent
     }
 
     /// Starts it again after [`Agent::stop`] or [`Agent::kill`], and does not wait for it.
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "the agent is running");
-        self.process = Some(start(&self.node, &self.arguments));
+        let log = OpenOptions::new().create(true).append(true).open(self.node.log());
+        let log = log.expect("the node's folder can be written");
+        let mut command = command(&self.node, &self.wrapper);
+        command.arg("--cgroup").arg(self.node.cgroup()).args(&self.arguments);
+        command.stdout(log.try_clone().expect("a file can be opened twice")).stderr(log);
+        self.process = Some(command.spawn().expect("the helper can be started"));
     }
 
     /// Ends it by SIGTERM, and says how it ended.
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("the agent is running");
-        signal(&process, Signal::SIGTERM);
+        send(&process, Signal::SIGTERM);
         let mut status = None;
         eventually(Duration::from_secs(10), || {
             status = process.try_wait().expect("a child can be waited for");
@@ -71,6 +79,11 @@ impl Agent {
         assert!(output.status.success(), "weft cleanup: {}\n{}", output.status, text(&output));
     }
 
+    /// Sends it a signal, such as SIGSTOP.
+    pub fn signal(&self, signal: Signal) {
+        send(self.process.as_ref().expect("the agent is running"), signal);
+    }
+
     /// Its process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
@@ -100,24 +113,20 @@ impl Drop for Agent {
     }
 }
 
-fn start(node: &Node, arguments: &[String]) -> Child {
-    let log = OpenOptions::new().create(true).append(true).open(node.log());
-    let log = log.expect("the node's folder can be written");
+/// `weft agent` of `node`, without `--cgroup`, started by the command `wrapper`.
+pub(crate) fn command<'a>(node: &Node, wrapper: impl IntoIterator<Item = &'a String>) -> Command {
     let group = node.world.cgroup.join("agents");
     fs::create_dir_all(&group).expect("the world's cgroup can be written");
-    let mut command = helper(["exec".as_ref(), group.as_os_str(), weft().as_os_str()]);
-    command.arg("agent").args(["--node", node.name()]);
+    let mut command = helper(["exec".as_ref(), group.as_os_str()]);
+    command.args(wrapper).arg(weft()).arg("agent").args(["--node", node.name()]);
     command.arg("--manifests").arg(node.manifests_dir());
     command.arg("--run-dir").arg(node.run_dir());
     command.arg("--state-dir").arg(node.state_dir());
-    command.arg("--cgroup").arg(node.cgroup());
     command.arg("--metrics").arg(node.metrics().to_string());
-    command.args(arguments);
-    command.stdout(log.try_clone().expect("a file can be opened twice")).stderr(log);
-    command.spawn().expect("the helper can be started")
+    command
 }
 
-fn signal(process: &Child, signal: Signal) {
+fn send(process: &Child, signal: Signal) {
     let pid = i32::try_from(process.id()).expect("a process id is an i32");
     kill(Pid::from_raw(pid), signal).expect("a child can be signalled");
 }

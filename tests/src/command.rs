@@ -26,20 +26,25 @@ pub(crate) fn ip_netns_add(name: &str) {
     assert!(output.status.success(), "ip netns add {name}: {}", text(&output));
 }
 
-/// A command of the helper binary, which is built beside the tests.
+/// The helper binary, which is built beside the tests.
+pub fn helper_path() -> PathBuf {
+    beside("weft-test-helper")
+}
+
+/// A command of the helper binary.
 pub(crate) fn helper(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(beside("weft-test-helper"));
+    let mut command = Command::new(helper_path());
     command.args(arguments);
     command
 }
 
 /// The `weft` binary: `WEFT_BIN`, else the one in the tests' own target folder.
-pub(crate) fn weft() -> PathBuf {
+pub fn weft() -> PathBuf {
     std::env::var_os("WEFT_BIN").map_or_else(|| beside("weft"), PathBuf::from)
 }
 
 /// What a finished command has written.
-pub(crate) fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     let streams = [&output.stdout, &output.stderr].map(|stream| String::from_utf8_lossy(stream).into_owned());
     streams.concat()
 }

@@ -13,6 +13,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Mutex;
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -35,8 +37,13 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         [mode, group, program, rest @ ..] if mode == "exec" => {
             cgroup::enter(Path::new(group)).and_then(|()| Err(Command::new(program).args(rest).exec()))
         }
+        [mode, program, rest @ ..] if mode == "private" => {
+            private().and_then(|()| Err(Command::new(program).args(rest).exec()))
+        }
         [mode, name] if mode == "janitor" => sweep::serve_as_janitor(&name.to_string_lossy()),
-        _ => Err(io::Error::other("use: sockets CGROUP | exec CGROUP PROGRAM ARGUMENTS... | janitor NAME")),
+        _ => Err(io::Error::other(
+            "use: sockets CGROUP | exec CGROUP PROGRAM ARGUMENTS... | private PROGRAM ARGUMENTS... | janitor NAME",
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,6 +86,13 @@ impl Drop for Helper {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Gives the process mounts and a root of the cgroup tree of its own, as a container has them.
+fn private() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP)?;
+    let own = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    Ok(mount(None::<&str>, "/", None::<&str>, own, None::<&str>)?)
 }
 
 /// Answers requests until the test's end of the channel closes.

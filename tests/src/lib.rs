@@ -22,6 +22,7 @@ pub mod conformance;
 mod eventually;
 mod fabric;
 pub mod helper;
+mod load;
 pub mod manifests;
 mod node;
 pub mod packet;
@@ -32,7 +33,9 @@ mod traces;
 mod world;
 
 pub use agent::Agent;
+pub use command::{helper_path, text, weft};
 pub use eventually::{eventually, throughout};
+pub use load::{Tally, while_connecting};
 pub use node::Node;
 pub use pod::{Pod, PodBuilder, PodManifest, Running, SocketRequest};
 pub use serve::Server;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::command::{text, weft};
 use crate::world::{Shared, write_atomically};
-use crate::{Agent, Pod, PodBuilder, manifests, traces};
+use crate::{Agent, Pod, PodBuilder, agent, manifests, traces};
 
 /// A part of the machine with a cgroup, folders and an agent of its own.
 #[derive(Clone)]
@@ -62,7 +62,21 @@ impl Node {
 
     /// Starts the agent with more arguments, and does not wait for it.
     pub fn spawn_agent(&self, arguments: &[&str]) -> Agent {
-        Agent::spawn(self.clone(), arguments)
+        Agent::spawn(self.clone(), &[], arguments)
+    }
+
+    /// As [`Node::spawn_agent`], by way of a command such as `weft-test-helper private`.
+    pub fn wrap_agent(&self, wrapper: &[&str]) -> Agent {
+        Agent::spawn(self.clone(), wrapper, &[])
+    }
+
+    /// Runs an agent that is to refuse, with its own `--cgroup` or none, and says how it ended.
+    pub fn refused_agent(&self, wrapper: &[&str], arguments: &[&str]) -> Output {
+        let wrapper: Vec<String> = wrapper.iter().map(ToString::to_string).collect();
+        let mut command = agent::command(self, &wrapper);
+        let child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = child.expect("the helper can be started");
+        child.wait_with_output().expect("a child can be waited for")
     }
 
     /// Writes a file of manifests for this node alone.
@@ -107,7 +121,7 @@ impl Node {
 
     /// The sum of all series of a metric that have every one of `labels`, such as `reason="denied"`.
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let page = self.metrics_page().unwrap_or_else(|error| panic!("cannot read metrics: {error}"));
+        let page = self.http("/metrics").unwrap_or_else(|error| panic!("cannot read metrics: {error}"));
         let series = page.lines().filter_map(|line| line.strip_prefix(name));
         let series = series.filter(|rest| rest.starts_with(['{', ' ']));
         let wanted = series.filter(|rest| labels.iter().all(|label| rest.contains(label)));
@@ -155,10 +169,11 @@ impl Node {
         self.dir.join("agent.log")
     }
 
-    fn metrics_page(&self) -> io::Result<String> {
+    /// The answer, head and body, of the agent's metrics address to a GET of `path`.
+    pub fn http(&self, path: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect(self.metrics)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
         let mut page = String::new();
         stream.read_to_string(&mut page)?;
         Ok(page)
