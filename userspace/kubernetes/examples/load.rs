@@ -1,7 +1,7 @@
 //! How long a directory takes to read, and one change in it.
 //!
 //! ```text
-//! cargo run --release -p weft-kubernetes --example load -- [SERVICES] [ENDPOINTS] [FILES]
+//! cargo run --release -p weft-kubernetes --example load -- [SERVICES] [ENDPOINTS] [FILES] [pods]
 //! ```
 #![expect(clippy::print_stdout, reason = "printing figures is what this is for")]
 
@@ -22,12 +22,15 @@ const CHANGES: usize = 50;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut numbers = std::env::args().skip(1).map(|text| text.parse::<usize>());
+    // With `pods`, endpoints come from pods that the Services select instead of EndpointSlices.
+    let by_pods = std::env::args().any(|word| word == "pods");
+    let mut numbers =
+        std::env::args().skip(1).filter(|word| word != "pods").map(|text| text.parse::<usize>());
     let services = numbers.next().transpose()?.unwrap_or(10_000);
     let endpoints = numbers.next().transpose()?.unwrap_or(100_000);
     let files = numbers.next().transpose()?.unwrap_or(200).min(services);
     let directory = tempfile::tempdir()?;
-    let load = Load { services, per_service: endpoints / services, files };
+    let load = Load { services, per_service: endpoints / services, files, by_pods };
     for file in 0..files {
         replace(directory.path(), file, &load.file(file, None))?;
     }
@@ -79,6 +82,7 @@ struct Load {
     services: usize,
     per_service: usize,
     files: usize,
+    by_pods: bool,
 }
 
 impl Load {
@@ -92,31 +96,48 @@ impl Load {
     }
 
     fn service(&self, text: &mut String, service: usize, first: Option<Ipv4Addr>) {
-        let ip = Ipv4Addr::from(0x0a60_0000 + u32::try_from(service).unwrap_or(0));
+        let ip = address(0x0a60_0000, service);
         let _ = write!(
             text,
             "apiVersion: v1\nkind: Service\nmetadata:\n  name: svc-{service}\n  namespace: shop\nspec:\n  \
-             clusterIP: {ip}\n  clusterIPs:\n  - {ip}\n  ports:\n  - name: http\n    port: 80\n    targetPort: 8080\n    \
-             protocol: TCP\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: svc-{service}-x\n  \
-             namespace: shop\n  labels:\n    kubernetes.io/service-name: svc-{service}\naddressType: IPv4\nports:\n\
-             - name: http\n  port: 8080\n  protocol: TCP\nendpoints:\n"
+             selector: {{app: svc-{service}}}\n  clusterIP: {ip}\n  clusterIPs:\n  - {ip}\n  ports:\n  - name: http\n    \
+             port: 80\n    targetPort: 8080\n    protocol: TCP\n---\n"
         );
-        for i in 0..self.per_service {
-            let k = service * self.per_service + i;
-            let address = first.filter(|_| i == 0);
-            let address =
-                address.unwrap_or_else(|| Ipv4Addr::from(0x0a00_0000 + u32::try_from(k).unwrap_or(0)));
+        if !self.by_pods {
             let _ = write!(
                 text,
-                "- addresses:\n  - {address}\n  conditions:\n    ready: true\n    serving: true\n    terminating: false\n  \
-                 nodeName: node-{}\n  zone: zone-{}\n  targetRef:\n    kind: Pod\n    name: svc-{service}-7d9f8b6c5-{i:05}\n    \
-                 namespace: shop\n",
-                k % 100,
-                k % 3
+                "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: svc-{service}-x\n  \
+                 namespace: shop\n  labels:\n    kubernetes.io/service-name: svc-{service}\naddressType: IPv4\n\
+                 ports:\n- name: http\n  port: 8080\n  protocol: TCP\nendpoints:\n"
             );
+        }
+        for i in 0..self.per_service {
+            let k = service * self.per_service + i;
+            let address = first.filter(|_| i == 0).unwrap_or_else(|| address(0x0a00_0000, k));
+            let (node, zone) = (k % 100, k % 3);
+            let name = format!("svc-{service}-7d9f8b6c5-{i:05}");
+            let _ = if self.by_pods {
+                write!(
+                    text,
+                    "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: shop\n  labels:\n    \
+                     app: svc-{service}\n    pod-template-hash: 7d9f8b6c5\nspec:\n  nodeName: node-{node}\nstatus:\n  \
+                     podIPs:\n  - ip: {address}\n---\n"
+                )
+            } else {
+                write!(
+                    text,
+                    "- addresses:\n  - {address}\n  conditions:\n    ready: true\n    serving: true\n    \
+                     terminating: false\n  nodeName: node-{node}\n  zone: zone-{zone}\n  targetRef:\n    kind: Pod\n    \
+                     name: {name}\n    namespace: shop\n"
+                )
+            };
         }
         text.push_str("---\n");
     }
+}
+
+fn address(base: u32, index: usize) -> Ipv4Addr {
+    Ipv4Addr::from(base + u32::try_from(index).unwrap_or(0))
 }
 
 fn replace(directory: &Path, file: usize, text: &str) -> io::Result<()> {

@@ -3,6 +3,7 @@
 mod attach;
 mod endpoints;
 mod objects;
+mod selection;
 mod service;
 mod workload;
 

@@ -27,7 +27,7 @@ use self::{store::Store, watch::Wake};
 use crate::Error;
 
 pub(crate) use self::catalog::Catalog;
-pub(crate) use self::directory::is_manifest;
+pub(crate) use self::directory::files;
 
 /// How a source reads its objects.
 #[derive(Clone, Debug)]

@@ -60,6 +60,29 @@ pub(crate) enum Object {
     Noted,
 }
 
+/// `Object::pod()` and the like: the object, if it is of that kind.
+macro_rules! picks {
+    ($($name:ident $kind:ident)*) => {
+        impl Object {$(
+            pub(crate) fn $name(self) -> Option<Arc<$kind>> {
+                if let Self::$kind(object) = self { Some(object) } else { None }
+            }
+        )*}
+    };
+}
+
+picks! {
+    mesh_config MeshConfig
+    namespace Namespace
+    node Node
+    service Service
+    endpoint_slice EndpointSlice
+    pod Pod
+    tcp_route TcpRoute
+    traffic_policy TrafficPolicy
+    authorization_policy AuthorizationPolicy
+}
+
 /// The settings of the whole mesh.
 #[derive(Debug)]
 pub(crate) struct MeshConfig {
@@ -194,6 +217,30 @@ pub(crate) struct AuthorizationPolicy {
     pub(crate) target: PolicyTarget,
     /// SPIFFE IDs as written: the trust domain may change under them.
     pub(crate) rules: Vec<Rule>,
+}
+
+impl TcpRoute {
+    /// The Services it names, as parents and as backends.
+    pub(crate) fn services(&self) -> Vec<ObjectName> {
+        let parents = self.parents.iter().map(|parent| parent.service.clone());
+        parents.chain(self.backends.iter().map(|backend| backend.service.clone())).collect()
+    }
+}
+
+impl TrafficPolicy {
+    /// The Services it targets.
+    pub(crate) fn services(&self) -> Vec<ObjectName> {
+        self.services.iter().map(|(_, service)| service.clone()).collect()
+    }
+}
+
+impl AuthorizationPolicy {
+    /// The Services it targets.
+    pub(crate) fn services(&self) -> Vec<ObjectName> {
+        let PolicyTarget::Services(services) = &self.target else { return Vec::new() };
+        let namespace = &self.name.namespace;
+        services.iter().map(|name| ObjectName::new(Arc::clone(namespace), Arc::clone(name))).collect()
+    }
 }
 
 /// When an object was made: the older one wins a conflict; one that does not say is the youngest.

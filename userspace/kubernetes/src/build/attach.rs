@@ -1,5 +1,7 @@
 //! Which route and which policy holds for a Service, and who loses.
 
+use std::net::IpAddr;
+
 use weft_model::{
     AuthorizationPolicy, EndpointGroup, ObjectName, PolicyTarget, Protocol, Rule, ServiceKind, Severity,
     Source,
@@ -33,6 +35,19 @@ pub(super) fn authorization(
         target: policy.target.clone(),
         rules: policy.rules.iter().map(rule).collect(),
     }
+}
+
+/// The ClusterIPs that no other Service has.
+pub(super) fn ips(objects: &Objects, service: &Service, notices: &mut Vec<Notice>) -> Vec<IpAddr> {
+    let mut ips = service.ips.clone();
+    ips.retain(|ip| {
+        let Some(owner) = objects.owner_of(*ip).filter(|owner| **owner != service.name) else { return true };
+        let message = format!("Conflicted: Service {owner} has the address {ip}, and keeps it");
+        let remedy = "give each Service an address of its own";
+        notices.push(warning(Kind::Service, &service.name, "spec.clusterIP", message, remedy.into()));
+        false
+    });
+    ips
 }
 
 /// The TrafficPolicy that holds for `service`: the oldest, then the first by name.

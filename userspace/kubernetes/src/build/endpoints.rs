@@ -53,8 +53,7 @@ fn slice_endpoint(objects: &Objects, service: &Service, endpoint: &SliceEndpoint
 }
 
 fn from_pods(objects: &Objects, service: &Service, port: &ServicePort) -> Vec<Endpoint> {
-    let Some(selector) = &service.selector else { return Vec::new() };
-    let pods = objects.selected(&service.name.namespace, selector).filter(|pod| !pod.gone);
+    let pods = objects.selected(service).filter(|pod| !pod.gone);
     let mut endpoints = Vec::new();
     for pod in pods {
         let Some(number) = number(pod, port) else { continue };

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
 
-use weft_model::{ObjectName, PolicyTarget, Selector};
+use weft_model::ObjectName;
 
-use super::NameSet;
+use super::{NameSet, selection::Selection};
 use crate::object::{
     AuthorizationPolicy, EndpointSlice, Key, Kind, MeshConfig, Namespace, Node, Object, Pod, Service,
     TcpRoute, TrafficPolicy,
@@ -24,6 +25,9 @@ pub(crate) struct Objects {
     pub(super) routes: BTreeMap<ObjectName, Arc<TcpRoute>>,
     pub(super) traffic: BTreeMap<ObjectName, Arc<TrafficPolicy>>,
     pub(super) authorization: BTreeMap<ObjectName, Arc<AuthorizationPolicy>>,
+    selection: Selection,
+    /// Services by ClusterIP: the first by name has it.
+    owners: HashMap<IpAddr, NameSet>,
     slices: HashMap<ObjectName, Arc<EndpointSlice>>,
     /// Names of the slices behind a Service, in order.
     slices_of: HashMap<ObjectName, BTreeSet<Arc<str>>>,
@@ -58,13 +62,16 @@ impl Objects {
         self.references.get(service).into_iter().flatten()
     }
 
-    /// The pods of `namespace` that `selector` matches.
-    pub(super) fn selected<'s>(
-        &'s self,
-        namespace: &Arc<str>,
-        selector: &'s Selector,
-    ) -> impl Iterator<Item = &'s Arc<Pod>> {
-        within(&self.pods, namespace).map(|(_, pod)| pod).filter(|pod| selector.matches(&pod.labels))
+    /// The pods that `service` selects.
+    pub(super) fn selected<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = &'s Arc<Pod>> {
+        let named = |name: &Arc<str>| ObjectName::new(Arc::clone(&service.name.namespace), Arc::clone(name));
+        let pods = self.selection.pods_of(service).filter_map(move |name| self.pods.get(&named(name)));
+        pods.filter(|pod| selects(service, pod))
+    }
+
+    /// The Service that has the ClusterIP `ip`.
+    pub(super) fn owner_of(&self, ip: IpAddr) -> Option<&ObjectName> {
+        self.owners.get(&ip)?.first()
     }
 
     /// The zone of the node `name`.
@@ -74,70 +81,63 @@ impl Objects {
 
     /// Puts a new version of an object in the old one's place.
     pub(super) fn replace(&mut self, key: Key, object: Option<Object>, dirty: &mut Dirty) {
-        let Key { kind, name } = key;
-        match (kind, object) {
-            (Kind::MeshConfig, object) => {
-                self.mesh = if let Some(Object::MeshConfig(mesh)) = object { Some(mesh) } else { None };
+        match key.kind {
+            Kind::MeshConfig => {
+                self.mesh = object.and_then(Object::mesh_config);
                 dirty.mesh = true;
             }
-            (Kind::Namespace, object) => {
-                let new = if let Some(Object::Namespace(new)) = object { Some(new) } else { None };
-                swap(&mut self.namespaces, &name.name, new);
-                dirty.namespaces.insert(name.name);
+            Kind::Namespace => {
+                swap(&mut self.namespaces, &key.name.name, object.and_then(Object::namespace));
+                dirty.namespaces.insert(key.name.name);
             }
-            (Kind::Node, object) => {
-                let new = if let Some(Object::Node(new)) = object { Some(new) } else { None };
-                swap(&mut self.nodes, &name.name, new);
+            Kind::Node => {
+                swap(&mut self.nodes, &key.name.name, object.and_then(Object::node));
                 dirty.nodes = true;
             }
-            (Kind::Pod, object) => {
-                let new = if let Some(Object::Pod(new)) = object { Some(new) } else { None };
-                dirty.pods.extend(new.clone());
-                dirty.pods.extend(swap(&mut self.pods, &name, new));
-                dirty.workloads.insert(name);
+            Kind::Pod => {
+                let new = object.and_then(Object::pod);
+                let old = swap(&mut self.pods, &key.name, new.clone());
+                self.selection.replace_pod(old.as_deref(), new.as_deref());
+                dirty.pods.extend(old.into_iter().chain(new));
+                dirty.workloads.insert(key.name);
             }
-            (Kind::Service, object) => {
-                let new = if let Some(Object::Service(new)) = object { Some(new) } else { None };
-                swap(&mut self.services, &name, new);
-                dirty.services.insert(name);
+            Kind::Service => {
+                let new = object.and_then(Object::service);
+                let old = swap(&mut self.services, &key.name, new.clone());
+                self.selection.replace_service(old.as_deref(), new.as_deref());
+                self.own(old.as_deref(), new.as_deref(), dirty);
+                dirty.services.insert(key.name);
             }
-            (Kind::EndpointSlice, object) => {
-                let new = if let Some(Object::EndpointSlice(new)) = object { Some(new) } else { None };
-                self.replace_slice(&name, new, dirty);
+            Kind::EndpointSlice => {
+                self.replace_slice(&key.name, object.and_then(Object::endpoint_slice), dirty);
             }
-            (Kind::TcpRoute, object) => {
-                let new = if let Some(Object::TcpRoute(new)) = object { Some(new) } else { None };
-                let named = |route: &TcpRoute| {
-                    let parents = route.parents.iter().map(|parent| parent.service.clone());
-                    parents.chain(route.backends.iter().map(|backend| backend.service.clone())).collect()
-                };
-                let new_names = new.as_deref().map(named).unwrap_or_default();
-                let old_names = swap(&mut self.routes, &name, new).as_deref().map(named).unwrap_or_default();
-                self.refer(&Key { kind, name }, old_names, new_names, dirty);
+            Kind::TcpRoute => {
+                let new = object.and_then(Object::tcp_route);
+                let old = swap(&mut self.routes, &key.name, new.clone());
+                self.refer(&key, [old, new].map(|route| route.as_deref().map(TcpRoute::services)), dirty);
             }
-            (Kind::TrafficPolicy, object) => {
-                let new = if let Some(Object::TrafficPolicy(new)) = object { Some(new) } else { None };
-                let named = |policy: &TrafficPolicy| {
-                    policy.services.iter().map(|(_, service)| service.clone()).collect()
-                };
-                let new_names = new.as_deref().map(named).unwrap_or_default();
-                let old_names = swap(&mut self.traffic, &name, new).as_deref().map(named).unwrap_or_default();
-                self.refer(&Key { kind, name }, old_names, new_names, dirty);
+            Kind::TrafficPolicy => {
+                let new = object.and_then(Object::traffic_policy);
+                let old = swap(&mut self.traffic, &key.name, new.clone());
+                self.refer(
+                    &key,
+                    [old, new].map(|policy| policy.as_deref().map(TrafficPolicy::services)),
+                    dirty,
+                );
             }
-            (Kind::AuthorizationPolicy, object) => {
-                let new = if let Some(Object::AuthorizationPolicy(new)) = object { Some(new) } else { None };
-                let new_names = new.as_deref().map(targeted).unwrap_or_default();
-                let old = swap(&mut self.authorization, &name, new);
-                let old_names = old.as_deref().map(targeted).unwrap_or_default();
-                dirty.policies.insert(name.clone());
-                self.refer(&Key { kind, name }, old_names, new_names, dirty);
+            Kind::AuthorizationPolicy => {
+                let new = object.and_then(Object::authorization_policy);
+                let old = swap(&mut self.authorization, &key.name, new.clone());
+                let services = [old, new].map(|policy| policy.as_deref().map(AuthorizationPolicy::services));
+                self.refer(&key, services, dirty);
+                dirty.policies.insert(key.name);
             }
             _ => {}
         }
     }
 
     /// Adds what depends on what is dirty already.
-    pub(super) fn spread(&self, dirty: &mut Dirty) {
+    pub(super) fn spread(&mut self, dirty: &mut Dirty) {
         if dirty.mesh {
             dirty.workloads.extend(self.pods.keys().cloned());
         }
@@ -147,11 +147,15 @@ impl Objects {
         if dirty.nodes {
             dirty.services.extend(self.services.keys().cloned());
         }
+        self.selection.fill(&self.pods);
         for pod in &dirty.pods {
-            let behind = within(&self.services, &pod.name.namespace)
-                .filter(|(name, service)| service.selector.is_some() && !self.slices_of.contains_key(name))
-                .filter(|(_, service)| service.selector.as_ref().is_some_and(|s| s.matches(&pod.labels)));
-            dirty.services.extend(behind.map(|(name, _)| name.clone()));
+            for name in self.selection.services_of(pod) {
+                let name = ObjectName::new(Arc::clone(&pod.name.namespace), Arc::clone(name));
+                let selects = self.services.get(&name).is_some_and(|service| selects(service, pod));
+                if selects && !self.slices_of.contains_key(&name) {
+                    dirty.services.insert(name);
+                }
+            }
         }
         // One level is enough: a backend's own routes do not apply to what another route sends it.
         let routes = dirty.services.iter().flat_map(|service| self.references_to(service));
@@ -183,7 +187,27 @@ impl Objects {
         }
     }
 
-    fn refer(&mut self, key: &Key, old: Vec<ObjectName>, new: Vec<ObjectName>, dirty: &mut Dirty) {
+    /// Notes which Service has which address; whoever shares one is rebuilt.
+    fn own(&mut self, old: Option<&Service>, new: Option<&Service>, dirty: &mut Dirty) {
+        for ip in old.iter().flat_map(|service| &service.ips) {
+            if let Some(names) = self.owners.get_mut(ip) {
+                names.retain(|name| old.is_none_or(|old| *name != old.name));
+                dirty.services.extend(names.iter().cloned());
+                if names.is_empty() {
+                    self.owners.remove(ip);
+                }
+            }
+        }
+        for (ip, service) in new.iter().flat_map(|service| service.ips.iter().map(move |ip| (ip, service))) {
+            let names = self.owners.entry(*ip).or_default();
+            dirty.services.extend(names.iter().cloned());
+            names.insert(service.name.clone());
+        }
+    }
+
+    /// Notes which Services an object names, before and after its change.
+    fn refer(&mut self, key: &Key, [old, new]: [Option<Vec<ObjectName>>; 2], dirty: &mut Dirty) {
+        let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
         for service in &old {
             if let Some(keys) = self.references.get_mut(service) {
                 keys.remove(key);
@@ -209,12 +233,8 @@ pub(super) fn within<'m, T>(
         .take_while(move |(name, _)| name.namespace == namespace)
 }
 
-fn targeted(policy: &AuthorizationPolicy) -> Vec<ObjectName> {
-    let PolicyTarget::Services(services) = &policy.target else { return Vec::new() };
-    services
-        .iter()
-        .map(|name| ObjectName::new(Arc::clone(&policy.name.namespace), Arc::clone(name)))
-        .collect()
+fn selects(service: &Service, pod: &Pod) -> bool {
+    service.selector.as_ref().is_some_and(|selector| selector.matches(&pod.labels))
 }
 
 fn swap<K: Ord + Clone, T>(map: &mut BTreeMap<K, Arc<T>>, key: &K, new: Option<Arc<T>>) -> Option<Arc<T>> {

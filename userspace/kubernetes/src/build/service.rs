@@ -32,7 +32,7 @@ pub(super) fn build(objects: &Objects, name: &ObjectName, notices: &mut Vec<Noti
     Some(Service {
         name: name.clone(),
         kind: service.kind,
-        ips: service.ips.clone(),
+        ips: attach::ips(objects, service, notices),
         ports: ports.collect(),
         session_affinity: service.session_affinity,
         load_balancer,

@@ -180,6 +180,7 @@ impl RuleSpec {
                 .collect()
         });
         let network = self.network_attributes.as_ref();
+        let network = network.filter(|network| network.ports.is_some() || network.port_ranges.is_some());
         let ports = network.map(|network| network.check(&format!("{field}.networkAttributes"), report));
         if let Some(http) = &self.http_attributes {
             http.check(&format!("{field}.httpAttributes"), report);
@@ -187,9 +188,10 @@ impl RuleSpec {
         if let Some(jwt) = &self.jwt {
             jwt.check(&format!("{field}.jwt"), report);
         }
-        let l7 = self.http_attributes.is_some() || self.jwt.is_some();
+        let http = self.http_attributes.as_ref().is_some_and(|http| !http.is_empty());
+        let l7 = http || self.jwt.is_some();
         if l7 {
-            let part = if self.http_attributes.is_some() { "httpAttributes" } else { "jwt" };
+            let part = if http { "httpAttributes" } else { "jwt" };
             let (message, remedy) = match action {
                 ActionWord::Allow => (
                     "not enforced yet: where only connections are seen, this rule allows nothing",

@@ -161,3 +161,72 @@ fn warn(spec: &Spec, report: &mut Report<'_>) {
         report.warning("spec.outboundTrafficPolicy.mode", "RegistryOnly is not enforced yet", remedy);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        decode::decode,
+        object::{Names, Object},
+    };
+
+    /// The fields and messages found in a MeshConfig with this spec.
+    fn findings(spec: &str) -> Vec<(String, String)> {
+        let text = format!(
+            "{{apiVersion: weft.dev/v1alpha1, kind: MeshConfig, metadata: {{name: default}}, spec: {{{spec}}}}}"
+        );
+        let decoded = decode(&text, &mut Names::default());
+        decoded.declared[0].findings.iter().map(|f| (f.field.clone(), f.message.clone())).collect()
+    }
+
+    #[test]
+    fn an_empty_spec_is_the_defaults() {
+        let text = "{apiVersion: weft.dev/v1alpha1, kind: MeshConfig, metadata: {name: default}, spec: {}}";
+        let decoded = decode(text, &mut Names::default());
+        let Some(Object::MeshConfig(mesh)) = &decoded.declared[0].object else { panic!("{decoded:?}") };
+        assert_eq!(&*mesh.trust_domain, "cluster.local");
+        assert_eq!(mesh.namespace_selector.labels["weft.dev/mesh"], "enabled");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases = [
+            ("trustDomain: Cluster.Local", "spec.trustDomain", "is no trust domain"),
+            ("trustDomain: a/b", "spec.trustDomain", "is no trust domain"),
+            ("trustDomainAliases: [a, 'b c']", "spec.trustDomainAliases[1]", "is no trust domain"),
+            ("certificates: {ttl: 29s}", "spec.certificates.ttl", "out of range"),
+            ("certificates: {ttl: 2160h1s}", "spec.certificates.ttl", "out of range"),
+            ("certificates: {issuer: {type: SecretRef}}", "spec.certificates.issuer.secretRef", "needs it"),
+            (
+                "certificates: {issuer: {type: SelfSigned, secretRef: {name: a}}}",
+                "spec.certificates.issuer.secretRef",
+                "does not go with",
+            ),
+            ("mtls: {mode: strict}", "spec.mtls.mode", "expected one of Strict"),
+            (
+                "outboundTrafficPolicy: {mode: Any}",
+                "spec.outboundTrafficPolicy.mode",
+                "expected one of AllowAny",
+            ),
+            (
+                "telemetry: {accessLog: {provider: {type: OTLP}}}",
+                "spec.telemetry.accessLog.provider.backendRef",
+                "needs it",
+            ),
+            ("mtls: {mode: Strict}", "spec.mtls.mode", "not enforced yet"),
+            (
+                "outboundTrafficPolicy: {mode: RegistryOnly}",
+                "spec.outboundTrafficPolicy.mode",
+                "not enforced yet",
+            ),
+        ];
+        for (spec, field, message) in cases {
+            let findings = findings(spec);
+            assert_eq!(findings.len(), 1, "{spec}: {findings:?}");
+            assert_eq!(findings[0].0, field, "{spec}");
+            assert!(findings[0].1.contains(message), "{spec}: {}", findings[0].1);
+        }
+        for good in ["certificates: {ttl: 30s}", "certificates: {ttl: 2160h}", "mtls: {mode: Permissive}"] {
+            assert_eq!(findings(good), [], "{good}");
+        }
+    }
+}

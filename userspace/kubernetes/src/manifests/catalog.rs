@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
     sync::Arc,
 };
 
@@ -83,6 +84,15 @@ impl Catalog {
         file.problems = file.problems(name);
         self.claim(name, &file, &touched);
         self.files.insert(Arc::clone(name), file);
+    }
+
+    /// Takes over what reading a file gave.
+    pub(crate) fn put_bytes(&mut self, name: &Arc<str>, bytes: io::Result<Vec<u8>>) {
+        match bytes.map(String::from_utf8) {
+            Ok(Ok(text)) => self.put(name, &text),
+            Ok(Err(_)) => self.put_unreadable(name, "the file is not UTF-8 text".into()),
+            Err(error) => self.put_unreadable(name, format!("cannot read the file: {error}")),
+        }
     }
 
     /// Keeps what the file declared before, and notes why it cannot be read now.

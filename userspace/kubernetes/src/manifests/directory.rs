@@ -46,6 +46,11 @@ pub(super) fn list(root: &Path) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The paths of all manifests in `root`, by name.
+pub(crate) fn files(root: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(list(root)?.into_iter().map(|entry| entry.path).collect())
+}
+
 /// The directories to watch: `root` and those directly below.
 pub(super) fn directories(root: &Path) -> Vec<PathBuf> {
     let below = children(root).unwrap_or_default();
@@ -54,7 +59,7 @@ pub(super) fn directories(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether a file of this name is read.
-pub(crate) fn is_manifest(path: &Path) -> bool {
+fn is_manifest(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension)) && !is_hidden(path)
 }

@@ -116,13 +116,11 @@ impl Store {
             if touched.contains(&entry.path) {
                 continue;
             }
-            match bytes.map(String::from_utf8) {
-                Ok(Ok(text)) => self.catalog.put(name, &text),
-                Ok(Err(_)) => self.catalog.put_unreadable(name, "the file is not UTF-8 text".into()),
-                // Removed since it was listed: the next scan does not list it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => self.catalog.put_unreadable(name, format!("cannot read the file: {error}")),
+            // Removed since it was listed: the next scan does not list it.
+            if bytes.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                continue;
             }
+            self.catalog.put_bytes(name, bytes);
             self.ledger.was_read(&entry.path);
             self.stamps.insert(Arc::clone(name), entry.stamp);
         }

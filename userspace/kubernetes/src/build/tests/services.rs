@@ -73,6 +73,22 @@ fn pods_come_and_go_and_change_their_labels() {
 }
 
 #[test]
+fn a_service_finds_pods_that_were_there_before_it() {
+    let two = "clusterIP: 10.96.0.2, selector: {app: web, tier: front}, ports: [{port: 80}]";
+    let front = pod("web-2", "10.1.0.2", "").replace("app: web", "app: web, tier: front");
+    let mut world = World::new(&[&pod("web-1", "10.1.0.1", ""), &front]);
+    world.built();
+    world.put("web.yaml", &service("web", WEB));
+    world.put("two.yaml", &service("two", two));
+    assert_eq!(addresses(&world.service("web"), 0), ["10.1.0.1:8080", "10.1.0.2:8080"]);
+    assert_eq!(addresses(&world.service("two"), 0), ["10.1.0.2:80"]);
+    world.put("web.yaml", &service("web", &WEB.replace("{app: web}", "{tier: front}")));
+    assert_eq!(addresses(&world.service("web"), 0), ["10.1.0.2:8080"]);
+    world.put("web.yaml", &service("web", &WEB.replace("selector: {app: web},", "")));
+    assert!(addresses(&world.service("web"), 0).is_empty(), "without a selector it selects nothing");
+}
+
+#[test]
 fn a_named_target_port_is_looked_up_in_each_pod() {
     let named = "spec: {containers: [{name: a, ports: [{name: http, containerPort: 9000}, {name: dns, containerPort: 53, protocol: UDP}]}]},";
     let mut world = World::new(&[
@@ -179,6 +195,20 @@ fn a_slice_endpoint_keeps_its_topology() {
     let hints = first.hints.as_deref().unwrap();
     assert_eq!((&*hints.zones[0], &*hints.nodes[0]), ("z1", "n1"));
     assert_eq!(first.pod, Some(shop("web-1")));
+}
+
+#[test]
+fn of_two_services_with_one_address_the_first_by_name_has_it() {
+    let mut world = World::new(&[&service("b", WEB), &service("c", &WEB.replace("10.96.0.1", "10.96.0.3"))]);
+    assert_eq!(world.service("b").ips.len(), 1);
+    world.put("a.yaml", &service("a", WEB));
+    assert_eq!((world.service("a").ips.len(), world.service("b").ips.len()), (1, 0));
+    assert_eq!(
+        world.notices(),
+        ["Service shop/b: Conflicted: Service shop/a has the address 10.96.0.1, and keeps it"]
+    );
+    world.remove("a.yaml");
+    assert_eq!((world.service("b").ips.len(), world.notices().len()), (1, 0));
 }
 
 #[test]

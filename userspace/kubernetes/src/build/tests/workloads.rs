@@ -154,6 +154,9 @@ spec:
   - sources: []
     httpAttributes: {methods: [GET]}
   - networkAttributes: {ports: [443]}
+  - sources: []
+    networkAttributes: {}
+    httpAttributes: {}
 ";
 
 #[test]
@@ -175,6 +178,7 @@ fn a_policy_is_what_its_object_says() {
     assert_eq!(policy.rules[1].sources.as_deref(), Some(&[][..]), "an empty list is nobody");
     assert!(policy.rules[1].l7 && !policy.rules[0].l7);
     assert_eq!(policy.rules[2].sources, None, "no list is anybody");
+    assert!(policy.rules[3].ports.is_none() && !policy.rules[3].l7, "an empty block asks for nothing");
 }
 
 #[test]
