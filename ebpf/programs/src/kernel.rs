@@ -122,14 +122,17 @@ impl Tables for Kernel {
 pub fn add_open(backend: u64, by: i64) {
     let key = BackendKey { id: backend };
     match maps::OPEN.get_ptr_mut(key) {
-        Some(count) => {
+        // A backend that was removed and came back counts from 0 again: connections of its first life
+        // must not take it below. (Two of them at once still could; the next change puts it right.)
+        // SAFETY: a map value that is one aligned u64.
+        Some(count) if by > 0 || unsafe { (*count).n } > 0 => {
             add(count, by as u64);
         }
         // BPF_NOEXIST: of two first connections at once one is not counted, never both lost later.
         None if by > 0 => {
             let _ = maps::OPEN.insert(key, Count { n: 1 }, 1);
         }
-        None => {}
+        _ => {}
     }
 }
 
