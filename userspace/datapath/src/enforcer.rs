@@ -139,7 +139,7 @@ impl Enforcer {
                     Err(_) => return Ok(()),
                 },
                 _ = look.tick() => self.look(&snapshots.borrow().clone()),
-                _ = foreign.tick() => self.look_for_foreigners(),
+                _ = foreign.tick() => self.look_for_foreigners(&snapshots.borrow().clone()),
                 _ = counted.tick() => self.count(),
                 () = stop.cancelled() => return Ok(()),
             }
@@ -189,14 +189,23 @@ impl Enforcer {
         }
     }
 
-    fn look_for_foreigners(&self) {
-        tokio::task::block_in_place(|| {
+    /// Every few seconds: foreign programs that came or went, and what they kept from us.
+    fn look_for_foreigners(&self, snapshot: &Arc<Snapshot>) {
+        let refused = tokio::task::block_in_place(|| {
             let mut state = self.state();
+            let refused = state.attach_again().unwrap_or_else(|error| {
+                tracing::error!(%error, "programs could not be attached");
+                false
+            });
             if let Err(error) = state.look_for_foreigners() {
                 tracing::error!(%error, "the backstop could not be attached");
             }
             report::degradations(&state, &mut self.report().status);
+            refused
         });
+        if refused {
+            self.apply(snapshot);
+        }
     }
 
     fn count(&self) {

@@ -111,7 +111,9 @@ impl State {
     /// Makes `snapshot` true. An update that does not fit is refused before anything is written.
     pub(crate) fn apply(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
         let moved = self.namespaces.follow(local(snapshot));
-        let judge = moved || self.snapshot.as_ref().is_none_or(|old| policies_may_differ(old, snapshot));
+        let judge = moved
+            || !self.refused_pods.is_empty()
+            || self.snapshot.as_ref().is_none_or(|old| policies_may_differ(old, snapshot));
         let judged = judge.then(|| self.judge(snapshot));
         let change = self.services.plan(&self.maps, &snapshot.services, &snapshot.locality)?;
         if let Some(judged) = &judged {
@@ -149,6 +151,14 @@ impl State {
         }
         self.services.sweep(&mut self.maps, now)?;
         Ok(self.policies.sweep(&mut self.maps, now)?)
+    }
+
+    /// Tries again what could not be attached. True when pods are waiting for it.
+    pub(crate) fn attach_again(&mut self) -> Result<bool, Error> {
+        if self.snapshot.is_some() && !self.unattached.is_empty() {
+            self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
+        }
+        Ok(!self.refused_pods.is_empty())
     }
 
     /// Looks for foreign `sk_lookup` programs, and puts the backstop behind them.
