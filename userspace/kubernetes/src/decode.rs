@@ -286,3 +286,36 @@ const OTHER_CORE_KINDS: [&str; 12] = [
     "ResourceQuota",
     "Secret",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::{Names, decode};
+
+    #[test]
+    fn no_part_of_a_manifest_is_a_panic() {
+        let mut names = Names::default();
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let mut cuts = 0;
+        for directory in ["good", "broken"] {
+            for entry in fs::read_dir(tests.join(directory)).unwrap() {
+                let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+                for at in (0..text.len()).step_by(7).filter(|at| text.is_char_boundary(*at)) {
+                    decode(&text[..at], &mut names);
+                    decode(&text[at..], &mut names);
+                    cuts += 1;
+                }
+            }
+        }
+        assert!(cuts > 1000, "only {cuts} cuts were tried");
+    }
+
+    #[test]
+    fn an_object_without_a_namespace_is_in_the_default_one() {
+        let mut names = Names::default();
+        let key = |text: &str, names: &mut Names| decode(text, names).declared[0].key.to_string();
+        assert_eq!(key("{apiVersion: v1, kind: Pod, metadata: {name: a}}", &mut names), "Pod default/a");
+        assert_eq!(key("{apiVersion: v1, kind: Node, metadata: {name: a}}", &mut names), "Node a");
+    }
+}

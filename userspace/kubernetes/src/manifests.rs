@@ -62,9 +62,9 @@ impl ManifestSource {
         options: Options,
     ) -> Result<(Self, latest::Receiver<Arc<Snapshot>>), Error> {
         let directory: PathBuf = directory.into();
-        // Watching comes first: what changes while we read is noticed, and read again.
+        let mut store = Store::new(directory.clone(), options.node)?;
+        // Watching comes before reading: what changes meanwhile is noticed, and read again.
         let wake = Wake::new(&directory)?;
-        let mut store = Store::new(directory, options.node)?;
         let snapshot = store.rescan();
         let (publish, latest) = latest::channel(snapshot);
         let (sender, requests) = mpsc::channel(16);

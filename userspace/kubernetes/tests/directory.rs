@@ -269,3 +269,24 @@ async fn a_refresh_holds_everything_written_before_it() {
     }
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_file_that_was_rewritten_under_its_old_time_is_read_again() {
+    let running = Running::start(&[("a.yaml", service("a", "10.96.0.1"))]);
+    let path = running.path().join("a.yaml");
+    let hour_ago = std::time::SystemTime::now() - Duration::from_hours(1);
+    for ip in ["10.96.0.2", "10.96.0.3"] {
+        running.write("a.yaml", service("a", ip));
+        fs::File::options().write(true).open(&path).unwrap().set_modified(hour_ago).unwrap();
+        let snapshot = running.refreshed().await;
+        assert_eq!(snapshot.services[&named("a")].ips, [ip.parse::<IpAddr>().unwrap()]);
+    }
+    running.stop().await;
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named() {
+    let error = ManifestSource::open("/nonexistent/manifests", Options { node: "n1".into() }).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("/nonexistent/manifests") && message.contains("does it exist"), "{message}");
+}

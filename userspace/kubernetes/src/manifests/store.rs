@@ -79,15 +79,14 @@ impl Store {
         for entry in entries {
             let name: Arc<str> = shown(&self.root, &entry.name).into();
             gone.remove(&name);
-            let known = self.stamps.get(&name);
-            if known.is_some_and(|old| !old.may_differ(entry.stamp))
-                || self.ledger.is_being_written(&entry.path)
-            {
+            let (known, complete) = (self.stamps.get(&name), self.ledger.is_complete(&entry.path));
+            let changed_since = complete || known.is_none_or(|old| old.may_differ(entry.stamp));
+            if !changed_since || self.ledger.is_being_written(&entry.path) {
                 continue;
             }
             // One that was read when fresh and looks the same is read again, in case it is not.
             let same = known.is_some_and(|old| old.looks_like(entry.stamp));
-            if entry.stamp.is_fresh() && !same && !self.ledger.is_complete(&entry.path) {
+            if entry.stamp.is_fresh() && !same && !complete {
                 quiet = false;
             } else {
                 changed.push((name, entry));
