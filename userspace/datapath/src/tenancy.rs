@@ -8,12 +8,13 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::pins::Node;
+use crate::{host, pins::Node};
 
-/// The right to be the agent of a run directory, until dropped or the process ends.
+/// The right to be the agent of a run directory and of a node, until dropped or the process ends.
 #[derive(Debug)]
 pub struct Tenancy {
-    _lock: Flock<fs::File>,
+    _run_dir: Flock<fs::File>,
+    _node: Flock<fs::File>,
 }
 
 /// Why a run directory cannot be had, or cleaned.
@@ -25,6 +26,15 @@ pub enum Error {
         /// The run directory.
         run_dir: PathBuf,
     },
+    /// Another agent has the node, from another run directory.
+    #[error("an agent of node {node} runs already; give this one another --node, or stop the other")]
+    NodeTaken {
+        /// The node.
+        node: String,
+    },
+    /// There is no BPF filesystem to pin in.
+    #[error(transparent)]
+    Host(#[from] host::Error),
     /// It was never an agent's.
     #[error(
         "{run_dir} is no run directory of an agent (it has no file `node`); give --run-dir as the agent had it"
@@ -48,9 +58,11 @@ impl Tenancy {
     pub fn take(run_dir: &Path, node: &str) -> Result<Self, Error> {
         let failed = |source| Error::File { path: run_dir.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(run_dir).map_err(failed)?;
-        let lock = lock(run_dir)?;
+        let run_lock = lock(run_dir)?;
+        host::bpffs()?;
+        let node_lock = lock_node(&Node::new(node), node)?;
         fs::write(run_dir.join(NODE), node).map_err(failed)?;
-        Ok(Self { _lock: lock })
+        Ok(Self { _run_dir: run_lock, _node: node_lock })
     }
 }
 
@@ -61,11 +73,12 @@ pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
         fs::read_to_string(run_dir.join(NODE)).map_err(|_| Error::Unknown { run_dir: run_dir.to_owned() })?;
     let lock = lock(run_dir)?;
     let pins = Node::new(node.trim());
+    let node_lock = if pins.dir().exists() { Some(lock_node(&pins, node.trim())?) } else { None };
     pins.remove().map_err(|source| Error::File { path: pins.dir().to_owned(), source })?;
     for file in [NODE, LOCK, "agent.sock"] {
         remove(&run_dir.join(file), |path| fs::remove_file(path))?;
     }
-    drop(lock);
+    drop((lock, node_lock));
     // Others may keep files there.
     let _ = fs::remove_dir(run_dir);
     Ok(())
@@ -76,6 +89,16 @@ fn lock(run_dir: &Path) -> Result<Flock<fs::File>, Error> {
     let file = fs::File::create(&path).map_err(|source| Error::File { path, source })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| Error::Running { run_dir: run_dir.to_owned() })
+}
+
+/// The lock is on the folder of the pins: two agents that share them would undo each other's work.
+fn lock_node(pins: &Node, node: &str) -> Result<Flock<fs::File>, Error> {
+    let path = pins.dir();
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let folder = fs::File::open(path).map_err(failed)?;
+    Flock::lock(folder, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| Error::NodeTaken { node: node.to_owned() })
 }
 
 fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), Error> {
