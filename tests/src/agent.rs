@@ -1,6 +1,7 @@
 //! The real agent of a node.
 
 use std::fs::{self, OpenOptions};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
@@ -15,15 +16,15 @@ use crate::{Node, eventually, sweep};
 pub struct Agent {
     node: Node,
     wrapper: Vec<String>,
+    cgroup: Option<PathBuf>,
     arguments: Vec<String>,
     process: Option<Child>,
 }
 
 impl Agent {
-    pub(crate) fn spawn(node: Node, wrapper: &[&str], arguments: &[&str]) -> Self {
-        let [wrapper, arguments] =
-            [wrapper, arguments].map(|words| words.iter().map(ToString::to_string).collect());
-        let mut agent = Self { node, wrapper, arguments, process: None };
+    pub(crate) fn spawn(node: Node, wrapper: &[String], cgroup: Option<PathBuf>, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let mut agent = Self { node, wrapper: wrapper.to_vec(), cgroup, arguments, process: None };
         agent.start();
         agent
     }
@@ -34,7 +35,10 @@ impl Agent {
         let log = OpenOptions::new().create(true).append(true).open(self.node.log());
         let log = log.expect("the node's folder can be written");
         let mut command = command(&self.node, &self.wrapper);
-        command.arg("--cgroup").arg(self.node.cgroup()).args(&self.arguments);
+        if let Some(cgroup) = &self.cgroup {
+            command.arg("--cgroup").arg(cgroup);
+        }
+        command.args(&self.arguments);
         command.stdout(log.try_clone().expect("a file can be opened twice")).stderr(log);
         self.process = Some(command.spawn().expect("the helper can be started"));
     }
@@ -114,7 +118,7 @@ impl Drop for Agent {
 }
 
 /// `weft agent` of `node`, without `--cgroup`, started by the command `wrapper`.
-pub(crate) fn command<'a>(node: &Node, wrapper: impl IntoIterator<Item = &'a String>) -> Command {
+pub(crate) fn command(node: &Node, wrapper: &[String]) -> Command {
     let group = node.world.cgroup.join("agents");
     fs::create_dir_all(&group).expect("the world's cgroup can be written");
     let mut command = helper(["exec".as_ref(), group.as_os_str()]);

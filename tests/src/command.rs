@@ -26,14 +26,17 @@ pub(crate) fn ip_netns_add(name: &str) {
     assert!(output.status.success(), "ip netns add {name}: {}", text(&output));
 }
 
-/// The helper binary, which is built beside the tests.
-pub fn helper_path() -> PathBuf {
-    beside("weft-test-helper")
+/// A command that runs another one in mounts and a cgroup tree of its own, after the shell command
+/// `before`, which may name `path` as `"$0"`.
+pub fn private(before: &str, path: &Path) -> Vec<String> {
+    let script = format!("{before} && exec \"$@\"");
+    let helper = beside("weft-test-helper").display().to_string();
+    [&helper, "private", "sh", "-c", &script, &path.display().to_string()].map(str::to_owned).into()
 }
 
 /// A command of the helper binary.
 pub(crate) fn helper(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(helper_path());
+    let mut command = Command::new(beside("weft-test-helper"));
     command.args(arguments);
     command
 }

@@ -62,18 +62,23 @@ impl Node {
 
     /// Starts the agent with more arguments, and does not wait for it.
     pub fn spawn_agent(&self, arguments: &[&str]) -> Agent {
-        Agent::spawn(self.clone(), &[], arguments)
+        Agent::spawn(self.clone(), &[], Some(self.cgroup.clone()), arguments)
     }
 
-    /// As [`Node::spawn_agent`], by way of a command such as `weft-test-helper private`.
-    pub fn wrap_agent(&self, wrapper: &[&str]) -> Agent {
-        Agent::spawn(self.clone(), wrapper, &[])
+    /// Starts the agent by way of a command, such as [`private`](crate::private) makes.
+    pub fn wrap_agent(&self, wrapper: &[String]) -> Agent {
+        Agent::spawn(self.clone(), wrapper, Some(self.cgroup.clone()), &[])
     }
 
-    /// Runs an agent that is to refuse, with its own `--cgroup` or none, and says how it ended.
-    pub fn refused_agent(&self, wrapper: &[&str], arguments: &[&str]) -> Output {
-        let wrapper: Vec<String> = wrapper.iter().map(ToString::to_string).collect();
-        let mut command = agent::command(self, &wrapper);
+    /// Starts the agent without `--cgroup`: it has to find one.
+    pub fn rooted_agent(&self) -> Agent {
+        Agent::spawn(self.clone(), &[], None, &[])
+    }
+
+    /// Runs an agent that is to refuse, without `--cgroup` unless it is in `arguments`, and says how it
+    /// ended.
+    pub fn refused_agent(&self, wrapper: &[String], arguments: &[&str]) -> Output {
+        let mut command = agent::command(self, wrapper);
         let child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.expect("the helper can be started");
         child.wait_with_output().expect("a child can be waited for")
