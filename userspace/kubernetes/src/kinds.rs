@@ -72,6 +72,11 @@ pub(crate) fn read(root: &Node<'_>, key: &Key, names: &mut Names, report: &mut R
             common(&object.metadata, report);
             Some(Object::MeshConfig(mesh_config::check(&object.spec, key, report)?.into()))
         }
+        Kind::ReferenceGrant => {
+            let remedy = "nothing to do: a backendRef to another namespace needs no grant in the mesh";
+            report.warning("kind", "ReferenceGrant is ignored", remedy);
+            Some(Object::Noted)
+        }
         _ => {
             let message = format!("{} is not enforced yet: it needs the http path", key.kind.name());
             report.warning("kind", message, "connections take the kernel path, as if it were not there");

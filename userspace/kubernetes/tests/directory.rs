@@ -290,3 +290,11 @@ fn a_directory_that_is_not_there_is_named() {
     let message = error.to_string();
     assert!(message.contains("/nonexistent/manifests") && message.contains("does it exist"), "{message}");
 }
+
+#[tokio::test]
+async fn a_source_that_has_ended_still_answers() {
+    let running = Running::start(&[("a.yaml", service("a", "10.96.0.1"))]);
+    let refresh = running.refresh.clone();
+    running.stop().await;
+    assert_eq!(refresh.refresh().await, 1);
+}

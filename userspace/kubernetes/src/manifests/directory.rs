@@ -15,8 +15,8 @@ pub(super) struct Stamp {
     modified: (i64, i64),
     size: u64,
     inode: (u64, u64),
-    /// Read so soon after its last change that the next one may bear the same time.
-    fresh: bool,
+    /// How long ago that was when the file was listed.
+    age: Duration,
 }
 
 /// One file of the directory.
@@ -59,7 +59,7 @@ pub(super) fn directories(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether a file of this name is read.
-fn is_manifest(path: &Path) -> bool {
+pub(super) fn is_manifest(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension)) && !is_hidden(path)
 }
@@ -67,7 +67,8 @@ fn is_manifest(path: &Path) -> bool {
 impl Stamp {
     /// Whether a file that bore `self` when it was read may be another now that it bears `other`.
     pub(super) fn may_differ(self, other: Self) -> bool {
-        self.fresh || !self.looks_like(other)
+        // Read so soon after a change, the next one may bear the same time.
+        self.age < CLOCK_STEP || !self.looks_like(other)
     }
 
     /// Whether nothing tells the two apart.
@@ -75,9 +76,18 @@ impl Stamp {
         (self.modified, self.size, self.inode) == (other.modified, other.size, other.inode)
     }
 
-    /// Whether the file was changed a moment ago.
-    pub(super) fn is_fresh(self) -> bool {
-        self.fresh
+    /// Whether the file bearing this may be only half written, given the stamp it was last read with.
+    ///
+    /// The kernel truncates first and tells later, after waiting for the disk maybe. So a file changed
+    /// in place without word of its completion is left alone for as long as a write may take; one that
+    /// is new or was put in another's place, for a moment.
+    pub(super) fn may_be_incomplete(self, known: Option<Self>) -> bool {
+        match known {
+            // Read when fresh and unchanged since: there is nothing to wait for.
+            Some(known) if known.looks_like(self) => false,
+            Some(known) if known.inode == self.inode => self.age < LONGEST_WRITE,
+            _ => self.age < CLOCK_STEP,
+        }
     }
 }
 
@@ -102,8 +112,8 @@ fn entry(root: &Path, path: PathBuf, metadata: &Metadata, now: SystemTime) -> Op
     }
     let modified = (metadata.mtime(), metadata.mtime_nsec());
     let age = metadata.modified().map(|at| now.duration_since(at).unwrap_or_else(|ahead| ahead.duration()));
-    let fresh = age.is_ok_and(|age| age < CLOCK_STEP);
-    let stamp = Stamp { modified, size: metadata.len(), inode: (metadata.dev(), metadata.ino()), fresh };
+    let age = age.unwrap_or_default();
+    let stamp = Stamp { modified, size: metadata.len(), inode: (metadata.dev(), metadata.ino()), age };
     let name = path.strip_prefix(root).ok()?.to_string_lossy().into();
     Some(Entry { name, path, stamp })
 }
@@ -116,3 +126,5 @@ fn is_hidden(path: &Path) -> bool {
 
 /// File times move in steps of the kernel's tick, at most 10 ms; twice that is safe.
 pub(super) const CLOCK_STEP: Duration = Duration::from_millis(20);
+/// Whoever keeps a file open for longer has forgotten to close it.
+pub(super) const LONGEST_WRITE: Duration = Duration::from_secs(1);

@@ -74,19 +74,27 @@ impl Store {
     fn read(&mut self) -> io::Result<bool> {
         self.ledger.touched();
         let entries = directory::list(&self.root)?;
+        let listed = |path: &PathBuf| entries.iter().any(|entry| entry.path == *path);
+        // A file renamed while the directory was listed may be missing from the list.
+        if self
+            .ledger
+            .touched()
+            .iter()
+            .any(|path| !listed(path) && directory::is_manifest(path) && path.exists())
+        {
+            return Ok(false);
+        }
         let mut gone: HashSet<_> = self.stamps.keys().cloned().collect();
         let (mut changed, mut quiet) = (Vec::new(), true);
         for entry in entries {
             let name: Arc<str> = shown(&self.root, &entry.name).into();
             gone.remove(&name);
-            let (known, complete) = (self.stamps.get(&name), self.ledger.is_complete(&entry.path));
+            let (known, complete) = (self.stamps.get(&name).copied(), self.ledger.is_complete(&entry.path));
             let changed_since = complete || known.is_none_or(|old| old.may_differ(entry.stamp));
             if !changed_since || self.ledger.is_being_written(&entry.path) {
                 continue;
             }
-            // One that was read when fresh and looks the same is read again, in case it is not.
-            let same = known.is_some_and(|old| old.looks_like(entry.stamp));
-            if entry.stamp.is_fresh() && !same && !complete {
+            if !complete && entry.stamp.may_be_incomplete(known) {
                 quiet = false;
             } else {
                 changed.push((name, entry));
@@ -95,14 +103,9 @@ impl Store {
         for some in changed.chunks(BATCH) {
             quiet &= self.take(some);
         }
-        // A file renamed while the directory was listed may be missing from the list.
-        if quiet && self.ledger.touched().is_empty() {
-            for name in gone {
-                self.catalog.remove(&name);
-                self.stamps.remove(&name);
-            }
-        } else {
-            quiet = false;
+        for name in gone {
+            self.catalog.remove(&name);
+            self.stamps.remove(&name);
         }
         Ok(quiet)
     }

@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use inotify::{EventMask, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 use tokio::time::timeout;
 
-use super::directory;
+use super::directory::{self, LONGEST_WRITE};
 use crate::Error;
 
 /// Tells that something changed.
@@ -136,9 +136,6 @@ impl Ledger {
     }
 
     /// Whether the last that [`Self::touched`] saw of `path` is its completion, and nobody read it since.
-    ///
-    /// A file that has just changed without it is about to be reported: the kernel truncates first
-    /// and queues the event a moment later.
     pub(super) fn is_complete(&self, path: &Path) -> bool {
         self.complete.contains(path)
     }
@@ -185,5 +182,3 @@ const BUFFER: usize = 16 * 1024;
 const QUIET: Duration = Duration::from_millis(5);
 /// A directory that never rests is read all the same.
 const LONGEST_BURST: Duration = Duration::from_millis(50);
-/// Whoever keeps a file open for longer has forgotten to close it.
-const LONGEST_WRITE: Duration = Duration::from_secs(1);
