@@ -14,7 +14,8 @@ abi_struct! {
         /// How long an attestation outlives the client's handshake, in nanoseconds: a SYN cookie's ACK
         /// reaches the server just after it.
         pub attest_grace_ns: u64,
-        /// Bytes that one direction may redirect ahead of what its reader has taken.
+        /// Bytes, what the kernel needs to hold them included, that one direction may redirect ahead of what
+        /// its reader has taken.
         pub accelerate_budget: u32,
         /// Largest write that is worth redirecting, in bytes.
         pub accelerate_write: u32,

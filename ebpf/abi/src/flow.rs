@@ -38,6 +38,8 @@ abi_struct! {
         /// Last use in nanoseconds since boot: TCP, when the client's handshake ended (0 before);
         /// UDP, when a datagram was last sent.
         pub used_ns: u64,
+        /// Id of the pair that the client wants to form with the server's socket; 0 for none.
+        pub pair: u64,
         /// [`flow_flags`].
         pub flags: u32,
         /// Zero.

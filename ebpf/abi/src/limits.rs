@@ -25,8 +25,12 @@ pub const UDP_PEERS: usize = 65_536;
 pub const AFFINITIES: usize = 65_536;
 /// Frontends that take turns, least recently used first out.
 pub const TURNS: usize = 16_384;
-/// Sockets under same-node acceleration.
+/// Sockets under same-node acceleration, two for each connection.
 pub const PAIRS: usize = 65_536;
+/// Bytes, with what it takes to hold them, that a direction may redirect ahead of its reader.
+pub const ACCELERATE_BUDGET: u32 = 1 << 20;
+/// Largest write that is worth redirecting, in bytes.
+pub const ACCELERATE_WRITE: u32 = 32 << 10;
 /// Bytes of the event ring, a power of two.
 pub const EVENT_BYTES: usize = 4 << 20;
 /// Counters.

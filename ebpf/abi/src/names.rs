@@ -50,6 +50,10 @@ pub mod map {
         SOCKETS = "weft_sock";
         /// [`crate::FlowEvent`].
         EVENTS = "weft_events";
+        /// [`crate::PairKey`] → [`crate::Pair`].
+        PAIRS = "weft_pair";
+        /// [`crate::PairEnd`] → socket.
+        PAIR_SOCKETS = "weft_pair_sock";
         /// Counters by [`super::stat`].
         STATS = "weft_stat";
     }
@@ -82,6 +86,10 @@ pub mod program {
         SK_LOOKUP = "weft_sk_lookup";
         /// `cgroup_skb/ingress`, attached only beside a foreign `sk_lookup` program.
         BACKSTOP = "weft_backstop";
+        /// `sk_msg`, attached to [`super::map::PAIR_SOCKETS`] while acceleration is on.
+        SK_MSG = "weft_sk_msg";
+        /// `fexit` of the kernel's `tcp_bpf_recvmsg`, attached while acceleration is on.
+        TAKEN = "weft_taken";
     }
 }
 
@@ -109,7 +117,8 @@ pub mod stat {
         EVENTS_LOST = 5, "events_lost";
         /// A service row named a slot or backend that was not there; tried again.
         SLOT_MISSES = 6, "slot_misses";
-        /// Datagram whose dialled address was forgotten (evicted): shown with the backend's.
+        /// A datagram whose dialled address was forgotten (evicted), or that nobody asked for, reached
+        /// a socket that asks Services: it is shown with its sender's own address.
         REVERSE_MISSES = 7, "reverse_misses";
         /// An attestation could not be written.
         FLOWS_LOST = 8, "flows_lost";
@@ -117,7 +126,7 @@ pub mod stat {
         SOCKETS_LOST = 9, "sockets_lost";
         /// Connections that an audit policy would have refused.
         AUDITED = 10, "audited";
-        /// Directions that were redirected.
+        /// Directions that began redirected.
         LATCH_REDIRECT = 11, "latch_redirect";
         /// Directions that went native before anything was redirected.
         LATCH_NATIVE = 12, "latch_native";

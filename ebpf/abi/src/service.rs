@@ -83,8 +83,11 @@ abi_struct! {
         pub service: u64,
         /// Its port.
         pub port: BePort,
+        /// 1 once it has left its frontend: the row waits for readers of the old slots, and no client
+        /// may stick to it any more.
+        pub retired: u8,
         /// Zero.
-        pub _pad: [u8; 6],
+        pub _pad: [u8; 5],
     }
 }
 

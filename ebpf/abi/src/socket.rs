@@ -27,8 +27,16 @@ abi_struct! {
         pub client: u64,
         /// Bytes that were redirected to the peer's socket, past TCP's own counters.
         pub redirected: u64,
-        /// State of the acceleration latch of the sending direction.
+        /// Bytes that the peer had redirected to this socket when the app last read.
+        pub arrived: u64,
+        /// Id of the pair, where [`socket_flags::PAIRED`] is set; else of the last one.
+        pub pair: u64,
+        /// [`crate::latch`] of the sending direction.
         pub latch: u32,
+        /// Messages redirected since the peer's app had last taken all of them.
+        pub messages: u32,
+        /// Zero.
+        pub _pad: u32,
         /// Rule of an audit policy that would have refused this connection; 0 for none.
         pub audit_rule: u32,
     }
@@ -52,6 +60,10 @@ pub mod socket_flags {
     pub const ACCELERATE: u32 = 64;
     /// The client is a probe: policy changes do not end it.
     pub const PROBE: u32 = 128;
+    /// In `weft_pair_sock`: bytes may pass from socket to socket.
+    pub const PAIRED: u32 = 256;
+    /// The app sends datagrams to Services by address: `weft_udp_rev` has a row for each peer.
+    pub const ASKS: u32 = 512;
 }
 
 abi_struct! {

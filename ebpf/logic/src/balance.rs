@@ -59,6 +59,10 @@ fn sticky<T: Tables>(tables: &T, row: &ServiceRow, netns: u64) -> Option<Destina
     if tables.now_ns().wrapping_sub(held.used_ns) > lasts_ns {
         return None;
     }
+    // A row that left its frontend stays for readers of the old slots, not for those who remember it.
+    if tables.backend(held.backend)?.retired != 0 {
+        return None;
+    }
     let chosen = destination(tables, row, held.backend)?;
     stick(tables, row, netns, held.backend);
     Some(chosen)

@@ -7,6 +7,7 @@
 //! ```text
 //! connect, sendmsg ──► dial ──► balance
 //!                        └────► policy ◄──── admit ◄── sk_lookup, backstop
+//! sk_msg ──────────► latch
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -14,11 +15,13 @@
 mod admit;
 mod balance;
 mod dial;
+mod latch;
 mod policy;
 mod tables;
 
 pub use admit::{Admission, Arrival, Client, admit};
 pub use balance::pick;
 pub use dial::{Destination, Dial, Verdict, dial};
+pub use latch::{Message, Way, decide, take_back};
 pub use policy::{Denial, Request, Ruling, authorize};
 pub use tables::Tables;

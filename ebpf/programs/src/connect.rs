@@ -52,7 +52,7 @@ fn connect(call: &SockAddr) -> i32 {
 fn forget(call: &SockAddr) {
     if let Some(state) = sockets::state(call.socket()) {
         sockets::uncount(state);
-        state.flags = 0;
+        state.flags &= socket_flags::ASKS;
         state.service = 0;
         state.backend = 0;
     }
@@ -89,7 +89,7 @@ fn translate(call: &SockAddr, wanted: &Dial, to: &Destination) -> i32 {
         state.netns = wanted.netns;
         state.redirected = 0;
         state.latch = 0;
-        state.flags = socket_flags::TRANSLATED;
+        state.flags = state.flags & socket_flags::ASKS | socket_flags::TRANSLATED;
         if to.service_flags & service_flags::ACCELERATE != 0 {
             state.flags |= socket_flags::ACCELERATE;
         }

@@ -160,6 +160,13 @@ impl SockAddr {
         field!(self.ctx, bpf_sock_addr, u64, __bindgen_anon_1.sk) as *mut bpf_sock
     }
 
+    /// Whether a UDP socket has a peer.
+    #[inline(always)]
+    pub fn is_connected(&self) -> bool {
+        let sk = self.socket();
+        !sk.is_null() && field!(sk, bpf_sock, u32, state) == TCP_ESTABLISHED
+    }
+
     /// The port the socket is bound to; 0 before it is.
     #[inline(always)]
     pub fn source_port(&self) -> BePort {
@@ -250,6 +257,8 @@ pub fn arrival(ctx: &SkLookupContext) -> Option<Arrival> {
 const AF_INET: u32 = 2;
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
+/// `enum tcp_state`, which UDP sockets have too.
+const TCP_ESTABLISHED: u32 = 1;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 const IPPROTO_MPTCP: u32 = 262;

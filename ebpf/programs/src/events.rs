@@ -1,9 +1,6 @@
 //! Flow events. A full ring drops the event and counts it; it never changes a verdict.
 
-use aya_ebpf::{
-    bindings::bpf_sock_ops,
-    helpers::generated::{bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skc_to_tcp_sock},
-};
+use aya_ebpf::{bindings::bpf_sock_ops, helpers::generated::bpf_get_socket_cookie};
 use weft_abi::{
     Addr, BePort, FlowEvent, FlowKey, Reason, SocketState, TCP, UDP, event_kind, names::stat, path,
     socket_flags,
@@ -14,17 +11,9 @@ use crate::{
     context::{SockAddr, SockOps, field},
     kernel::Kernel,
     maps,
+    tcp::{Tcp, global},
 };
 
-/// Offsets in this kernel's `tcp_sock`, from its BTF; 0 where they are not known.
-#[unsafe(no_mangle)]
-static WEFT_BYTES_SENT_AT: u64 = 0;
-/// Offset of `bytes_retrans`.
-#[unsafe(no_mangle)]
-static WEFT_BYTES_RETRANS_AT: u64 = 0;
-/// Offset of `sk_flags`, whose bit 1 (`SOCK_DONE`) says that a FIN came in.
-#[unsafe(no_mangle)]
-static WEFT_SK_FLAGS_AT: u64 = 0;
 /// 1 where `bpf_set_retval` exists (kernel 5.18).
 #[unsafe(no_mangle)]
 static WEFT_HAS_RETVAL: u64 = 1;
@@ -48,12 +37,13 @@ pub fn opened(call: &SockOps, state: &SocketState) {
 #[inline(always)]
 pub fn closed(call: &SockOps, state: &SocketState) {
     let (out, into) = payload(call);
+    let (out, into) = (out + state.redirected, into + state.arrived);
     emit(|event| {
         of_socket(event, call, state);
         event.kind = event_kind::CLOSED;
         let client = state.flags & socket_flags::CLIENT != 0;
         (event.sent, event.received) = if client { (out, into) } else { (into, out) };
-        event.redirected = state.redirected;
+        event.redirected = state.redirected + state.arrived;
         event.duration_ns = event.time_ns.wrapping_sub(state.since_ns);
         event.rtt_us = field!(call.ctx, bpf_sock_ops, u32, srtt_us) >> 3;
         event.retransmits = field!(call.ctx, bpf_sock_ops, u32, total_retrans);
@@ -134,7 +124,7 @@ fn of_socket(event: &mut FlowEvent, call: &SockOps, state: &SocketState) {
     event.netns = state.netns;
     event.service = state.service;
     event.protocol = TCP;
-    event.path = if state.redirected > 0 { path::ACCELERATED } else { path::KERNEL };
+    event.path = if state.redirected + state.arrived > 0 { path::ACCELERATED } else { path::KERNEL };
     if state.flags & socket_flags::CLIENT != 0 {
         event.client_side = 1;
         event.attested = 1;
@@ -156,37 +146,10 @@ fn of_socket(event: &mut FlowEvent, call: &SockOps, state: &SocketState) {
 #[inline(always)]
 fn payload(call: &SockOps) -> (u64, u64) {
     let received = field!(call.ctx, bpf_sock_ops, u64, bytes_received);
-    let acked = field!(call.ctx, bpf_sock_ops, u64, bytes_acked);
-    if global(&raw const WEFT_BYTES_SENT_AT) == 0 {
-        return (acked, received);
+    match Tcp::of(call.socket()) {
+        Some(tcp) => (tcp.sent(), received.wrapping_sub(u64::from(tcp.is_done()))),
+        None => (field!(call.ctx, bpf_sock_ops, u64, bytes_acked), received),
     }
-    let sk = call.socket();
-    if sk.is_null() {
-        return (acked, received);
-    }
-    // SAFETY: `sk` is the context's socket and not null.
-    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast()) } as *const u8;
-    if tcp.is_null() {
-        return (acked, received);
-    }
-    let sent = word_at(tcp, global(&raw const WEFT_BYTES_SENT_AT));
-    let again = word_at(tcp, global(&raw const WEFT_BYTES_RETRANS_AT));
-    let done = word_at(tcp, global(&raw const WEFT_SK_FLAGS_AT)) & SOCK_DONE != 0;
-    (sent.wrapping_sub(again), received.wrapping_sub(u64::from(done)))
-}
-
-#[inline(always)]
-fn word_at(base: *const u8, offset: u64) -> u64 {
-    let mut word = 0_u64;
-    // SAFETY: a probe read never faults; the result is 0 when the address is bad.
-    unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, base.add(offset as usize).cast()) };
-    word
-}
-
-#[inline(always)]
-fn global(global: *const u64) -> u64 {
-    // SAFETY: a static; volatile, for the loader replaces the value that the compiler knows.
-    unsafe { core::ptr::read_volatile(global) }
 }
 
 #[inline(always)]
@@ -209,4 +172,3 @@ fn emit(fill: impl FnOnce(&mut FlowEvent)) {
 }
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
-const SOCK_DONE: u64 = 1 << 1;

@@ -7,6 +7,7 @@
 //! cgroup  connect  sendmsg ──► logic::dial  ──► rewrite | refuse
 //!         recvmsg  peername ─► the address the app dialled
 //!         sock_ops release ──► attestation, events, counters
+//! sockmap sk_msg ────────────► logic::decide ► the peer's socket | TCP
 //! netns   sk_lookup ─────────► logic::admit ──► pass | reset   (backstop: the same, per SYN)
 //! ```
 #![no_std]
@@ -26,13 +27,16 @@ mod events;
 mod finish;
 mod kernel;
 mod maps;
+mod pairs;
 mod peername;
 mod recvmsg;
 mod release;
 mod sendmsg;
 mod sk_lookup;
+mod sk_msg;
 mod sock_ops;
 mod sockets;
+mod tcp;
 
 /// The programs call GPL-only helpers; the rest of weft is Apache-2.0.
 #[unsafe(link_section = "license")]

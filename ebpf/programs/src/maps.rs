@@ -2,12 +2,12 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage, SockHash},
     macros::btf_map,
 };
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent,
-    FlowKey, FlowRecord, MaglevChunk, MaglevKey, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ReverseKey,
+    FlowKey, FlowRecord, MaglevChunk, MaglevKey, NetnsKey, Pair, PairEnd, PairKey, Pod, PodRow, PolicyMatch, PolicyRow, ReverseKey,
     ReverseRow, ServiceKey, ServiceRow, Slot, SlotKey, SocketState, limits,
 };
 
@@ -60,6 +60,12 @@ pub static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
 #[btf_map(name = "weft_events")]
 pub static EVENTS: RingBuf<FlowEvent, { limits::EVENT_BYTES }> = RingBuf::new();
+
+#[btf_map(name = "weft_pair")]
+pub static PAIRS: HashMap<PairKey, Pair, { limits::PAIRS / 2 }, LAZY> = HashMap::new();
+
+#[btf_map(name = "weft_pair_sock")]
+pub static PAIR_SOCKETS: SockHash<PairEnd, { limits::PAIRS }> = SockHash::new();
 
 #[btf_map(name = "weft_stat")]
 pub static STATS: PerCpuArray<u64, { limits::STATS }> = PerCpuArray::new();

@@ -5,7 +5,7 @@
 //! port is chosen by then.
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use weft_abi::{Addr, BePort, FlowKey, FlowRecord, ReverseKey, ReverseRow, UDP, names::stat};
+use weft_abi::{Addr, BePort, FlowKey, FlowRecord, ReverseKey, ReverseRow, UDP, names::stat, socket_flags};
 use weft_ebpf_logic::{Dial, Tables, Verdict, dial};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     events,
     finish::{PROCEED, refuse},
     kernel::Kernel,
-    maps,
+    maps, sockets,
 };
 
 #[cgroup_sock_addr(sendmsg4)]
@@ -31,7 +31,13 @@ fn send(call: &SockAddr) -> i32 {
     let wanted =
         Dial { netns: call.netns(), addr: call.addr(), port: call.port(), protocol: UDP, attested: true };
     match dial(&Kernel, &wanted) {
-        Verdict::Pass => attest(call, &wanted, &wanted.addr, wanted.port, 0),
+        Verdict::Pass => {
+            // An app that reaches a pod through a Service and by its own address is shown what it used last.
+            if sockets::state(call.socket()).is_some_and(|state| state.flags & socket_flags::ASKS != 0) {
+                remember(call, &wanted, &wanted.addr, wanted.port);
+            }
+            attest(call, &wanted, &wanted.addr, wanted.port, 0);
+        }
         Verdict::Translate(to) => {
             maps::count(stat::TRANSLATED, 1);
             remember(call, &wanted, &to.addr, to.port);
@@ -54,6 +60,9 @@ fn remember(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort) {
     let known = unsafe { maps::UDP_REVERSE.get(key) };
     if !known.is_some_and(|known| known.addr.is(&row.addr) && known.port.be == row.port.be) {
         let _ = maps::UDP_REVERSE.insert(key, row, 0);
+        if let Some(state) = sockets::state_or_new(call.socket()) {
+            state.flags |= socket_flags::ASKS;
+        }
     }
 }
 
@@ -75,7 +84,7 @@ fn attest(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort, service: u6
         return;
     }
     let record =
-        FlowRecord { identity: pod.identity, namespace: pod.namespace, used_ns: now, flags: 0, _pad: 0 };
+        FlowRecord { identity: pod.identity, namespace: pod.namespace, used_ns: now, ..FlowRecord::zeroed() };
     if maps::FLOWS.insert(key, record, 0).is_err() {
         maps::count(stat::FLOWS_LOST, 1);
     }

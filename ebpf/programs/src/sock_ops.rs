@@ -20,7 +20,7 @@ use crate::{
     context::{SockOps, field},
     events,
     kernel::Kernel,
-    maps, sockets,
+    maps, pairs, sockets,
 };
 
 #[sock_ops]
@@ -41,7 +41,8 @@ pub fn weft_sock_ops(ctx: SockOpsContext) -> u32 {
 fn dialling(call: &SockOps) {
     let netns = call.netns();
     let key = outward(call);
-    let ours = Kernel.pod_at(&key.dst).is_some_and(|row| row.netns != 0);
+    let server = Kernel.pod_at(&key.dst);
+    let ours = server.is_some_and(|row| row.netns != 0);
     let Some(pod) = Kernel.pod(netns).copied() else {
         // The connect hook knows the probe by its cgroup: "current" is not to be had here before 6.2.
         if ours && sockets::state(call.socket()).is_some_and(|state| state.flags & socket_flags::PROBE != 0) {
@@ -49,16 +50,19 @@ fn dialling(call: &SockOps) {
         }
         return;
     };
-    if ours {
-        let (identity, namespace) = (pod.identity, pod.namespace);
-        attest(&key, FlowRecord { identity, namespace, used_ns: 0, flags: flow_flags::HELD, _pad: 0 });
-    }
+    let mut pair = 0;
     if let Some(state) = sockets::state_or_new(call.socket()) {
         state.netns = netns;
         state.since_ns = Kernel.now_ns();
         state.flags |= socket_flags::CLIENT;
         state.flags &= !socket_flags::REPORTED;
+        pair = pairs::wanted(call, state, server);
         watch(call);
+    }
+    if ours {
+        let (identity, namespace) = (pod.identity, pod.namespace);
+        let flags = flow_flags::HELD;
+        attest(&key, FlowRecord { identity, namespace, flags, pair, ..FlowRecord::zeroed() });
     }
 }
 
@@ -66,11 +70,13 @@ fn dialling(call: &SockOps) {
 #[inline(always)]
 fn dialled(call: &SockOps) {
     let key = outward(call);
+    let mut pair = 0;
     if let Some(record) = maps::FLOWS.get_ptr_mut(key) {
         // SAFETY: the verifier bounds the value; two fields, each written whole.
         unsafe {
             (*record).used_ns = Kernel.now_ns();
             (*record).flags &= !flow_flags::HELD;
+            pair = (*record).pair;
         }
     }
     if let Some(state) = sockets::state(call.socket())
@@ -78,6 +84,9 @@ fn dialled(call: &SockOps) {
     {
         state.flags |= socket_flags::REPORTED;
         events::opened(call, state);
+        if pair != 0 {
+            pairs::open(call, state);
+        }
     }
 }
 
@@ -100,6 +109,10 @@ fn accepted(call: &SockOps) {
         Some(record) if record.flags & flow_flags::PROBE == 0 => {
             state.client = record.identity;
             state.flags |= socket_flags::MIRRORED;
+            let pair = record.pair;
+            if pair != 0 {
+                pairs::accept(call, state, pair);
+            }
         }
         seen => {
             state.flags |= socket_flags::REPORTED | if seen.is_some() { socket_flags::PROBE } else { 0 };
@@ -116,6 +129,7 @@ fn changed(call: &SockOps) {
     }
     let Some(state) = sockets::state(call.socket()) else { return };
     sockets::uncount(state);
+    pairs::close(state);
     if state.flags & socket_flags::CLIENT != 0 {
         let _ = maps::FLOWS.remove(outward(call));
     }

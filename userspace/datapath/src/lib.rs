@@ -9,6 +9,7 @@
 //! events ring ─► flows ─► FlowLog, metrics
 //! ```
 
+mod accelerate;
 mod apply;
 mod attach;
 mod btf;

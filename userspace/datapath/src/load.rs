@@ -12,7 +12,10 @@ use aya::{
     maps::{MapError, MapInfo},
     programs::{Program, ProgramError},
 };
-use weft_abi::{SCHEMA, names::program};
+use weft_abi::{
+    SCHEMA,
+    names::{map, program},
+};
 
 use crate::{
     btf::Btf,
@@ -97,7 +100,7 @@ pub(crate) fn load(node: &Node, sizes: &MapSizes) -> Result<Loaded, Error> {
     }
     let (pins, retired) = choose(node, &wanted_maps(object, sizes)?);
     pins.make().map_err(|source| Error::Pins { path: pins.maps(), source })?;
-    let mut ebpf = load_object(object, &pins, sizes, (major, minor) >= (5, 18))?;
+    let mut ebpf = load_object(object, Some(&pins), sizes, (major, minor) >= (5, 18))?;
     for name in ON_CGROUP.iter().map(|(name, _)| *name).chain([program::SK_LOOKUP, program::BACKSTOP]) {
         load_program(ebpf.program_mut(name).ok_or(Error::Missing(name))?)
             .map_err(|source| Error::Program { program: name, source })?;
@@ -159,17 +162,36 @@ fn read_shape(path: &Path) -> Result<Shape, MapError> {
     Ok((info.map_type()? as u32, info.key_size(), info.value_size(), info.max_entries()))
 }
 
-fn load_object(object: &[u8], pins: &Pins, sizes: &MapSizes, has_retval: bool) -> Result<Ebpf, Error> {
+/// Maps and programs of their own, pinned nowhere and as small as they can be; no program is loaded yet.
+pub(crate) fn load_scratch() -> Result<Ebpf, Error> {
+    let object = object().ok_or(Error::Stub)?;
+    let maps = wanted_maps(object, &MapSizes::new())?;
+    let fixed = [map::CONFIG, map::SOCKETS, map::EVENTS, map::STATS];
+    let sizes = maps.into_keys().filter(|name| !fixed.contains(&name.as_str())).map(|name| (name, SCRATCH));
+    load_object(object, None, &sizes.collect(), true)
+}
+
+fn load_object(
+    object: &[u8],
+    pins: Option<&Pins>,
+    sizes: &MapSizes,
+    has_retval: bool,
+) -> Result<Ebpf, Error> {
     let btf = Btf::running();
     let at = |name: &str, field: &str| btf.as_ref().and_then(|btf| btf.offset(name, field)).unwrap_or(0);
     let globals = [
         ("WEFT_BYTES_SENT_AT", at("tcp_sock", "bytes_sent")),
         ("WEFT_BYTES_RETRANS_AT", at("tcp_sock", "bytes_retrans")),
+        ("WEFT_WRITE_SEQ_AT", at("tcp_sock", "write_seq")),
+        ("WEFT_SND_NXT_AT", at("tcp_sock", "snd_nxt")),
+        ("WEFT_ULP_AT", at("inet_connection_sock", "icsk_ulp_ops")),
         ("WEFT_SK_FLAGS_AT", at("sock", "sk_flags")),
         ("WEFT_HAS_RETVAL", u64::from(has_retval)),
     ];
-    let paths: Vec<_> =
-        weft_abi::names::map::ALL.iter().map(|name| (*name, pins.maps().join(name))).collect();
+    let paths: Vec<_> = pins
+        .into_iter()
+        .flat_map(|pins| map::ALL.iter().map(|name| (*name, pins.maps().join(name))))
+        .collect();
     let mut loader = EbpfLoader::new();
     for (name, value) in &globals {
         loader.override_global(name, value, true);
@@ -193,3 +215,6 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
+
+/// Enough entries for a self-test.
+const SCRATCH: u32 = 64;

@@ -116,6 +116,11 @@ impl Maps {
 }
 
 impl Maps {
+    /// The flags that are in force.
+    pub(crate) fn flags(&self) -> u32 {
+        self.config.get(&0, 0).map_or(0, |config| config.flags)
+    }
+
     /// Writes the run-time switches.
     pub(crate) fn configure(&mut self, config: &Config) -> Result<(), Error> {
         self.config.set(0, config, 0).map_err(|source| Error::Refused { map: map::CONFIG, source })

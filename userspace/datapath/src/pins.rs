@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::host::BPFFS;
+use crate::{accelerate, host::BPFFS};
 
 /// The pins of one node.
 #[derive(Clone, Debug)]
@@ -94,6 +94,8 @@ impl Pins {
 
     /// Removes every pin of this version.
     pub(crate) fn remove(&self) -> io::Result<()> {
+        // Sockets that are paired outlive the pins.
+        accelerate::stop(self)?;
         // Redirection first: no socket may be sent where nothing answers any more.
         for folder in [self.links(), self.netns(), self.maps()] {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {

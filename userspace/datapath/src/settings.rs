@@ -17,6 +17,10 @@ pub struct Settings {
     pub balance_everyone: bool,
     /// The cgroup whose connections are probes.
     pub probe_cgroup: Option<PathBuf>,
+    /// Whether Services may have same-node acceleration where the kernel can.
+    pub acceleration: bool,
+    /// The kernel's version, where it is to be taken for another one.
+    pub kernel: Option<(u32, u32, u32)>,
     /// Maximum entries by map name, where they differ from the built-in ones.
     pub map_sizes: MapSizes,
 }

@@ -10,11 +10,12 @@ use std::{
 
 use aya::maps::Map;
 use tokio::time::Instant;
-use weft_abi::{Config, SCHEMA, config_flags};
+use weft_abi::{Config, SCHEMA, config_flags, limits};
 use weft_model::{ObjectName, PolicyTarget, Snapshot, Workload};
 use weft_policy::Policies as PolicyIndex;
 
 use crate::{
+    accelerate::{self, Unfit},
     apply::{Place, Pods, Policies, Services},
     attach, host,
     load::{self, Loaded},
@@ -73,8 +74,12 @@ pub(crate) struct State {
     pub refused_pods: BTreeMap<ObjectName, String>,
     /// Foreign `sk_lookup` programs by pod.
     pub foreign: BTreeMap<ObjectName, Vec<String>>,
+    /// Whether connections within this node are accelerated; `None` while no Service asks for it.
+    pub acceleration: Option<Result<(), Unfit>>,
     /// Where programs are attached.
     pub cgroup: PathBuf,
+    config: Config,
+    may_accelerate: Option<accelerate::Version>,
     places: BTreeMap<ObjectName, Place>,
     snapshot: Option<Arc<Snapshot>>,
     again: Option<(Instant, Protections)>,
@@ -87,7 +92,12 @@ impl State {
         host::bpffs()?;
         let mut loaded = load::load(&Node::new(&settings.node), &settings.map_sizes)?;
         let mut maps = Maps::take(&mut loaded.ebpf)?;
-        maps.configure(&config(settings)?)?;
+        let mut config = config(settings)?;
+        if settings.acceleration {
+            // An earlier agent's connections stay accelerated until this one knows what is asked for.
+            config.flags |= maps.flags() & config_flags::ACCELERATE;
+        }
+        maps.configure(&config)?;
         let services = Services::adopt(&mut maps)?;
         let (policies, pods) = (Policies::adopt(&maps), Pods::adopt(&maps));
         Ok(Self {
@@ -102,6 +112,9 @@ impl State {
             unattached: Vec::new(),
             refused_pods: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            acceleration: None,
+            config,
+            may_accelerate: settings.acceleration.then(|| settings.kernel.unwrap_or_else(host::kernel)),
             places: BTreeMap::new(),
             snapshot: None,
             again: None,
@@ -129,6 +142,7 @@ impl State {
             self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
             self.drop_retired();
         }
+        self.accelerate(snapshot)?;
         self.snapshot = Some(Arc::clone(snapshot));
         self.cut_stale_udp(before);
         self.cut_forbidden(&tightened);
@@ -236,6 +250,30 @@ impl State {
         Ok(())
     }
 
+    /// Lets sockets pair while a Service asks for it, where this kernel can.
+    fn accelerate(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        let asked = snapshot.services.values().any(|service| service.accelerate);
+        if asked && self.acceleration.is_none() {
+            let tried = match self.may_accelerate {
+                Some(kernel) => accelerate::start(&mut self.loaded, kernel),
+                None => Err(Unfit::Disabled),
+            };
+            match &tried {
+                Ok(()) => tracing::info!("same-node acceleration passed its self-test"),
+                Err(error) => tracing::warn!(%error, "same-node acceleration stays off"),
+            }
+            self.acceleration = Some(tried);
+        }
+        let on = asked && matches!(self.acceleration, Some(Ok(())));
+        let flags = if on { config_flags::ACCELERATE } else { 0 };
+        let config = Config { flags: self.config.flags & !config_flags::ACCELERATE | flags, ..self.config };
+        if config != self.config {
+            self.maps.configure(&config)?;
+            self.config = config;
+        }
+        Ok(())
+    }
+
     fn drop_retired(&mut self) {
         for pins in self.loaded.retired.drain(..) {
             match pins.remove() {
@@ -322,8 +360,8 @@ fn config(settings: &Settings) -> Result<Config, Error> {
         probe_cgroup: probe.transpose()?.unwrap_or(0),
         udp_reply_ns: 60_000_000_000,
         attest_grace_ns: 1_000_000_000,
-        accelerate_budget: 1 << 20,
-        accelerate_write: 32 << 10,
+        accelerate_budget: limits::ACCELERATE_BUDGET,
+        accelerate_write: limits::ACCELERATE_WRITE,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::{fs, io, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
+use weft_abi::names::map;
 use weft_telemetry::logging;
 
 /// What `weft agent` is given.
@@ -40,6 +41,14 @@ pub(crate) struct AgentArgs {
     /// The cgroup whose connections pass all policies, as the kubelet's probes must [default: none]
     #[arg(long, value_name = "PATH")]
     probe_cgroup: Option<PathBuf>,
+    /// Whether same-node connections of Services that ask for it are accelerated; `off` also ends it for
+    /// those that are
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    acceleration: Acceleration,
+    /// How many entries a map may have, where the built-in limit is too small or too large; repeatable.
+    /// Another size moves to new maps when the agent starts
+    #[arg(long, value_name = "NAME=N", value_parser = map_size)]
+    map_size: Vec<(String, u32)>,
     /// What is logged: a level, or levels by target like `weft_datapath=debug,info`
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
@@ -56,6 +65,16 @@ enum ServiceScope {
     Enrolled,
     /// Those of every socket under the cgroup: for machines without kube-proxy
     Node,
+}
+
+/// Whether same-node connections are accelerated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Acceleration {
+    /// Where a Service asks for it and this kernel passes a self-test
+    #[default]
+    Auto,
+    /// Never
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -86,7 +105,9 @@ impl AgentArgs {
             cgroup: self.cgroup.clone(),
             balance_everyone: self.service_scope == ServiceScope::Node,
             probe_cgroup: self.probe_cgroup.clone(),
-            map_sizes: weft_datapath::MapSizes::default(),
+            acceleration: self.acceleration == Acceleration::Auto,
+            kernel: None,
+            map_sizes: self.map_size.iter().cloned().collect(),
         }
     }
 
@@ -112,9 +133,44 @@ fn node_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A map whose size is a matter of taste, and its size.
+fn map_size(text: &str) -> Result<(String, u32), String> {
+    let (name, entries) = text.split_once('=').ok_or("NAME=N, like weft_slot=2000000")?;
+    let fixed = [map::CONFIG, map::SOCKETS, map::STATS];
+    let resizable: Vec<_> = map::ALL.iter().filter(|name| !fixed.contains(name)).copied().collect();
+    if !resizable.contains(&name) {
+        return Err(format!("no map of a size to choose; there are {}", resizable.join(", ")));
+    }
+    let entries = entries.parse().ok().filter(|entries| *entries > 0);
+    let entries: u32 = entries.ok_or("the size is a whole number from 1 to 4294967295")?;
+    if name == map::EVENTS && !(entries.is_power_of_two() && entries >= 4096) {
+        return Err("weft_events is a ring of bytes: a power of two from 4096".to_owned());
+    }
+    Ok((name.to_owned(), entries))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::node_name;
+    use super::{map_size, node_name};
+
+    #[test]
+    fn a_map_size_names_a_map_and_a_number_that_the_kernel_takes() {
+        assert_eq!(map_size("weft_udp_rev=1024"), Ok(("weft_udp_rev".to_owned(), 1024)));
+        assert_eq!(map_size("weft_events=8192"), Ok(("weft_events".to_owned(), 8192)));
+        for bad in [
+            "weft_slot",
+            "weft_slot=",
+            "weft_slot=0",
+            "weft_slot=-1",
+            "weft_slot=4294967296",
+            "weft_nothing=1",
+            "weft_cfg=2",
+            "weft_events=5000",
+            "weft_events=2048",
+        ] {
+            assert!(map_size(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_node_name_is_safe_in_a_path() {

@@ -72,7 +72,7 @@ fn view(socket: &Socket, known: Option<&SocketState>, names: &Names, now: u64) -
     ConnectionView {
         protocol: Protocol::Tcp,
         state: state_name(socket.state).to_owned(),
-        path: if known.is_some_and(|known| known.redirected > 0) { Path::Accelerated } else { Path::Kernel },
+        path: if known.is_some_and(|known| known.redirected + known.arrived > 0) { Path::Accelerated } else { Path::Kernel },
         managed: known.is_some(),
         source: names.source(client.ip(), client.port(), !is_server),
         destination: names.destination(server.ip(), server.port(), service),
@@ -88,7 +88,8 @@ fn view(socket: &Socket, known: Option<&SocketState>, names: &Names, now: u64) -
 fn bytes(socket: &Socket, known: &SocketState) -> (u64, u64) {
     let Some(info) = socket.info else { return (0, 0) };
     let fin = matches!(socket.state, TcpState::CloseWait | TcpState::LastAck | TcpState::Closing);
-    (info.bytes_sent + known.redirected, info.bytes_received.saturating_sub(u64::from(fin)))
+    let received = info.bytes_received.saturating_sub(u64::from(fin));
+    (info.bytes_sent + known.redirected, received + known.arrived)
 }
 
 /// As `ss` writes it.

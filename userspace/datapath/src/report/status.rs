@@ -52,6 +52,9 @@ pub(crate) fn degradations(state: &State, status: &mut Status) {
             "remove the foreign program from the pod's network namespace",
         );
     }
+    if let Some(Err(error)) = &state.acceleration {
+        add("same-node acceleration", error.to_string(), error.remedy());
+    }
     if host::kernel() < (5, 18, 0) {
         add(
             "EACCES at connect",
@@ -125,7 +128,18 @@ fn programs(state: &State) -> Vec<ProgramStatus> {
         id: id(program::BACKSTOP),
         state: if state.foreign.is_empty() { "not needed" } else { "attached" }.to_owned(),
     };
-    on_cgroup.chain([lookup, backstop]).collect()
+    let on_pairs = [program::SK_MSG, program::TAKEN].map(|name| ProgramStatus {
+        name: name.to_owned(),
+        attach: "paired sockets".to_owned(),
+        id: id(name),
+        state: match state.acceleration {
+            None => "not needed",
+            Some(Ok(())) => "attached",
+            Some(Err(_)) => "off",
+        }
+        .to_owned(),
+    });
+    on_cgroup.chain([lookup, backstop]).chain(on_pairs).collect()
 }
 
 fn maps(state: &State) -> Vec<MapStatus> {

@@ -1,0 +1,99 @@
+//! Which way a message goes: into the peer's socket, or through TCP.
+//!
+//! A direction starts undecided. Its first message decides: redirected where all is well, else native
+//! for good. A redirected direction goes native when anything speaks against it, and stays there:
+//!
+//! ```text
+//! UNDECIDED ──► REDIRECT ──► NATIVE
+//!     └────────────────────────┘
+//! ```
+//!
+//! The reader takes what was redirected before what TCP brings, so `REDIRECT → NATIVE` keeps the order
+//! and `NATIVE → REDIRECT` would break it.
+
+use weft_abi::{Config, SocketState, config_flags, latch};
+
+/// A message that is about to be sent, and what is known of both ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// Its size in bytes.
+    pub size: u32,
+    /// The peer's socket is in the map.
+    pub peer: bool,
+    /// TCP has sent nothing in this direction, has nothing to send, and nobody encrypts below us.
+    pub untouched: bool,
+    /// Bytes that the peer's app has read.
+    pub taken: u64,
+}
+
+/// The way of a message.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Into the peer's socket, first of its direction.
+    First,
+    /// Into the peer's socket.
+    Redirect,
+    /// Through TCP: decided now, before anything was redirected.
+    Never,
+    /// Through TCP: decided now, after something was redirected.
+    Leave,
+    /// Through TCP, as those before.
+    Native,
+}
+
+impl Way {
+    /// Whether the message goes into the peer's socket.
+    #[inline(always)]
+    pub fn redirects(self) -> bool {
+        matches!(self, Self::First | Self::Redirect)
+    }
+}
+
+/// Decides about a message and remembers it. Called under the lock of the sender's socket.
+///
+/// What is redirected, and what it takes to hold it, stays within [`Config::accelerate_budget`] of what
+/// the reader has taken; there is no other limit, since a redirect never waits.
+#[inline(always)]
+pub fn decide(state: &mut SocketState, config: &Config, message: &Message) -> Way {
+    if state.latch >= latch::NATIVE {
+        return Way::Native;
+    }
+    let first = state.latch == latch::UNDECIDED;
+    let unread = state.redirected.saturating_sub(message.taken);
+    if unread == 0 {
+        state.messages = 0;
+    }
+    let fits = unread
+        + MESSAGE_COST * (u64::from(state.messages) + 1)
+        + u64::from(message.size)
+        <= u64::from(config.accelerate_budget);
+    let good = config.flags & config_flags::ACCELERATE != 0
+        && message.peer
+        && message.untouched
+        && message.size <= config.accelerate_write
+        && fits;
+    if !good {
+        state.latch = latch::NATIVE;
+        return if first { Way::Never } else { Way::Leave };
+    }
+    state.latch = latch::REDIRECT;
+    state.redirected += u64::from(message.size);
+    state.messages += 1;
+    if first { Way::First } else { Way::Redirect }
+}
+
+/// Takes back a decision to redirect: the peer's socket was gone. The message goes through TCP, which
+/// knows what to tell the app.
+#[inline(always)]
+pub fn take_back(state: &mut SocketState, message: &Message) {
+    state.latch = latch::NATIVE;
+    state.redirected -= u64::from(message.size);
+}
+
+/// What the kernel needs for one redirected message apart from its bytes: `struct sk_msg`, rounded up as
+/// the allocator does.
+const MESSAGE_COST: u64 = 1024;
+
+#[cfg(test)]
+mod tests;

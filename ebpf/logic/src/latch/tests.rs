@@ -1,0 +1,141 @@
+use proptest::prelude::*;
+use weft_abi::{Config, SocketState, config_flags, latch};
+
+use super::{MESSAGE_COST, Message, Way, decide, take_back};
+
+const BUDGET: u32 = 1 << 20;
+const WRITE: u32 = 32 << 10;
+
+fn config() -> Config {
+    Config {
+        flags: config_flags::ACCELERATE,
+        accelerate_budget: BUDGET,
+        accelerate_write: WRITE,
+        ..Config::zeroed()
+    }
+}
+
+fn small(size: u32) -> Message {
+    Message { size, peer: true, untouched: true, taken: 0 }
+}
+
+#[test]
+fn a_first_small_message_between_two_sockets_is_redirected() {
+    let mut state = SocketState::zeroed();
+    assert_eq!(decide(&mut state, &config(), &small(100)), Way::First);
+    assert_eq!(decide(&mut state, &config(), &small(100)), Way::Redirect);
+    assert_eq!((state.latch, state.redirected), (latch::REDIRECT, 200));
+}
+
+#[test]
+fn a_first_message_goes_native_for_good_when_anything_speaks_against_it() {
+    let off = Config { flags: 0, ..config() };
+    let cases = [
+        (config(), Message { peer: false, ..small(1) }),
+        (config(), Message { untouched: false, ..small(1) }),
+        (config(), small(WRITE + 1)),
+        (off, small(1)),
+        (Config { accelerate_budget: 1024, ..config() }, small(1)),
+    ];
+    for (number, (config_then, message)) in cases.iter().enumerate() {
+        let mut state = SocketState::zeroed();
+        assert_eq!(decide(&mut state, config_then, message), Way::Never, "case {number}");
+        assert_eq!(decide(&mut state, &config(), &small(1)), Way::Native, "case {number}");
+        assert_eq!(state.redirected, 0, "case {number}");
+    }
+}
+
+#[test]
+fn a_redirected_direction_leaves_for_each_of_the_same_reasons() {
+    let off = Config { flags: 0, ..config() };
+    let cases = [
+        (config(), Message { peer: false, ..small(1) }),
+        (config(), Message { untouched: false, ..small(1) }),
+        (config(), small(WRITE + 1)),
+        (off, small(1)),
+    ];
+    for (number, (config_then, message)) in cases.iter().enumerate() {
+        let mut state = SocketState::zeroed();
+        assert_eq!(decide(&mut state, &config(), &small(7)), Way::First, "case {number}");
+        assert_eq!(decide(&mut state, config_then, message), Way::Leave, "case {number}");
+        assert_eq!((state.latch, state.redirected), (latch::NATIVE, 7), "case {number}");
+    }
+}
+
+#[test]
+fn the_largest_write_that_is_redirected_is_the_configured_one() {
+    let mut state = SocketState::zeroed();
+    assert_eq!(decide(&mut state, &config(), &small(WRITE)), Way::First);
+}
+
+#[test]
+fn an_idle_reader_is_sent_no_more_than_the_budget() {
+    let mut state = SocketState::zeroed();
+    while decide(&mut state, &config(), &small(WRITE)).redirects() {}
+    let each = u64::from(WRITE) + MESSAGE_COST;
+    assert_eq!(state.redirected, u64::from(BUDGET) / each * u64::from(WRITE));
+}
+
+#[test]
+fn tiny_messages_are_charged_what_the_kernel_needs_to_hold_them() {
+    let mut state = SocketState::zeroed();
+    while decide(&mut state, &config(), &small(1)).redirects() {}
+    assert_eq!(state.redirected, u64::from(BUDGET) / (MESSAGE_COST + 1));
+}
+
+#[test]
+fn a_reader_who_takes_everything_is_sent_any_amount() {
+    let mut state = SocketState::zeroed();
+    for _ in 0..10_000 {
+        let message = Message { taken: state.redirected, ..small(WRITE) };
+        assert!(decide(&mut state, &config(), &message).redirects());
+    }
+}
+
+#[test]
+fn a_reader_may_have_taken_more_than_was_redirected() {
+    // Its count is written by another CPU, which may be ahead of what this one sees of its own.
+    let mut state = SocketState::zeroed();
+    assert_eq!(decide(&mut state, &config(), &Message { taken: 5, ..small(1) }), Way::First);
+}
+
+#[test]
+fn a_decision_that_is_taken_back_leaves_the_count_right_and_is_final() {
+    let mut state = SocketState::zeroed();
+    let _ = decide(&mut state, &config(), &small(7));
+    let _ = decide(&mut state, &config(), &small(100));
+    take_back(&mut state, &small(100));
+    assert_eq!((state.latch, state.redirected), (latch::NATIVE, 7));
+    assert_eq!(decide(&mut state, &config(), &small(1)), Way::Native);
+}
+
+proptest! {
+    #[test]
+    fn the_latch_only_moves_forward_and_native_is_the_end(
+        steps in prop::collection::vec(
+            (1_u32..80_000, prop::bool::weighted(0.95), prop::bool::weighted(0.95), prop::bool::weighted(0.95), 0_u64..100),
+            1..200,
+        ),
+    ) {
+        let mut state = SocketState::zeroed();
+        let mut taken = 0;
+        for (size, peer, untouched, on, share) in steps {
+            taken += (state.redirected - taken) * share / 99;
+            let before = state;
+            let config = Config { flags: if on { config_flags::ACCELERATE } else { 0 }, ..config() };
+            let way = decide(&mut state, &config, &Message { size, peer, untouched, taken });
+            prop_assert!(state.latch >= before.latch);
+            match way {
+                Way::First => prop_assert_eq!(before.latch, latch::UNDECIDED),
+                Way::Redirect => prop_assert_eq!(before.latch, latch::REDIRECT),
+                Way::Never => prop_assert_eq!((before.latch, state.redirected), (latch::UNDECIDED, 0)),
+                Way::Leave => prop_assert_eq!(before.latch, latch::REDIRECT),
+                Way::Native => prop_assert_eq!(before, state),
+            }
+            prop_assert_eq!(way.redirects(), state.latch == latch::REDIRECT);
+            prop_assert_eq!(state.redirected - before.redirected, if way.redirects() { size.into() } else { 0 });
+            prop_assert!(!way.redirects() || (on && peer && untouched && size <= WRITE));
+            prop_assert!(state.redirected - taken <= u64::from(BUDGET));
+        }
+    }
+}

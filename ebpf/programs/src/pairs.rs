@@ -1,0 +1,131 @@
+//! Pairs for same-node acceleration: how two sockets find each other.
+//!
+//! The client's socket names the pair when it dials, in the attestation that the server's socket finds.
+//! The pair's row is the client's: it comes when the client has joined and goes when the client closes.
+//! Sockets leave `weft_pair_sock` only by closing: taking a live one out would lose what it has not read.
+//!
+//! # Kernel
+//! `bpf_sock_hash_update` (4.18) refuses a socket that another tool has in a map with a program of its
+//! own (EBUSY), and one with an upper layer protocol such as MPTCP or kTLS (EINVAL).
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_get_socket_cookie};
+use weft_abi::{Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, names::stat, side, socket_flags};
+use weft_ebpf_logic::Tables;
+
+use crate::{context::SockOps, kernel::Kernel, maps};
+
+/// The id of the pair that a dialling socket wants to form, or 0.
+#[inline(always)]
+pub fn wanted(call: &SockOps, state: &mut SocketState, server: Option<&PodRow>) -> u64 {
+    state.flags &= !socket_flags::PAIRED;
+    (state.latch, state.redirected, state.arrived, state.messages) = (0, 0, 0, 0);
+    let elsewhere = server.is_some_and(|pod| pod.netns != 0 && pod.netns != state.netns);
+    if state.flags & socket_flags::ACCELERATE == 0 || !elsewhere || !is_on() {
+        return 0;
+    }
+    // SAFETY: the context is the kernel's.
+    let cookie = unsafe { bpf_get_socket_cookie(call.ctx.cast()) };
+    // A socket that dials again must not meet the server's socket of its last connection.
+    let times = if state.pair >> TIMES_BITS == cookie { (state.pair + 1) & TIMES } else { 1 };
+    state.pair = cookie << TIMES_BITS | times;
+    state.pair
+}
+
+/// The client's socket is established: it joins, and lets the server's join.
+#[inline(always)]
+pub fn open(call: &SockOps, state: &mut SocketState) {
+    if !join(call, state, side::CLIENT) {
+        return;
+    }
+    if maps::PAIRS.insert(PairKey { id: state.pair }, Pair::zeroed(), 0).is_err() {
+        maps::count(stat::PAIR_BUSY, 1);
+    }
+}
+
+/// The server's socket is established.
+#[inline(always)]
+pub fn accept(call: &SockOps, state: &mut SocketState, pair: u64) {
+    state.pair = pair;
+    if maps::PAIRS.get_ptr_mut(PairKey { id: pair }).is_none() || !join(call, state, side::SERVER) {
+        return;
+    }
+    if let Some(row) = row(pair) {
+        row.joined = 1;
+    }
+}
+
+/// The socket is closed: reads what it still has to report, and removes the row if it is its own.
+#[inline(always)]
+pub fn close(state: &mut SocketState) {
+    if state.flags & socket_flags::PAIRED == 0 {
+        return;
+    }
+    state.flags &= !socket_flags::PAIRED;
+    let side = side_of(state);
+    if let Some(row) = row(state.pair) {
+        state.arrived = arrived(row, side);
+    }
+    if side == side::CLIENT {
+        let _ = maps::PAIRS.remove(PairKey { id: state.pair });
+    }
+}
+
+/// The row of a pair.
+#[inline(always)]
+pub fn row(pair: u64) -> Option<&'static mut Pair> {
+    // SAFETY: the verifier bounds the value. A recycled row costs at most a latch that goes native.
+    maps::PAIRS.get_ptr_mut(PairKey { id: pair }).map(|row| unsafe { &mut *row })
+}
+
+/// Which end of its pair a socket is.
+#[inline(always)]
+pub fn side_of(state: &SocketState) -> u32 {
+    if state.flags & socket_flags::CLIENT != 0 { side::CLIENT } else { side::SERVER }
+}
+
+/// The key of the socket at the other end.
+#[inline(always)]
+pub fn peer(state: &SocketState) -> PairEnd {
+    let side = if side_of(state) == side::CLIENT { side::SERVER } else { side::CLIENT };
+    PairEnd { id: state.pair, side, _pad: 0 }
+}
+
+/// Bytes that the other end redirected to `side`.
+#[inline(always)]
+pub fn arrived(row: &Pair, side: u32) -> u64 {
+    if side == side::CLIENT { row.redirected[1] } else { row.redirected[0] }
+}
+
+/// Counts bytes that the app at `side` has read.
+#[inline(always)]
+pub fn take(row: &mut Pair, side: u32, bytes: u64) {
+    let count = if side == side::CLIENT { &raw mut row.taken[0] } else { &raw mut row.taken[1] };
+    // SAFETY: an aligned u64 of a map's value. Atomic: two threads may read from one socket.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, bytes) };
+}
+
+#[inline(always)]
+fn join(call: &SockOps, state: &mut SocketState, side: u32) -> bool {
+    if state.pair == 0 || !is_on() {
+        return false;
+    }
+    let key = PairEnd { id: state.pair, side, _pad: 0 };
+    // SAFETY: the context is the kernel's.
+    let joined = maps::PAIR_SOCKETS.update(key, unsafe { &mut *call.ctx }, BPF_NOEXIST.into()).is_ok();
+    if joined {
+        state.flags |= socket_flags::PAIRED;
+    } else {
+        maps::count(stat::PAIR_BUSY, 1);
+    }
+    joined
+}
+
+#[inline(always)]
+fn is_on() -> bool {
+    Kernel.config().is_some_and(|config| config.flags & config_flags::ACCELERATE != 0)
+}
+
+const TIMES_BITS: u32 = 16;
+const TIMES: u64 = (1 << TIMES_BITS) - 1;
