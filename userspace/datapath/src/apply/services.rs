@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::time::Instant;
-use weft_abi::{BackendKey, MaglevKey, ServiceKey, ServiceRow, SlotKey, UDP};
+use weft_abi::{Backend, BackendKey, MaglevKey, ServiceKey, ServiceRow, SlotKey, UDP};
 use weft_model::{Locality, ObjectName, Service};
 
 use super::GRACE;
@@ -218,8 +218,8 @@ impl Services {
         let generation = self.generation;
         let service = frontend.id;
         let old = self.live.remove(&frontend.key);
-        let known = |id: u64| old.as_ref().is_some_and(|old| old.frontend.has(id));
-        for (id, backend) in frontend.backends.iter().filter(|(id, _)| !known(*id)) {
+        let before = old.as_ref().map(|old| old.frontend.backends.as_slice()).unwrap_or_default();
+        for (id, backend) in frontend.backends.iter().filter(|new| !has(before, new)) {
             maps.backends.put(&BackendKey { id: *id }, backend)?;
         }
         for (slot, value) in (0..).zip(&frontend.slots) {
@@ -229,6 +229,9 @@ impl Services {
             maps.maglev.put(&MaglevKey { service, generation, chunk }, value)?;
         }
         maps.services.put(&frontend.key, &frontend.row(generation))?;
+        for (id, backend) in before.iter().filter(|(id, _)| !frontend.has(*id)) {
+            maps.backends.put(&BackendKey { id: *id }, &Backend { retired: 1, ..*backend })?;
+        }
         self.slots += frontend.slots.len();
         if let Some(old) = old {
             self.retire(&old, &frontend.backends.iter().map(|(id, _)| *id).collect::<Vec<_>>());
@@ -292,6 +295,10 @@ impl Change {
     pub(crate) fn is_empty(&self) -> bool {
         self.frontends.is_empty() && self.gone.is_empty() && self.seen.is_empty()
     }
+}
+
+fn has(backends: &[(u64, Backend)], one: &(u64, Backend)) -> bool {
+    backends.binary_search_by_key(&one.0, |(id, _)| *id).is_ok_and(|at| backends[at].1 == one.1)
 }
 
 fn nobody() -> ObjectName {

@@ -99,7 +99,8 @@ impl Frontend {
                     addr: Addr::from(endpoint.address.ip()),
                     service: self.id,
                     port: BePort::new(endpoint.address.port()),
-                    _pad: [0; 6],
+                    retired: 0,
+                    _pad: [0; 5],
                 };
                 let id = backend_id(&backend);
                 self.backends.push((id, backend));
