@@ -19,7 +19,8 @@ impl Btf {
         Self::parse(fs::read(Path::new(VMLINUX)).ok()?)
     }
 
-    fn parse(data: Vec<u8>) -> Option<Self> {
+    /// Reads BTF as it stands in a file or a section.
+    pub(crate) fn parse(data: Vec<u8>) -> Option<Self> {
         let word = |at: usize| read(&data, at);
         if u16::try_from(word(0)? & 0xffff).ok()? != MAGIC {
             return None;
@@ -43,6 +44,11 @@ impl Btf {
     /// Offset in bytes of `field` in `struct name`, through anonymous members.
     pub(crate) fn offset(&self, name: &str, field: &str) -> Option<u64> {
         self.find(*self.structs.get(name.as_bytes())?, field.as_bytes()).map(|bits| bits / 8)
+    }
+
+    /// Size in bytes of `struct name`.
+    pub(crate) fn size(&self, name: &str) -> Option<u64> {
+        self.raw(*self.structs.get(name.as_bytes())? + 8).map(u64::from)
     }
 
     fn find(&self, at: usize, field: &[u8]) -> Option<u64> {

@@ -17,6 +17,7 @@ mod check;
 mod enforcer;
 mod flows;
 mod host;
+mod layout;
 mod link;
 mod load;
 mod maps;
@@ -32,6 +33,7 @@ mod tenancy;
 
 pub use check::check;
 pub use enforcer::Enforcer;
+pub use layout::{Error as LayoutError, check_layout};
 pub use load::MapSizes;
 pub use settings::Settings;
 pub use state::Error;
