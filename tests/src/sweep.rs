@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::OnceLock;
 
 use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::cgroup;
 use crate::command::helper;
@@ -36,15 +38,23 @@ pub(crate) fn remains(name: &str) -> Vec<PathBuf> {
 }
 
 /// Starts, once in a process, the process that sweeps after this one, however it ends.
-pub(crate) fn start_janitor() {
-    static JANITOR: OnceLock<std::process::Child> = OnceLock::new();
+pub(crate) fn start_janitor(kind: &str) {
     JANITOR.get_or_init(|| {
         use std::os::unix::process::CommandExt as _;
-        let mut command = helper(["janitor", &process_prefix()]);
+        let mut command = helper(["janitor", &process_prefix(kind)]);
         // Out of the terminal's foreground group: Ctrl-C must not reach it.
         command.process_group(0).stdin(Stdio::piped());
         command.spawn().expect("the helper can be started")
     });
+}
+
+/// Ends the janitor: what this process has made stays when it is gone.
+pub(crate) fn dismiss_janitor() {
+    if let Some(janitor) = JANITOR.get() {
+        let pid = i32::try_from(janitor.id()).expect("a process id is an i32");
+        // It is a child that nobody has waited for: the id is still its own.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
 }
 
 /// The janitor's work: waits until the test process is gone, then sweeps.
@@ -57,8 +67,8 @@ pub(crate) fn serve_as_janitor(name: &str) -> io::Result<()> {
 }
 
 /// What the names of all worlds of this process begin with.
-pub(crate) fn process_prefix() -> String {
-    format!("weft-test-{}", std::process::id())
+pub(crate) fn process_prefix(kind: &str) -> String {
+    format!("weft-{kind}-{}", std::process::id())
 }
 
 /// `WEFT_E2E=keep` leaves everything in place, to be looked at.
@@ -79,5 +89,6 @@ fn discard(path: &Path, result: io::Result<()>) {
     }
 }
 
+static JANITOR: OnceLock<Child> = OnceLock::new();
 pub(crate) const PINS: &str = "/sys/fs/bpf/weft";
 pub(crate) const NAMESPACES: &str = "/run/netns";

@@ -47,8 +47,23 @@ impl World {
             nix::unistd::geteuid().is_root(),
             "these tests make namespaces: run as root, or set WEFT_E2E=off"
         );
-        sweep::start_janitor();
-        Some(Self { shared: Arc::new(Shared::new()) })
+        Some(Self::named("test"))
+    }
+
+    /// An empty world for something that is no test: all names begin with `weft-<kind>-<pid>`.
+    pub fn named(kind: &str) -> Self {
+        sweep::start_janitor(kind);
+        Self { shared: Arc::new(Shared::new(kind)) }
+    }
+
+    /// Whatever ends this process from now on, what it has made stays. Nothing of it may be dropped.
+    pub fn outlive_process(&self) {
+        sweep::dismiss_janitor();
+    }
+
+    /// Removes what is left of the world called `name`, its processes first.
+    pub fn sweep(name: &str) {
+        sweep::sweep(name);
     }
 
     /// A new node. Its whole name, [`Node::name`], is unique on the machine and ends with `name`.
@@ -66,6 +81,16 @@ impl World {
         self.shared.remove(file);
     }
 
+    /// The folder of its nodes' files.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// The group that holds those of its nodes.
+    pub fn cgroup(&self) -> &Path {
+        &self.shared.cgroup
+    }
+
     /// What the names of all namespaces, groups, pins and folders of this world begin with.
     pub fn name(&self) -> &str {
         &self.shared.name
@@ -78,10 +103,10 @@ impl World {
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(kind: &str) -> Self {
         static WORLDS: AtomicU32 = AtomicU32::new(1);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", sweep::process_prefix());
+        let name = format!("{}-{number}", sweep::process_prefix(kind));
         let dir = std::env::temp_dir().join(&name);
         let cgroup = cgroup::mount().join(&name);
         for path in [&dir, &cgroup] {
@@ -94,6 +119,11 @@ impl Shared {
     /// A number that no other pod of this world has.
     pub(crate) fn next_port(&self) -> u32 {
         self.ports.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The name of the namespace of the pod whose group is called `group`.
+    pub(crate) fn netns(&self, group: &str) -> String {
+        format!("{}-{group}", self.name)
     }
 
     /// A new node's folder gets every document that all nodes have.

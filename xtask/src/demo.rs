@@ -11,7 +11,7 @@ use crate::build;
 
 /// Builds and becomes the demo.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
-    let built = build::release(&["weft", "demo"])?;
+    let built = build::release(&["weft", "weft-test-helper", "demo"])?;
     become_program(built.binary("demo")?, built.binary("weft")?, args)
 }
 

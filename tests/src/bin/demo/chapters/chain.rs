@@ -1,0 +1,47 @@
+//! Three Services in a row.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use weft_tests::{Node, eventually, text};
+
+use crate::screen::{Screen, dim};
+use crate::shop::{Shop, WEB};
+
+pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
+    screen.chapter("A chain of Services, by ClusterIP");
+    screen.command(format_args!("curl http://{WEB}/               # in pod visitor"));
+    let answer = shop.pods.visitor.exec(&["curl", "-sS", &format!("http://{WEB}/")]);
+    screen.output(&text(&answer));
+    ensure!(answer.status.success(), "curl: {}", text(&answer));
+    let [a, b] = &shop.nodes;
+    for (node, client, service) in [(a, "visitor", "web"), (a, "web", "api"), (b, "api", "db")] {
+        let flow = flow(node, client, service)?;
+        let (from, to) = (&flow["source"], &flow["destination"]);
+        screen.fact(format_args!(
+            "{:8} dialled {:4} {}  its socket went to {}:{} {}",
+            from["pod"].as_str().unwrap_or_default(),
+            service,
+            dim("──►"),
+            to["pod"].as_str().unwrap_or_default(),
+            to["port"],
+            dim(to["ip"].as_str().unwrap_or_default()),
+        ));
+    }
+    Ok(())
+}
+
+/// The flow of `node`'s client whose name begins with `client` to `service`, closed.
+fn flow(node: &Node, client: &str, service: &str) -> Result<Value> {
+    let mut found = None;
+    let is = |flow: &Value| {
+        let pod = flow["source"]["pod"].as_str().unwrap_or_default();
+        pod.starts_with(client) && flow["destination"]["service"] == service
+    };
+    eventually(Duration::from_secs(5), || {
+        found = node.flows(&[]).into_iter().find(is);
+        found.is_some()
+    });
+    found.context("it has just been found")
+}

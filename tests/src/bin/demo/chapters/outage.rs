@@ -1,0 +1,50 @@
+//! User space dies; the kernel goes on.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use weft_tests::{Agent, eventually};
+
+use crate::screen::{Screen, grouped, span};
+use crate::shop::{DB, Shop, WEB};
+use crate::traffic::Traffic;
+
+pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
+    screen.chapter("Both agents are killed, with traffic going on");
+    let Shop { agents, nodes, pods, .. } = shop;
+    let pids: Vec<String> = agents.iter().filter_map(Agent::pid).map(|pid| pid.to_string()).collect();
+    let (traffic, result) = Traffic::during(&pods.visitor, WEB, |traffic| -> Result<_> {
+        more(traffic, 200);
+        screen.command(format_args!("kill -9 {}", pids.join(" ")));
+        agents.iter_mut().for_each(Agent::kill);
+        let (died, before) = (Instant::now(), traffic.answered());
+        more(traffic, WITHOUT_AGENTS);
+        let error = pods.intruder.tcp_connect(DB.parse()?).err().context("the intruder was let in")?;
+        ensure!(error.kind() == ErrorKind::PermissionDenied, "connect(2) says {error}");
+        let (without, gap) = (traffic.answered() - before, died.elapsed());
+        screen.command("weft agent ... &                         # each again");
+        let started = Instant::now();
+        agents.iter_mut().for_each(Agent::start);
+        nodes.iter().for_each(weft_tests::Node::wait);
+        let adopted = started.elapsed();
+        more(traffic, 200);
+        Ok((without, gap, error, adopted))
+    });
+    let (without, gap, error, adopted) = result?;
+    let failures = traffic.failures();
+    ensure!(failures.is_empty(), "{} requests failed, the first: {}", failures.len(), failures[0]);
+    screen.timed(&format!("{} requests in {} without any agent", grouped(without), span(gap)), gap);
+    screen.fact(format_args!("the intruder all the while: {error}"));
+    screen.timed("new agents adopted what runs in the kernel", adopted);
+    screen.fact(format_args!("{} requests in all, 0 failed", grouped(traffic.answered())));
+    Ok(())
+}
+
+/// Waits for so many answers more.
+fn more(traffic: &Traffic, count: usize) {
+    let goal = traffic.answered() + count;
+    eventually(Duration::from_secs(20), || traffic.answered() >= goal || !traffic.failures().is_empty());
+}
+
+const WITHOUT_AGENTS: usize = 1000;

@@ -1,0 +1,138 @@
+//! How the story ends: by itself, by Ctrl-C, or not at all.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::signal::unix::{SignalKind, signal};
+use weft_tests::{World, weft};
+
+use crate::screen::{Screen, dim, span};
+use crate::shop::{Shop, WEB};
+
+/// Takes everything away, and says so.
+pub(crate) fn close(shop: Shop, screen: &mut Screen) -> Result<()> {
+    let (name, told) = (shop.world.name().to_owned(), span(screen.elapsed()));
+    let started = Instant::now();
+    drop(shop);
+    let left = World::remains(&name);
+    ensure!(left.is_empty(), "the demo has left something behind: {left:?}");
+    screen.say("");
+    screen.timed(
+        &format!("told in {told}; agents, programs, pods and files are gone again"),
+        started.elapsed(),
+    );
+    screen.say(dim("`cargo xtask demo --keep` leaves it running, to look around in"));
+    Ok(())
+}
+
+/// Leaves it running, with some traffic, and says how to look around.
+pub(crate) fn keep(shop: Shop, screen: &mut Screen) -> Result<()> {
+    let enter = write_enter(&shop).context("write the script that enters pods")?;
+    let asking = format!("while sleep 0.5; do curl -s -o {} http://{WEB}/; done", "/dev/null");
+    crate::shop::start(&shop.pods.visitor, shop.world.dir(), &format!("sh -c '{asking}'"));
+    fs::write(shop.world.dir().join(KEPT), "").context("mark the demo as kept")?;
+    shop.world.outlive_process();
+    let [a, b] = shop.nodes.each_ref().map(|node| node.run_dir().display().to_string());
+    let (enter, weft) = (enter.display(), from_here(&weft()));
+    screen.chapter("It goes on");
+    screen.say("The visitor asks twice a second. Enter a pod, in its cgroup and its namespace:");
+    screen.command(format_args!("{enter} visitor curl -s http://{WEB}/"));
+    screen.command(format_args!("{enter} intruder redis-cli -h 10.96.0.30 ping"));
+    screen.command(format_args!("{enter} web"));
+    screen.say("or its namespace alone, where a command is an ordinary process of the host to the mesh:");
+    screen.command(format_args!("ip netns exec {}-shop-web ss -tn", shop.world.name()));
+    screen.say("Ask the agents:");
+    screen.command(format_args!("{weft} observe --follow --run-dir {b}"));
+    screen.command(format_args!("{weft} status --run-dir {a}"));
+    screen.command(format_args!("{weft} authz check --from shop/web --to shop/db:6379 --run-dir {b}"));
+    screen.say("Change what they read, and see it enforced:");
+    screen.command(format_args!("ls {}", shop.nodes[1].manifests_dir().display()));
+    screen.say("Look into the kernel:");
+    screen.command(format_args!("bpftool map dump pinned {}", shop.nodes[1].map_pin("weft_svc").display()));
+    screen.command(format_args!("bpftool cgroup tree {}", shop.nodes[1].cgroup().display()));
+    screen.say("End it:");
+    screen.command("cargo xtask demo --end");
+    std::mem::forget(shop);
+    Ok(())
+}
+
+/// Ends every demo that was kept.
+pub(crate) fn end_kept(screen: &mut Screen) -> Result<()> {
+    let folders = fs::read_dir(std::env::temp_dir()).context("read the folder of temporary files")?;
+    let kept = folders.flatten().filter(|folder| folder.path().join(KEPT).exists());
+    let names = kept.filter_map(|folder| folder.file_name().into_string().ok());
+    let names: Vec<String> = names.filter(|name| name.starts_with("weft-demo-")).collect();
+    if names.is_empty() {
+        screen.say("no demo is running");
+    }
+    for name in names {
+        let started = Instant::now();
+        World::sweep(&name);
+        let left = World::remains(&name);
+        ensure!(left.is_empty(), "{name} has left something behind: {left:?}");
+        screen.timed(&format!("{name} has ended; nothing of it is left"), started.elapsed());
+    }
+    Ok(())
+}
+
+/// On Ctrl-C, and on the other polite signals: everything goes, then this process.
+pub(crate) fn clean_up_when_interrupted() -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
+    let guard = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).context("handle SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("handle SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("handle SIGHUP")?;
+    drop(guard);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => (),
+                _ = terminate.recv() => (),
+                _ = hangup.recv() => (),
+            }
+        });
+        INTERRUPTED.store(true, Ordering::SeqCst);
+        World::sweep(&format!("weft-demo-{}", std::process::id()));
+        Screen::new().error("\ninterrupted; everything that the demo had made is gone again");
+        std::process::exit(130);
+    });
+    std::panic::set_hook(Box::new(|panic| {
+        stand_still_when_interrupted();
+        Screen::new().error(&format!("the demo failed: {panic}"));
+    }));
+    Ok(())
+}
+
+/// Once the ground is being taken away, what the story's threads see is no failure: they say nothing more.
+pub(crate) fn stand_still_when_interrupted() {
+    while INTERRUPTED.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
+
+/// The script that enters a pod.
+fn write_enter(shop: &Shop) -> Result<PathBuf> {
+    let path = shop.world.dir().join("enter");
+    let script = include_str!("enter.sh")
+        .replace("WORLD", shop.world.name())
+        .replace("GROUPS", &shop.world.cgroup().display().to_string());
+    fs::write(&path, script)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// `path` as seen from the current folder, where it is below.
+fn from_here(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The file that tells a demo that was kept from one that is running.
+const KEPT: &str = "kept";

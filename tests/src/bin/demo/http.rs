@@ -1,0 +1,20 @@
+//! As little HTTP as a narrator needs.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+
+use weft_tests::Pod;
+
+/// The body of `GET /` from `pod`; any answer but 200 is an error.
+pub(crate) fn get(pod: &Pod, to: SocketAddr) -> io::Result<String> {
+    let mut stream = pod.tcp_connect(to)?;
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.lines().next().unwrap_or_default();
+    if status != "HTTP/1.1 200 OK" {
+        return Err(io::Error::other(format!("{status}: {body}")));
+    }
+    Ok(body.to_owned())
+}

@@ -1,0 +1,141 @@
+//! What the reader sees. In colour on a terminal, unless `NO_COLOR` is set.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::end;
+
+/// The terminal, and how far the story is.
+pub(crate) struct Screen {
+    chapter: u32,
+    started: Instant,
+}
+
+impl Screen {
+    pub(crate) fn new() -> Self {
+        Self { chapter: 0, started: Instant::now() }
+    }
+
+    /// How long the story has taken.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The first line.
+    pub(crate) fn title(&mut self, title: &str, subtitle: &str) {
+        line(format_args!("\n{BOLD}{title}{BOLD:#}  {DIM}{subtitle}{DIM:#}"));
+    }
+
+    /// A new chapter.
+    pub(crate) fn chapter(&mut self, title: &str) {
+        self.chapter += 1;
+        line(format_args!("\n{HEADING}{} {title}{HEADING:#}", self.chapter));
+    }
+
+    /// A line of prose or of a picture.
+    pub(crate) fn say(&mut self, text: impl Display) {
+        line(format_args!("  {text}"));
+    }
+
+    /// A command, as it would be typed.
+    pub(crate) fn command(&mut self, command: impl Display) {
+        line(format_args!("  {DIM}${DIM:#} {BOLD}{command}{BOLD:#}"));
+    }
+
+    /// What a command printed.
+    pub(crate) fn output(&mut self, text: &str) {
+        for text in text.trim_end().lines() {
+            line(format_args!("    {}", paint(text)));
+        }
+    }
+
+    /// A file that is put in force: its lines without the comment at its head.
+    pub(crate) fn manifest(&mut self, file: &str, yaml: &str) {
+        line(format_args!("  {DIM}── {file}{DIM:#}"));
+        for text in yaml.lines().filter(|line| !line.starts_with('#')) {
+            line(format_args!("  {DIM}│{DIM:#} {text}"));
+        }
+    }
+
+    /// A line that is taken out of a file.
+    pub(crate) fn removed(&mut self, file: &str, text: &str) {
+        line(format_args!("  {DIM}── {file}{DIM:#}"));
+        line(format_args!("  {DIM}│{DIM:#} {RED}- {}{RED:#}", text.trim_start()));
+    }
+
+    /// Something that was checked.
+    pub(crate) fn fact(&mut self, text: impl Display) {
+        line(format_args!("  {GREEN}✓{GREEN:#} {text}"));
+    }
+
+    /// Something that was checked, and how long it took.
+    pub(crate) fn timed(&mut self, text: &str, took: Duration) {
+        let room = FIGURES.saturating_sub(text.chars().count());
+        line(format_args!("  {GREEN}✓{GREEN:#} {text}{:room$} {BOLD}{:>8}{BOLD:#}", "", span(took)));
+    }
+
+    /// A share of a whole, as a bar.
+    pub(crate) fn bar(&mut self, name: &str, count: usize, of: usize) {
+        let cells = (count * BAR + of / 2) / of;
+        let (full, rest) = ("█".repeat(cells), "░".repeat(BAR - cells));
+        let (whole, tenth) = (count * 100 / of, count * 1000 / of % 10);
+        line(format_args!(
+            "    {name:8} {CYAN}{full}{CYAN:#}{DIM}{rest}{DIM:#} {count:>5}  {whole:>2}.{tenth} %"
+        ));
+    }
+
+    /// The last line of a story that did not end well.
+    #[expect(clippy::unused_self, reason = "all that the reader sees goes through the screen")]
+    pub(crate) fn error(&mut self, text: &str) {
+        // There is no other place to say that standard error is closed.
+        let _ = writeln!(anstream::stderr(), "{RED}{text}{RED:#}");
+    }
+}
+
+/// `840 µs`, `9.3 ms`, `1.24 s`.
+pub(crate) fn span(time: Duration) -> String {
+    match time.as_micros() {
+        micros @ 0..1_000 => format!("{micros} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", time.as_secs_f64() * 1e3),
+        _ => format!("{:.2} s", time.as_secs_f64()),
+    }
+}
+
+/// `1 234 567`.
+pub(crate) fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let groups: Vec<&[u8]> = digits.as_bytes().rchunks(3).rev().collect();
+    let groups = groups.into_iter().map(|group| String::from_utf8_lossy(group).into_owned());
+    groups.collect::<Vec<_>>().join(" ")
+}
+
+/// `text` dimmed.
+pub(crate) fn dim(text: impl Display) -> String {
+    format!("{DIM}{text}{DIM:#}")
+}
+
+fn paint(text: &str) -> String {
+    let painted = text.replace("DENIED", &format!("{RED}DENIED{RED:#}"));
+    painted.replace("FORWARDED", &format!("{GREEN}FORWARDED{GREEN:#}"))
+}
+
+fn line(text: impl Display) {
+    end::stand_still_when_interrupted();
+    let mut stdout = anstream::stdout();
+    let written = stdout.write_all(format!("{text}\n").as_bytes()).and_then(|()| stdout.flush());
+    written.expect("standard output can be written");
+}
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const HEADING: Style = AnsiColor::Cyan.on_default().bold();
+const CYAN: Style = AnsiColor::Cyan.on_default();
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+/// The column of figures.
+const FIGURES: usize = 82;
+/// Cells of a bar.
+const BAR: usize = 50;
