@@ -12,7 +12,7 @@ use crate::{
     context::{Family, SockAddr},
     finish::{PROCEED, refuse},
     kernel::{self, Kernel},
-    maps, sockets,
+    maps, mptcp, sockets,
 };
 
 #[cgroup_sock_addr(connect4)]
@@ -56,6 +56,7 @@ fn forget(call: &SockAddr) {
         state.service = 0;
         state.backend = 0;
     }
+    mptcp::forget(call.socket());
 }
 
 /// A probe of a pod of ours is known by the cgroup of whoever connects. [`crate::sock_ops`] attests it.
@@ -97,6 +98,7 @@ fn translate(call: &SockAddr, wanted: &Dial, to: &Destination) -> i32 {
             state.flags |= socket_flags::COUNTED;
             kernel::add_open(to.backend, 1);
         }
+        mptcp::show(call.socket(), state);
     }
     call.rewrite(&to.addr, to.port);
     PROCEED

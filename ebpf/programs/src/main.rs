@@ -27,6 +27,7 @@ mod events;
 mod finish;
 mod kernel;
 mod maps;
+mod mptcp;
 mod pairs;
 mod peername;
 mod recvmsg;

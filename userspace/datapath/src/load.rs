@@ -187,6 +187,7 @@ fn load_object(
         ("WEFT_ULP_AT", at("inet_connection_sock", "icsk_ulp_ops")),
         ("WEFT_SK_FLAGS_AT", at("sock", "sk_flags")),
         ("WEFT_HAS_RETVAL", u64::from(has_retval)),
+        ("WEFT_HAS_MPTCP", u64::from(has_mptcp(btf.as_ref()))),
     ];
     let paths: Vec<_> = pins
         .into_iter()
@@ -203,6 +204,12 @@ fn load_object(
         loader.map_max_entries(name, *max);
     }
     Ok(loader.load(object)?)
+}
+
+/// Whether the kernel can lead from a subflow to its MPTCP socket: `bpf_skc_to_mptcp_sock` is 5.19, and
+/// there is no such socket without `CONFIG_MPTCP`.
+fn has_mptcp(btf: Option<&Btf>) -> bool {
+    host::kernel() >= (5, 19, 0) && btf.is_some_and(|btf| btf.size("mptcp_sock").is_some())
 }
 
 fn load_program(program: &mut Program) -> Result<(), ProgramError> {
