@@ -1,8 +1,9 @@
 //! Which agent owns a run directory and its node's pins; and the end of all of it.
 
 use std::{
+    ffi::OsStr,
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
 
@@ -54,17 +55,22 @@ pub enum Error {
 }
 
 impl Tenancy {
-    /// Makes `run_dir` this process's, as the agent of `node`.
-    pub fn take(run_dir: &Path, node: &str) -> Result<Self, Error> {
+    /// Makes `run_dir` this process's, as the agent of `node` that keeps things in `state_dir`.
+    pub fn take(run_dir: &Path, node: &str, state_dir: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { path: run_dir.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(run_dir).map_err(failed)?;
         let run_lock = lock(run_dir)?;
         host::bpffs()?;
         let node_lock = lock_node(&Node::new(node), node)?;
         fs::write(run_dir.join(NODE), node).map_err(failed)?;
+        let state_dir = std::path::absolute(state_dir).map_err(failed)?;
+        fs::write(run_dir.join(STATE), state_dir.as_os_str().as_bytes()).map_err(failed)?;
         Ok(Self { _run_dir: run_lock, _node: node_lock })
     }
 }
+
+/// The folder in the state directory where the last good manifests are kept.
+pub const LAST_GOOD: &str = "manifests";
 
 /// Removes every trace of the agent that had `run_dir`: its programs, links and maps, then its files.
 /// Refused while it runs.
@@ -75,11 +81,16 @@ pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
     let pins = Node::new(node.trim());
     let node_lock = if pins.dir().exists() { Some(lock_node(&pins, node.trim())?) } else { None };
     pins.remove().map_err(|source| Error::File { path: pins.dir().to_owned(), source })?;
-    for file in [NODE, LOCK, "agent.sock"] {
+    if let Ok(state_dir) = fs::read(run_dir.join(STATE)) {
+        let state_dir = Path::new(OsStr::from_bytes(&state_dir));
+        remove(&state_dir.join(LAST_GOOD), |path| fs::remove_dir_all(path))?;
+        // Others may keep files there, and in the run directory.
+        let _ = fs::remove_dir(state_dir);
+    }
+    for file in [NODE, STATE, LOCK, "agent.sock"] {
         remove(&run_dir.join(file), |path| fs::remove_file(path))?;
     }
     drop((lock, node_lock));
-    // Others may keep files there.
     let _ = fs::remove_dir(run_dir);
     Ok(())
 }
@@ -112,4 +123,6 @@ fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), Erro
 
 /// Holds the name of the node whose pins belong to the run directory.
 const NODE: &str = "node";
+/// Holds the path of the state directory.
+const STATE: &str = "state-dir";
 const LOCK: &str = "agent.lock";

@@ -48,6 +48,11 @@ pub(crate) fn decode(text: &str, names: &mut Names) -> Decoded {
 }
 
 impl Decoded {
+    /// Whether every object in it can be in force.
+    pub(crate) fn is_good(&self) -> bool {
+        !self.is_unreadable() && self.declared.iter().all(|declared| declared.object.is_some())
+    }
+
     /// Whether something in it may have been an object that can no longer be recognised.
     pub(crate) fn is_unreadable(&self) -> bool {
         self.stray.iter().any(|(_, finding)| finding.severity == Severity::Error)

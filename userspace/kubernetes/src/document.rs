@@ -16,7 +16,7 @@ pub(crate) use load::load;
 pub(crate) use nearest::nearest;
 pub(crate) use node::{Node, Value};
 pub(crate) use read::{Unknown, read};
-pub(crate) use split::documents;
+pub(crate) use split::{Text, documents};
 
 /// The path of the entry `key` of a mapping at `path`, as messages show it.
 pub(crate) fn entry_path(path: &str, key: &str) -> String {

@@ -7,6 +7,7 @@
 
 mod catalog;
 mod directory;
+mod memory;
 mod store;
 mod watch;
 
@@ -34,6 +35,9 @@ pub(crate) use self::directory::files;
 pub struct Options {
     /// The node of this agent.
     pub node: Arc<str>,
+    /// Where the last good version of every file is kept for the next agent; `None` keeps it in memory
+    /// alone.
+    pub last_good: Option<PathBuf>,
 }
 
 /// A watched directory of manifests.
@@ -62,7 +66,7 @@ impl ManifestSource {
         options: Options,
     ) -> Result<(Self, latest::Receiver<Arc<Snapshot>>), Error> {
         let directory: PathBuf = directory.into();
-        let mut store = Store::new(directory.clone(), options.node)?;
+        let mut store = Store::new(directory.clone(), options.node, options.last_good)?;
         // Watching comes before reading: what changes meanwhile is noticed, and read again.
         let wake = Wake::new(&directory)?;
         let snapshot = store.rescan();
@@ -94,25 +98,28 @@ impl ManifestSource {
                 _ = slow.tick() => {}
             }
             wake.cover();
-            let scan = tokio::task::spawn_blocking(move || {
+            let scan = blocking(move || {
                 let snapshot = store.rescan();
                 (store, snapshot)
             });
-            let snapshot = match scan.await {
-                Ok((same, snapshot)) => {
-                    store = same;
-                    snapshot
-                }
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                // The runtime is shutting down.
-                Err(_) => return,
-            };
+            let Some((same, snapshot)) = scan.await else { return };
+            store = same;
             let version = snapshot.version;
             publish.send_if_modified(|latest| {
                 let changed = !Arc::ptr_eq(latest, &snapshot);
                 *latest = snapshot;
                 changed
             });
+            // Nobody waits for the disk but who asked whether all is done.
+            let Some(same) = blocking(move || {
+                store.keep();
+                store
+            })
+            .await
+            else {
+                return;
+            };
+            store = same;
             for request in waiting {
                 // Whoever has stopped waiting needs no answer.
                 let _ = request.send(version);
@@ -132,6 +139,15 @@ impl Refresh {
         };
         // A source that has ended publishes nothing newer than its last.
         version.unwrap_or_else(|| self.latest.borrow().version)
+    }
+}
+
+/// Work that blocks; `None` when the runtime is shutting down.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
     }
 }
 

@@ -12,7 +12,7 @@ use weft_model::{Problem, Severity};
 use crate::{
     build::Notice,
     decode::{Declared, Decoded, decode},
-    document::documents,
+    document::{Text, documents},
     finding::Finding,
     object::{Key, Names, Object},
 };
@@ -161,6 +161,26 @@ impl Catalog {
         problems
     }
 
+    /// The documents of `text`, a file's text now, that are good, and those of `before` whose objects broke
+    /// since.
+    pub(crate) fn good_text(&self, name: &str, text: &str, before: &str) -> String {
+        let Some(file) = self.files.get(name) else { return before.to_owned() };
+        let known: HashMap<u64, &Document> = file.documents.iter().map(|d| (d.hash, d)).collect();
+        let good = |part: &&Text<'_>| known.get(&hash(part.text)).is_some_and(|d| d.decoded.is_good());
+        let mut parts: Vec<&str> = Vec::new();
+        let now = documents(text);
+        parts.extend(now.iter().filter(good).map(|part| part.text));
+        let broken: HashSet<&Key> =
+            file.declared_broken().chain(file.held.iter().map(|declared| &declared.key)).collect();
+        let old = if broken.is_empty() { Vec::new() } else { documents(before) };
+        let holds = |part: &&Text<'_>| {
+            let decoded = decode(part.text, &mut Names::default());
+            decoded.declared.iter().any(|declared| broken.contains(&declared.key))
+        };
+        parts.extend(old.iter().filter(holds).map(|part| part.text));
+        joined(&parts)
+    }
+
     fn claim(&mut self, name: &Arc<str>, file: &File, touched: &HashSet<Key>) {
         for key in touched {
             let claims = self.objects.entry(key.clone()).or_default();
@@ -202,6 +222,11 @@ impl File {
         self.documents.iter().flat_map(|document| &document.decoded.declared).chain(&self.held)
     }
 
+    fn declared_broken(&self) -> impl Iterator<Item = &Key> {
+        let declared = self.documents.iter().flat_map(|document| &document.decoded.declared);
+        declared.filter(|declared| declared.object.is_none()).map(|declared| &declared.key)
+    }
+
     fn problems(&self, name: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
         for Document { decoded, first_line, .. } in &self.documents {
@@ -227,6 +252,19 @@ fn problem(file: &str, first_line: u32, object: String, finding: &Finding) -> Pr
         message: finding.message.clone(),
         remedy: finding.remedy.clone(),
     }
+}
+
+/// Documents as one file. The first of a file may have no `---` line; behind another it needs one.
+fn joined(documents: &[&str]) -> String {
+    let mut text = String::new();
+    for document in documents {
+        if !text.is_empty() {
+            text.push_str(if text.ends_with('\n') { "" } else { "\n" });
+            text.push_str(if document.starts_with("---") { "" } else { "---\n" });
+        }
+        text.push_str(document);
+    }
+    text
 }
 
 fn hash(text: &str) -> u64 {

@@ -13,6 +13,7 @@ use weft_model::Snapshot;
 use super::{
     Catalog,
     directory::{self, CLOCK_STEP, Entry, Stamp},
+    memory::Memory,
     shown,
     watch::Ledger,
 };
@@ -29,22 +30,36 @@ pub(super) struct Store {
     stamps: HashMap<Arc<str>, Stamp>,
     ledger: Ledger,
     catalog: Catalog,
+    memory: Option<Memory>,
     builder: Builder,
     snapshot: Arc<Snapshot>,
 }
 
 impl Store {
-    /// Nothing is read yet; that `root` can be is checked.
-    pub(super) fn new(root: PathBuf, node: Arc<str>) -> Result<Self, Error> {
+    /// Nothing is read yet but what `memory` keeps; that `root` can be is checked.
+    pub(super) fn new(root: PathBuf, node: Arc<str>, memory: Option<PathBuf>) -> Result<Self, Error> {
         directory::list(&root).map_err(|source| Error::Directory { directory: root.clone(), source })?;
-        Ok(Self {
+        let mut store = Self {
             ledger: Ledger::new(&root)?,
-            root,
             stamps: HashMap::new(),
             catalog: Catalog::default(),
+            memory: memory.map(|folder| Memory::new(folder, root.clone())),
+            root,
             builder: Builder::new(node),
             snapshot: Arc::default(),
-        })
+        };
+        if let Some(memory) = &mut store.memory {
+            memory.recall(&mut store.catalog);
+            store.builder.apply(store.catalog.settle());
+        }
+        Ok(store)
+    }
+
+    /// Keeps what has changed for the next agent.
+    pub(super) fn keep(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            memory.write(&self.catalog);
+        }
     }
 
     /// Reads what has changed; the same snapshot where nothing has.
@@ -106,6 +121,7 @@ impl Store {
         for name in gone {
             self.catalog.remove(&name);
             self.stamps.remove(&name);
+            self.memory.iter_mut().for_each(|memory| memory.note(&name));
         }
         Ok(quiet)
     }
@@ -125,6 +141,7 @@ impl Store {
             self.catalog.put_bytes(name, bytes);
             self.ledger.was_read(&entry.path);
             self.stamps.insert(Arc::clone(name), entry.stamp);
+            self.memory.iter_mut().for_each(|memory| memory.note(name));
         }
         touched.is_empty()
     }
