@@ -19,12 +19,14 @@ pub struct Agent {
     cgroup: Option<PathBuf>,
     arguments: Vec<String>,
     process: Option<Child>,
+    clean: bool,
 }
 
 impl Agent {
     pub(crate) fn spawn(node: Node, wrapper: &[String], cgroup: Option<PathBuf>, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        let mut agent = Self { node, wrapper: wrapper.to_vec(), cgroup, arguments, process: None };
+        let mut agent =
+            Self { node, wrapper: wrapper.to_vec(), cgroup, arguments, process: None, clean: true };
         agent.start();
         agent
     }
@@ -41,6 +43,7 @@ impl Agent {
         command.args(&self.arguments);
         command.stdout(log.try_clone().expect("a file can be opened twice")).stderr(log);
         self.process = Some(command.spawn().expect("the helper can be started"));
+        self.clean = false;
     }
 
     /// Ends it by SIGTERM, and says how it ended.
@@ -81,6 +84,7 @@ impl Agent {
         }
         let output = self.node.weft(&["cleanup"]);
         assert!(output.status.success(), "weft cleanup: {}\n{}", output.status, text(&output));
+        self.clean = true;
     }
 
     /// Sends it a signal, such as SIGSTOP.
@@ -104,7 +108,7 @@ impl Drop for Agent {
         if thread::panicking() {
             eprintln!("--- log of the agent of {}\n{}---", self.node.name(), self.log());
         }
-        if sweep::keep() {
+        if sweep::keep() || self.clean {
             return;
         }
         if self.process.is_some() {

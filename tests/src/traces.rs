@@ -26,15 +26,16 @@ pub(crate) fn of(node: &Node) -> Vec<String> {
     traces
 }
 
-/// Whether `link` is attached to the node's cgroup or one of its pods', or to a namespace of its world.
+/// Whether `link` is attached to the node's cgroup or one of its pods', or to the namespaces of those.
 fn is_on(link: &Value, node: &Node) -> bool {
-    let mut netns = sweep::remains(&node.world.name);
-    netns.retain(|path| path.starts_with(sweep::NAMESPACES));
+    let groups = cgroup::groups(node.cgroup());
+    let netns = groups.iter().filter_map(|group| Some(node.world.netns(group.file_name()?.to_str()?)));
+    let netns: Vec<_> = netns.map(|name| Path::new(sweep::NAMESPACES).join(name)).collect();
     let is_one_of = |kind: &str, paths: &[PathBuf]| {
         let inode = link[kind].as_u64();
         inode.is_some() && paths.iter().any(|path| fs::metadata(path).ok().map(|file| file.ino()) == inode)
     };
-    is_one_of("cgroup_id", &cgroup::groups(node.cgroup())) || is_one_of("netns_ino", &netns)
+    is_one_of("cgroup_id", &groups) || is_one_of("netns_ino", &netns)
 }
 
 fn stray_programs(node: &Node, links: &[Value]) -> Vec<String> {

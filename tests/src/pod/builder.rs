@@ -85,7 +85,7 @@ impl PodBuilder {
         let ip = self.ip.unwrap_or_else(|| Ipv4Addr::new(10, 77, 100 + high, low));
         let ip6 = self.ip6.unwrap_or_else(|| Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 1, number));
         let group = self.manifest.name.replace('/', "-");
-        let netns = format!("{}-{group}", world.name);
+        let netns = world.netns(&group);
         ip_netns_add(&netns);
         world.fabric.attach(&netns, number.into(), ip, ip6);
         self.manifest.ips = vec![ip.into(), ip6.into()];

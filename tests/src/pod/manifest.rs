@@ -57,6 +57,11 @@ impl PodManifest {
         }
     }
 
+    /// Sets the label that enrols the pod, or keeps it out, to `enabled` or `disabled`.
+    pub fn enrol_as(&mut self, value: &str) {
+        self.labels.insert("weft.dev/mesh".into(), value.into());
+    }
+
     /// The name of its file in every node's folder.
     pub fn file(&self) -> String {
         format!("pod-{}.yaml", self.name.replace('/', "-"))

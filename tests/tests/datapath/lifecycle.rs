@@ -65,6 +65,7 @@ fn cleanup_takes_everything_out_and_cuts_nothing() {
     market.agent.cleanup();
     assert_eq!(market.node.traces(), Vec::<String>::new());
     assert!(!market.node.run_dir().exists(), "{:?}", entries(&market.node.run_dir()));
+    assert!(!market.node.state_dir().exists(), "{:?}", entries(&market.node.state_dir()));
 
     assert_eq!(market.thief.ask(market.api.addr(8080)).unwrap(), "api", "no policy is left");
     assert!(market.web.tcp_connect(API).is_err(), "no Service is left");

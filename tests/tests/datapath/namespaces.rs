@@ -1,0 +1,180 @@
+//! Network namespaces come and go under the agent.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use weft_tests::{Agent, Node, Pod, World, eventually, manifests, throughout};
+
+use crate::lifecycle::{entries, pins};
+use crate::market::{self, API, Market, assert_refused};
+use crate::restart::{list, table};
+
+#[test]
+fn a_namespace_whose_path_goes_away_is_let_go_of_within_a_second_and_dies() {
+    let Some(market) = Market::open() else { return };
+    let (agent, node) = (&market.agent, &market.node);
+    let namespace = market.thief.netns().id().inode();
+    let cookie = market.thief.netns().cookie().unwrap().to_string();
+    let devices = ports(&market.world);
+    assert!(held(agent, namespace) > 0 && linked(node, &cookie));
+    market.thief.vanish();
+    eventually(Duration::from_secs(1), || held(agent, namespace) == 0 && !linked(node, &cookie));
+    // The other end of its veth goes when nothing at all holds it: no socket, no descriptor, no link. The
+    // kernel takes its time for that.
+    eventually(Duration::from_secs(10), || ports(&market.world) == devices - 1);
+    eventually(Duration::from_secs(1), || state(node, "shop/thief") == "Waiting");
+    let detail = pod(node, "shop/thief")["detail"].to_string();
+    assert!(detail.contains("not there yet"), "{detail}");
+}
+
+#[test]
+fn a_namespace_that_is_not_there_yet_is_waited_for_and_a_new_one_is_enrolled_anew() {
+    let Some(world) = World::new() else { return };
+    let node = world.node("a");
+    world.apply("namespace.yaml", &manifests::namespace("shop", true));
+    world.apply("service.yaml", &market::service("10.96.0.1"));
+    world.apply("policy.yaml", &market::policy("web"));
+    let web = node.pod("shop/web").service_account("web").start();
+    let thief = node.pod("shop/thief").start();
+    let start = || node.pod("shop/api").label("app", "api").start();
+    start().vanish();
+    let _agent = node.agent();
+    assert_eq!(state(&node, "shop/api"), "Waiting");
+    for _ in 0..2 {
+        let api = start();
+        let _server = api.serve_name(8080, "api");
+        eventually(Duration::from_secs(1), || linked(&node, &api.netns().cookie().unwrap().to_string()));
+        eventually(Duration::from_secs(1), || state(&node, "shop/api") == "Enforced");
+        assert_eq!(web.ask(API).unwrap(), "api");
+        assert_refused(&thief, API);
+        api.vanish();
+        eventually(Duration::from_secs(1), || state(&node, "shop/api") == "Waiting");
+    }
+}
+
+#[test]
+fn pods_that_come_and_go_leave_nothing_behind_across_restarts() {
+    let Some(mut market) = Market::open() else { return };
+    let base = measure(&market);
+    for round in 0..10 {
+        let name = |i: u32| format!("shop/short-{round}-{i}");
+        let pods: Vec<Pod> = (0..5).map(|i| market.node.pod(&name(i)).start()).collect();
+        if round % 3 == 0 {
+            market.agent.kill();
+            market.agent.start();
+        }
+        if round % 2 == 0 {
+            market.node.wait();
+        }
+        pods.into_iter().for_each(Pod::delete);
+    }
+    market.node.wait();
+    eventually(Duration::from_secs(10), || measure(&market) == base);
+    market.assert_enforced();
+}
+
+#[test]
+fn the_next_pod_of_an_address_inherits_nothing() {
+    let Some(market) = Market::open() else { return };
+    let ip = market.web.ip().to_string();
+    let ip6 = market.web.ip6().to_string();
+    assert_eq!(market.web.ask(API).unwrap(), "api");
+    market.web.delete();
+    market.node.wait();
+    assert!(!table(&market.node, "pods").iter().any(|row| row["ip"] == ip), "the old identity is gone first");
+
+    let heir = market.node.pod("shop/heir").enrolled(false).ip(&ip).ip6(&ip6).outsider().start();
+    // They know the address by its last owner's MAC.
+    assert!(market.api.exec(&["ip", "neigh", "flush", "dev", "eth0"]).status.success());
+    let refused = |to| heir.tcp_connect(to).map(drop).map_err(|error| error.raw_os_error());
+    let to = market.api.addr(8080);
+    assert_eq!(refused(to), Err(Some(libc::ECONNREFUSED)), "it is nobody");
+    assert_eq!(refused(market.api.addr6(8080)), Err(Some(libc::ECONNREFUSED)));
+    assert!(heir.tcp_connect(API).is_err(), "its connections are not balanced");
+}
+
+#[test]
+fn enrolling_and_withdrawing_a_running_pod_cuts_no_connection() {
+    let Some(market) = Market::open() else { return };
+    let Market { web, api, node, .. } = &market;
+    let mut stream = web.tcp_connect(API).unwrap();
+    stream.read_exact(&mut [0; 4]).unwrap();
+    let mut echo = || {
+        stream.write_all(b"ping").unwrap();
+        stream.read_exact(&mut [0; 4]).is_ok()
+    };
+    for _ in 0..2 {
+        for client in [web, api] {
+            client.update(|manifest| manifest.enrol_as("disabled"));
+            node.wait();
+            throughout(Duration::from_millis(100), &mut echo);
+            let cookie = client.netns().cookie().unwrap().to_string();
+            assert!(!linked(node, &cookie));
+            client.update(|manifest| manifest.enrol_as("enabled"));
+            node.wait();
+            throughout(Duration::from_millis(100), &mut echo);
+            assert!(linked(node, &cookie));
+        }
+    }
+    market.assert_enforced();
+}
+
+#[test]
+fn a_withdrawn_pod_is_neither_balanced_nor_protected() {
+    let Some(market) = Market::open() else { return };
+    let Market { web, thief, api, node, .. } = &market;
+    web.update(|manifest| manifest.enrol_as("disabled"));
+    node.wait();
+    assert!(web.tcp_connect(API).is_err(), "not balanced");
+    let refused = web.tcp_connect(api.addr(8080)).map(drop).map_err(|error| error.raw_os_error());
+    assert_eq!(refused, Err(Some(libc::ECONNREFUSED)), "not attested");
+    api.update(|manifest| manifest.enrol_as("disabled"));
+    node.wait();
+    assert_eq!(thief.ask(API).unwrap(), "api", "not protected");
+    assert_eq!(web.ask(api.addr(8080)).unwrap(), "api");
+}
+
+/// What must not grow: namespaces, veths, pins, links, and the agent's descriptors.
+fn measure(market: &Market) -> (usize, usize, Vec<String>, usize) {
+    let namespaces = entries(Path::new("/run/netns"));
+    let namespaces = namespaces.iter().filter(|name| name.starts_with(&format!("{}-", market.world.name())));
+    (namespaces.count(), ports(&market.world), market.node.traces(), descriptors(&market.agent).len())
+}
+
+/// How many ends of veths the world's bridge has.
+fn ports(world: &World) -> usize {
+    let fabric = format!("{}-fabric", world.name());
+    let output =
+        Command::new("ip").args(["-n", &fabric, "-o", "link", "show", "type", "veth"]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().count()
+}
+
+/// How many descriptors of the agent are a namespace.
+fn held(agent: &Agent, namespace: u64) -> usize {
+    let files = descriptors(agent).into_iter().filter_map(|link| fs::metadata(link).ok());
+    files.filter(|file| file.ino() == namespace).count()
+}
+
+fn descriptors(agent: &Agent) -> Vec<PathBuf> {
+    let links = fs::read_dir(format!("/proc/{}/fd", agent.pid().unwrap())).unwrap().flatten();
+    links.map(|link| link.path()).collect()
+}
+
+fn linked(node: &Node, cookie: &str) -> bool {
+    entries(&pins(node).join("v1/netns")).contains(cookie)
+}
+
+fn state(node: &Node, name: &str) -> String {
+    pod(node, name)["state"].as_str().unwrap().to_owned()
+}
+
+fn pod(node: &Node, name: &str) -> Value {
+    let status = node.weft_json(&["status"]);
+    let found = list(&status, "pods").iter().find(|pod| pod["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {status}")).clone()
+}

@@ -1,0 +1,73 @@
+//! Maps of another layout under our names.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use weft_abi::SCHEMA;
+use weft_tests::{World, text, while_connecting};
+
+use crate::lifecycle::{entries, pins};
+use crate::market::{API, Market};
+
+#[test]
+fn another_layout_is_replaced_under_load_without_a_failed_connection() {
+    let Some(mut market) = Market::open() else { return };
+    let stream = market.web.tcp_connect(API).unwrap();
+    let maps = version(SCHEMA, &market).join("maps");
+    let Market { agent, web, node, .. } = &mut market;
+    let tally = while_connecting(web, API, || {
+        agent.stop();
+        fs::remove_file(maps.join("weft_svc")).unwrap();
+        make_map(&maps.join("weft_svc"));
+        agent.start();
+        node.wait();
+    });
+    assert_eq!(tally.failures, Vec::<String>::new());
+    assert!(tally.answered > 50, "{} connections are no load", tally.answered);
+    market.assert_enforced();
+
+    assert_eq!(
+        entries(&pins(&market.node)),
+        [format!("v{}", SCHEMA + 1)].into(),
+        "the old version is retired"
+    );
+    assert_eq!(market.node.weft_json(&["status"])["schema"], SCHEMA + 1);
+    let links = |version: u32| entries(&self::version(version, &market).join("links")).len();
+    let traces = market.node.traces();
+    let linked = traces.iter().filter(|trace| trace.starts_with("link ")).count();
+    assert_eq!(linked, links(SCHEMA + 1) + 3, "one link for each hook and pod: {traces:?}");
+    assert!(!traces.iter().any(|trace| trace.starts_with("program ")), "{traces:?}");
+
+    // What was open stays open; its socket keeps the address that it was translated to.
+    assert_eq!(stream.peer_addr().unwrap(), market.api.addr(8080));
+
+    market.agent.restart();
+    assert_eq!(market.node.weft_json(&["status"])["schema"], SCHEMA + 1, "the next agent takes it over");
+    market.assert_enforced();
+}
+
+#[test]
+fn a_strangers_map_under_our_name_is_left_unused() {
+    let Some(world) = World::new() else { return };
+    let node = world.node("a");
+    let maps = pins(&node).join(format!("v{SCHEMA}/maps"));
+    fs::create_dir_all(&maps).unwrap();
+    make_map(&maps.join("weft_pod"));
+    let _agent = node.agent();
+    assert_eq!(node.weft_json(&["status"])["schema"], SCHEMA + 1);
+    assert_eq!(entries(&pins(&node)), [format!("v{}", SCHEMA + 1)].into());
+}
+
+fn version(version: u32, market: &Market) -> std::path::PathBuf {
+    pins(&market.node).join(format!("v{version}"))
+}
+
+/// A map that is none of ours, whatever its name.
+fn make_map(pin: &Path) {
+    let mut bpftool = Command::new("bpftool");
+    bpftool.args(["map", "create"]).arg(pin);
+    bpftool.args(["type", "hash", "key", "24", "value", "99", "entries", "10", "name", "weft_svc"]);
+    let output = bpftool.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}
