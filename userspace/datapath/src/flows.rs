@@ -33,6 +33,10 @@ pub(crate) async fn read(
             () = stop.cancelled() => true,
         };
         let names = names.load_full();
+        // What waited in the ring for this agent to start has to wait until it knows the names.
+        if !names.are_known() && !stopping {
+            continue;
+        }
         while let Some(item) = ring.next() {
             let Some(event) = event(&item) else { continue };
             tracker.count(&event, &names, &metrics);

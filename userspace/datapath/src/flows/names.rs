@@ -50,6 +50,12 @@ impl Names {
         let pods = before.map_or_else(|| Arc::new(pods_of(snapshot)), |before| Arc::clone(&before.pods));
         Self { workloads: Some(Arc::clone(&snapshot.workloads)), pods, services, rules }
     }
+
+    /// Whether these are a Snapshot's, and not those from before the first.
+    pub(crate) fn are_known(&self) -> bool {
+        self.workloads.is_some()
+    }
+
     /// Whether these are the pods of `snapshot`.
     pub(crate) fn same_pods(&self, snapshot: &Snapshot) -> bool {
         self.workloads.as_ref().is_some_and(|workloads| Arc::ptr_eq(workloads, &snapshot.workloads))
