@@ -19,6 +19,6 @@ pub(crate) fn run(name: Name, args: &[OsString]) -> Result<()> {
     let binary = match name {
         Name::L4 => "l4",
     };
-    let built = build::release(&["weft", binary])?;
+    let built = build::release(&["weft", "weft-test-helper", binary])?;
     demo::become_program(built.binary(binary)?, built.binary("weft")?, args)
 }

@@ -1,0 +1,63 @@
+//! `cargo xtask bench l4`: the kernel data path against no mesh.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use weft_benches::work::Work;
+use weft_benches::{Plan, Report, cases};
+
+/// The kernel data path against no mesh: rates, latencies, times of applying, memory.
+///
+/// A ratio is that of one round: both sides run right after each other. Shown is the median over all rounds,
+/// and the spread: half the distance between the quartiles.
+#[derive(Parser)]
+#[command(name = "l4", max_term_width = 100)]
+struct Cli {
+    /// Fewer and shorter rounds, in less than a minute
+    #[arg(long)]
+    quick: bool,
+    /// Also writes the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Runs only the cases whose group has this word in its name: traffic, connect, scale
+    #[arg(long, value_name = "WORD")]
+    only: Option<String>,
+    #[command(subcommand)]
+    inside: Option<Inside>,
+}
+
+#[derive(Subcommand)]
+enum Inside {
+    /// What this program does inside a pod
+    #[command(hide = true)]
+    Work {
+        /// The work, as JSON
+        work: String,
+    },
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.inside {
+        Some(Inside::Work { work }) => serde_json::from_str::<Work>(&work)?.run(),
+        None => bench(&cli),
+    }
+}
+
+fn bench(cli: &Cli) -> Result<()> {
+    let plan = if cli.quick { QUICK } else { FULL };
+    let mut report = Report::new(if cli.quick { "quick" } else { "full" });
+    for (name, case) in cases::ALL {
+        if cli.only.as_ref().is_none_or(|word| name.contains(word.as_str())) {
+            case(&plan, &mut report)?;
+        }
+    }
+    report.show()?;
+    cli.json.as_ref().map_or(Ok(()), |file| report.save(file))
+}
+
+const QUICK: Plan = Plan { rounds: 5, lasts: Duration::from_millis(250), changes: 50, cold_starts: 1 };
+const FULL: Plan = Plan { rounds: 21, lasts: Duration::from_millis(500), changes: 200, cold_starts: 3 };

@@ -1,0 +1,82 @@
+//! connect(2): what it costs, and whether that grows with the configuration.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use weft_tests::World;
+
+use crate::report::{Row, Target, Unit};
+use crate::rounds::{Series, interleave, progress};
+use crate::site::{self, Side};
+use crate::work::{ANSWER_AND_KEEP, Work};
+use crate::{Plan, Report, manifests};
+
+/// Measures. Every configuration is a node with its own agent, and all of them run at the same time.
+pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
+    let world = site::world()?;
+    let bare = Side::new(&world, "plain", false)?;
+    let sides = SHAPES.iter().map(|shape| shape.start(&world)).collect::<Result<Vec<_>>>()?;
+    let work = |first: Ipv4Addr, count, port| Work::Connect { first, count, port, lasts: plan.lasts };
+    let direct = || bare.measure(&work(bare.server_ip(), 1, ANSWER_AND_KEEP));
+    let meshed: Vec<_> = SHAPES
+        .iter()
+        .zip(&sides)
+        .map(|(shape, side)| || side.measure(&work(manifests::service_ip(0), shape.services, 80)))
+        .collect();
+    let mut all: Vec<&dyn Fn() -> Result<f64>> = vec![&direct];
+    all.extend(meshed.iter().map(|side| side as &dyn Fn() -> Result<f64>));
+    let figures = interleave(plan, "connect", &all)?;
+    let (bare, meshed) = figures.split_first().expect("the plain side is one");
+    for (shape, figures) in SHAPES.iter().zip(meshed) {
+        report.add(shape.row(bare, figures, &meshed[shape.small]));
+    }
+    Ok(())
+}
+
+/// A configuration.
+struct Shape {
+    name: &'static str,
+    services: u32,
+    rules: u32,
+    /// Which shape is the small one of its kind.
+    small: usize,
+}
+
+impl Shape {
+    fn start(&self, world: &World) -> Result<Side> {
+        progress(&format!("connect: a node with {} services and {} rules", self.services, self.rules));
+        let mut side = Side::new(world, self.name, true)?;
+        side.apply(manifests::services(self.services, side.server_ip()));
+        if self.rules > 0 {
+            side.apply(manifests::policies(self.rules));
+        }
+        side.start_agent()?;
+        Ok(side)
+    }
+
+    fn row(&self, plain: &Series, figures: &Series, small: &Series) -> Row {
+        let case = match self.rules {
+            0 => format!("connect, {} services", self.services),
+            rules => format!("connect, {rules} policy rules"),
+        };
+        let (added, growth) = (figures.minus(plain).median(), figures.over(small).median());
+        let row = Row::compared(&case, Unit::Microseconds, plain, figures).target(Target::new(
+            "≤ +2 µs",
+            added,
+            2.0,
+            format!("{added:+.2} µs"),
+        ));
+        if std::ptr::eq(figures, small) {
+            return row;
+        }
+        row.target(Target::new("≤ 1.10 of that at 10", growth, 1.1, format!("{growth:.3}")))
+    }
+}
+
+const SHAPES: [Shape; 5] = [
+    Shape { name: "s10", services: 10, rules: 0, small: 0 },
+    Shape { name: "s1k", services: 1_000, rules: 0, small: 0 },
+    Shape { name: "s10k", services: 10_000, rules: 0, small: 0 },
+    Shape { name: "r10", services: 10, rules: 10, small: 3 },
+    Shape { name: "r10k", services: 10, rules: 10_000, small: 3 },
+];

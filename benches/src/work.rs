@@ -1,0 +1,133 @@
+//! What runs inside a pod, as a process of its own: the server, and each kind of client.
+
+mod bulk;
+mod change;
+mod connect;
+mod connections;
+mod requests;
+mod server;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
+use weft_tests::{Pod, Running};
+
+pub use server::{ANSWER_AND_CLOSE, ANSWER_AND_KEEP, BLUE, DISCARD, GREEN};
+
+/// A piece of work. As JSON, it is the argument of the process that does it.
+#[derive(Serialize, Deserialize)]
+pub enum Work {
+    /// Serves all ports until it is killed.
+    Serve,
+    /// Requests one after the other on each of some connections; the answer is requests per second.
+    Requests {
+        /// The server.
+        to: SocketAddr,
+        /// How many connections.
+        connections: usize,
+        /// How long.
+        lasts: Duration,
+        /// Client and server take turns on one CPU, instead of having one each.
+        one_cpu: bool,
+    },
+    /// Connections of one request each; the answer is connections per second.
+    Connections {
+        /// The server.
+        to: SocketAddr,
+        /// How long.
+        lasts: Duration,
+    },
+    /// One stream of bytes; the answer is bytes per second.
+    Bulk {
+        /// The server.
+        to: SocketAddr,
+        /// How long.
+        lasts: Duration,
+    },
+    /// connect(2), each to the next of `count` addresses; the answer is the median in microseconds.
+    Connect {
+        /// The first address.
+        first: Ipv4Addr,
+        /// How many addresses.
+        count: u32,
+        /// The port.
+        port: u16,
+        /// How long.
+        lasts: Duration,
+    },
+    /// Replaces a manifest by two texts in turn, and connects until the change shows; the answers are
+    /// milliseconds from rename(2) to the first connection that obeys.
+    Change {
+        /// The address that blue or green is behind.
+        to: SocketAddr,
+        /// The manifest.
+        file: PathBuf,
+        /// Its texts, that for blue first.
+        texts: [String; 2],
+        /// How many changes.
+        count: usize,
+    },
+}
+
+impl Work {
+    /// Does it, in this process, and prints the answers.
+    pub fn run(self) -> Result<()> {
+        pin(matches!(self, Self::Serve | Self::Requests { one_cpu: true, .. }))?;
+        let answers = match self {
+            Self::Serve => return Ok(server::serve()?),
+            Self::Requests { to, connections, lasts, .. } => vec![requests::measure(to, connections, lasts)?],
+            Self::Connections { to, lasts } => vec![connections::measure(to, lasts)?],
+            Self::Bulk { to, lasts } => vec![bulk::measure(to, lasts)?],
+            Self::Connect { first, count, port, lasts } => vec![connect::measure(first, count, port, lasts)?],
+            Self::Change { to, file, texts, count } => change::measure(to, &file, &texts, count)?,
+        };
+        Ok(serde_json::to_writer(io::stdout(), &answers)?)
+    }
+
+    /// Has it done inside `pod`, to its end.
+    pub fn run_in(&self, pod: &Pod) -> Result<Vec<f64>> {
+        let command = self.command()?;
+        let output = pod.exec(&command.each_ref().map(String::as_str));
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} failed: {}", command[2], said.trim());
+        serde_json::from_slice(&output.stdout).with_context(|| format!("read the answer of {}", command[2]))
+    }
+
+    /// Starts it inside `pod`.
+    pub fn start_in(&self, pod: &Pod) -> Result<Running> {
+        Ok(pod.spawn(&self.command()?.each_ref().map(String::as_str)))
+    }
+
+    fn command(&self) -> Result<[String; 3]> {
+        let this = std::env::current_exe().context("find this program")?;
+        Ok([this.display().to_string(), "work".into(), serde_json::to_string(self)?])
+    }
+}
+
+/// A client has the first CPU, a server the last: threads that wander would be most of the noise.
+fn pin(to_last: bool) -> io::Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let mut all = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+    let Some(cpu) = (if to_last { all.next_back() } else { all.next() }) else { return Ok(()) };
+    let mut one = CpuSet::new();
+    one.set(cpu);
+    Ok(sched_setaffinity(None, &one)?)
+}
+
+/// Events per second.
+#[expect(clippy::cast_precision_loss, reason = "2^53 events take years")]
+fn rate(events: u64, time: Duration) -> f64 {
+    events as f64 / time.as_secs_f64()
+}
+
+/// The size of a small HTTP request.
+const REQUEST: [u8; 96] = [b'q'; 96];
+/// The size of a small HTTP answer.
+const ANSWER: [u8; 128] = [b'a'; 128];
+/// Time at the start of a measurement that does not count: connections open, caches fill.
+const WARM_UP: Duration = Duration::from_millis(50);
