@@ -138,10 +138,13 @@ pub fn add_open(backend: u64, by: i64) {
 
 /// Adds and returns what was there before.
 ///
+/// Ordered, though no order is needed: of a relaxed addition LLVM makes one that fetches nothing, and
+/// returns `by` for what was there before.
+///
 /// # Kernel
 /// `BPF_ATOMIC | BPF_FETCH` (5.12).
 #[inline(always)]
 fn add(count: *mut Count, by: u64) -> u64 {
     // SAFETY: a map value that is one aligned u64.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(&raw mut (*count).n, by) }
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(&raw mut (*count).n, by) }
 }
