@@ -88,8 +88,6 @@ pub mod program {
         BACKSTOP = "weft_backstop";
         /// `sk_msg`, attached to [`super::map::PAIR_SOCKETS`] while acceleration is on.
         SK_MSG = "weft_sk_msg";
-        /// `fexit` of the kernel's `tcp_bpf_recvmsg`, attached while acceleration is on.
-        TAKEN = "weft_taken";
     }
 }
 

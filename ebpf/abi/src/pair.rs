@@ -15,12 +15,8 @@ abi_struct! {
     pub struct Pair {
         /// Bytes that each side has redirected to the other.
         pub redirected: [u64; 2],
-        /// Bytes that the app of each side has read.
-        pub taken: [u64; 2],
-        /// 1 when the server's socket has joined.
-        pub joined: u32,
-        /// Zero.
-        pub _pad: u32,
+        /// Where each side's socket is in the kernel's memory; 0 until it has joined.
+        pub sockets: [u64; 2],
     }
 }
 

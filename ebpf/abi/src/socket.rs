@@ -27,7 +27,7 @@ abi_struct! {
         pub client: u64,
         /// Bytes that were redirected to the peer's socket, past TCP's own counters.
         pub redirected: u64,
-        /// Bytes that the peer had redirected to this socket when the app last read.
+        /// Bytes that the peer had redirected to this socket when the app last sent.
         pub arrived: u64,
         /// Id of the pair, where [`socket_flags::PAIRED`] is set; else of the last one.
         pub pair: u64,

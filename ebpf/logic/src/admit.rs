@@ -1,6 +1,6 @@
 //! Who may come in to a pod: the decision that counts.
 
-use weft_abi::{Addr, BePort, Config, FlowKey, FlowRecord, TCP, UDP, flow_flags};
+use weft_abi::{Addr, BePort, Config, FlowKey, FlowRecord, UDP, flow_flags};
 
 use crate::{Denial, Request, Ruling, Tables, authorize};
 
@@ -60,7 +60,7 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
         _pad: [0; 3],
     };
     let now = tables.now_ns();
-    let seen = tables.flow(&inward).copied().filter(|record| holds(record, config, arrival.protocol, now));
+    let seen = tables.flow(&inward).copied().filter(|record| holds(record, config.attest_grace_ns, now));
     if seen.is_some_and(|record| record.flags & flow_flags::PROBE != 0) {
         return Admission::Probe;
     }
@@ -85,12 +85,11 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
     }
 }
 
-/// Whether an attestation still stands: its sender's handshake is under way or just over (TCP), its
-/// socket is connected, or its last datagram is recent (UDP).
+/// Whether an attestation still stands: its sender's handshake is under way, or was just now over (TCP),
+/// or its datagram may be on its way (UDP). Whoever forges the sender's address later is nobody.
 #[inline(always)]
-fn holds(record: &FlowRecord, config: &Config, protocol: u8, now: u64) -> bool {
-    let lasts = if protocol == TCP { config.attest_grace_ns } else { config.udp_reply_ns };
-    record.flags & flow_flags::HELD != 0 || now.wrapping_sub(record.used_ns) < lasts
+fn holds(record: &FlowRecord, lasts_ns: u64, now: u64) -> bool {
+    record.flags & flow_flags::HELD != 0 || now.wrapping_sub(record.used_ns) < lasts_ns
 }
 
 /// A pod may always talk to itself.
@@ -99,11 +98,11 @@ fn own<T: Tables>(tables: &T, arrival: &Arrival, netns: u64) -> bool {
     arrival.remote.is(&arrival.local) || tables.pod_at(&arrival.remote).is_some_and(|pod| pod.netns == netns)
 }
 
-/// An answer to a datagram that this pod sent itself.
+/// An answer to a datagram that the receiving pod sent itself.
 #[inline(always)]
-fn answers<T: Tables>(tables: &T, inward: &FlowKey, config: &Config, now: u64) -> bool {
+pub(crate) fn answers<T: Tables>(tables: &T, inward: &FlowKey, config: &Config, now: u64) -> bool {
     inward.protocol == UDP
-        && tables.flow(&inward.reversed()).is_some_and(|record| holds(record, config, UDP, now))
+        && tables.flow(&inward.reversed()).is_some_and(|record| holds(record, config.udp_reply_ns, now))
 }
 
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! Where a pod's new connection or datagram goes, or why it may not.
 
-use weft_abi::{Addr, BePort, Pod, Reason, ServiceKey, TCP, config_flags};
+use weft_abi::{Addr, BePort, FlowKey, Pod, Reason, ServiceKey, TCP, UDP, config_flags};
 
-use crate::{Denial, Request, Tables, authorize, pick};
+use crate::{Denial, Request, Tables, admit::answers, authorize, pick};
 
 /// What an app asked for.
 pub struct Dial {
@@ -14,8 +14,8 @@ pub struct Dial {
     pub port: BePort,
     /// [`weft_abi::TCP`] or [`weft_abi::UDP`].
     pub protocol: u8,
-    /// Whether the server's hook will find the kernel's attestation of this sender.
-    pub attested: bool,
+    /// The port that it comes from, where that is known; else 0. A datagram of a known port is attested.
+    pub source_port: BePort,
 }
 
 /// Where it is sent instead.
@@ -111,17 +111,35 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, to: &Destination)
     if row.policy == 0 || row.netns == 0 || row.netns == dial.netns {
         return None;
     }
+    let source = if to.addr.is_v4() { pod.ip4 } else { pod.ip6 };
+    if dial.protocol == UDP && is_answer(tables, dial, source, to) {
+        return None;
+    }
     let request = Request {
         policy: row.policy,
         flags: row.flags,
-        source: if to.addr.is_v4() { pod.ip4 } else { pod.ip6 },
+        source,
         identity: pod.identity,
         namespace: pod.namespace,
-        proven: dial.attested || dial.protocol == TCP,
+        proven: dial.source_port.be != 0 || dial.protocol == TCP,
         protocol: dial.protocol,
         port: to.port,
     };
     authorize(tables, &request).denial()
+}
+
+/// A datagram to a pod that just sent one the other way passes that pod's hook.
+#[inline(always)]
+fn is_answer<T: Tables>(tables: &T, dial: &Dial, source: Addr, to: &Destination) -> bool {
+    let outward = FlowKey {
+        src: source,
+        dst: to.addr,
+        src_port: dial.source_port,
+        dst_port: to.port,
+        protocol: UDP,
+        _pad: [0; 3],
+    };
+    tables.config().is_some_and(|config| answers(tables, &outward, config, tables.now_ns()))
 }
 
 /// FNV-1a over the pod's first address, so that both families of a pod hash alike.

@@ -22,8 +22,8 @@ pub struct Message {
     pub peer: bool,
     /// TCP has sent nothing in this direction, has nothing to send, and nobody encrypts below us.
     pub untouched: bool,
-    /// Bytes that the peer's app has read.
-    pub taken: u64,
+    /// Bytes that wait in the peer's socket for its app to read them.
+    pub unread: u32,
 }
 
 /// The way of a message.
@@ -60,14 +60,12 @@ pub fn decide(state: &mut SocketState, config: &Config, message: &Message) -> Wa
         return Way::Native;
     }
     let first = state.latch == latch::UNDECIDED;
-    let unread = state.redirected.saturating_sub(message.taken);
-    if unread == 0 {
+    if message.unread == 0 {
         state.messages = 0;
     }
-    let fits = unread
-        + MESSAGE_COST * (u64::from(state.messages) + 1)
-        + u64::from(message.size)
-        <= u64::from(config.accelerate_budget);
+    let fits =
+        u64::from(message.unread) + MESSAGE_COST * (u64::from(state.messages) + 1) + u64::from(message.size)
+            <= u64::from(config.accelerate_budget);
     let good = config.flags & config_flags::ACCELERATE != 0
         && message.peer
         && message.untouched

@@ -5,7 +5,7 @@
 //! context, before the source port is chosen.
 
 use aya_ebpf::{helpers::bpf_get_current_cgroup_id, macros::cgroup_sock_addr, programs::SockAddrContext};
-use weft_abi::{TCP, names::stat, service_flags, socket_flags};
+use weft_abi::{BePort, TCP, names::stat, service_flags, socket_flags};
 use weft_ebpf_logic::{Destination, Dial, Tables, Verdict, dial};
 
 use crate::{
@@ -34,7 +34,7 @@ fn connect(call: &SockAddr) -> i32 {
         port: call.port(),
         protocol,
         // A UDP socket has no source port yet, so nobody can attest it: see ARCHITECTURE.md.
-        attested: false,
+        source_port: BePort { be: 0 },
     };
     match dial(&Kernel, &wanted) {
         Verdict::Pass => {

@@ -147,7 +147,7 @@ fn of_socket(event: &mut FlowEvent, call: &SockOps, state: &SocketState) {
 fn payload(call: &SockOps) -> (u64, u64) {
     let received = field!(call.ctx, bpf_sock_ops, u64, bytes_received);
     match Tcp::of(call.socket()) {
-        Some(tcp) => (tcp.sent(), received.wrapping_sub(u64::from(tcp.is_done()))),
+        Some(tcp) => (tcp.sent(), received.saturating_sub(u64::from(tcp.is_done()))),
         None => (field!(call.ctx, bpf_sock_ops, u64, bytes_acked), received),
     }
 }

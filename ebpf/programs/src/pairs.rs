@@ -8,13 +8,11 @@
 //! `bpf_sock_hash_update` (4.18) refuses a socket that another tool has in a map with a program of its
 //! own (EBUSY), and one with an upper layer protocol such as MPTCP or kTLS (EINVAL).
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
-
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_get_socket_cookie};
 use weft_abi::{Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, names::stat, side, socket_flags};
 use weft_ebpf_logic::Tables;
 
-use crate::{context::SockOps, kernel::Kernel, maps};
+use crate::{context::SockOps, kernel::Kernel, maps, tcp::Tcp};
 
 /// The id of the pair that a dialling socket wants to form, or 0.
 #[inline(always)]
@@ -36,10 +34,9 @@ pub fn wanted(call: &SockOps, state: &mut SocketState, server: Option<&PodRow>) 
 /// The client's socket is established: it joins, and lets the server's join.
 #[inline(always)]
 pub fn open(call: &SockOps, state: &mut SocketState) {
-    if !join(call, state, side::CLIENT) {
-        return;
-    }
-    if maps::PAIRS.insert(PairKey { id: state.pair }, Pair::zeroed(), 0).is_err() {
+    let Some(socket) = join(call, state, side::CLIENT) else { return };
+    let row = Pair { sockets: [socket, 0], ..Pair::zeroed() };
+    if maps::PAIRS.insert(PairKey { id: state.pair }, row, 0).is_err() {
         maps::count(stat::PAIR_BUSY, 1);
     }
 }
@@ -48,11 +45,14 @@ pub fn open(call: &SockOps, state: &mut SocketState) {
 #[inline(always)]
 pub fn accept(call: &SockOps, state: &mut SocketState, pair: u64) {
     state.pair = pair;
-    if maps::PAIRS.get_ptr_mut(PairKey { id: pair }).is_none() || !join(call, state, side::SERVER) {
+    if row(pair).is_none() {
         return;
     }
-    if let Some(row) = row(pair) {
-        row.joined = 1;
+    if let Some(socket) = join(call, state, side::SERVER)
+        && let Some(row) = row(pair)
+    {
+        // Last: who sees it finds the socket in the map.
+        row.sockets[1] = socket;
     }
 }
 
@@ -98,28 +98,21 @@ pub fn arrived(row: &Pair, side: u32) -> u64 {
     if side == side::CLIENT { row.redirected[1] } else { row.redirected[0] }
 }
 
-/// Counts bytes that the app at `side` has read.
+/// Puts a socket into the map, and says where it is in memory.
 #[inline(always)]
-pub fn take(row: &mut Pair, side: u32, bytes: u64) {
-    let count = if side == side::CLIENT { &raw mut row.taken[0] } else { &raw mut row.taken[1] };
-    // SAFETY: an aligned u64 of a map's value. Atomic: two threads may read from one socket.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, bytes) };
-}
-
-#[inline(always)]
-fn join(call: &SockOps, state: &mut SocketState, side: u32) -> bool {
+fn join(call: &SockOps, state: &mut SocketState, side: u32) -> Option<u64> {
     if state.pair == 0 || !is_on() {
-        return false;
+        return None;
     }
+    let socket = Tcp::of(call.socket())?.address();
     let key = PairEnd { id: state.pair, side, _pad: 0 };
     // SAFETY: the context is the kernel's.
-    let joined = maps::PAIR_SOCKETS.update(key, unsafe { &mut *call.ctx }, BPF_NOEXIST.into()).is_ok();
-    if joined {
-        state.flags |= socket_flags::PAIRED;
-    } else {
+    if maps::PAIR_SOCKETS.update(key, unsafe { &mut *call.ctx }, BPF_NOEXIST.into()).is_err() {
         maps::count(stat::PAIR_BUSY, 1);
+        return None;
     }
-    joined
+    state.flags |= socket_flags::PAIRED;
+    Some(socket)
 }
 
 #[inline(always)]

@@ -28,8 +28,13 @@ pub fn weft_sendmsg6(ctx: SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn send(call: &SockAddr) -> i32 {
-    let wanted =
-        Dial { netns: call.netns(), addr: call.addr(), port: call.port(), protocol: UDP, attested: true };
+    let wanted = Dial {
+        netns: call.netns(),
+        addr: call.addr(),
+        port: call.port(),
+        protocol: UDP,
+        source_port: call.source_port(),
+    };
     match dial(&Kernel, &wanted) {
         Verdict::Pass => {
             // An app that reaches a pod through a Service and by its own address is shown what it used last.
@@ -93,5 +98,6 @@ fn attest(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort, service: u6
     }
 }
 
-/// A record is not written again for each datagram.
-const FRESH_NS: u64 = 1_000_000_000;
+/// A record is not written again for each datagram: half of how long it proves its sender's identity, so
+/// that the last of the datagrams has as long to arrive.
+const FRESH_NS: u64 = 500_000_000;

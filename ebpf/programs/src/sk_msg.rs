@@ -1,7 +1,7 @@
 //! Same-node acceleration: a message that an app sends goes straight into its peer's socket.
 //!
-//! The latch that decides is `weft_ebpf_logic::decide`. What it must know of the peer's socket comes from
-//! the pair's row, for this hook cannot look at another socket.
+//! The latch that decides is `weft_ebpf_logic::decide`. This hook cannot look up its peer's socket, so the
+//! pair's row says whether it is there, and where the kernel counts what its app has not read yet.
 //!
 //! # Kernel
 //! `sk_msg` (4.17) with `bpf_sk_storage_get` (5.8), in the app's context under the lock of its socket.
@@ -10,13 +10,16 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_INGRESS, bpf_sock, sk_msg_md},
-    macros::{fexit, sk_msg},
-    programs::{FExitContext, SkMsgContext},
+    macros::sk_msg,
+    programs::SkMsgContext,
 };
-use weft_abi::{PairEnd, SocketState, names::stat, side, socket_flags};
+use weft_abi::{PairEnd, SocketState, names::stat, side};
 use weft_ebpf_logic::{Message, Tables, Way, decide, take_back};
 
-use crate::{context::field, kernel::Kernel, maps, pairs, sockets, tcp::Tcp};
+use crate::{
+    context::field, kernel::Kernel, maps, pairs, sockets,
+    tcp::{self, Tcp},
+};
 
 #[sk_msg]
 pub fn weft_sk_msg(ctx: SkMsgContext) -> u32 {
@@ -27,34 +30,16 @@ pub fn weft_sk_msg(ctx: SkMsgContext) -> u32 {
     SK_PASS
 }
 
-/// What the app at this end has read: the evidence on which the other end may redirect more.
-///
-/// # Kernel
-/// `fexit` and `bpf_get_func_ret` (5.17). Runs for every socket in any sockmap of the machine.
-#[fexit(function = "tcp_bpf_recvmsg")]
-pub fn weft_taken(ctx: FExitContext) -> i32 {
-    let bytes: i32 = ctx.ret().unwrap_or(0);
-    let flags: i32 = ctx.arg(3);
-    if bytes > 0 && flags & MSG_PEEK == 0 {
-        let sk: *const bpf_sock = ctx.arg(0);
-        taken(sk.cast_mut(), bytes as u64);
-    }
-    0
-}
-
 #[inline(always)]
 fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
     let size = field!(ctx.msg, sk_msg_md, u32, size);
     let Some(config) = Kernel.config() else { return };
     let side = pairs::side_of(state);
     let row = pairs::row(state.pair);
-    let (peer, taken) = match &row {
-        Some(row) if side == side::CLIENT => (row.joined != 0, row.taken[1]),
-        Some(row) => (true, row.taken[0]),
-        None => (false, 0),
-    };
+    let to = row.as_ref().map_or(0, |row| if side == side::CLIENT { row.sockets[1] } else { row.sockets[0] });
+    let unread = if to == 0 { 0 } else { tcp::unread(to) };
     let untouched = Tcp::of(sk).is_some_and(|tcp| tcp.is_untouched());
-    let message = Message { size, peer, untouched, taken };
+    let message = Message { size, peer: to != 0, untouched, unread };
     let way = decide(state, config, &message);
     let moved = match way {
         Way::First => Some(stat::LATCH_REDIRECT),
@@ -72,6 +57,7 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
     if redirect(ctx, pairs::peer(state)) {
         maps::count(stat::BYTES_REDIRECTED, size.into());
         if let Some(row) = row {
+            state.arrived = pairs::arrived(row, side);
             // Under the lock of this end's socket: nobody else writes this field.
             let redirected = if side == side::CLIENT { &mut row.redirected[0] } else { &mut row.redirected[1] };
             *redirected += u64::from(size);
@@ -90,17 +76,4 @@ fn redirect(ctx: &SkMsgContext, to: PairEnd) -> bool {
     maps::PAIR_SOCKETS.redirect_msg(ctx, to, BPF_F_INGRESS.into()) == i64::from(SK_PASS)
 }
 
-#[inline(always)]
-fn taken(sk: *mut bpf_sock, bytes: u64) {
-    if let Some(state) = sockets::state(sk)
-        && state.flags & socket_flags::PAIRED != 0
-        && let Some(row) = pairs::row(state.pair)
-    {
-        let side = pairs::side_of(state);
-        state.arrived = pairs::arrived(row, side);
-        pairs::take(row, side, bytes);
-    }
-}
-
 const SK_PASS: u32 = 1;
-const MSG_PEEK: i32 = 2;

@@ -47,6 +47,7 @@ fn dialling(call: &SockOps) {
         // The connect hook knows the probe by its cgroup: "current" is not to be had here before 6.2.
         if ours && sockets::state(call.socket()).is_some_and(|state| state.flags & socket_flags::PROBE != 0) {
             attest(&key, FlowRecord { flags: flow_flags::PROBE | flow_flags::HELD, ..FlowRecord::zeroed() });
+            watch(call);
         }
         return;
     };
@@ -130,7 +131,8 @@ fn changed(call: &SockOps) {
     let Some(state) = sockets::state(call.socket()) else { return };
     sockets::uncount(state);
     pairs::close(state);
-    if state.flags & socket_flags::CLIENT != 0 {
+    // What the kernel attested of a pod's or a probe's connection dies with it.
+    if state.flags & socket_flags::SERVER == 0 {
         let _ = maps::FLOWS.remove(outward(call));
     }
     if state.flags & socket_flags::REPORTED != 0 {

@@ -20,6 +20,9 @@ static WEFT_SND_NXT_AT: u64 = 0;
 /// Offset of `icsk_ulp_ops`.
 #[unsafe(no_mangle)]
 static WEFT_ULP_AT: u64 = 0;
+/// Offset of `sk_backlog`, whose first field counts the bytes that wait to be read.
+#[unsafe(no_mangle)]
+static WEFT_SK_BACKLOG_AT: u64 = 0;
 /// Offset of `sk_flags`, whose bit 1 (`SOCK_DONE`) says that a FIN came in.
 #[unsafe(no_mangle)]
 static WEFT_SK_FLAGS_AT: u64 = 0;
@@ -63,14 +66,35 @@ impl Tcp {
             && self.word(&raw const WEFT_ULP_AT) == 0
     }
 
+    /// Where it is in the kernel's memory, to be [`unread`] from another socket's hook.
+    #[inline(always)]
+    pub fn address(&self) -> u64 {
+        self.base as u64
+    }
+
     #[inline(always)]
     fn word(&self, offset: *const u64) -> u64 {
-        let mut word = 0_u64;
-        let from = self.base.wrapping_add(global(offset) as usize);
-        // SAFETY: a probe read never faults; the result is 0 when the address is bad.
-        unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, from.cast()) };
-        word
+        word_at(self.base.wrapping_add(global(offset) as usize))
     }
+}
+
+/// Bytes that wait to be read in the socket at `address` (`sk_rmem_alloc`).
+///
+/// The socket may have gone meanwhile: then the number means nothing, and the socket is in no map either.
+///
+/// # Kernel
+/// What is redirected is counted since 54f89b3178d5 (6.13).
+#[inline(always)]
+pub fn unread(address: u64) -> u32 {
+    word_at((address + global(&raw const WEFT_SK_BACKLOG_AT)) as *const u8) as u32
+}
+
+#[inline(always)]
+fn word_at(from: *const u8) -> u64 {
+    let mut word = 0_u64;
+    // SAFETY: a probe read never faults; the result is 0 when the address is bad.
+    unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, from.cast()) };
+    word
 }
 
 /// Reads a constant that the loader fills in.

@@ -1,4 +1,4 @@
-//! Same-node acceleration: whether this kernel may, the programs for it, and the switch.
+//! Same-node acceleration: whether this kernel may, the program for it, and the switch.
 //!
 //! Nothing of it is loaded before a Service asks for it. Then the kernel's version is looked at, a
 //! self-test runs the real programs in a network namespace of its own, and only then sockets may pair.
@@ -7,15 +7,15 @@
 //! flag no socket joins, and each that has joined sends natively from its next message on.
 
 mod bench;
-mod selftest;
 mod scratch;
+mod selftest;
 
-use std::{fs, io, mem, path::PathBuf};
+use std::{io, mem};
 
 use aya::{
-    Btf, Ebpf,
+    Ebpf,
     maps::{Array, Map, MapData, SockHash},
-    programs::{FExit, ProgramError, SkMsg, links::FdLink, loaded_programs},
+    programs::{SkMsg, sk_msg::SkMsgLink},
 };
 use weft_abi::{
     Config, PairEnd, config_flags,
@@ -23,7 +23,7 @@ use weft_abi::{
 };
 
 use crate::{
-    link,
+    host,
     load::{self, Loaded},
     pins::Pins,
 };
@@ -43,28 +43,15 @@ pub(crate) enum Unfit {
         .0.0, .0.1, .0.2
     )]
     OldKernel(Version),
+    /// The machine has no cgroup to run the self-test in.
+    #[error("no self-test without a cgroup: {0}")]
+    Cgroup(#[from] host::Error),
     /// The kernel did not do what the programs rely on.
     #[error("the self-test failed: {0}")]
     SelfTest(#[from] selftest::Failure),
-    /// The programs could not be loaded.
+    /// A program could not be loaded or attached.
     #[error(transparent)]
     Load(#[from] load::Error),
-    /// The programs could not be attached.
-    #[error("{program} cannot be attached: {source}")]
-    Attach {
-        /// The program.
-        program: &'static str,
-        /// Why.
-        source: ProgramError,
-    },
-    /// The link cannot be pinned.
-    #[error("the link of {program} cannot be pinned at {path}: {source}", program = program::TAKEN)]
-    Pin {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 impl Unfit {
@@ -78,13 +65,13 @@ impl Unfit {
     }
 }
 
-/// Makes acceleration possible: looks at the kernel, tests it, loads and attaches the programs.
+/// Makes acceleration possible: looks at the kernel, tests it, loads and attaches the program.
 pub(crate) fn start(loaded: &mut Loaded, kernel: Version) -> Result<(), Unfit> {
     may_run(kernel)?;
     selftest::run()?;
-    attach_programs(&mut loaded.ebpf)?;
-    mem::forget(attach_sk_msg(&mut loaded.ebpf)?);
-    attach_taken(loaded)
+    // Dropped, the link would detach the program; forgotten, it stays as long as the map is pinned.
+    mem::forget(attach(&mut loaded.ebpf)?);
+    Ok(())
 }
 
 /// Whether `kernel` has the fixes that are needed.
@@ -101,66 +88,22 @@ pub(crate) fn stop(pins: &Pins) -> io::Result<()> {
     config.set(0, off, 0).map_err(io::Error::other)
 }
 
-/// Loads the two programs.
-fn attach_programs(ebpf: &mut Ebpf) -> Result<(), Unfit> {
-    let refused = |program| move |source| load::Error::Program { program, source };
-    let sk_msg: &mut SkMsg = named(ebpf, program::SK_MSG)?;
-    sk_msg.load().map_err(refused(program::SK_MSG))?;
-    let taken: &mut FExit = named(ebpf, program::TAKEN)?;
-    let btf = Btf::from_sys_fs().map_err(|error| refused(program::TAKEN)(error.into()))?;
-    taken.load(READ, &btf).map_err(refused(program::TAKEN))?;
-    Ok(())
-}
-
-/// Attaches `sk_msg` to the map of paired sockets. Dropped, the link detaches it; forgotten, it stays as
-/// long as the map is pinned.
-fn attach_sk_msg(ebpf: &mut Ebpf) -> Result<aya::programs::sk_msg::SkMsgLink, Unfit> {
-    let name = program::SK_MSG;
-    let refused = |source| Unfit::Attach { program: name, source };
+/// Loads `sk_msg` and attaches it to the map of paired sockets. Sockets that are in it keep the program
+/// they joined with.
+fn attach(ebpf: &mut Ebpf) -> Result<SkMsgLink, Unfit> {
+    let refused = |source| load::Error::Program { program: program::SK_MSG, source };
     let map = ebpf.map(map::PAIR_SOCKETS).ok_or(load::Error::Missing(map::PAIR_SOCKETS))?;
     let sockets = SockHash::<_, PairEnd>::try_from(map).map_err(|error| refused(error.into()))?;
     let fd = sockets.fd().try_clone().map_err(|error| refused(error.into()))?;
-    let sk_msg: &mut SkMsg = named(ebpf, name)?;
+    let sk_msg = ebpf.program_mut(program::SK_MSG).and_then(|program| program.try_into().ok());
+    let sk_msg: &mut SkMsg = sk_msg.ok_or(load::Error::Missing(program::SK_MSG))?;
+    sk_msg.load().map_err(refused)?;
     let link = sk_msg.attach(&fd).map_err(refused)?;
-    sk_msg.take_link(link).map_err(refused)
-}
-
-/// Attaches `fexit`, or leaves an earlier agent's in place where it is the same: between two of them
-/// reads would go uncounted, beside each other they would count twice.
-fn attach_taken(loaded: &mut Loaded) -> Result<(), Unfit> {
-    let path = loaded.pins.links().join(program::TAKEN);
-    let unpinned = |source| Unfit::Pin { path: path.clone(), source };
-    let taken: &mut FExit = named(&mut loaded.ebpf, program::TAKEN)?;
-    let refused = |source| Unfit::Attach { program: program::TAKEN, source };
-    let tag = taken.info().map_err(refused)?.tag();
-    match link::open(&path).and_then(|link| link::info(std::os::fd::AsFd::as_fd(&link))) {
-        Ok(old) if tag_of(old.program) == Some(tag) => return Ok(()),
-        Ok(_) => fs::remove_file(&path).map_err(unpinned)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(unpinned(error)),
-    }
-    let id = taken.attach().map_err(refused)?;
-    let link = FdLink::from(taken.take_link(id).map_err(refused)?);
-    link.pin(&path).map_err(|error| unpinned(io::Error::other(error)))?;
-    Ok(())
-}
-
-fn tag_of(program: u32) -> Option<u64> {
-    loaded_programs().filter_map(Result::ok).find(|info| info.id() == program).map(|info| info.tag())
-}
-
-fn named<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Unfit>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
-{
-    let program = ebpf.program_mut(name).and_then(|program| program.try_into().ok());
-    Ok(program.ok_or(load::Error::Missing(name))?)
+    Ok(sk_msg.take_link(link).map_err(refused)?)
 }
 
 /// The first release with all fixes that the latch relies on (`Documentation` of them: ARCHITECTURE.md).
 const OLDEST: Version = (6, 18, 14);
-/// The kernel's function by which a socket in a sockmap is read.
-const READ: &str = "tcp_bpf_recvmsg";
 
 #[cfg(test)]
 mod tests {

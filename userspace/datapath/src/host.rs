@@ -61,6 +61,15 @@ pub(crate) fn cgroup(wanted: Option<&Path>) -> Result<PathBuf, Error> {
     }
 }
 
+/// The cgroup that this process and its sockets are in.
+pub(crate) fn own_cgroup() -> Result<PathBuf, Error> {
+    let root = cgroup2_mount(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+        .ok_or(Error::NoCgroup2)?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    Ok(root.join(own))
+}
+
 /// The id by which BPF programs know a cgroup.
 pub(crate) fn cgroup_id(path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.ino())

@@ -185,6 +185,7 @@ fn load_object(
         ("WEFT_WRITE_SEQ_AT", at("tcp_sock", "write_seq")),
         ("WEFT_SND_NXT_AT", at("tcp_sock", "snd_nxt")),
         ("WEFT_ULP_AT", at("inet_connection_sock", "icsk_ulp_ops")),
+        ("WEFT_SK_BACKLOG_AT", at("sock", "sk_backlog")),
         ("WEFT_SK_FLAGS_AT", at("sock", "sk_flags")),
         ("WEFT_HAS_RETVAL", u64::from(has_retval)),
         ("WEFT_HAS_MPTCP", u64::from(has_mptcp(btf.as_ref()))),

@@ -1,12 +1,6 @@
 //! A network namespace of the self-test's own, with nothing in it but loopback.
 
-use std::{
-    io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    os::fd::AsRawFd,
-    thread,
-    time::Duration,
-};
+use std::{io, os::fd::AsRawFd, thread};
 
 use nix::{
     sched::{CloneFlags, unshare},
@@ -25,27 +19,6 @@ pub(super) fn inside<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> 
         })?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
-}
-
-/// A TCP connection: client and server. Reads and writes give up after two seconds.
-pub(super) fn connection() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let client = TcpStream::connect(listener.local_addr()?)?;
-    let (server, _) = listener.accept()?;
-    for stream in [&client, &server] {
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.set_write_timeout(Some(LIMIT))?;
-        stream.set_nodelay(true)?;
-    }
-    Ok((client, server))
-}
-
-/// Sends `data` through `from` and reads as much from `to`.
-pub(super) fn pass(mut from: &TcpStream, mut to: &TcpStream, data: &[u8]) -> io::Result<Vec<u8>> {
-    from.write_all(data)?;
-    let mut got = vec![0; data.len()];
-    to.read_exact(&mut got)?;
-    Ok(got)
 }
 
 /// `ip link set lo up`. A new namespace has it as interface 1.
@@ -77,4 +50,3 @@ fn raise_loopback() -> io::Result<()> {
 
 const NLM_F_REQUEST: u32 = 1;
 const NLM_F_ACK: u32 = 4;
-const LIMIT: Duration = Duration::from_secs(2);

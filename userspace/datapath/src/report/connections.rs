@@ -72,7 +72,11 @@ fn view(socket: &Socket, known: Option<&SocketState>, names: &Names, now: u64) -
     ConnectionView {
         protocol: Protocol::Tcp,
         state: state_name(socket.state).to_owned(),
-        path: if known.is_some_and(|known| known.redirected + known.arrived > 0) { Path::Accelerated } else { Path::Kernel },
+        path: if known.is_some_and(|known| known.redirected + known.arrived > 0) {
+            Path::Accelerated
+        } else {
+            Path::Kernel
+        },
         managed: known.is_some(),
         source: names.source(client.ip(), client.port(), !is_server),
         destination: names.destination(server.ip(), server.port(), service),

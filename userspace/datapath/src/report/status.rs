@@ -128,18 +128,18 @@ fn programs(state: &State) -> Vec<ProgramStatus> {
         id: id(program::BACKSTOP),
         state: if state.foreign.is_empty() { "not needed" } else { "attached" }.to_owned(),
     };
-    let on_pairs = [program::SK_MSG, program::TAKEN].map(|name| ProgramStatus {
-        name: name.to_owned(),
+    let sk_msg = ProgramStatus {
+        name: program::SK_MSG.to_owned(),
         attach: "paired sockets".to_owned(),
-        id: id(name),
+        id: id(program::SK_MSG),
         state: match state.acceleration {
             None => "not needed",
             Some(Ok(())) => "attached",
             Some(Err(_)) => "off",
         }
         .to_owned(),
-    });
-    on_cgroup.chain([lookup, backstop]).chain(on_pairs).collect()
+    };
+    on_cgroup.chain([lookup, backstop, sk_msg]).collect()
 }
 
 fn maps(state: &State) -> Vec<MapStatus> {
