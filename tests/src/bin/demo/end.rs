@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use weft_tests::{World, weft};
 
 use crate::screen::{Screen, dim, span};
-use crate::shop::{Shop, WEB};
+use crate::shop::{DB, DB_CLIENTS, Shop, WEB, start};
 
 /// Takes everything away, and says so.
 pub(crate) fn close(shop: Shop, screen: &mut Screen) -> Result<()> {
@@ -31,27 +31,26 @@ pub(crate) fn close(shop: Shop, screen: &mut Screen) -> Result<()> {
 }
 
 /// Leaves it running, with some traffic, and says how to look around.
-pub(crate) fn keep(shop: Shop, screen: &mut Screen) -> Result<()> {
+pub(crate) fn keep(mut shop: Shop, screen: &mut Screen) -> Result<()> {
     let enter = write_enter(&shop).context("write the script that enters pods")?;
-    let asking = format!("while sleep 0.5; do curl -s -o {} http://{WEB}/; done", "/dev/null");
-    crate::shop::start(&shop.pods.visitor, shop.world.dir(), &format!("sh -c '{asking}'"));
+    let asking = format!("sh -c 'while sleep 0.5; do curl -s -o /dev/null http://{}/; done'", host(WEB));
+    shop.servers.push(start(&shop.pods.visitor, shop.world.dir(), &asking));
     fs::write(shop.world.dir().join(KEPT), "").context("mark the demo as kept")?;
     shop.world.outlive_process();
-    let [a, b] = shop.nodes.each_ref().map(|node| node.run_dir().display().to_string());
-    let (enter, weft) = (enter.display(), from_here(&weft()));
-    screen.chapter("It goes on");
-    screen.say("The visitor asks twice a second. Enter a pod, in its cgroup and its namespace:");
-    screen.command(format_args!("{enter} visitor curl -s http://{WEB}/"));
-    screen.command(format_args!("{enter} intruder redis-cli -h 10.96.0.30 ping"));
-    screen.command(format_args!("{enter} web"));
-    screen.say("or its namespace alone, where a command is an ordinary process of the host to the mesh:");
-    screen.command(format_args!("ip netns exec {}-shop-web ss -tn", shop.world.name()));
-    screen.say("Ask the agents:");
+    let (enter, b) = (enter.display(), shop.nodes[1].run_dir());
+    let (b, weft) = (b.display(), from_here(&weft()));
+    screen.chapter("It goes on: the visitor asks twice a second");
+    screen.say("Be a pod, in its cgroup and its network namespace:");
+    screen.command(format_args!("{enter} visitor curl -s http://{}/", host(WEB)));
+    screen.command(format_args!("{enter} intruder redis-cli -h {} ping", host(DB)));
+    screen.say("In its namespace alone, a command is a process of the host, which the mesh leaves alone:");
+    screen.command(format_args!("ip netns exec {}-shop-db ss -tan", shop.world.name()));
+    screen.say("Ask an agent:");
     screen.command(format_args!("{weft} observe --follow --run-dir {b}"));
-    screen.command(format_args!("{weft} status --run-dir {a}"));
+    screen.command(format_args!("{weft} status --run-dir {b}"));
     screen.command(format_args!("{weft} authz check --from shop/web --to shop/db:6379 --run-dir {b}"));
-    screen.say("Change what they read, and see it enforced:");
-    screen.command(format_args!("ls {}", shop.nodes[1].manifests_dir().display()));
+    screen.say("Change what it reads, and be the intruder again:");
+    screen.command(format_args!("rm {}/{}", shop.nodes[1].manifests_dir().display(), DB_CLIENTS.0));
     screen.say("Look into the kernel:");
     screen.command(format_args!("bpftool map dump pinned {}", shop.nodes[1].map_pin("weft_svc").display()));
     screen.command(format_args!("bpftool cgroup tree {}", shop.nodes[1].cgroup().display()));
@@ -61,14 +60,15 @@ pub(crate) fn keep(shop: Shop, screen: &mut Screen) -> Result<()> {
     Ok(())
 }
 
-/// Ends every demo that was kept.
-pub(crate) fn end_kept(screen: &mut Screen) -> Result<()> {
+/// Ends every demo that was kept, or the one called `only`.
+pub(crate) fn end_kept(only: Option<&str>, screen: &mut Screen) -> Result<()> {
     let folders = fs::read_dir(std::env::temp_dir()).context("read the folder of temporary files")?;
     let kept = folders.flatten().filter(|folder| folder.path().join(KEPT).exists());
     let names = kept.filter_map(|folder| folder.file_name().into_string().ok());
-    let names: Vec<String> = names.filter(|name| name.starts_with("weft-demo-")).collect();
+    let names: Vec<String> =
+        names.filter(|name| name.starts_with("weft-demo-") && only.is_none_or(|only| only == name)).collect();
     if names.is_empty() {
-        screen.say("no demo is running");
+        screen.say("no such demo is running");
     }
     for name in names {
         let started = Instant::now();
@@ -114,6 +114,11 @@ pub(crate) fn stand_still_when_interrupted() {
     while INTERRUPTED.load(Ordering::SeqCst) {
         thread::park();
     }
+}
+
+/// A Service's address without its port.
+fn host(address: &str) -> &str {
+    address.split(':').next().unwrap_or(address)
 }
 
 /// The script that enters a pod.

@@ -31,7 +31,8 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         [] => tell(false),
         ["--keep"] => tell(true),
-        ["--end"] => end::end_kept(&mut Screen::new()),
+        ["--end"] => end::end_kept(None, &mut Screen::new()),
+        ["--end", name] => end::end_kept(Some(name), &mut Screen::new()),
         // The demo's own app: this binary, inside a pod.
         ["api", name, db] => api::serve(name, db),
         _ => {
@@ -60,6 +61,6 @@ fn tell(keep: bool) -> Result<()> {
 }
 
 const USAGE: &str = "\
-use: cargo xtask demo [--keep | --end]
-  --keep  leave everything running at the end, to look around in
-  --end   end what --keep has left";
+use: cargo xtask demo [--keep | --end [NAME]]
+  --keep        leave everything running at the end, to look around in
+  --end [NAME]  end what --keep has left: all of it, or one (weft-demo-...)";

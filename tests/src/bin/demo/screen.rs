@@ -1,7 +1,7 @@
 //! What the reader sees. In colour on a terminal, unless `NO_COLOR` is set.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
@@ -26,7 +26,7 @@ impl Screen {
 
     /// The first line.
     pub(crate) fn title(&mut self, title: &str, subtitle: &str) {
-        line(format_args!("\n{BOLD}{title}{BOLD:#}  {DIM}{subtitle}{DIM:#}"));
+        line(format_args!("\n{HEADING}{title}{HEADING:#}  {DIM}{subtitle}{DIM:#}"));
     }
 
     /// A new chapter.
@@ -63,7 +63,7 @@ impl Screen {
     /// A line that is taken out of a file.
     pub(crate) fn removed(&mut self, file: &str, text: &str) {
         line(format_args!("  {DIM}── {file}{DIM:#}"));
-        line(format_args!("  {DIM}│{DIM:#} {RED}- {}{RED:#}", text.trim_start()));
+        line(format_args!("  {RED}-{text}{RED:#}"));
     }
 
     /// Something that was checked.
@@ -78,12 +78,12 @@ impl Screen {
     }
 
     /// A share of a whole, as a bar.
-    pub(crate) fn bar(&mut self, name: &str, count: usize, of: usize) {
-        let cells = (count * BAR + of / 2) / of;
-        let (full, rest) = ("█".repeat(cells), "░".repeat(BAR - cells));
-        let (whole, tenth) = (count * 100 / of, count * 1000 / of % 10);
+    pub(crate) fn bar(&mut self, name: &str, count: u32, of: u32) {
+        let cells = ((count * BAR + of / 2) / of) as usize;
+        let (full, rest) = ("█".repeat(cells), "░".repeat(BAR as usize - cells));
+        let percent = 100.0 * f64::from(count) / f64::from(of);
         line(format_args!(
-            "    {name:8} {CYAN}{full}{CYAN:#}{DIM}{rest}{DIM:#} {count:>5}  {whole:>2}.{tenth} %"
+            "    {name:8} {CYAN}{full}{CYAN:#}{DIM}{rest}{DIM:#} {count:>5}  {percent:>4.1} %"
         ));
     }
 
@@ -112,6 +112,12 @@ pub(crate) fn grouped(count: usize) -> String {
     groups.collect::<Vec<_>>().join(" ")
 }
 
+/// An error in the kernel's words alone: `Permission denied`.
+pub(crate) fn said(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
 /// `text` dimmed.
 pub(crate) fn dim(text: impl Display) -> String {
     format!("{DIM}{text}{DIM:#}")
@@ -125,7 +131,9 @@ fn paint(text: &str) -> String {
 fn line(text: impl Display) {
     end::stand_still_when_interrupted();
     let mut stdout = anstream::stdout();
-    let written = stdout.write_all(format!("{text}\n").as_bytes()).and_then(|()| stdout.flush());
+    let written = stdout
+        .write_all(format!("{}\n", text.to_string().trim_end()).as_bytes())
+        .and_then(|()| stdout.flush());
     written.expect("standard output can be written");
 }
 
@@ -138,4 +146,4 @@ const RED: Style = AnsiColor::Red.on_default();
 /// The column of figures.
 const FIGURES: usize = 82;
 /// Cells of a bar.
-const BAR: usize = 50;
+const BAR: u32 = 50;

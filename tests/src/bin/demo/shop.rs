@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use weft_tests::{Agent, Node, Pod, World, eventually};
+use weft_tests::{Agent, Node, Pod, Running, World, eventually};
 
 /// A file's name and its text.
 macro_rules! example {
@@ -18,6 +18,7 @@ macro_rules! example {
 /// Everything the story is about. Fields are dropped in their order: agents first, the world last.
 pub(crate) struct Shop {
     pub(crate) agents: Vec<Agent>,
+    pub(crate) servers: Vec<Running>,
     pub(crate) nodes: [Node; 2],
     pub(crate) pods: Pods,
     pub(crate) world: World,
@@ -36,6 +37,7 @@ pub(crate) struct Pods {
 
 /// The Services' addresses, as in the manifests.
 pub(crate) const WEB: &str = "10.96.0.10:80";
+pub(crate) const API: &str = "10.96.0.20:80";
 pub(crate) const DB: &str = "10.96.0.30:6379";
 
 /// Files of `deploy/examples/shop`.
@@ -61,8 +63,8 @@ impl Shop {
             reports: pod(&b, "reports", "10.77.2.4", "reports", ""),
             intruder: pod(&b, "intruder", "10.77.2.5", "intruder", ""),
         };
-        pods.start_servers(world.dir())?;
-        Ok(Self { agents: Vec::new(), nodes: [a, b], pods, world })
+        let servers = pods.start_servers(world.dir())?;
+        Ok(Self { agents: Vec::new(), servers, nodes: [a, b], pods, world })
     }
 
     /// Puts a file in force on both nodes, and says once both have it in the kernel.
@@ -78,22 +80,24 @@ impl Shop {
 }
 
 impl Pods {
-    fn start_servers(&self, dir: &Path) -> Result<()> {
+    fn start_servers(&self, dir: &Path) -> Result<Vec<Running>> {
         let demo = std::env::current_exe().context("find this binary")?;
         let demo = demo.display();
         let web = dir.join("web");
         fs::create_dir(&web).context("make nginx's folder")?;
         fs::write(web.join("nginx.conf"), include_str!("nginx.conf")).context("write nginx.conf")?;
         let web = web.display();
-        start(&self.web, dir, &format!("nginx -p {web} -c nginx.conf -e nginx.log"));
-        start(&self.api_v1, dir, &format!("{demo} api api-v1 {DB}"));
-        start(&self.api_v2, dir, &format!("{demo} api api-v2 {DB}"));
-        start(&self.db, dir, "redis-server --protected-mode no --save '' --appendonly no");
+        let servers = vec![
+            start(&self.web, dir, &format!("nginx -p {web} -c nginx.conf -e nginx.log")),
+            start(&self.api_v1, dir, &format!("{demo} api api-v1 {DB}")),
+            start(&self.api_v2, dir, &format!("{demo} api api-v2 {DB}")),
+            start(&self.db, dir, "redis-server --protected-mode no --save '' --appendonly no"),
+        ];
         for (pod, port) in [(&self.web, 80), (&self.api_v1, 8080), (&self.api_v2, 8080), (&self.db, 6379)] {
             let to = SocketAddr::from((pod.ip(), port));
             eventually(Duration::from_secs(10), || self.visitor.tcp_connect(to).is_ok());
         }
-        Ok(())
+        Ok(servers)
     }
 }
 
@@ -102,9 +106,9 @@ fn pod(node: &Node, name: &str, ip: &str, account: &str, version: &str) -> Pod {
     if version.is_empty() { pod.start() } else { pod.label("version", version).start() }
 }
 
-/// A server that holds neither the terminal nor this process: it may outlive both, and goes with its cgroup.
-pub(crate) fn start(pod: &Pod, dir: &Path, command: &str) {
+/// A command that holds neither the terminal nor a pipe of this process, and so can outlive it.
+pub(crate) fn start(pod: &Pod, dir: &Path, command: &str) -> Running {
     let log = dir.join("servers.log");
     let script = format!("cd {} && exec {command} >>{} 2>&1", dir.display(), log.display());
-    std::mem::forget(pod.spawn(&["sh", "-c", &script]));
+    pod.spawn(&["sh", "-c", &script])
 }

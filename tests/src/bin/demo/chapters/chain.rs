@@ -7,7 +7,7 @@ use serde_json::Value;
 use weft_tests::{Node, eventually, text};
 
 use crate::screen::{Screen, dim};
-use crate::shop::{Shop, WEB};
+use crate::shop::{API, DB, Shop, WEB};
 
 pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
     screen.chapter("A chain of Services, by ClusterIP");
@@ -16,17 +16,17 @@ pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
     screen.output(&text(&answer));
     ensure!(answer.status.success(), "curl: {}", text(&answer));
     let [a, b] = &shop.nodes;
-    for (node, client, service) in [(a, "visitor", "web"), (a, "web", "api"), (b, "api", "db")] {
+    for (node, client, service, dialled) in
+        [(a, "visitor", "web", WEB), (a, "web", "api", API), (b, "api", "db", DB)]
+    {
         let flow = flow(node, client, service)?;
-        let (from, to) = (&flow["source"], &flow["destination"]);
+        let word = |end: &str, field: &str| flow[end][field].as_str().unwrap_or_default().to_owned();
+        let (client, server, ip) =
+            (word("source", "pod"), word("destination", "pod"), word("destination", "ip"));
         screen.fact(format_args!(
-            "{:8} dialled {:4} {}  its socket went to {}:{} {}",
-            from["pod"].as_str().unwrap_or_default(),
-            service,
-            dim("──►"),
-            to["pod"].as_str().unwrap_or_default(),
-            to["port"],
-            dim(to["ip"].as_str().unwrap_or_default()),
+            "{client:8} dials {service:4} {dialled:17} {} {server:8} {}",
+            dim("and its socket goes to ──►"),
+            dim(format_args!("{ip}:{}", flow["destination"]["port"])),
         ));
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use weft_tests::Pod;
 
-use crate::screen::Screen;
+use crate::screen::{Screen, said};
 use crate::shop::{DB, DB_CLIENTS, Shop};
 
 pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
@@ -40,12 +40,13 @@ pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
     }
     let (cut, answers, error) = client.join().expect("a panic is told by the hook");
     let took = cut.duration_since(changed);
-    screen.timed(&format!("reports was cut after {answers} answers ({error}); from saved file to cut"), took);
+    screen
+        .timed(&format!("reports, after {answers} answers: {}; from saved file to cut", said(&error)), took);
     shop.wait();
     let error = shop.pods.reports.tcp_connect(DB.parse()?).err().context("reports may connect again")?;
-    screen.fact(format_args!("a new connection of reports: {error}"));
+    screen.fact(format_args!("reports, dialling again: {}", said(&error)));
     ping(&mut allowed).context("the connection of api-v1")?;
-    screen.fact("the connection of api-v1 was not touched");
+    screen.fact("the connection of api-v1 was not touched, and still answers");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What was seen.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -19,18 +20,40 @@ struct Sum {
     rtts: Vec<u64>,
 }
 
-pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
-    screen.chapter("What the agents saw since they are back");
+/// `requests` were answered since the agents were killed.
+pub(super) fn tell(shop: &mut Shop, screen: &mut Screen, requests: usize) -> Result<()> {
+    screen.chapter("What the new agents know of it");
     screen.command("weft observe -o json                     # on each node, summed up");
+    let mut sums = BTreeMap::new();
+    let mut seen = 0;
+    // The last events are on their way for some milliseconds.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while seen < requests && Instant::now() < deadline {
+        sums = sum_up(shop)?;
+        seen = sums.iter().filter(|([client, ..], _)| client == "visitor").map(|(_, sum)| sum.flows).sum();
+    }
+    screen.output(&table(&sums));
+    ensure!(seen >= requests, "{seen} flows of visitor for {requests} requests");
+    ensure!(sums.keys().any(|[client, ..]| client == "intruder"), "no flow of the intruder");
+    screen.fact(format_args!(
+        "every one of the {} requests since the kill is there: the kernel kept them",
+        grouped(requests)
+    ));
+    Ok(())
+}
+
+fn sum_up(shop: &Shop) -> Result<BTreeMap<Key, Sum>> {
     let mut sums: BTreeMap<Key, Sum> = BTreeMap::new();
     for flow in shop.nodes.iter().flat_map(|node| node.flows(&[])) {
-        if flow["kind"] != "opened" {
+        let (client, server) = (&flow["source"]["pod"], &flow["destination"]["pod"]);
+        ensure!(client.is_string() && server.is_string(), "a flow without names: {flow}");
+        // Between nodes the server's node tells it once more, without the Service that was dialled.
+        let told = flow["verdict"] == "FORWARDED" && flow["destination"]["service"].is_null();
+        if flow["kind"] != "opened" && !told {
             sums.entry(key(&flow)).or_default().add(&flow);
         }
     }
-    ensure!(!sums.is_empty(), "weft observe shows no flow");
-    screen.output(&table(&sums));
-    Ok(())
+    Ok(sums)
 }
 
 impl Sum {

@@ -1,25 +1,29 @@
 //! User space dies; the kernel goes on.
 
 use std::io::ErrorKind;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use weft_tests::{Agent, eventually};
 
-use crate::screen::{Screen, grouped, span};
+use crate::screen::{Screen, grouped, said};
 use crate::shop::{DB, Shop, WEB};
 use crate::traffic::Traffic;
 
-pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
+/// Returns how many requests were answered from then on.
+pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<usize> {
     screen.chapter("Both agents are killed, with traffic going on");
     let Shop { agents, nodes, pods, .. } = shop;
     let pids: Vec<String> = agents.iter().filter_map(Agent::pid).map(|pid| pid.to_string()).collect();
     let (traffic, result) = Traffic::during(&pods.visitor, WEB, |traffic| -> Result<_> {
-        more(traffic, 200);
+        more(traffic, SOME);
         screen.command(format_args!("kill -9 {}", pids.join(" ")));
         agents.iter_mut().for_each(Agent::kill);
         let (died, before) = (Instant::now(), traffic.answered());
-        more(traffic, WITHOUT_AGENTS);
+        while died.elapsed() < OUTAGE && traffic.failures().is_empty() {
+            thread::sleep(POLL);
+        }
         let error = pods.intruder.tcp_connect(DB.parse()?).err().context("the intruder was let in")?;
         ensure!(error.kind() == ErrorKind::PermissionDenied, "connect(2) says {error}");
         let (without, gap) = (traffic.answered() - before, died.elapsed());
@@ -28,17 +32,18 @@ pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
         agents.iter_mut().for_each(Agent::start);
         nodes.iter().for_each(weft_tests::Node::wait);
         let adopted = started.elapsed();
-        more(traffic, 200);
-        Ok((without, gap, error, adopted))
+        more(traffic, SOME);
+        Ok((before, without, gap, error, adopted))
     });
-    let (without, gap, error, adopted) = result?;
+    let (before, without, gap, error, adopted) = result?;
+    ensure!(without > 0, "no request was answered while no agent ran");
     let failures = traffic.failures();
     ensure!(failures.is_empty(), "{} requests failed, the first: {}", failures.len(), failures[0]);
-    screen.timed(&format!("{} requests in {} without any agent", grouped(without), span(gap)), gap);
-    screen.fact(format_args!("the intruder all the while: {error}"));
+    screen.timed(&format!("{} requests were answered while no agent ran", grouped(without)), gap);
+    screen.fact(format_args!("the intruder, meanwhile: {}", said(&error)));
     screen.timed("new agents adopted what runs in the kernel", adopted);
-    screen.fact(format_args!("{} requests in all, 0 failed", grouped(traffic.answered())));
-    Ok(())
+    screen.fact(format_args!("{} requests in all, {} failed", grouped(traffic.answered()), failures.len()));
+    Ok(traffic.answered() - before)
 }
 
 /// Waits for so many answers more.
@@ -47,4 +52,7 @@ fn more(traffic: &Traffic, count: usize) {
     eventually(Duration::from_secs(20), || traffic.answered() >= goal || !traffic.failures().is_empty());
 }
 
-const WITHOUT_AGENTS: usize = 1000;
+const SOME: usize = 200;
+/// How long there is no agent.
+const OUTAGE: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(10);

@@ -38,7 +38,7 @@ pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
     ensure!(pods == 7, "{pods} of 7 pods are enforced");
     screen.timed(
         &format!(
-            "{pods} running pods joined; {programs} eBPF programs at their sockets enforce the directory"
+            "{pods} running pods joined as they are; {programs} eBPF programs enforce what the files say"
         ),
         took,
     );
