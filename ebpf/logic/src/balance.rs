@@ -141,3 +141,6 @@ fn destination<T: Tables>(tables: &T, row: &ServiceRow, id: u64) -> Option<Desti
 
 /// 2^32 / φ: multiples of it are spread evenly over 32 bits (Knuth, vol. 3, 6.4).
 const GOLDEN: u32 = 0x9e37_79b9;
+
+#[cfg(test)]
+mod tests;

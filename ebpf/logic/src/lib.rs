@@ -12,12 +12,17 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod admit;
 mod balance;
 mod dial;
 mod latch;
 mod policy;
 mod tables;
+#[cfg(test)]
+mod testing;
 
 pub use admit::{Admission, Arrival, Client, admit};
 pub use balance::pick;
