@@ -5,33 +5,34 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use weft_tests::{World, weft};
 
-use crate::screen::{Screen, dim, span};
+use crate::screen::{self, dim, span};
 use crate::shop::{DB, DB_CLIENTS, Shop, WEB, start};
 
 /// Takes everything away, and says so.
-pub(crate) fn close(shop: Shop, screen: &mut Screen) -> Result<()> {
-    let (name, told) = (shop.world.name().to_owned(), span(screen.elapsed()));
+pub(crate) fn close(shop: Shop, told: Duration) -> Result<()> {
+    let name = shop.world.name().to_owned();
     let started = Instant::now();
     drop(shop);
     let left = World::remains(&name);
     ensure!(left.is_empty(), "the demo has left something behind: {left:?}");
-    screen.say("");
-    screen.timed(
+    screen::say("");
+    let told = span(told);
+    screen::timed(
         &format!("told in {told}; agents, programs, pods and files are gone again"),
         started.elapsed(),
     );
-    screen.say(dim("`cargo xtask demo --keep` leaves it running, to look around in"));
+    screen::say(dim("`cargo xtask demo --keep` leaves it running, to look around in"));
     Ok(())
 }
 
 /// Leaves it running, with some traffic, and says how to look around.
-pub(crate) fn keep(mut shop: Shop, screen: &mut Screen) -> Result<()> {
+pub(crate) fn keep(mut shop: Shop) -> Result<()> {
     let enter = write_enter(&shop).context("write the script that enters pods")?;
     let asking = format!("sh -c 'while sleep 0.5; do curl -s -o /dev/null http://{}/; done'", host(WEB));
     shop.servers.push(start(&shop.pods.visitor, shop.world.dir(), &asking));
@@ -39,43 +40,43 @@ pub(crate) fn keep(mut shop: Shop, screen: &mut Screen) -> Result<()> {
     shop.world.outlive_process();
     let (enter, b) = (enter.display(), shop.nodes[1].run_dir());
     let (b, weft) = (b.display(), from_here(&weft()));
-    screen.chapter("It goes on: the visitor asks twice a second");
-    screen.say("Be a pod, in its cgroup and its network namespace:");
-    screen.command(format_args!("{enter} visitor curl -s http://{}/", host(WEB)));
-    screen.command(format_args!("{enter} intruder redis-cli -h {} ping", host(DB)));
-    screen.say("In its namespace alone, a command is a process of the host, which the mesh leaves alone:");
-    screen.command(format_args!("ip netns exec {}-shop-db ss -tan", shop.world.name()));
-    screen.say("Ask an agent:");
-    screen.command(format_args!("{weft} observe --follow --run-dir {b}"));
-    screen.command(format_args!("{weft} status --run-dir {b}"));
-    screen.command(format_args!("{weft} authz check --from shop/web --to shop/db:6379 --run-dir {b}"));
-    screen.say("Change what it reads, and be the intruder again:");
-    screen.command(format_args!("rm {}/{}", shop.nodes[1].manifests_dir().display(), DB_CLIENTS.0));
-    screen.say("Look into the kernel:");
-    screen.command(format_args!("bpftool map dump pinned {}", shop.nodes[1].map_pin("weft_svc").display()));
-    screen.command(format_args!("bpftool cgroup tree {}", shop.nodes[1].cgroup().display()));
-    screen.say("End it:");
-    screen.command("cargo xtask demo --end");
+    screen::chapter(8, "It goes on: the visitor asks twice a second");
+    screen::say("Be a pod, in its cgroup and its network namespace:");
+    screen::command(format_args!("{enter} visitor curl -s http://{}/", host(WEB)));
+    screen::command(format_args!("{enter} intruder redis-cli -h {} ping", host(DB)));
+    screen::say("In its namespace alone, a command is a process of the host, which the mesh leaves alone:");
+    screen::command(format_args!("ip netns exec {}-shop-db ss -tan", shop.world.name()));
+    screen::say("Ask an agent:");
+    screen::command(format_args!("{weft} observe --follow --run-dir {b}"));
+    screen::command(format_args!("{weft} status --run-dir {b}"));
+    screen::command(format_args!("{weft} authz check --from shop/web --to shop/db:6379 --run-dir {b}"));
+    screen::say("Change what it reads, and be the intruder again:");
+    screen::command(format_args!("rm {}/{}", shop.nodes[1].manifests_dir().display(), DB_CLIENTS.0));
+    screen::say("Look into the kernel:");
+    screen::command(format_args!("bpftool map dump pinned {}", shop.nodes[1].map_pin("weft_svc").display()));
+    screen::command(format_args!("bpftool cgroup tree {}", shop.nodes[1].cgroup().display()));
+    screen::say("End it:");
+    screen::command("cargo xtask demo --end");
     std::mem::forget(shop);
     Ok(())
 }
 
 /// Ends every demo that was kept, or the one called `only`.
-pub(crate) fn end_kept(only: Option<&str>, screen: &mut Screen) -> Result<()> {
+pub(crate) fn end_kept(only: Option<&str>) -> Result<()> {
     let folders = fs::read_dir(std::env::temp_dir()).context("read the folder of temporary files")?;
     let kept = folders.flatten().filter(|folder| folder.path().join(KEPT).exists());
     let names = kept.filter_map(|folder| folder.file_name().into_string().ok());
     let names: Vec<String> =
         names.filter(|name| name.starts_with("weft-demo-") && only.is_none_or(|only| only == name)).collect();
     if names.is_empty() {
-        screen.say("no such demo is running");
+        screen::say("no such demo is running");
     }
     for name in names {
         let started = Instant::now();
         World::sweep(&name);
         let left = World::remains(&name);
         ensure!(left.is_empty(), "{name} has left something behind: {left:?}");
-        screen.timed(&format!("{name} has ended; nothing of it is left"), started.elapsed());
+        screen::timed(&format!("{name} has ended; nothing of it is left"), started.elapsed());
     }
     Ok(())
 }
@@ -99,12 +100,12 @@ pub(crate) fn clean_up_when_interrupted() -> Result<()> {
         });
         INTERRUPTED.store(true, Ordering::SeqCst);
         World::sweep(&format!("weft-demo-{}", std::process::id()));
-        Screen::new().error("\ninterrupted; everything that the demo had made is gone again");
+        screen::error("\ninterrupted; everything that the demo had made is gone again");
         std::process::exit(130);
     });
     std::panic::set_hook(Box::new(|panic| {
         stand_still_when_interrupted();
-        Screen::new().error(&format!("the demo failed: {panic}"));
+        screen::error(&format!("the demo failed: {panic}"));
     }));
     Ok(())
 }

@@ -19,10 +19,10 @@ mod shop;
 mod traffic;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::screen::Screen;
 use crate::shop::Shop;
 
 fn main() -> ExitCode {
@@ -31,12 +31,12 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         [] => tell(false),
         ["--keep"] => tell(true),
-        ["--end"] => end::end_kept(None, &mut Screen::new()),
-        ["--end", name] => end::end_kept(Some(name), &mut Screen::new()),
+        ["--end"] => end::end_kept(None),
+        ["--end", name] => end::end_kept(Some(name)),
         // The demo's own app: this binary, inside a pod.
         ["api", name, db] => api::serve(name, db),
         _ => {
-            Screen::new().error(USAGE);
+            screen::error(USAGE);
             return ExitCode::from(2);
         }
     };
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             end::stand_still_when_interrupted();
-            Screen::new().error(&format!("the demo failed: {error:#}"));
+            screen::error(&format!("the demo failed: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -54,10 +54,10 @@ fn main() -> ExitCode {
 fn tell(keep: bool) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "it makes network namespaces: run it as root");
     end::clean_up_when_interrupted()?;
-    let mut screen = Screen::new();
+    let started = Instant::now();
     let mut shop = Shop::open().context("make the pods")?;
-    chapters::tell(&mut shop, &mut screen)?;
-    if keep { end::keep(shop, &mut screen) } else { end::close(shop, &mut screen) }
+    chapters::tell(&mut shop)?;
+    if keep { end::keep(shop) } else { end::close(shop, started.elapsed()) }
 }
 
 const USAGE: &str = "\

@@ -2,99 +2,77 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
 use crate::end;
 
-/// The terminal, and how far the story is.
-pub(crate) struct Screen {
-    chapter: u32,
-    started: Instant,
+/// The first line.
+pub(crate) fn title(title: &str, subtitle: &str) {
+    line(format_args!("\n{HEADING}{title}{HEADING:#}  {DIM}{subtitle}{DIM:#}"));
 }
 
-impl Screen {
-    pub(crate) fn new() -> Self {
-        Self { chapter: 0, started: Instant::now() }
-    }
+/// Where a chapter begins.
+pub(crate) fn chapter(number: u32, title: &str) {
+    line(format_args!("\n{HEADING}{number} {title}{HEADING:#}"));
+}
 
-    /// How long the story has taken.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
+/// A line of prose or of a picture.
+pub(crate) fn say(text: impl Display) {
+    line(format_args!("  {text}"));
+}
 
-    /// The first line.
-    pub(crate) fn title(&mut self, title: &str, subtitle: &str) {
-        line(format_args!("\n{HEADING}{title}{HEADING:#}  {DIM}{subtitle}{DIM:#}"));
-    }
+/// A command, as it would be typed.
+pub(crate) fn command(command: impl Display) {
+    line(format_args!("  {DIM}${DIM:#} {BOLD}{command}{BOLD:#}"));
+}
 
-    /// A new chapter.
-    pub(crate) fn chapter(&mut self, title: &str) {
-        self.chapter += 1;
-        line(format_args!("\n{HEADING}{} {title}{HEADING:#}", self.chapter));
-    }
-
-    /// A line of prose or of a picture.
-    pub(crate) fn say(&mut self, text: impl Display) {
-        line(format_args!("  {text}"));
-    }
-
-    /// A command, as it would be typed.
-    pub(crate) fn command(&mut self, command: impl Display) {
-        line(format_args!("  {DIM}${DIM:#} {BOLD}{command}{BOLD:#}"));
-    }
-
-    /// What a command printed.
-    pub(crate) fn output(&mut self, text: &str) {
-        for text in text.trim_end().lines() {
-            line(format_args!("    {}", paint(text)));
-        }
-    }
-
-    /// A file that is put in force: its lines without the comment at its head.
-    pub(crate) fn manifest(&mut self, file: &str, yaml: &str) {
-        line(format_args!("  {DIM}── {file}{DIM:#}"));
-        for text in yaml.lines().filter(|line| !line.starts_with('#')) {
-            line(format_args!("  {DIM}│{DIM:#} {text}"));
-        }
-    }
-
-    /// A line that is taken out of a file.
-    pub(crate) fn removed(&mut self, file: &str, text: &str) {
-        line(format_args!("  {DIM}── {file}{DIM:#}"));
-        line(format_args!("  {RED}-{text}{RED:#}"));
-    }
-
-    /// Something that was checked.
-    pub(crate) fn fact(&mut self, text: impl Display) {
-        line(format_args!("  {GREEN}✓{GREEN:#} {text}"));
-    }
-
-    /// Something that was checked, and how long it took.
-    pub(crate) fn timed(&mut self, text: &str, took: Duration) {
-        let room = FIGURES.saturating_sub(text.chars().count());
-        line(format_args!("  {GREEN}✓{GREEN:#} {text}{:room$} {BOLD}{:>8}{BOLD:#}", "", span(took)));
-    }
-
-    /// A share of a whole, as a bar.
-    pub(crate) fn bar(&mut self, name: &str, count: u32, of: u32) {
-        let cells = ((count * BAR + of / 2) / of) as usize;
-        let (full, rest) = ("█".repeat(cells), "░".repeat(BAR as usize - cells));
-        let percent = 100.0 * f64::from(count) / f64::from(of);
-        line(format_args!(
-            "    {name:8} {CYAN}{full}{CYAN:#}{DIM}{rest}{DIM:#} {count:>5}  {percent:>4.1} %"
-        ));
-    }
-
-    /// The last line of a story that did not end well.
-    #[expect(clippy::unused_self, reason = "all that the reader sees goes through the screen")]
-    pub(crate) fn error(&mut self, text: &str) {
-        // There is no other place to say that standard error is closed.
-        let _ = writeln!(anstream::stderr(), "{RED}{text}{RED:#}");
+/// What a command printed.
+pub(crate) fn output(text: &str) {
+    for text in text.trim_end().lines() {
+        line(format_args!("    {}", paint(text)));
     }
 }
 
+/// A file that is put in force: its lines without the comment at its head.
+pub(crate) fn manifest(file: &str, yaml: &str) {
+    line(format_args!("  {DIM}── {file}{DIM:#}"));
+    for text in yaml.lines().filter(|line| !line.starts_with('#')) {
+        line(format_args!("  {DIM}│{DIM:#} {text}"));
+    }
+}
+
+/// A line that is taken out of a file.
+pub(crate) fn removed(file: &str, text: &str) {
+    line(format_args!("  {DIM}── {file}{DIM:#}"));
+    line(format_args!("  {RED}-{text}{RED:#}"));
+}
+
+/// Something that was checked.
+pub(crate) fn fact(text: impl Display) {
+    line(format_args!("  {GREEN}✓{GREEN:#} {text}"));
+}
+
+/// Something that was checked, and how long it took.
+pub(crate) fn timed(text: &str, took: Duration) {
+    let room = FIGURES.saturating_sub(text.chars().count());
+    line(format_args!("  {GREEN}✓{GREEN:#} {text}{:room$} {BOLD}{:>8}{BOLD:#}", "", span(took)));
+}
+
+/// A share of a whole, as a bar.
+pub(crate) fn bar(name: &str, count: u32, of: u32) {
+    let cells = ((count * BAR + of / 2) / of) as usize;
+    let (full, rest) = ("█".repeat(cells), "░".repeat(BAR as usize - cells));
+    let percent = 100.0 * f64::from(count) / f64::from(of);
+    line(format_args!("    {name:8} {CYAN}{full}{CYAN:#}{DIM}{rest}{DIM:#} {count:>5}  {percent:>4.1} %"));
+}
+
+/// The last line of a story that did not end well.
+pub(crate) fn error(text: &str) {
+    // There is no other place to say that standard error is closed.
+    let _ = writeln!(anstream::stderr(), "{RED}{text}{RED:#}");
+}
 /// `840 µs`, `9.3 ms`, `1.24 s`.
 pub(crate) fn span(time: Duration) -> String {
     match time.as_micros() {

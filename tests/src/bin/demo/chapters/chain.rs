@@ -6,14 +6,14 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use weft_tests::{Node, eventually, text};
 
-use crate::screen::{Screen, dim};
+use crate::screen::{self, dim};
 use crate::shop::{API, DB, Shop, WEB};
 
-pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
-    screen.chapter("A chain of Services, by ClusterIP");
-    screen.command(format_args!("curl http://{WEB}/               # in pod visitor"));
+pub(super) fn tell(shop: &mut Shop) -> Result<()> {
+    screen::chapter(2, "A chain of Services, by ClusterIP");
+    screen::command(format_args!("curl http://{WEB}/               # in pod visitor"));
     let answer = shop.pods.visitor.exec(&["curl", "-sS", &format!("http://{WEB}/")]);
-    screen.output(&text(&answer));
+    screen::output(&text(&answer));
     ensure!(answer.status.success(), "curl: {}", text(&answer));
     let [a, b] = &shop.nodes;
     for (node, client, service, dialled) in
@@ -23,7 +23,7 @@ pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
         let word = |end: &str, field: &str| flow[end][field].as_str().unwrap_or_default().to_owned();
         let (client, server, ip) =
             (word("source", "pod"), word("destination", "pod"), word("destination", "ip"));
-        screen.fact(format_args!(
+        screen::fact(format_args!(
             "{client:8} dials {service:4} {dialled:17} {} {server:8} {}",
             dim("and its socket goes to ──►"),
             dim(format_args!("{ip}:{}", flow["destination"]["port"])),

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use weft_tests::Pod;
 
-use crate::screen::{Screen, said};
+use crate::screen::{self, said};
 use crate::shop::{DB, DB_CLIENTS, Shop};
 
-pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
-    screen.chapter("A policy change cuts a live connection");
+pub(super) fn tell(shop: &mut Shop) -> Result<()> {
+    screen::chapter(5, "A policy change cuts a live connection");
     let mut allowed = session(&shop.pods.api_v1)?;
     let mut forbidden = session(&shop.pods.reports)?;
-    screen.say("Pods reports and api-v1 hold connections to the database, a PING every 2 ms.");
+    screen::say("Pods reports and api-v1 hold connections to the database, a PING every 2 ms.");
     let (file, yaml) = DB_CLIENTS;
     let (gone, kept): (Vec<&str>, Vec<&str>) = yaml.lines().partition(|line| line.contains("name: reports"));
     let [gone] = gone.as_slice() else { anyhow::bail!("one line of {file} is to name reports") };
-    screen.removed(file, gone);
+    screen::removed(file, gone);
     let client = thread::spawn(move || {
         let mut answers = 0;
         let error = loop {
@@ -40,13 +40,15 @@ pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
     }
     let (cut, answers, error) = client.join().expect("a panic is told by the hook");
     let took = cut.duration_since(changed);
-    screen
-        .timed(&format!("reports, after {answers} answers: {}; from saved file to cut", said(&error)), took);
+    screen::timed(
+        &format!("reports, after {answers} answers: {}; from saved file to cut", said(&error)),
+        took,
+    );
     shop.wait();
     let error = shop.pods.reports.tcp_connect(DB.parse()?).err().context("reports may connect again")?;
-    screen.fact(format_args!("reports, dialling again: {}", said(&error)));
+    screen::fact(format_args!("reports, dialling again: {}", said(&error)));
     ping(&mut allowed).context("the connection of api-v1")?;
-    screen.fact("the connection of api-v1 was not touched, and still answers");
+    screen::fact("the connection of api-v1 was not touched, and still answers");
     Ok(())
 }
 

@@ -7,34 +7,34 @@ use anyhow::{Context as _, Result, ensure};
 use weft_tests::{Pod, eventually, text};
 
 use crate::http;
-use crate::screen::Screen;
+use crate::screen;
 use crate::shop::{DB, DB_CLIENTS, Shop, WEB};
 
-pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
-    screen.chapter("A denied client");
+pub(super) fn tell(shop: &mut Shop) -> Result<()> {
+    screen::chapter(4, "A denied client");
     let (file, yaml) = DB_CLIENTS;
-    screen.manifest(file, &yaml[yaml.find("spec:").context("db-clients.yaml has a spec")?..]);
+    screen::manifest(file, &yaml[yaml.find("spec:").context("db-clients.yaml has a spec")?..]);
     shop.apply(DB_CLIENTS);
-    try_db(screen, &shop.pods.intruder, "intruder, on the database's node", "Permission denied")?;
+    try_db(&shop.pods.intruder, "intruder, on the database's node", "Permission denied")?;
     let took = refusal(&shop.pods.intruder, ErrorKind::PermissionDenied)?;
-    screen.timed("connect(2) said EACCES: decided before a packet left", took);
-    show_refusal(shop, screen, "intruder")?;
-    try_db(screen, &shop.pods.visitor, "visitor, on the other node", "Connection refused")?;
+    screen::timed("connect(2) said EACCES: decided before a packet left", took);
+    show_refusal(shop, "intruder")?;
+    try_db(&shop.pods.visitor, "visitor, on the other node", "Connection refused")?;
     let took = refusal(&shop.pods.visitor, ErrorKind::ConnectionRefused)?;
-    screen.timed("a reset at once, by the kernel in front of the database's socket", took);
-    show_refusal(shop, screen, "visitor")?;
+    screen::timed("a reset at once, by the kernel in front of the database's socket", took);
+    show_refusal(shop, "visitor")?;
     for _ in 0..REQUESTS {
         http::get(&shop.pods.visitor, WEB.parse()?).context("a request to web")?;
     }
-    screen.fact(format_args!("the api still may: {REQUESTS} of {REQUESTS} orders taken"));
+    screen::fact(format_args!("the api still may: {REQUESTS} of {REQUESTS} orders taken"));
     Ok(())
 }
 
 /// A real client's words.
-fn try_db(screen: &mut Screen, pod: &Pod, place: &str, words: &str) -> Result<()> {
-    screen.command(format_args!("redis-cli -h 10.96.0.30 ping           # in pod {place}"));
+fn try_db(pod: &Pod, place: &str, words: &str) -> Result<()> {
+    screen::command(format_args!("redis-cli -h 10.96.0.30 ping           # in pod {place}"));
     let said = text(&pod.exec(&["redis-cli", "-h", "10.96.0.30", "ping"]));
-    screen.output(&said);
+    screen::output(&said);
     ensure!(said.contains(words), "redis-cli did not say {words:?}");
     Ok(())
 }
@@ -52,13 +52,13 @@ fn refusal(pod: &Pod, kind: ErrorKind) -> Result<Duration> {
 }
 
 /// The agent's words.
-fn show_refusal(shop: &Shop, screen: &mut Screen, pod: &str) -> Result<()> {
+fn show_refusal(shop: &Shop, pod: &str) -> Result<()> {
     let node = &shop.nodes[1];
     let arguments = ["observe", "--verdict", "DENIED", "--pod", pod, "--last", "1"];
     eventually(Duration::from_secs(5), || !node.flows(&arguments[1..5]).is_empty());
     let said = text(&node.weft(&arguments));
-    screen.command(format_args!("weft {}", arguments.join(" ")));
-    screen.output(&said);
+    screen::command(format_args!("weft {}", arguments.join(" ")));
+    screen::output(&said);
     ensure!(said.contains("NotAllowed"), "the reason is not NotAllowed");
     Ok(())
 }

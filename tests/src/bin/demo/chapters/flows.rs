@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use crate::screen::{Screen, grouped};
+use crate::screen::{self, grouped};
 use crate::shop::Shop;
 
 /// Client, Service, server, verdict, reason.
@@ -21,9 +21,9 @@ struct Sum {
 }
 
 /// `requests` were answered since the agents were killed.
-pub(super) fn tell(shop: &mut Shop, screen: &mut Screen, requests: usize) -> Result<()> {
-    screen.chapter("What the new agents know of it");
-    screen.command("weft observe -o json                     # on each node, summed up");
+pub(super) fn tell(shop: &mut Shop, requests: usize) -> Result<()> {
+    screen::chapter(7, "What the new agents know of it");
+    screen::command("weft observe -o json                     # on each node, summed up");
     let mut sums = BTreeMap::new();
     let mut seen = 0;
     // The last events are on their way for some milliseconds.
@@ -32,10 +32,10 @@ pub(super) fn tell(shop: &mut Shop, screen: &mut Screen, requests: usize) -> Res
         sums = sum_up(shop)?;
         seen = sums.iter().filter(|([client, ..], _)| client == "visitor").map(|(_, sum)| sum.flows).sum();
     }
-    screen.output(&table(&sums));
+    screen::output(&table(&sums));
     ensure!(seen >= requests, "{seen} flows of visitor for {requests} requests");
     ensure!(sums.keys().any(|[client, ..]| client == "intruder"), "no flow of the intruder");
-    screen.fact(format_args!(
+    screen::fact(format_args!(
         "every one of the {} requests since the kill is there: the kernel kept them",
         grouped(requests)
     ));

@@ -5,13 +5,13 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::http;
-use crate::screen::{Screen, grouped};
+use crate::screen::{self, grouped};
 use crate::shop::{SPLIT, Shop, WEB};
 
-pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
-    screen.chapter("A weighted split");
+pub(super) fn tell(shop: &mut Shop) -> Result<()> {
+    screen::chapter(3, "A weighted split");
     let (file, yaml) = SPLIT;
-    screen.manifest(file, &yaml[yaml.find("spec:").context("split.yaml has a spec")?..]);
+    screen::manifest(file, &yaml[yaml.find("spec:").context("split.yaml has a spec")?..]);
     shop.apply(SPLIT);
     let started = Instant::now();
     let mut counts = [0_u32; 2];
@@ -20,11 +20,11 @@ pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
         counts[usize::from(answer.contains("api-v2"))] += 1;
     }
     let took = started.elapsed();
-    screen.bar("api-v1", counts[0], REQUESTS);
-    screen.bar("api-v2", counts[1], REQUESTS);
+    screen::bar("api-v1", counts[0], REQUESTS);
+    screen::bar("api-v2", counts[1], REQUESTS);
     // Five standard deviations of a fair draw.
     ensure!((133..=267).contains(&counts[1]), "{} of {REQUESTS} to v2 is no tenth", counts[1]);
-    screen.timed(
+    screen::timed(
         &format!(
             "{} requests, each a new connection of web, drawn in the kernel",
             grouped(REQUESTS as usize)

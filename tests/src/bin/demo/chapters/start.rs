@@ -4,23 +4,23 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use crate::screen::{Screen, dim};
+use crate::screen::{self, dim};
 use crate::shop::Shop;
 
-pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
-    screen.chapter("Two nodes, a shop, one agent a node");
-    screen.say(dim("┌─ node a ───────────────────┐   ┌─ node b ─────────────────────────────────┐"));
-    screen.say(format!(
+pub(super) fn tell(shop: &mut Shop) -> Result<()> {
+    screen::chapter(1, "Two nodes, a shop, one agent a node");
+    screen::say(dim("┌─ node a ───────────────────┐   ┌─ node b ─────────────────────────────────┐"));
+    screen::say(format!(
         "{bar} visitor ──► web (nginx) ───┼───┼──► api-v1, api-v2 ──► db (redis)         {bar}",
         bar = dim("│")
     ));
-    screen.say(format!(
+    screen::say(format!(
         "{bar}                            {bar}   {bar}    reports, intruder                     {bar}",
         bar = dim("│")
     ));
-    screen.say(dim("└────────────────────────────┘   └──────────────────────────────────────────┘"));
-    screen.command("weft agent --node a --manifests a/ ... &    # Namespace, Pods, Services as YAML");
-    screen.command("weft agent --node b --manifests b/ ... &");
+    screen::say(dim("└────────────────────────────┘   └──────────────────────────────────────────┘"));
+    screen::command("weft agent --node a --manifests a/ ... &    # Namespace, Pods, Services as YAML");
+    screen::command("weft agent --node b --manifests b/ ... &");
     let started = Instant::now();
     shop.agents = shop.nodes.iter().map(|node| node.spawn_agent(&[])).collect();
     shop.wait();
@@ -36,7 +36,7 @@ pub(super) fn tell(shop: &mut Shop, screen: &mut Screen) -> Result<()> {
         programs += count("programs", "attached");
     }
     ensure!(pods == 7, "{pods} of 7 pods are enforced");
-    screen.timed(
+    screen::timed(
         &format!(
             "{pods} running pods joined as they are; {programs} eBPF programs enforce what the files say"
         ),
