@@ -15,6 +15,7 @@ use weft_transport::{Query, Socket, State, States};
 use crate::{
     maps::socket_state,
     netns::{Held, Namespaces},
+    rows::token,
 };
 
 /// Whose connections are judged: pods of this node and what protects them now.
@@ -22,8 +23,9 @@ pub(crate) type Protections = BTreeMap<ObjectName, Arc<Protection>>;
 
 /// Ends what policy forbids, at both ends where both are here. Returns how many connections ended.
 ///
-/// A connection's client is believed to be the pod that has its address when that pod's own namespace
-/// lists the other end of the very connection: the kernel cannot be lied to about that.
+/// A connection's client is believed to be the pod that has its address when the kernel attested that as
+/// it came in, or when that pod's own namespace lists the other end of the very connection: the kernel
+/// cannot be lied to about either.
 pub(crate) fn forbidden(
     namespaces: &mut Namespaces,
     snapshot: &Snapshot,
@@ -32,17 +34,19 @@ pub(crate) fn forbidden(
 ) -> usize {
     let people = People::of(snapshot);
     let lists = lists(namespaces, states);
-    let ends: HashSet<_> = lists.values().flatten().map(|s| (s.protocol, s.local, s.remote)).collect();
+    let ends = Ends::of(&lists);
     let mut doomed: BTreeMap<ObjectName, Vec<Socket>> = BTreeMap::new();
     for (name, protection) in judged {
         let Some(sockets) = lists.get(name) else { continue };
         let listening: BTreeSet<u16> =
             sockets.iter().filter(|s| s.state == State::Listen).map(|s| s.local.port()).collect();
         for socket in sockets.iter().filter(|s| inbound(s, &listening)) {
-            let seen = ends.contains(&(socket.protocol, socket.remote, socket.local));
-            if is_forbidden(protection, socket, &people, seen) {
+            let other = ends.other(socket);
+            if is_forbidden(protection, socket, &people, other.is_some()) {
                 doomed.entry(name.clone()).or_default().push(socket.clone());
-                other_end(&lists, socket, &mut doomed);
+                if let Some((client, other)) = other {
+                    doomed.entry(client.clone()).or_default().push(other.clone());
+                }
             }
         }
     }
@@ -76,6 +80,22 @@ impl<'a> People<'a> {
     }
 }
 
+/// Every socket of this node's pods, by what its other end calls itself.
+struct Ends<'a> {
+    by_addresses: HashMap<(weft_transport::Protocol, SocketAddr, SocketAddr), (&'a ObjectName, &'a Socket)>,
+}
+
+impl<'a> Ends<'a> {
+    fn of(lists: &'a HashMap<ObjectName, Vec<Socket>>) -> Self {
+        let all = lists.iter().flat_map(|(name, sockets)| sockets.iter().map(move |socket| (name, socket)));
+        Self { by_addresses: all.map(|(name, s)| ((s.protocol, s.remote, s.local), (name, s))).collect() }
+    }
+
+    fn other(&self, socket: &Socket) -> Option<(&'a ObjectName, &'a Socket)> {
+        self.by_addresses.get(&(socket.protocol, socket.local, socket.remote)).copied()
+    }
+}
+
 fn lists(namespaces: &mut Namespaces, states: BorrowedFd<'_>) -> HashMap<ObjectName, Vec<Socket>> {
     let list = |(name, held): (&ObjectName, &mut Held)| {
         let live = held.diag.sockets(&Query::tcp(States::LIVE).with_storage(states));
@@ -106,7 +126,7 @@ fn inbound(socket: &Socket, listening: &BTreeSet<u16>) -> bool {
 
 fn is_forbidden(protection: &Protection, socket: &Socket, people: &People<'_>, seen: bool) -> bool {
     let identity = match people.by_ip.get(&socket.remote.ip()) {
-        Some(account) if seen => Identity::Proven(account),
+        Some(account) if seen || attested(socket, account) => Identity::Proven(account),
         Some(account) => Identity::FromAddress(account),
         None => Identity::Unknown,
     };
@@ -118,18 +138,13 @@ fn is_forbidden(protection: &Protection, socket: &Socket, people: &People<'_>, s
     decide(protection, &request).reason != Reason::NONE
 }
 
-fn other_end(
-    lists: &HashMap<ObjectName, Vec<Socket>>,
-    socket: &Socket,
-    doomed: &mut BTreeMap<ObjectName, Vec<Socket>>,
-) {
-    for (name, sockets) in lists {
-        let is_other =
-            |s: &&Socket| (s.protocol, s.local, s.remote) == (socket.protocol, socket.remote, socket.local);
-        if let Some(other) = sockets.iter().find(is_other) {
-            doomed.entry(name.clone()).or_default().push(other.clone());
-        }
-    }
+/// Whether the server's hook knew the client as a pod of this ServiceAccount. The other end may not be
+/// listed: it was made, or its pod left the mesh, in between.
+fn attested(socket: &Socket, account: &ServiceAccount) -> bool {
+    let state = socket.storage.as_deref().and_then(socket_state);
+    state.is_some_and(|state| {
+        state.flags & socket_flags::MIRRORED != 0 && state.client == token::service_account(account)
+    })
 }
 
 fn end(held: &mut Held, sockets: &[Socket]) -> usize {

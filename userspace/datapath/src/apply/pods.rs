@@ -59,7 +59,8 @@ impl Pods {
         Ok(())
     }
 
-    /// The pods of this node whose address names other policies than `places` gives them.
+    /// The pods of this node whose address names other policies than `places` gives them. A pod that was
+    /// not enrolled here before is not one of them: enrolling cuts nothing.
     pub(crate) fn changed_policies<'a>(
         &self,
         workloads: impl Iterator<Item = &'a Workload>,
@@ -67,8 +68,9 @@ impl Pods {
     ) -> BTreeSet<ObjectName> {
         let differs = |workload: &&Workload| {
             places.get(&workload.name).is_some_and(|place| {
-                let policy = |ip: &IpAddr| self.ips.get(&Addr::from(*ip)).map_or(0, |row| row.policy);
-                workload.ips.iter().any(|ip| policy(ip) != place.policy)
+                let before =
+                    |ip: &IpAddr| self.ips.get(&Addr::from(*ip)).filter(|row| row.netns == place.netns);
+                workload.ips.iter().filter_map(before).any(|row| row.policy != place.policy)
             })
         };
         workloads.filter(differs).map(|workload| workload.name.clone()).collect()
