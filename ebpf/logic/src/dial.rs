@@ -112,7 +112,7 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, to: &Destination)
         return None;
     }
     let source = if to.addr.is_v4() { pod.ip4 } else { pod.ip6 };
-    if dial.protocol == UDP && is_answer(tables, dial, source, to) {
+    if dial.protocol == UDP && is_answer(tables, dial, &source, to) {
         return None;
     }
     let request = Request {
@@ -129,10 +129,12 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, to: &Destination)
 }
 
 /// A datagram to a pod that just sent one the other way passes that pod's hook.
-#[inline(always)]
-fn is_answer<T: Tables>(tables: &T, dial: &Dial, source: Addr, to: &Destination) -> bool {
+///
+/// A BPF function of its own, as [`settle`].
+#[inline(never)]
+fn is_answer<T: Tables>(tables: &T, dial: &Dial, source: &Addr, to: &Destination) -> bool {
     let outward = FlowKey {
-        src: source,
+        src: *source,
         dst: to.addr,
         src_port: dial.source_port,
         dst_port: to.port,
