@@ -35,8 +35,8 @@ abi_struct! {
         pub latch: u32,
         /// Messages redirected since the peer's app had last taken all of them.
         pub messages: u32,
-        /// Zero.
-        pub _pad: u32,
+        /// [`crate::side`] of the pair.
+        pub side: u32,
         /// Rule of an audit policy that would have refused this connection; 0 for none.
         pub audit_rule: u32,
     }

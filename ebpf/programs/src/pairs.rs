@@ -2,17 +2,32 @@
 //!
 //! The client's socket names the pair when it dials, in the attestation that the server's socket finds.
 //! The pair's row is the client's: it comes when the client has joined and goes when the client closes.
-//! Sockets leave `weft_pair_sock` only by closing: taking a live one out would lose what it has not read.
+//! Sockets leave `weft_pair_sock` by closing or dialling anew: taking a live one out would lose what it has
+//! not read.
 //!
 //! # Kernel
 //! `bpf_sock_hash_update` (4.18) refuses a socket that another tool has in a map with a program of its
 //! own (EBUSY), and one with an upper layer protocol such as MPTCP or kTLS (EINVAL).
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_get_socket_cookie};
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::{bpf_get_socket_cookie, bpf_map_delete_elem}};
 use weft_abi::{Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, names::stat, side, socket_flags};
 use weft_ebpf_logic::Tables;
 
-use crate::{context::SockOps, kernel::Kernel, maps, tcp::Tcp};
+use crate::{context::SockOps, kernel::Kernel, maps, sockets, tcp::Tcp};
+
+/// A socket that was disconnected (`AF_UNSPEC`) dials again: the kernel left it in the map, with what it
+/// had not read of its last connection. TCP forgets that, and so does this.
+///
+/// # Kernel
+/// Deleting is open to `sock_ops`; sockmap has no hook on disconnect since b8b8315e39ff (5.14).
+#[inline(always)]
+pub fn forget(call: &SockOps) {
+    if let Some(state) = sockets::state(call.socket())
+        && state.pair != 0
+    {
+        leave(PairEnd { id: state.pair, side: state.side, _pad: 0 });
+    }
+}
 
 /// The id of the pair that a dialling socket wants to form, or 0.
 #[inline(always)]
@@ -63,11 +78,10 @@ pub fn close(state: &mut SocketState) {
         return;
     }
     state.flags &= !socket_flags::PAIRED;
-    let side = side_of(state);
     if let Some(row) = row(state.pair) {
-        state.arrived = arrived(row, side);
+        state.arrived = arrived(row, state.side);
     }
-    if side == side::CLIENT {
+    if state.side == side::CLIENT {
         let _ = maps::PAIRS.remove(PairKey { id: state.pair });
     }
 }
@@ -79,16 +93,10 @@ pub fn row(pair: u64) -> Option<&'static mut Pair> {
     maps::PAIRS.get_ptr_mut(PairKey { id: pair }).map(|row| unsafe { &mut *row })
 }
 
-/// Which end of its pair a socket is.
-#[inline(always)]
-pub fn side_of(state: &SocketState) -> u32 {
-    if state.flags & socket_flags::CLIENT != 0 { side::CLIENT } else { side::SERVER }
-}
-
 /// The key of the socket at the other end.
 #[inline(always)]
 pub fn peer(state: &SocketState) -> PairEnd {
-    let side = if side_of(state) == side::CLIENT { side::SERVER } else { side::CLIENT };
+    let side = if state.side == side::CLIENT { side::SERVER } else { side::CLIENT };
     PairEnd { id: state.pair, side, _pad: 0 }
 }
 
@@ -105,6 +113,7 @@ fn join(call: &SockOps, state: &mut SocketState, side: u32) -> Option<u64> {
         return None;
     }
     let socket = Tcp::of(call.socket())?.address();
+    state.side = side;
     let key = PairEnd { id: state.pair, side, _pad: 0 };
     // SAFETY: the context is the kernel's.
     if maps::PAIR_SOCKETS.update(key, unsafe { &mut *call.ctx }, BPF_NOEXIST.into()).is_err() {
@@ -113,6 +122,13 @@ fn join(call: &SockOps, state: &mut SocketState, side: u32) -> Option<u64> {
     }
     state.flags |= socket_flags::PAIRED;
     Some(socket)
+}
+
+#[inline(always)]
+fn leave(mut end: PairEnd) {
+    let map = (&raw const maps::PAIR_SOCKETS).cast_mut().cast();
+    // SAFETY: the map and a key of its type.
+    unsafe { bpf_map_delete_elem(map, (&raw mut end).cast()) };
 }
 
 #[inline(always)]

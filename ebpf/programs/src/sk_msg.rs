@@ -34,7 +34,7 @@ pub fn weft_sk_msg(ctx: SkMsgContext) -> u32 {
 fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
     let size = field!(ctx.msg, sk_msg_md, u32, size);
     let Some(config) = Kernel.config() else { return };
-    let side = pairs::side_of(state);
+    let side = state.side;
     let row = pairs::row(state.pair);
     let to = row.as_ref().map_or(0, |row| if side == side::CLIENT { row.sockets[1] } else { row.sockets[0] });
     let unread = if to == 0 { 0 } else { tcp::unread(to) };

@@ -39,6 +39,7 @@ pub fn weft_sock_ops(ctx: SockOpsContext) -> u32 {
 /// The SYN is about to leave: whoever it reaches on this node may believe who sent it.
 #[inline(always)]
 fn dialling(call: &SockOps) {
+    pairs::forget(call);
     let netns = call.netns();
     let key = outward(call);
     let server = Kernel.pod_at(&key.dst);

@@ -23,7 +23,7 @@ static WEFT_ULP_AT: u64 = 0;
 /// Offset of `sk_backlog`, whose first field counts the bytes that wait to be read.
 #[unsafe(no_mangle)]
 static WEFT_SK_BACKLOG_AT: u64 = 0;
-/// Offset of `sk_flags`, whose bit 1 (`SOCK_DONE`) says that a FIN came in.
+/// Offset of `skc_flags`, whose bit 1 (`SOCK_DONE`) says that a FIN came in.
 #[unsafe(no_mangle)]
 static WEFT_SK_FLAGS_AT: u64 = 0;
 

@@ -33,10 +33,7 @@ fn without_the_annotation_the_next_message_goes_natively_and_in_order() {
 
 #[test]
 fn off_costs_nothing_no_socket_joins() {
-    let Some(mut stage) = Stage::open() else { return };
-    stage.agent.stop();
-    stage.agent = stage.node.spawn_agent(&["--acceleration", "off"]);
-    stage.node.wait();
+    let Some(stage) = Stage::open_with(&["--acceleration", "off"]) else { return };
     assert!(stage.why_off().unwrap().contains("switched off"), "{:?}", stage.why_off());
     let before = stage.count("bytes_native");
     let (mut client, mut server) = stage.connect(FAST);

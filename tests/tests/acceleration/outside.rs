@@ -68,6 +68,7 @@ fn a_socket_that_dials_a_second_time_meets_its_new_server_only() {
     rustix::net::connect(&client, &FAST).unwrap();
     let (mut second, _) = stage.listener.accept().unwrap();
     assert_eq!(pass(&mut client, &mut second, b"second"), b"second");
+    assert_eq!(stage.latches(), [3, 0, 0]);
     // Whatever the first server still says, nobody hears it.
     let _ = first.write_all(b"ghost");
     assert_eq!(pass(&mut second, &mut client, b"answer"), b"answer");

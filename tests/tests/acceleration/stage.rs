@@ -25,7 +25,7 @@ impl Stage {
     /// None where end-to-end tests are off, and on a kernel that may not accelerate: then it has been
     /// asserted that the agent says so and that the Service works.
     pub(crate) fn open() -> Option<Self> {
-        let stage = Self::open_on_any_kernel()?;
+        let stage = Self::open_with(&[])?;
         if kernel() >= (6, 18, 14) {
             assert_eq!(stage.why_off(), None);
             return Some(stage);
@@ -38,7 +38,8 @@ impl Stage {
         None
     }
 
-    fn open_on_any_kernel() -> Option<Self> {
+    /// With more arguments for the agent, whatever the kernel. None where end-to-end tests are off.
+    pub(crate) fn open_with(arguments: &[&str]) -> Option<Self> {
         let world = World::new()?;
         let node = world.node("a");
         world.apply("namespace.yaml", &manifests::namespace("shop", true));
@@ -47,7 +48,8 @@ impl Stage {
         let web = node.pod("shop/web").service_account("web").start();
         let api = node.pod("shop/api").service_account("api").label("app", "api").start();
         let listener = api.tcp_listen(api.addr(8080)).expect("the pod has its address");
-        let agent = node.agent();
+        let agent = node.spawn_agent(arguments);
+        node.wait();
         Some(Self { agent, listener, web, api, node, world })
     }
 

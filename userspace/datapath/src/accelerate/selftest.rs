@@ -53,10 +53,12 @@ impl From<Errno> for Failure {
 /// Runs every step in a network namespace of its own.
 pub(super) fn run() -> Result<(), Unfit> {
     let mut bench = Bench::new()?;
-    inside(move || STEPS.iter().try_for_each(|(step, run)| {
-        bench.switch(true)?;
-        run(&mut bench).map_err(|source| Failure::Step { step, source: Box::new(source) })
-    }))
+    inside(move || {
+        STEPS.iter().try_for_each(|(step, run)| {
+            bench.switch(true)?;
+            run(&mut bench).map_err(|source| Failure::Step { step, source: Box::new(source) })
+        })
+    })
     .map_err(Failure::from)??;
     Ok(())
 }
