@@ -178,18 +178,14 @@ fn load_object(
     has_retval: bool,
 ) -> Result<Ebpf, Error> {
     let btf = Btf::running();
-    let at = |name: &str, field: &str| btf.as_ref().and_then(|btf| btf.offset(name, field)).unwrap_or(0);
-    let globals = [
-        ("WEFT_BYTES_SENT_AT", at("tcp_sock", "bytes_sent")),
-        ("WEFT_BYTES_RETRANS_AT", at("tcp_sock", "bytes_retrans")),
-        ("WEFT_WRITE_SEQ_AT", at("tcp_sock", "write_seq")),
-        ("WEFT_SND_NXT_AT", at("tcp_sock", "snd_nxt")),
-        ("WEFT_ULP_AT", at("inet_connection_sock", "icsk_ulp_ops")),
-        ("WEFT_SK_BACKLOG_AT", at("sock", "sk_backlog")),
-        ("WEFT_SK_FLAGS_AT", at("sock", "sk_flags")),
-        ("WEFT_HAS_RETVAL", u64::from(has_retval)),
-        ("WEFT_HAS_MPTCP", u64::from(has_mptcp(btf.as_ref()))),
-    ];
+    let place = |(_, name, field): &(_, &str, &str)| btf.as_ref()?.offset(name, field);
+    // All or none: an offset of 0 would be read as a field.
+    let places: Option<Vec<u64>> = OFFSETS.iter().map(place).collect();
+    let places = places.unwrap_or_else(|| vec![0; OFFSETS.len()]);
+    let offsets = OFFSETS.iter().map(|(global, ..)| *global).zip(places);
+    let facts =
+        [("WEFT_HAS_RETVAL", u64::from(has_retval)), ("WEFT_HAS_MPTCP", u64::from(has_mptcp(btf.as_ref())))];
+    let globals: Vec<_> = offsets.chain(facts).collect();
     let paths: Vec<_> = pins
         .into_iter()
         .flat_map(|pins| map::ALL.iter().map(|name| (*name, pins.maps().join(name))))
@@ -226,3 +222,15 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
 
 /// Enough entries for a self-test.
 const SCRATCH: u32 = 64;
+
+/// Globals of the programs with the struct and the field whose offset they hold.
+const OFFSETS: &[(&str, &str, &str)] = &[
+    ("WEFT_BYTES_SENT_AT", "tcp_sock", "bytes_sent"),
+    ("WEFT_BYTES_RETRANS_AT", "tcp_sock", "bytes_retrans"),
+    ("WEFT_WRITE_SEQ_AT", "tcp_sock", "write_seq"),
+    ("WEFT_SND_NXT_AT", "tcp_sock", "snd_nxt"),
+    ("WEFT_ULP_AT", "inet_connection_sock", "icsk_ulp_ops"),
+    ("WEFT_SK_BACKLOG_AT", "sock", "sk_backlog"),
+    // `sk_flags` is a macro for this field of the struct that a `sock` begins with.
+    ("WEFT_SK_FLAGS_AT", "sock_common", "skc_flags"),
+];
