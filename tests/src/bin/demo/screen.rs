@@ -28,6 +28,12 @@ pub(crate) fn command(command: impl Display) {
     line(format_args!("  {DIM}${DIM:#} {BOLD}{command}{BOLD:#}"));
 }
 
+/// A command, as it would be typed, and where.
+pub(crate) fn command_in(command: impl Display, place: &str) {
+    let command = command.to_string();
+    line(format_args!("  {DIM}${DIM:#} {BOLD}{command:PLACES$}{BOLD:#} {DIM}# {place}{DIM:#}"));
+}
+
 /// What a command printed.
 pub(crate) fn output(text: &str) {
     for text in text.trim_end().lines() {
@@ -123,5 +129,7 @@ const GREEN: Style = AnsiColor::Green.on_default();
 const RED: Style = AnsiColor::Red.on_default();
 /// The column of figures.
 const FIGURES: usize = 82;
+/// The column of places.
+const PLACES: usize = 44;
 /// Cells of a bar.
 const BAR: u32 = 50;

@@ -11,8 +11,8 @@ use crate::shop::{API, DB, Shop, WEB};
 
 pub(super) fn tell(shop: &mut Shop) -> Result<()> {
     screen::chapter(2, "A chain of Services, by ClusterIP");
-    screen::command(format_args!("curl http://{WEB}/               # in pod visitor"));
-    let answer = shop.pods.visitor.exec(&["curl", "-sS", &format!("http://{WEB}/")]);
+    screen::command_in("curl http://10.96.0.10/", "in pod visitor");
+    let answer = shop.pods.visitor.exec(&["curl", "-sS", "http://10.96.0.10/"]);
     screen::output(&text(&answer));
     ensure!(answer.status.success(), "curl: {}", text(&answer));
     let [a, b] = &shop.nodes;

@@ -32,7 +32,7 @@ pub(super) fn tell(shop: &mut Shop) -> Result<()> {
 
 /// A real client's words.
 fn try_db(pod: &Pod, place: &str, words: &str) -> Result<()> {
-    screen::command(format_args!("redis-cli -h 10.96.0.30 ping           # in pod {place}"));
+    screen::command_in("redis-cli -h 10.96.0.30 ping", &format!("in pod {place}"));
     let said = text(&pod.exec(&["redis-cli", "-h", "10.96.0.30", "ping"]));
     screen::output(&said);
     ensure!(said.contains(words), "redis-cli did not say {words:?}");

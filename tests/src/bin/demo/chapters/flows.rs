@@ -23,7 +23,7 @@ struct Sum {
 /// `requests` were answered since the agents were killed.
 pub(super) fn tell(shop: &mut Shop, requests: usize) -> Result<()> {
     screen::chapter(7, "What the new agents know of it");
-    screen::command("weft observe -o json                     # on each node, summed up");
+    screen::command_in("weft observe -o json", "on each node, summed up");
     let mut sums = BTreeMap::new();
     let mut seen = 0;
     // The last events are on their way for some milliseconds.

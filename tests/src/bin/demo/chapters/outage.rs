@@ -27,7 +27,7 @@ pub(super) fn tell(shop: &mut Shop) -> Result<usize> {
         let error = pods.intruder.tcp_connect(DB.parse()?).err().context("the intruder was let in")?;
         ensure!(error.kind() == ErrorKind::PermissionDenied, "connect(2) says {error}");
         let (without, gap) = (traffic.answered() - before, died.elapsed());
-        screen::command("weft agent ... &                         # each again");
+        screen::command_in("weft agent ... &", "each again");
         let started = Instant::now();
         agents.iter_mut().for_each(Agent::start);
         nodes.iter().for_each(weft_tests::Node::wait);

@@ -19,7 +19,7 @@ pub(super) fn tell(shop: &mut Shop) -> Result<()> {
         bar = dim("│")
     ));
     screen::say(dim("└────────────────────────────┘   └──────────────────────────────────────────┘"));
-    screen::command("weft agent --node a --manifests a/ ... &    # Namespace, Pods, Services as YAML");
+    screen::command_in("weft agent --node a --manifests a/ ... &", "Namespace, Pods, Services as YAML");
     screen::command("weft agent --node b --manifests b/ ... &");
     let started = Instant::now();
     shop.agents = shop.nodes.iter().map(|node| node.spawn_agent(&[])).collect();
@@ -36,6 +36,7 @@ pub(super) fn tell(shop: &mut Shop) -> Result<()> {
         programs += count("programs", "attached");
     }
     ensure!(pods == 7, "{pods} of 7 pods are enforced");
+    ensure!(programs > 0, "no program is attached");
     screen::timed(
         &format!(
             "{pods} running pods joined as they are; {programs} eBPF programs enforce what the files say"
