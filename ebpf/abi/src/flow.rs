@@ -47,6 +47,10 @@ abi_struct! {
     }
 }
 
+/// [`FlowKey::protocol`] of a row that says: a connected UDP socket of the sender takes answers from this
+/// receiver. The socket's own port, 0 in the key, was not chosen when it connected.
+pub const CONNECTED_UDP: u8 = crate::UDP | 0x80;
+
 /// Bits of [`FlowRecord::flags`].
 pub mod flow_flags {
     /// Sent by the probe cgroup.

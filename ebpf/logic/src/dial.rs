@@ -1,6 +1,6 @@
 //! Where a pod's new connection or datagram goes, or why it may not.
 
-use weft_abi::{Addr, BePort, FlowKey, Pod, Reason, ServiceKey, TCP, UDP, config_flags};
+use weft_abi::{Addr, BePort, CONNECTED_UDP, FlowKey, Pod, Reason, ServiceKey, TCP, UDP, config_flags};
 
 use crate::{Denial, Request, Tables, admit::answers, authorize, pick};
 
@@ -52,7 +52,7 @@ pub enum Verdict {
     /// Goes to the backend.
     Translate(Destination),
     /// Refused, with what the app had been sent to.
-    Deny(Denial, Addr, BePort),
+    Deny(Denial, Destination),
 }
 
 /// Decides a dial.
@@ -62,7 +62,7 @@ pub fn dial<T: Tables>(tables: &T, dial: &Dial) -> Verdict {
     match settle(tables, dial, &mut outcome) {
         PASS => Verdict::Pass,
         TRANSLATE => Verdict::Translate(outcome.to),
-        _ => Verdict::Deny(outcome.denial, outcome.to.addr, outcome.to.port),
+        _ => Verdict::Deny(outcome.denial, outcome.to),
     }
 }
 
@@ -128,7 +128,8 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, to: &Destination)
     authorize(tables, &request).denial()
 }
 
-/// A datagram to a pod that just sent one the other way passes that pod's hook.
+/// A datagram to a pod that just sent one the other way passes that pod's hook. One to a connected socket
+/// does not even come to it.
 ///
 /// A BPF function of its own, as [`settle`].
 #[inline(never)]
@@ -141,7 +142,11 @@ fn is_answer<T: Tables>(tables: &T, dial: &Dial, source: &Addr, to: &Destination
         protocol: UDP,
         _pad: [0; 3],
     };
-    tables.config().is_some_and(|config| answers(tables, &outward, config, tables.now_ns()))
+    if tables.config().is_some_and(|config| answers(tables, &outward, config, tables.now_ns())) {
+        return true;
+    }
+    let connected = FlowKey { src_port: BePort { be: 0 }, protocol: CONNECTED_UDP, ..outward.reversed() };
+    tables.flow(&connected).is_some()
 }
 
 /// FNV-1a over the pod's first address, so that both families of a pod hash alike.
@@ -159,3 +164,6 @@ fn source_hash(pod: Option<&Pod>) -> u32 {
     }
     hash
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! context, before the source port is chosen.
 
 use aya_ebpf::{helpers::bpf_get_current_cgroup_id, macros::cgroup_sock_addr, programs::SockAddrContext};
-use weft_abi::{BePort, TCP, names::stat, service_flags, socket_flags};
+use weft_abi::{Addr, BePort, CONNECTED_UDP, FlowKey, FlowRecord, TCP, UDP, names::stat, service_flags, socket_flags};
 use weft_ebpf_logic::{Destination, Dial, Tables, Verdict, dial};
 
 use crate::{
@@ -40,10 +40,14 @@ fn connect(call: &SockAddr) -> i32 {
         Verdict::Pass => {
             forget(call);
             mark_probe(call, &wanted);
+            expect_answers(&wanted, &wanted.addr, wanted.port);
             PROCEED
         }
-        Verdict::Translate(to) => translate(call, &wanted, &to),
-        Verdict::Deny(denial, dst, port) => refuse(call, protocol, &denial, &dst, port),
+        Verdict::Translate(to) => {
+            expect_answers(&wanted, &to.addr, to.port);
+            translate(call, &wanted, &to)
+        }
+        Verdict::Deny(denial, to) => refuse(call, protocol, &denial, &to),
     }
 }
 
@@ -73,6 +77,27 @@ fn mark_probe(call: &SockAddr, wanted: &Dial) {
         && let Some(state) = sockets::state_or_new(call.socket())
     {
         state.flags |= socket_flags::PROBE;
+    }
+}
+
+/// A connected UDP socket takes answers whatever policy says: a server on this node is not to be told
+/// otherwise.
+#[inline(never)]
+fn expect_answers(wanted: &Dial, addr: &Addr, port: BePort) {
+    let Some(pod) = Kernel.pod(wanted.netns) else { return };
+    if wanted.protocol != UDP || Kernel.pod_at(addr).is_none_or(|row| row.netns == 0) {
+        return;
+    }
+    let key = FlowKey {
+        src: if addr.is_v4() { pod.ip4 } else { pod.ip6 },
+        dst: *addr,
+        src_port: BePort { be: 0 },
+        dst_port: port,
+        protocol: CONNECTED_UDP,
+        _pad: [0; 3],
+    };
+    if maps::FLOWS.insert(key, FlowRecord::zeroed(), 0).is_err() {
+        maps::count(stat::FLOWS_LOST, 1);
     }
 }
 

@@ -5,7 +5,7 @@ use weft_abi::{
     Addr, BePort, FlowEvent, FlowKey, Reason, SocketState, TCP, UDP, event_kind, names::stat, path,
     socket_flags,
 };
-use weft_ebpf_logic::{Arrival, Client, Denial, Dial, Tables};
+use weft_ebpf_logic::{Arrival, Client, Denial, Destination, Dial, Tables};
 
 use crate::{
     context::{SockAddr, SockOps, field},
@@ -69,10 +69,10 @@ pub fn sent_datagram(call: &SockAddr, wanted: &Dial, key: &FlowKey, service: u64
 
 /// A connect or sendmsg call was refused.
 #[inline(always)]
-pub fn refused_dial(call: &SockAddr, protocol: u8, denial: &Denial, dst: &Addr, port: BePort) {
+pub fn refused_dial(call: &SockAddr, protocol: u8, denial: &Denial, to: &Destination) {
     let netns = call.netns();
     let src = match Kernel.pod(netns) {
-        Some(pod) if dst.is_v4() => pod.ip4,
+        Some(pod) if to.addr.is_v4() => pod.ip4,
         Some(pod) => pod.ip6,
         None => Addr::ANY,
     };
@@ -80,7 +80,8 @@ pub fn refused_dial(call: &SockAddr, protocol: u8, denial: &Denial, dst: &Addr, 
         event.socket = call.cookie();
         event.netns = netns;
         (event.src, event.src_port) = (src, call.source_port());
-        (event.dst, event.dst_port) = (*dst, port);
+        event.service = to.service;
+        (event.dst, event.dst_port) = (to.addr, to.port);
         (event.dialled, event.dialled_port) = (call.addr(), call.port());
         event.protocol = protocol;
         event.kind = event_kind::DENIED;

@@ -49,7 +49,7 @@ fn send(call: &SockAddr) -> i32 {
             attest(call, &wanted, &to.addr, to.port, to.service);
             call.rewrite(&to.addr, to.port);
         }
-        Verdict::Deny(denial, dst, port) => return refuse(call, UDP, &denial, &dst, port),
+        Verdict::Deny(denial, to) => return refuse(call, UDP, &denial, &to),
     }
     PROCEED
 }
