@@ -1,6 +1,9 @@
 //! Live connections, from the kernel's own list.
 
-use std::os::fd::BorrowedFd;
+use std::{
+    collections::{BTreeSet, HashSet},
+    os::fd::BorrowedFd,
+};
 
 use weft_abi::{SocketState, socket_flags};
 use weft_model::{ObjectName, Protocol};
@@ -20,17 +23,16 @@ use crate::{
 /// The connections of this node's pods. One between two of them is listed once, from the client's end.
 pub(crate) fn connections(state: &mut State, names: &Names) -> Result<Vec<ConnectionView>, Failure> {
     let now = weft_now();
-    let mut views = Vec::new();
     let states = socket_states(&state.maps.sockets);
+    let mut sockets = Vec::new();
     for (pod, held) in state.namespaces.iter_mut() {
-        for socket in list(pod, held, states)? {
-            let known = socket.storage.as_deref().and_then(socket_state);
-            if known.is_none_or(|known| known.flags & socket_flags::MIRRORED == 0) {
-                views.push(view(&socket, known.as_ref(), names, now));
-            }
-        }
+        let ports = listening(pod, held)?;
+        sockets.extend(list(pod, held, states)?.into_iter().map(|socket| End::of(socket, &ports)));
     }
-    Ok(views)
+    let clients = sockets.iter().filter(|end| !end.is_server);
+    let clients: HashSet<_> = clients.map(|end| (end.socket.local, end.socket.remote)).collect();
+    let twice = |end: &&End| end.is_server && clients.contains(&(end.socket.remote, end.socket.local));
+    Ok(sockets.iter().filter(|end| !twice(end)).map(|end| view(end, names, now)).collect())
 }
 
 /// Counts the bytes of live connections.
@@ -57,13 +59,43 @@ pub(crate) fn progress(state: &mut State, tracker: &Tracker, metrics: &Metrics) 
 }
 
 fn list(pod: &ObjectName, held: &mut Held, states: BorrowedFd<'_>) -> Result<Vec<Socket>, Failure> {
+    query(pod, held, &Query::tcp(States::LIVE).with_info().with_storage(states))
+}
+
+fn query(pod: &ObjectName, held: &mut Held, query: &Query<'_>) -> Result<Vec<Socket>, Failure> {
     held.diag
-        .sockets(&Query::tcp(States::LIVE).with_info().with_storage(states))
+        .sockets(query)
         .map_err(|error| Failure::new(format!("sockets of pod {pod} cannot be listed: {error}"), ""))
 }
 
-fn view(socket: &Socket, known: Option<&SocketState>, names: &Names, now: u64) -> ConnectionView {
-    let is_server = known.is_some_and(|known| known.flags & socket_flags::SERVER != 0);
+/// The ports of a pod that somebody listens on.
+fn listening(pod: &ObjectName, held: &mut Held) -> Result<BTreeSet<u16>, Failure> {
+    let sockets = query(pod, held, &Query::tcp(States::of(&[TcpState::Listen])))?;
+    Ok(sockets.iter().map(|socket| socket.local.port()).collect())
+}
+
+/// One end of a connection.
+struct End {
+    socket: Socket,
+    known: Option<SocketState>,
+    is_server: bool,
+}
+
+impl End {
+    /// A socket that no hook has seen is the server's when it is on a port that listens.
+    fn of(socket: Socket, listening: &BTreeSet<u16>) -> Self {
+        let known = socket.storage.as_deref().and_then(socket_state);
+        let is_server = match &known {
+            Some(known) => known.flags & socket_flags::SERVER != 0,
+            None => listening.contains(&socket.local.port()),
+        };
+        Self { socket, known, is_server }
+    }
+}
+
+fn view(end: &End, names: &Names, now: u64) -> ConnectionView {
+    let End { socket, known, is_server } = end;
+    let (known, is_server) = (known.as_ref(), *is_server);
     let (client, server) =
         if is_server { (socket.remote, socket.local) } else { (socket.local, socket.remote) };
     let service = known.map_or(0, |known| known.service);
