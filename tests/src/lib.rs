@@ -13,7 +13,6 @@
 //!
 //! Everything a world makes is named `weft-test-<pid>-<n>...`. It goes when the world is dropped, also
 //! by a panic; a janitor process does it when the test process itself is ended.
-#![forbid(unsafe_code)]
 
 mod agent;
 mod cgroup;
@@ -21,10 +20,12 @@ mod command;
 pub mod conformance;
 mod eventually;
 mod fabric;
+pub mod foreign;
 pub mod helper;
 mod load;
 pub mod manifests;
 mod node;
+mod observe;
 pub mod packet;
 mod pod;
 mod serve;
@@ -33,7 +34,7 @@ mod traces;
 mod world;
 
 pub use agent::Agent;
-pub use command::{helper_path, text, weft};
+pub use command::{private, text, weft};
 pub use eventually::{eventually, throughout};
 pub use load::{Tally, while_connecting};
 pub use node::Node;

@@ -1,0 +1,49 @@
+//! What the agent of a node says that it saw.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::command::text;
+use crate::{Node, sweep};
+
+impl Node {
+    /// The last flows, oldest first, that `weft observe <arguments>` shows.
+    #[track_caller]
+    pub fn flows(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.weft(&[&["observe", "--last", "65535", "-o", "json"], arguments].concat());
+        assert!(output.status.success(), "weft observe: {}\n{}", output.status, text(&output));
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+            .collect()
+    }
+
+    /// A counter of `weft bpf stat`.
+    #[track_caller]
+    pub fn stat(&self, name: &str) -> u64 {
+        let table = self.weft_json(&["bpf", "stat"]);
+        let row = table.as_array().and_then(|rows| rows.iter().find(|row| row["counter"] == name));
+        row.and_then(|row| row["value"].as_u64()).unwrap_or_else(|| panic!("no {name} in {table}"))
+    }
+
+    /// What `weft status` says that the node cannot do, a feature and its reason in each line.
+    #[track_caller]
+    pub fn degradations(&self) -> Vec<String> {
+        let status = self.weft_json(&["status"]);
+        let all = status["degradations"].as_array().unwrap_or_else(|| panic!("no degradations in {status}"));
+        let text = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+        all.iter().map(|one| format!("{}: {}", text(&one["feature"]), text(&one["reason"]))).collect()
+    }
+
+    /// Where the map called `name` is pinned, whatever the version of the layout.
+    #[track_caller]
+    pub fn map_pin(&self, name: &str) -> PathBuf {
+        let versions =
+            fs::read_dir(Path::new(sweep::PINS).join(self.name())).expect("the agent pins its maps");
+        let mut pins = versions.flatten().map(|version| version.path().join("maps").join(name));
+        pins.find(|pin| pin.exists()).unwrap_or_else(|| panic!("{name} is not pinned"))
+    }
+}

@@ -1,0 +1,135 @@
+//! Programs of others on our hooks.
+
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use weft_tests::foreign::{Foreign, Sharing};
+use weft_tests::packet::{Segment, Sniffer, send_syn};
+use weft_tests::{Node, eventually};
+
+use super::stage::{
+    NOBODY, Stage, assert_eacces, assert_reset_at_once, assert_untouched, from, listen, policy,
+};
+
+#[test]
+fn behind_a_program_that_assigns_sockets_the_backstop_drops_what_policy_denies() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, cron, api, node, .. } = &stage;
+    let outsider = node.pod("x/outsider").outsider().start();
+    let listener = listen(api, 8080);
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
+    let _agent = node.agent();
+    assert_reset_at_once(&outsider, api.addr(8080));
+    assert!(degraded(node).is_none());
+
+    let foreign = Foreign::assigning_lookup(api, &listener).unwrap();
+    let named = format!("foreign (id {})", foreign.id().unwrap());
+    eventually(LOOK, || {
+        degraded(node).is_some_and(|told| told.contains("shop/api") && told.contains(&named))
+    });
+    let resets = node.stat("denied_lookup");
+    for family in [outsider.addr(41_000), outsider.addr6(41_000)] {
+        let sniffer = Sniffer::new(&outsider, family.ip()).unwrap();
+        let to = if family.is_ipv4() { api.addr(8080) } else { api.addr6(8080) };
+        let dropped = node.stat("denied_backstop");
+        send_syn(&outsider, family, to).unwrap();
+        eventually(Duration::from_secs(1), || node.stat("denied_backstop") == dropped + 1);
+        let answer =
+            sniffer.wait(Duration::from_millis(100), |seen: &Segment| seen.destination_port == 41_000);
+        assert_eq!(answer.unwrap(), None, "silently");
+    }
+    assert!(node.stat("denied_lookup") > resets, "the foreign program overrules this refusal");
+    assert_eacces(cron.tcp_connect(api.addr(8080)));
+    assert_untouched(&listener);
+    front.tcp_connect(api.addr(8080)).map(drop::<TcpStream>).unwrap();
+    listener.accept().unwrap();
+
+    drop(foreign);
+    eventually(LOOK, || degraded(node).is_none());
+    assert_reset_at_once(&outsider, api.addr(8080));
+    assert_untouched(&listener);
+}
+
+#[test]
+fn behind_a_program_that_lets_everything_pass_the_client_still_gets_a_reset() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { api, node, .. } = &stage;
+    let outsider = node.pod("x/outsider").outsider().start();
+    let listener = listen(api, 8080);
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let foreign = Foreign::passing_lookup(api).unwrap();
+    let _agent = node.agent();
+    eventually(LOOK, || degraded(node).is_some());
+    assert_reset_at_once(&outsider, api.addr(8080));
+    assert_untouched(&listener);
+    assert!(attached(&["link", "show"], &foreign), "ours never removes theirs");
+}
+
+#[test]
+fn a_program_that_holds_the_connect_hook_alone_keeps_it_and_policy_still_holds() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, api, node, .. } = &stage;
+    let listener = listen(api, 8080);
+    let foreign = Foreign::connect4(node.cgroup(), Sharing::Exclusive).unwrap();
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _agent = node.agent();
+    let told = node.degradations().join("\n");
+    assert!(told.contains("weft_connect4") && told.contains("foreign (id"), "{told}");
+    assert!(attached(&["cgroup", "show", &node.cgroup().display().to_string()], &foreign));
+
+    assert_reset_at_once(front, api.addr(8080));
+    assert_eacces(front.tcp_connect(api.addr6(8080)));
+    let socket = front.udp(([0, 0, 0, 0], 0).into()).unwrap();
+    assert_eacces(socket.send_to(b"?", api.addr(8080)));
+    assert_untouched(&listener);
+}
+
+#[test]
+fn a_program_that_shares_the_connect_hook_changes_nothing() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, api, node, .. } = &stage;
+    let first = Foreign::connect4(node.cgroup(), Sharing::Multi).unwrap();
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _agent = node.agent();
+    assert!(node.degradations().is_empty(), "{:?}", node.degradations());
+    assert_eacces(front.tcp_connect(api.addr(8080)));
+    assert!(attached(&["cgroup", "show", &node.cgroup().display().to_string()], &first));
+
+    let refused = Foreign::connect4(node.cgroup(), Sharing::Exclusive).map(drop).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "{refused}");
+    assert_eacces(front.tcp_connect(api.addr(8080)));
+}
+
+#[test]
+fn a_program_that_takes_back_our_refusal_does_not_open_the_destination() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, api, node, .. } = &stage;
+    let listener = listen(api, 8080);
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _agent = node.agent();
+    // On the pod's own group it runs before ours.
+    let child = Foreign::forgiving_connect4(front.cgroup()).unwrap();
+    assert_eacces(front.tcp_connect(api.addr(8080)));
+    drop(child);
+    let _foreign = Foreign::forgiving_connect4(node.cgroup()).unwrap();
+    assert_reset_at_once(front, api.addr(8080));
+    assert_untouched(&listener);
+    assert_eq!(node.stat("denied_lookup"), 1);
+}
+
+/// What status says of foreign programs in pods.
+fn degraded(node: &Node) -> Option<String> {
+    node.degradations().into_iter().find(|line| line.starts_with("refusal by reset"))
+}
+
+/// Whether `bpftool <list>` shows the program.
+fn attached(list: &[&str], program: &Foreign) -> bool {
+    let output = Command::new("bpftool").arg("-j").args(list).output().unwrap();
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let id = program.id().unwrap();
+    all.iter().any(|one| one["id"] == id || one["prog_id"] == id)
+}
+
+/// Foreign programs are looked for every 5 s.
+const LOOK: Duration = Duration::from_secs(6);

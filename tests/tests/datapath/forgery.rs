@@ -1,0 +1,142 @@
+//! Packets that claim to be somebody else's, made with raw sockets.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_linger;
+use serde_json::Value;
+use weft_tests::packet::{Segment, Sniffer, send_datagram, send_syn};
+use weft_tests::{Pod, eventually, throughout};
+use weft_transport::{Diag, Query, States};
+
+use super::stage::{NOBODY, Stage, assert_untouched, from, listen, policy};
+
+#[test]
+fn nobody_gets_in_by_the_address_and_port_of_a_connection_that_was_let_in() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, cron, api, node, .. } = &stage;
+    let outsider = node.pod("x/outsider").outsider().start();
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
+    let listener = listen(api, 8080);
+    let flows = || node.map_pin("weft_flow");
+    let _agent = node.agent();
+    for forger in [cron, &outsider] {
+        let victim = front.tcp_connect(api.addr(8080)).unwrap();
+        let port = victim.local_addr().unwrap().port();
+        let (served, _) = listener.accept().unwrap();
+        assert!(is_attested(&flows(), port));
+
+        // While it is connected: the kernel takes the SYN for a stray one.
+        send_syn(forger, victim.local_addr().unwrap(), api.addr(8080)).unwrap();
+        throughout(Duration::from_millis(100), || talk(&victim, &served));
+        assert_untouched(&listener);
+
+        // After its close.
+        drop((victim, served));
+        eventually(Duration::from_secs(1), || !is_attested(&flows(), port));
+        assert_reset(forger, front, port, api);
+        assert_untouched(&listener);
+    }
+}
+
+#[test]
+fn nobody_gets_in_by_a_connection_whose_server_is_gone() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, cron, api, node, .. } = &stage;
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
+    let listener = listen(api, 8080);
+    let _agent = node.agent();
+    let victim = front.tcp_connect(api.addr(8080)).unwrap();
+    let established = Instant::now();
+    let port = victim.local_addr().unwrap().port();
+    let (served, _) = listener.accept().unwrap();
+
+    // The server's reset does not reach the victim, whose socket goes on living.
+    let link = |state| assert!(front.exec(&["ip", "link", "set", "eth0", state]).status.success());
+    link("down");
+    set_socket_linger(&served, Some(Duration::ZERO)).unwrap();
+    drop(served);
+    link("up");
+    eventually(Duration::from_secs(2), || established.elapsed() > Duration::from_millis(1_050));
+    assert!(is_attested(&node.map_pin("weft_flow"), port), "its socket is open");
+    assert_reset(cron, front, port, api);
+    assert_untouched(&listener);
+}
+
+#[test]
+fn a_refused_or_failed_connection_leaves_no_attestation() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, cron, api, node, .. } = &stage;
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
+    let _agent = node.agent();
+    // Policy lets it in, but nobody listens yet.
+    let bound = (front.ip(), 41_000).into();
+    let request = weft_tests::SocketRequest::tcp(api.addr(8080)).from(bound);
+    assert!(front.open(&request).is_err());
+    assert!(!is_attested(&node.map_pin("weft_flow"), 41_000));
+    let listener = listen(api, 8080);
+    assert_reset(cron, front, 41_000, api);
+    assert_untouched(&listener);
+}
+
+#[test]
+fn a_packet_from_outside_with_the_pods_own_address_gets_nowhere() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, api, node, .. } = &stage;
+    let outsider = node.pod("x/outsider").outsider().start();
+    let listener = listen(api, 8080);
+    let datagrams = api.udp((std::net::Ipv6Addr::UNSPECIFIED, 8080).into()).unwrap();
+    datagrams.set_nonblocking(true).unwrap();
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _agent = node.agent();
+    let mut sockets = Diag::open(&api.netns()).unwrap();
+    for forger in [front, &outsider] {
+        for (from, to) in [(api.addr(4000), api.addr(8080)), (api.addr6(4000), api.addr6(8080))] {
+            send_syn(forger, from, to).unwrap();
+            send_datagram(forger, from, to, b"forged").unwrap();
+        }
+    }
+    throughout(Duration::from_millis(200), || {
+        let begun = sockets.sockets(&Query::tcp(States::LIVE)).unwrap();
+        let datagram = datagrams.recv_from(&mut [0; 8]);
+        assert!(begun.is_empty(), "{begun:?}");
+        datagram.is_err()
+    });
+    assert_untouched(&listener);
+}
+
+/// A SYN from `forger` with the address of `victim` is answered by a reset, to the victim, and by
+/// nothing else.
+#[track_caller]
+fn assert_reset(forger: &Pod, victim: &Pod, port: u16, server: &Pod) {
+    let sniffer = Sniffer::new(victim, victim.ip().into()).unwrap();
+    let answers =
+        |segment: &Segment| segment.destination_port == port && (segment.resets() || segment.accepts());
+    send_syn(forger, (victim.ip(), port).into(), server.addr(8080)).unwrap();
+    let answer = sniffer.wait(Duration::from_secs(1), answers).unwrap().expect("the SYN is answered");
+    assert!(answer.resets(), "{answer:?}");
+    let more = sniffer.wait(Duration::from_millis(50), Segment::accepts).unwrap();
+    assert_eq!(more, None);
+}
+
+/// Whether the kernel attests a TCP flow from this port.
+fn is_attested(pin: &Path, port: u16) -> bool {
+    let dump = Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(pin).output().unwrap();
+    let rows: Value = serde_json::from_slice(&dump.stdout).unwrap();
+    let byte = |byte: &Value| u8::from_str_radix(byte.as_str()?.strip_prefix("0x")?, 16).ok();
+    let key = |row: &Value| row["key"].as_array()?.iter().map(byte).collect::<Option<Vec<u8>>>();
+    let keys: Vec<Vec<u8>> = rows.as_array().unwrap().iter().map(|row| key(row).unwrap()).collect();
+    // `FlowKey`: two addresses, then the sender's port.
+    keys.iter().any(|key| key[32..34] == port.to_be_bytes() && key[36] == weft_abi::TCP)
+}
+
+/// Bytes still go both ways.
+fn talk(client: &TcpStream, server: &TcpStream) -> bool {
+    use std::io::{Read as _, Write as _};
+    server.set_nonblocking(false).unwrap();
+    let (mut client, mut server, mut byte) = (client, server, [0]);
+    client.write_all(b"?").and_then(|()| server.read_exact(&mut byte)).is_ok()
+        && server.write_all(b"!").and_then(|()| client.read_exact(&mut byte)).is_ok()
+}

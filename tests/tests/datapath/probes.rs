@@ -1,0 +1,62 @@
+//! Probes of the kubelet.
+
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
+use weft_tests::{Agent, Node, Pod, SocketRequest, throughout};
+
+use super::stage::{NOBODY, Stage, assert_reset_at_once, assert_untouched, from, listen, policy};
+
+#[test]
+fn a_probe_passes_deny_all_and_no_other_process_of_the_host_does() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { api, node, .. } = &stage;
+    let (kubelet, other) = (node.host_process("kubelet"), node.host_process("sshd"));
+    let _server = api.serve_name(8080, "api");
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _agent = agent(node, &kubelet);
+    for to in [api.addr(8080), api.addr6(8080)] {
+        assert_eq!(kubelet.ask(to).unwrap(), "api");
+        assert_reset_at_once(&other, to);
+    }
+    assert_eq!(node.stat("probes"), 2);
+    assert_eq!(node.stat("denied_lookup"), 2);
+}
+
+#[test]
+fn no_policy_change_cuts_a_probe() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { api, node, .. } = &stage;
+    let (kubelet, other) = (node.host_process("kubelet"), node.host_process("sshd"));
+    let _server = api.serve_echo(8080);
+    let _agent = agent(node, &kubelet);
+    let [mut probe, mut plain] = [&kubelet, &other].map(|client| client.tcp_connect(api.addr(8080)).unwrap());
+    stage.protect("ALLOW", NOBODY);
+    stage.protect("ALLOW", &from("web/front"));
+    assert!(plain.read(&mut [0; 8]).is_err(), "the host's other connection is reset");
+    throughout(Duration::from_millis(500), || {
+        probe.write_all(b"?").and_then(|()| probe.read_exact(&mut [0])).is_ok()
+    });
+}
+
+#[test]
+fn what_a_probe_leaves_behind_lets_nobody_in() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { api, node, .. } = &stage;
+    let (kubelet, other) = (node.host_process("kubelet"), node.host_process("sshd"));
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _agent = agent(node, &kubelet);
+    // The probe fails: nobody listens yet.
+    let request = SocketRequest::tcp(api.addr(8080)).from((kubelet.ip(), 41_000).into());
+    assert!(kubelet.open(&request).is_err());
+    assert_eq!(node.stat("probes"), 1);
+    let listener = listen(api, 8080);
+    assert!(other.open(&request).is_err(), "the same port of the same host");
+    assert_untouched(&listener);
+}
+
+fn agent(node: &Node, kubelet: &Pod) -> Agent {
+    let agent = node.spawn_agent(&["--probe-cgroup", &kubelet.cgroup().display().to_string()]);
+    node.wait();
+    agent
+}
