@@ -177,14 +177,16 @@ impl Enforcer {
 
     /// Every few hundred milliseconds: namespaces that came or went, rows that are due to go.
     fn look(&self, snapshot: &Arc<Snapshot>) {
-        let moved = tokio::task::block_in_place(|| {
+        let (moved, room) = tokio::task::block_in_place(|| {
             let mut state = self.state();
-            if let Err(error) = state.upkeep() {
+            let removed = state.upkeep().unwrap_or_else(|error| {
                 tracing::error!(%error, "rows that were replaced could not be removed");
-            }
-            state.namespaces_moved()
+                false
+            });
+            (state.namespaces_moved(), removed)
         });
-        if moved {
+        // What did not fit beside rows that were about to go may fit now.
+        if moved || (room && self.report().failure.is_some()) {
             self.apply(snapshot);
         }
     }

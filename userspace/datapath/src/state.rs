@@ -10,7 +10,7 @@ use std::{
 
 use aya::maps::Map;
 use tokio::time::Instant;
-use weft_abi::{Config, SCHEMA, config_flags, limits};
+use weft_abi::{Addr, Config, PodRow, SCHEMA, config_flags, limits};
 use weft_model::{ObjectName, PolicyTarget, Snapshot, Workload};
 use weft_policy::Policies as PolicyIndex;
 
@@ -82,6 +82,8 @@ pub(crate) struct State {
     may_accelerate: Option<accelerate::Version>,
     places: BTreeMap<ObjectName, Place>,
     snapshot: Option<Arc<Snapshot>>,
+    /// Network namespaces came or went since the last Snapshot that was applied.
+    moved: bool,
     again: Option<(Instant, Protections)>,
 }
 
@@ -117,20 +119,23 @@ impl State {
             may_accelerate: settings.acceleration.then(|| settings.kernel.unwrap_or_else(host::kernel)),
             places: BTreeMap::new(),
             snapshot: None,
+            moved: false,
             again: None,
         })
     }
 
     /// Makes `snapshot` true. An update that does not fit is refused before anything is written.
     pub(crate) fn apply(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
-        let moved = self.namespaces.follow(local(snapshot));
-        let judge = moved
+        self.moved |= self.namespaces.follow(local(snapshot));
+        let judge = self.moved
             || !self.refused_pods.is_empty()
             || self.snapshot.as_ref().is_none_or(|old| policies_may_differ(old, snapshot));
-        let judged = judge.then(|| self.judge(snapshot));
+        let mut judged = judge.then(|| self.judge(snapshot));
         let change = self.services.plan(&self.maps, &snapshot.services, &snapshot.locality)?;
-        if let Some(judged) = &judged {
+        if let Some(judged) = &mut judged {
             self.policies.fits(&self.maps, &judged.rows)?;
+            let people = snapshot.workloads.values().map(|workload| &**workload);
+            judged.ips = self.pods.plan(&self.maps, people, &judged.places)?;
         }
         let before = self.backends_of_udp(change.is_empty());
         let tightened = match judged {
@@ -144,6 +149,7 @@ impl State {
         }
         self.accelerate(snapshot)?;
         self.snapshot = Some(Arc::clone(snapshot));
+        self.moved = false;
         self.cut_stale_udp(before);
         self.cut_forbidden(&tightened);
         self.again = (!tightened.is_empty()).then(|| (Instant::now() + AGAIN, tightened));
@@ -155,16 +161,17 @@ impl State {
         self.namespaces.moved()
     }
 
-    /// Does what is due: removes what was replaced, looks a second time for forbidden connections.
-    pub(crate) fn upkeep(&mut self) -> Result<(), Error> {
+    /// Does what is due: removes what was replaced, looks a second time for forbidden connections. Whether
+    /// there is more room now.
+    pub(crate) fn upkeep(&mut self) -> Result<bool, Error> {
         let now = Instant::now();
         if self.again.as_ref().is_some_and(|(at, _)| *at <= now)
             && let Some((_, judged)) = self.again.take()
         {
             self.cut_forbidden(&judged);
         }
-        self.services.sweep(&mut self.maps, now)?;
-        Ok(self.policies.sweep(&mut self.maps, now)?)
+        let services = self.services.sweep(&mut self.maps, now)?;
+        Ok(self.policies.sweep(&mut self.maps, now)? || services)
     }
 
     /// Tries again what could not be attached. True when pods are waiting for it.
@@ -218,8 +225,7 @@ impl State {
         let used = judged.places.values().map(|place| place.policy).filter(|id| *id != 0).collect();
         self.withdraw(&judged.places)?;
         let changed = self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
-        let people = snapshot.workloads.values().map(|workload| &**workload);
-        self.pods.write_ips(&mut self.maps, people, &judged.places)?;
+        self.pods.write_ips(&mut self.maps, judged.ips)?;
         self.refused_pods.clear();
         for workload in local(snapshot) {
             let Some(held) = self.namespaces.get(&workload.name) else { continue };
@@ -321,6 +327,7 @@ struct Judged {
     places: BTreeMap<ObjectName, Place>,
     protections: Protections,
     rows: HashMap<u64, PolicyRows>,
+    ips: HashMap<Addr, PodRow>,
 }
 
 /// The enrolled pods of this node.

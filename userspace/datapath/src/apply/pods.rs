@@ -1,7 +1,7 @@
 //! Pods: by address, for all of the mesh; by network namespace, for those of this node.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -38,15 +38,23 @@ impl Pods {
         Self { ips, netns: maps.pods.entries().into_iter().map(|(key, pod)| (key.cookie, pod)).collect() }
     }
 
-    /// Writes rows by address. A row carries the pod's policies: this is where a new policy takes hold.
-    pub(crate) fn write_ips<'a>(
-        &mut self,
-        maps: &mut Maps,
+    /// The rows by address that are wanted. Nothing is written; what does not fit is refused here, whole.
+    pub(crate) fn plan<'a>(
+        &self,
+        maps: &Maps,
         workloads: impl Iterator<Item = &'a Workload>,
         places: &BTreeMap<ObjectName, Place>,
-    ) -> Result<(), Error> {
+    ) -> Result<HashMap<Addr, PodRow>, Error> {
         let wanted = rows(workloads, places);
-        maps.pod_ips.room_for(wanted.len())?;
+        let new = wanted.keys().filter(|addr| !self.ips.contains_key(addr)).count();
+        maps.pod_ips.room_for(self.ips.len() + new)?;
+        let netns: HashSet<u64> = places.values().map(|place| place.netns).collect();
+        maps.pods.room_for(netns.len())?;
+        Ok(wanted)
+    }
+
+    /// Writes rows by address. A row carries the pod's policies: this is where a new policy takes hold.
+    pub(crate) fn write_ips(&mut self, maps: &mut Maps, wanted: HashMap<Addr, PodRow>) -> Result<(), Error> {
         for (addr, row) in &wanted {
             if self.ips.get(addr) != Some(row) {
                 maps.pod_ips.put(addr, row)?;
@@ -85,7 +93,6 @@ impl Pods {
             namespace: token::namespace(&workload.name.namespace),
         };
         if self.netns.get(&netns) != Some(&pod) {
-            maps.pods.room_for(self.netns.len() + usize::from(!self.netns.contains_key(&netns)))?;
             maps.pods.put(&NetnsKey { cookie: netns }, &pod)?;
             self.netns.insert(netns, pod);
         }

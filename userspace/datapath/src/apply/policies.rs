@@ -79,21 +79,21 @@ impl Policies {
         }
     }
 
-    /// Removes what was let go of long enough ago.
-    pub(crate) fn sweep(&mut self, maps: &mut Maps, now: Instant) -> Result<(), Error> {
+    /// Removes what was let go of long enough ago; whether that was anything.
+    pub(crate) fn sweep(&mut self, maps: &mut Maps, now: Instant) -> Result<bool, Error> {
         let due: Vec<u64> = self
             .retired
             .iter()
             .filter(|(_, since)| now.duration_since(**since) >= GRACE)
             .map(|(id, _)| *id)
             .collect();
-        for id in due {
-            self.retired.remove(&id);
-            let Some(keys) = self.live.remove(&id) else { continue };
+        for id in &due {
+            self.retired.remove(id);
+            let Some(keys) = self.live.remove(id) else { continue };
             keys.policy.iter().try_for_each(|key| maps.policy.remove(key))?;
             keys.cidr.iter().try_for_each(|key| maps.cidr.remove(key))?;
         }
-        Ok(())
+        Ok(!due.is_empty())
     }
 
     /// The rule that an event names.

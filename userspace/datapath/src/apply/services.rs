@@ -166,8 +166,8 @@ impl Services {
         Ok(())
     }
 
-    /// Removes what was replaced long enough ago.
-    pub(crate) fn sweep(&mut self, maps: &mut Maps, now: Instant) -> Result<(), Error> {
+    /// Removes what was replaced long enough ago; whether that was anything.
+    pub(crate) fn sweep(&mut self, maps: &mut Maps, now: Instant) -> Result<bool, Error> {
         let due = self.retired.partition_point(|(since, _)| now.duration_since(*since) >= GRACE);
         for (_, retired) in self.retired.drain(..due).collect::<Vec<_>>() {
             match retired {
@@ -188,7 +188,7 @@ impl Services {
                 }
             }
         }
-        Ok(())
+        Ok(due > 0)
     }
 
     /// The Service of a frontend.
@@ -261,14 +261,30 @@ impl Services {
         if change.frontends.is_empty() {
             return Ok(());
         }
+        // What is replaced stays beside what replaces it, and is removed later.
         let (services, slots, backends) = self.fill();
+        let (retired, retired_chunks) = self.retired();
         let added = change.frontends.iter().filter(|(_, f)| !self.live.contains_key(&f.key)).count();
         maps.services.room_for(services + added)?;
         maps.slots.room_for(slots + new(|frontend| frontend.slots.len()))?;
-        let known =
-            |frontend: &Frontend| self.live.get(&frontend.key).map_or(0, |live| live.frontend.backends.len());
-        let replaced: usize = change.frontends.iter().map(|(_, frontend)| known(frontend)).sum();
-        maps.backends.room_for((backends + new(|frontend| frontend.backends.len())).saturating_sub(replaced))
+        let chunks: usize = self.live.values().map(|live| live.frontend.maglev.len()).sum();
+        maps.maglev.room_for(chunks + retired_chunks + new(|frontend| frontend.maglev.len()))?;
+        let unknown = |frontend: &Frontend| {
+            let old = self.live.get(&frontend.key);
+            frontend.backends.iter().filter(|(id, _)| old.is_none_or(|old| !old.frontend.has(*id))).count()
+        };
+        let unknown: usize = change.frontends.iter().map(|(_, frontend)| unknown(frontend)).sum();
+        maps.backends.room_for(backends + retired + unknown)
+    }
+
+    /// Backends and Maglev chunks that are still to be removed.
+    fn retired(&self) -> (usize, usize) {
+        let count = |retired: &Retired| match retired {
+            Retired::Slots { chunks, .. } => (0, *chunks as usize),
+            Retired::Backends { ids, .. } => (ids.len(), 0),
+        };
+        let counts = self.retired.iter().map(|(_, retired)| count(retired));
+        counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 }
 
