@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use weft_tests::manifests;
 
-use crate::work::{ANSWER_AND_CLOSE, ANSWER_AND_KEEP, BLUE, DISCARD, GREEN};
+use crate::work::{ANSWER_AND_CLOSE, ANSWER_AND_KEEP, BLUE, DISCARD, DRAIN, GREEN, QUEUE};
 
 /// A file's name and content.
 pub(crate) type File = (String, String);
@@ -85,7 +85,7 @@ pub(crate) fn policies(rules: u32) -> Vec<File> {
             }
             _ => format!("{{type: CIDR, cidr: {}/28}}", Ipv4Addr::from(first + rule * 16)),
         };
-        format!("{{sources: [{source}], networkAttributes: {{ports: [{ANSWER_AND_KEEP}]}}}}")
+        format!("{{sources: [{source}], networkAttributes: {{ports: [{QUEUE}, {DRAIN}]}}}}")
     };
     let policy = |number: u32| {
         let rules: Vec<_> = (number * 10..rules.min(number * 10 + 10)).map(rule).collect();
@@ -99,7 +99,8 @@ pub(crate) fn policies(rules: u32) -> Vec<File> {
 
 fn with_ports(index: u32, annotations: &str) -> String {
     let spec = format!(
-        "{{clusterIP: {}, ports: [{{name: keep, port: 80}}, {{name: close, port: 81}}, {{name: discard, port: 82}}]}}",
+        "{{clusterIP: {}, ports: [{{name: keep, port: 80}}, {{name: close, port: 81}}, {{name: discard, port: 82}}, \
+         {{name: queue, port: 83}}]}}",
         service_ip(index)
     );
     manifests::annotated_service(&format!("shop/svc-{index}"), annotations, &spec)
@@ -108,7 +109,7 @@ fn with_ports(index: u32, annotations: &str) -> String {
 fn slice(index: u32, endpoints: &str) -> String {
     let ports = format!(
         "[{{name: keep, port: {ANSWER_AND_KEEP}}}, {{name: close, port: {ANSWER_AND_CLOSE}}}, \
-         {{name: discard, port: {DISCARD}}}]"
+         {{name: discard, port: {DISCARD}}}, {{name: queue, port: {QUEUE}}}]"
     );
     manifests::endpoint_slice(&format!("shop/svc-{index}"), "x", "IPv4", &ports, endpoints)
 }

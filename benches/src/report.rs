@@ -170,7 +170,7 @@ impl Row {
             self.ratio.map(|ratio| format!("{ratio:.3}")).unwrap_or_default(),
             self.spread.map(|spread| format!("±{:.1} %", spread * 100.0)).unwrap_or_default(),
             wanted.join(", "),
-            self.note.clone().unwrap_or_else(|| verdicts.join(", ")),
+            self.note.as_deref().map_or_else(|| verdicts.join(", "), shortened),
         ]
     }
 }
@@ -187,6 +187,12 @@ impl Target {
     }
 }
 
+/// The JSON has it all.
+fn shortened(note: &str) -> String {
+    let first: String = note.chars().take(NOTE).collect();
+    if first.len() < note.len() { first + " …" } else { first }
+}
+
 impl Unit {
     fn show(self, value: f64) -> String {
         match self {
@@ -199,3 +205,6 @@ impl Unit {
         }
     }
 }
+
+/// Characters of a note that the table has room for.
+const NOTE: usize = 48;

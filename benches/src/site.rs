@@ -39,7 +39,7 @@ impl Side {
         ensure!(ports.status.success(), "sysctl: {}", String::from_utf8_lossy(&ports.stderr));
         let serving = Work::Serve.start_in(&server)?;
         let at = server.addr(ANSWER_AND_KEEP);
-        eventually(Duration::from_secs(5), || server.tcp_connect(at).is_ok());
+        eventually(Duration::from_secs(10), || server.tcp_connect(at).is_ok());
         Ok(Self { node, client, server, _serving: serving, agent: None })
     }
 

@@ -17,7 +17,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 use weft_tests::{Pod, Running};
 
-pub use server::{ANSWER_AND_CLOSE, ANSWER_AND_KEEP, BLUE, DISCARD, GREEN};
+pub use server::{ANSWER_AND_CLOSE, ANSWER_AND_KEEP, BLUE, DISCARD, DRAIN, GREEN, QUEUE};
 
 /// A piece of work. As JSON, it is the argument of the process that does it.
 #[derive(Serialize, Deserialize)]
@@ -32,8 +32,6 @@ pub enum Work {
         connections: usize,
         /// How long.
         lasts: Duration,
-        /// Client and server take turns on one CPU, instead of having one each.
-        one_cpu: bool,
     },
     /// Connections of one request each; the answer is connections per second.
     Connections {
@@ -49,8 +47,10 @@ pub enum Work {
         /// How long.
         lasts: Duration,
     },
-    /// connect(2), each to the next of `count` addresses; the answer is the median in microseconds.
+    /// connect(2), each to another of `count` addresses; the answer is the median in microseconds.
     Connect {
+        /// Where [`DRAIN`] is.
+        server: Ipv4Addr,
         /// The first address.
         first: Ipv4Addr,
         /// How many addresses.
@@ -77,13 +77,15 @@ pub enum Work {
 impl Work {
     /// Does it, in this process, and prints the answers.
     pub fn run(self) -> Result<()> {
-        pin(matches!(self, Self::Serve | Self::Requests { one_cpu: true, .. }))?;
+        pin()?;
         let answers = match self {
             Self::Serve => return Ok(server::serve()?),
-            Self::Requests { to, connections, lasts, .. } => vec![requests::measure(to, connections, lasts)?],
+            Self::Requests { to, connections, lasts } => vec![requests::measure(to, connections, lasts)?],
             Self::Connections { to, lasts } => vec![connections::measure(to, lasts)?],
             Self::Bulk { to, lasts } => vec![bulk::measure(to, lasts)?],
-            Self::Connect { first, count, port, lasts } => vec![connect::measure(first, count, port, lasts)?],
+            Self::Connect { server, first, count, port, lasts } => {
+                vec![connect::measure(server, (first, count, port), lasts)?]
+            }
             Self::Change { to, file, texts, count } => change::measure(to, &file, &texts, count)?,
         };
         Ok(serde_json::to_writer(io::stdout(), &answers)?)
@@ -94,7 +96,7 @@ impl Work {
         let command = self.command()?;
         let output = pod.exec(&command.each_ref().map(String::as_str));
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{} failed: {}", command[2], said.trim());
+        ensure!(output.status.success(), "{}: {}", said.trim(), command[2]);
         serde_json::from_slice(&output.stdout).with_context(|| format!("read the answer of {}", command[2]))
     }
 
@@ -109,11 +111,13 @@ impl Work {
     }
 }
 
-/// A client has the first CPU, a server the last: threads that wander would be most of the noise.
-fn pin(to_last: bool) -> io::Result<()> {
+/// Clients and servers share the last CPU, which leaves the others to the agent.
+///
+/// So every instruction of the path shows in the rate, and no other CPU is woken: between virtual CPUs that
+/// takes longer than all the rest, and whether it happens hangs on which side is a little faster.
+fn pin() -> io::Result<()> {
     let allowed = sched_getaffinity(None)?;
-    let mut all = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
-    let Some(cpu) = (if to_last { all.next_back() } else { all.next() }) else { return Ok(()) };
+    let Some(cpu) = (0..CpuSet::MAX_CPU).rfind(|cpu| allowed.is_set(*cpu)) else { return Ok(()) };
     let mut one = CpuSet::new();
     one.set(cpu);
     Ok(sched_setaffinity(None, &one)?)

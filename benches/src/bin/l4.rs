@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -39,11 +40,20 @@ enum Inside {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.inside {
-        Some(Inside::Work { work }) => serde_json::from_str::<Work>(&work)?.run(),
+    let done = match &cli.inside {
+        Some(Inside::Work { work }) => {
+            serde_json::from_str::<Work>(work).map_err(Into::into).and_then(Work::run)
+        }
         None => bench(&cli),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use weft_tests::World;
 use crate::report::{Row, Target, Unit};
 use crate::rounds::{Series, interleave, progress};
 use crate::site::{self, Side};
-use crate::work::{ANSWER_AND_KEEP, Work};
+use crate::work::{QUEUE, Work};
 use crate::{Plan, Report, manifests};
 
 /// Measures. Every configuration is a node with its own agent, and all of them run at the same time.
@@ -16,12 +16,14 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
     let world = site::world()?;
     let bare = Side::new(&world, "plain", false)?;
     let sides = SHAPES.iter().map(|shape| shape.start(&world)).collect::<Result<Vec<_>>>()?;
-    let work = |first: Ipv4Addr, count, port| Work::Connect { first, count, port, lasts: plan.lasts };
-    let direct = || bare.measure(&work(bare.server_ip(), 1, ANSWER_AND_KEEP));
+    let connect = |side: &Side, first: Ipv4Addr, count, port| {
+        side.measure(&Work::Connect { server: side.server_ip(), first, count, port, lasts: plan.lasts })
+    };
+    let direct = || connect(&bare, bare.server_ip(), 1, QUEUE);
     let meshed: Vec<_> = SHAPES
         .iter()
         .zip(&sides)
-        .map(|(shape, side)| || side.measure(&work(manifests::service_ip(0), shape.services, 80)))
+        .map(|(shape, side)| || connect(side, manifests::service_ip(0), shape.services, 83))
         .collect();
     let mut all: Vec<&dyn Fn() -> Result<f64>> = vec![&direct];
     all.extend(meshed.iter().map(|side| side as &dyn Fn() -> Result<f64>));

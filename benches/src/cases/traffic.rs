@@ -20,7 +20,7 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
     mesh.start_agent()?;
     let paths = Paths { plan, bare, acceleration_off: acceleration_off(&mesh), mesh };
     for connections in [1, 32, 128] {
-        let work = |to| Work::Requests { to, connections, lasts: plan.lasts, one_cpu: connections == 1 };
+        let work = |to| Work::Requests { to, connections, lasts: plan.lasts };
         let figures = paths.measure(&format!("requests, c={connections}"), REQUESTS, &work)?;
         figures.report(report, Unit::PerSecond, Some(0.98), (connections == 32).then_some(1.6));
     }
@@ -61,14 +61,16 @@ impl Paths<'_> {
         let direct = || self.bare.measure(&work((self.bare.server_ip(), port).into()));
         let mesh = || self.mesh.measure(&work(service(0)));
         let accelerated = || self.mesh.measure(&work(service(SERVICES)));
+        let off = self.acceleration_off.as_ref().map(|reason| format!("off: {reason}"));
+        let off = off.or_else(|| accelerated().err().map(|error| format!("NOT reached: {error}")));
         let mut sides: Vec<&dyn Fn() -> Result<f64>> = vec![&direct, &mesh, &direct];
-        if self.acceleration_off.is_none() {
+        if off.is_none() {
             sides.push(&accelerated);
         }
         let mut series = interleave(self.plan, case, &sides)?.into_iter();
         let mut next = || series.next().expect("each side has its series");
         let (plain, mesh, again) = (next(), next(), next());
-        let accelerated = self.acceleration_off.clone().map_or_else(|| Ok(next()), Err);
+        let accelerated = off.map_or_else(|| Ok(next()), Err);
         Ok(Figures { case: case.into(), plain, again, mesh, accelerated })
     }
 }
@@ -85,7 +87,7 @@ impl Figures {
                     .ratio_at_least(least),
             ),
             (Err(reason), Some(_)) => {
-                report.add(Row::off(&format!("{case}, accelerated"), unit, format!("off: {reason}")));
+                report.add(Row::off(&format!("{case}, accelerated"), unit, reason.clone()));
             }
             (_, None) => {}
         }

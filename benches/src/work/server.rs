@@ -19,13 +19,19 @@ pub const DISCARD: u16 = 8082;
 pub const BLUE: u16 = 8083;
 /// The port that says `g` and closes.
 pub const GREEN: u16 = 8084;
+/// The port that nobody waits at: connections stay in its queue.
+pub const QUEUE: u16 = 8085;
+/// The port that empties the queue before it answers.
+pub const DRAIN: u16 = 8086;
 
 /// Serves until the process is killed.
 pub(super) fn serve() -> io::Result<()> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let mut server = Server { epoll, peers: Vec::new(), buffer: vec![0; 256 << 10] };
-    for port in [ANSWER_AND_KEEP, ANSWER_AND_CLOSE, DISCARD, BLUE, GREEN] {
-        server.add(Peer::Listener(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?, port))?;
+    let queue = listen(QUEUE)?;
+    queue.set_nonblocking(true)?;
+    let mut server = Server { epoll, peers: Vec::new(), buffer: vec![0; 256 << 10], queue };
+    for port in [ANSWER_AND_KEEP, ANSWER_AND_CLOSE, DISCARD, BLUE, GREEN, DRAIN] {
+        server.add(Peer::Listener(listen(port)?, port))?;
     }
     let mut events = Vec::with_capacity(256);
     loop {
@@ -36,12 +42,17 @@ pub(super) fn serve() -> io::Result<()> {
     }
 }
 
+fn listen(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+}
+
 /// Sockets stay blocking: each is touched once per event, and only after epoll says that it will not block.
 struct Server {
     epoll: std::os::fd::OwnedFd,
     /// By descriptor.
     peers: Vec<Option<Peer>>,
     buffer: Vec<u8>,
+    queue: TcpListener,
 }
 
 enum Peer {
@@ -55,6 +66,9 @@ impl Server {
         let next = match self.peers[index].as_mut().expect("a closed descriptor has no events") {
             Peer::Listener(listener, port) => Some((listener.accept()?.0, *port)),
             Peer::Client(stream, port, got) => {
+                if *port == DRAIN {
+                    while self.queue.accept().is_ok() {}
+                }
                 if !answer(stream, *port, got, &mut self.buffer) {
                     self.peers[index] = None;
                 }
