@@ -2,12 +2,13 @@
 //! annotation, so each is pinned down here, beside what a Service without it does.
 #![expect(unsafe_code, reason = "socket options and calls that no safe crate here wraps")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::pipe::{SpliceFlags, pipe, splice};
 
@@ -99,6 +100,22 @@ fn a_zerocopy_send_is_never_reported_complete() {
 }
 
 #[test]
+fn a_recv_that_is_blocked_returns_eagain_when_a_reset_wakes_it() {
+    assert_both(
+        |client, server| {
+            let mut reader = server.try_clone().unwrap();
+            let blocked = std::thread::spawn(move || reader.read(&mut [0]).unwrap_err().kind());
+            std::thread::sleep(Duration::from_millis(100));
+            set_socket_linger(&*client, Some(Duration::ZERO)).unwrap();
+            drop(std::mem::replace(client, server.try_clone().unwrap()));
+            blocked.join().unwrap()
+        },
+        ErrorKind::ConnectionReset,
+        ErrorKind::WouldBlock,
+    );
+}
+
+#[test]
 fn peeking_polling_and_sendfile_are_as_ever() {
     assert_both(
         |client, server| {
@@ -118,8 +135,8 @@ fn peeking_polling_and_sendfile_are_as_ever() {
             server.set_nonblocking(true).unwrap();
             server.read(&mut got).unwrap_err().kind()
         },
-        std::io::ErrorKind::WouldBlock,
-        std::io::ErrorKind::WouldBlock,
+        ErrorKind::WouldBlock,
+        ErrorKind::WouldBlock,
     );
 }
 
