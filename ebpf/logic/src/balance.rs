@@ -94,11 +94,15 @@ fn in_turn<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
     weighted(tables, row, turn % row.slots, round.wrapping_mul(GOLDEN) >> 16)
 }
 
-/// The one with fewer open connections of this node, of two drawn by weight.
+/// The one with fewer open connections of this node, of two drawn by weight. A share without endpoints
+/// never has any: it is refused when it is drawn first, which is as often as its weight says.
 #[inline(always)]
 fn less_busy<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
     let one = weighted(tables, row, tables.random(), tables.random())?;
     let other = weighted(tables, row, tables.random(), tables.random())?;
+    if one.backend == 0 || other.backend == 0 {
+        return Some(one);
+    }
     Some(if tables.open(other.backend) < tables.open(one.backend) { other } else { one })
 }
 

@@ -215,6 +215,17 @@ fn the_less_busy_of_two_is_taken_and_the_first_of_equals() {
 }
 
 #[test]
+fn a_share_without_endpoints_is_not_taken_for_the_least_busy() {
+    let mut memory = service(&[slot(1), slot(0)]);
+    change(&mut memory, |row| row.algorithm = algorithm::LEAST_REQUEST);
+    memory.open.insert(1, 5);
+    roll(&memory, &[0, 0, 1, 0]);
+    assert_eq!(next(&memory), 1);
+    roll(&memory, &[1, 0, 0, 0]);
+    refused(&memory);
+}
+
+#[test]
 fn a_hash_finds_its_slot_in_the_right_chunk() {
     let mut memory = service(&[slot(1), slot(2)]);
     change(&mut memory, |row| (row.algorithm, row.maglev) = (algorithm::SOURCE_IP, MAGLEV_CHUNK + 3));
