@@ -115,3 +115,6 @@ fn client<T: Tables>(tables: &T, arrival: &Arrival, seen: Option<FlowRecord>) ->
         None => Client { identity: 0, namespace: 0, proven: false },
     }
 }
+
+#[cfg(test)]
+mod tests;

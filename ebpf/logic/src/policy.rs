@@ -142,3 +142,6 @@ fn block_key(request: &Request) -> CidrMatch {
     let family = if request.source.is_v4() { 4 } else { 6 };
     CidrMatch { policy: request.policy, family, _pad: [0; 7], addr: request.source }
 }
+
+#[cfg(test)]
+mod tests;
