@@ -1,0 +1,220 @@
+use std::net::Ipv4Addr;
+
+use weft_abi::{
+    Addr, BePort, FlowKey, FlowRecord, PodRow, PolicyRow, Reason, TCP, UDP, flow_flags, pod_flags,
+    policy_bits, token,
+};
+
+use super::{Admission, Arrival, Client, admit};
+use crate::{Denial, testing::Memory};
+
+const POLICY: u64 = 9;
+const NETNS: u64 = 77;
+const FRONT: u64 = 1000;
+const WEB: u64 = 2000;
+const SECOND: u64 = 1_000_000_000;
+const NOW: u64 = 500 * SECOND;
+const RULE: u32 = 4;
+
+fn addr(last: u8) -> Addr {
+    Addr::from(Ipv4Addr::new(10, 0, 0, last))
+}
+
+/// The pod at 10.0.0.1 lets in `web/front` alone; 10.0.0.2 is the address of `web/front`, 10.0.0.3 of a
+/// pod of another ServiceAccount of that namespace, 10.0.0.9 of nobody.
+fn memory() -> Memory {
+    let mut memory = Memory::default();
+    memory.config.attest_grace_ns = SECOND;
+    memory.config.udp_reply_ns = 60 * SECOND;
+    memory.now.set(NOW);
+    let flags = pod_flags::BY_IDENTITY;
+    memory.pod_ips.insert(addr(1), PodRow { netns: NETNS, policy: POLICY, flags, ..PodRow::zeroed() });
+    memory.pod_ips.insert(addr(2), PodRow { identity: FRONT, namespace: WEB, ..PodRow::zeroed() });
+    memory.pod_ips.insert(addr(3), PodRow { identity: 1, namespace: WEB, ..PodRow::zeroed() });
+    memory.policies.insert((POLICY, token::ANY), bits(policy_bits::ISOLATED));
+    memory.policies.insert((POLICY, FRONT), bits(policy_bits::ALLOW));
+    memory
+}
+
+fn bits(bits: u32) -> PolicyRow {
+    PolicyRow { bits, deny_rule: RULE, audit_rule: RULE + 1, ..PolicyRow::zeroed() }
+}
+
+fn from(last: u8, protocol: u8) -> Arrival {
+    Arrival {
+        local: addr(1),
+        local_port: BePort::new(8080),
+        remote: addr(last),
+        remote_port: BePort::new(40_000),
+        protocol,
+    }
+}
+
+fn inward(arrival: &Arrival) -> FlowKey {
+    FlowKey {
+        src: arrival.remote,
+        dst: arrival.local,
+        src_port: arrival.remote_port,
+        dst_port: arrival.local_port,
+        protocol: arrival.protocol,
+        _pad: [0; 3],
+    }
+}
+
+/// The kernel saw `web/front` send it: its handshake ended, or its datagram left, `ago`.
+fn attested(ago: u64) -> FlowRecord {
+    FlowRecord { identity: FRONT, namespace: WEB, used_ns: NOW - ago, ..FlowRecord::zeroed() }
+}
+
+fn proven() -> Client {
+    Client { identity: FRONT, namespace: WEB, proven: true }
+}
+
+fn by_address() -> Client {
+    Client { proven: false, ..proven() }
+}
+
+fn refused(reason: Reason) -> Denial {
+    Denial { reason, rule: 0 }
+}
+
+#[test]
+fn what_is_no_protected_pod_of_this_node_is_nothing_of_ours() {
+    let mut memory = memory();
+    let elsewhere = Arrival { local: addr(9), ..from(9, TCP) };
+    assert_eq!(admit(&memory, &elsewhere), Admission::Pass);
+    let row = memory.pod_ips[&addr(1)];
+    memory.pod_ips.insert(addr(1), PodRow { policy: 0, ..row });
+    assert_eq!(admit(&memory, &from(9, TCP)), Admission::Pass, "no policy");
+    memory.pod_ips.insert(addr(1), PodRow { netns: 0, ..row });
+    assert_eq!(admit(&memory, &from(9, TCP)), Admission::Pass, "a pod of another node");
+    memory.pod_ips.insert(addr(1), row);
+    assert_ne!(admit(&memory, &from(9, TCP)), Admission::Pass);
+}
+
+#[test]
+fn a_client_is_proven_while_its_handshake_is_under_way_and_a_moment_longer() {
+    let mut memory = memory();
+    let arrival = from(2, TCP);
+    let unproven = Admission::Deny(by_address(), refused(Reason::IDENTITY_UNPROVEN));
+    assert_eq!(admit(&memory, &arrival), unproven, "an address proves nothing");
+    let allowed = Admission::Allow(proven(), Denial::NONE);
+    for (record, verdict) in [
+        (FlowRecord { flags: flow_flags::HELD, used_ns: 0, ..attested(0) }, allowed),
+        (attested(0), allowed),
+        (attested(SECOND - 1), allowed),
+        (attested(SECOND), unproven),
+        (attested(59 * SECOND), unproven),
+    ] {
+        memory.flows.insert(inward(&arrival), record);
+        assert_eq!(admit(&memory, &arrival), verdict, "{} ns ago", NOW - record.used_ns);
+    }
+}
+
+#[test]
+fn a_datagram_proves_its_sender_for_no_longer_than_a_handshake() {
+    let mut memory = memory();
+    let arrival = from(2, UDP);
+    memory.flows.insert(inward(&arrival), attested(SECOND - 1));
+    assert_eq!(admit(&memory, &arrival), Admission::Allow(proven(), Denial::NONE));
+    memory.flows.insert(inward(&arrival), attested(SECOND));
+    assert_eq!(admit(&memory, &arrival), Admission::Deny(by_address(), refused(Reason::IDENTITY_UNPROVEN)));
+}
+
+#[test]
+fn an_attestation_is_of_one_flow_and_one_direction() {
+    let mut memory = memory();
+    let arrival = from(2, TCP);
+    let mine = inward(&arrival);
+    for other in [
+        FlowKey { src_port: BePort::new(40_001), ..mine },
+        FlowKey { dst_port: BePort::new(8081), ..mine },
+        FlowKey { src: addr(3), ..mine },
+        FlowKey { protocol: UDP, ..mine },
+        mine.reversed(),
+    ] {
+        memory.flows.clear();
+        memory.flows.insert(other, attested(0));
+        assert!(matches!(admit(&memory, &arrival), Admission::Deny(..)), "{other:?}");
+    }
+}
+
+#[test]
+fn who_the_kernel_saw_counts_before_whose_address_it_is() {
+    let mut memory = memory();
+    let arrival = from(3, TCP);
+    memory.flows.insert(inward(&arrival), attested(0));
+    assert_eq!(admit(&memory, &arrival), Admission::Allow(proven(), Denial::NONE));
+}
+
+#[test]
+fn an_address_of_nobody_is_nobody() {
+    let nobody = Client { identity: 0, namespace: 0, proven: false };
+    let verdict = Admission::Deny(nobody, refused(Reason::NOT_ALLOWED));
+    assert_eq!(admit(&memory(), &from(9, TCP)), verdict);
+}
+
+#[test]
+fn a_probe_passes_whatever_policies_say() {
+    let mut memory = memory();
+    memory.policies.insert((POLICY, token::ANY), bits(policy_bits::DENY));
+    let arrival = from(9, TCP);
+    let denied = admit(&memory, &arrival);
+    let probe = FlowRecord { flags: flow_flags::PROBE | flow_flags::HELD, ..FlowRecord::zeroed() };
+    memory.flows.insert(inward(&arrival), probe);
+    assert_eq!(admit(&memory, &arrival), Admission::Probe);
+    let over = FlowRecord { flags: flow_flags::PROBE, used_ns: NOW - SECOND, ..FlowRecord::zeroed() };
+    memory.flows.insert(inward(&arrival), over);
+    assert_eq!(admit(&memory, &arrival), denied, "what it left proves nothing");
+}
+
+#[test]
+fn a_pod_may_talk_to_itself_by_each_of_its_addresses() {
+    let mut memory = memory();
+    assert_eq!(admit(&memory, &from(1, TCP)), Admission::Pass);
+    memory.pod_ips.insert(addr(7), PodRow { netns: NETNS, ..PodRow::zeroed() });
+    assert_eq!(admit(&memory, &from(7, TCP)), Admission::Pass);
+    memory.pod_ips.insert(addr(7), PodRow { netns: NETNS + 1, ..PodRow::zeroed() });
+    assert_ne!(admit(&memory, &from(7, TCP)), Admission::Pass);
+}
+
+#[test]
+fn answers_come_in_for_a_minute_after_the_question() {
+    let mut memory = memory();
+    let arrival = from(9, UDP);
+    let question = inward(&arrival).reversed();
+    assert!(matches!(admit(&memory, &arrival), Admission::Deny(..)), "nobody asked");
+    memory.flows.insert(question, attested(60 * SECOND - 1));
+    assert_eq!(admit(&memory, &arrival), Admission::Pass);
+    memory.flows.insert(question, attested(60 * SECOND));
+    assert!(matches!(admit(&memory, &arrival), Admission::Deny(..)), "too late");
+    let held = FlowRecord { flags: flow_flags::HELD, ..attested(60 * SECOND) };
+    memory.flows.insert(question, held);
+    assert_eq!(admit(&memory, &arrival), Admission::Pass, "its socket is connected");
+
+    let segment = from(9, TCP);
+    memory.flows.insert(inward(&segment).reversed(), attested(0));
+    assert!(matches!(admit(&memory, &segment), Admission::Deny(..)), "a SYN is no answer");
+}
+
+#[test]
+fn a_refusal_names_its_rule_and_an_audit_what_it_would_have_said() {
+    let mut memory = memory();
+    let arrival = from(2, TCP);
+    memory.flows.insert(inward(&arrival), attested(0));
+    memory.policies.insert((POLICY, FRONT), bits(policy_bits::ALLOW | policy_bits::AUDIT_DENY));
+    let audit = Denial { reason: Reason::POLICY_DENIED, rule: RULE + 1 };
+    assert_eq!(admit(&memory, &arrival), Admission::Allow(proven(), audit));
+    memory.policies.insert((POLICY, FRONT), bits(policy_bits::ALLOW | policy_bits::DENY));
+    let denial = Denial { reason: Reason::POLICY_DENIED, rule: RULE };
+    assert_eq!(admit(&memory, &arrival), Admission::Deny(proven(), denial));
+}
+
+#[test]
+fn policies_are_asked_about_the_pods_own_port() {
+    let memory = memory();
+    assert!(matches!(admit(&memory, &from(9, UDP)), Admission::Deny(..)));
+    let asked = memory.asked.borrow();
+    assert!(!asked.is_empty());
+    assert!(asked.iter().all(|key| key.policy == POLICY && key.protocol == UDP && key.port.get() == 8080));
+}
