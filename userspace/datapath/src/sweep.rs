@@ -32,7 +32,7 @@ pub(crate) fn forbidden(
     judged: &Protections,
     states: BorrowedFd<'_>,
 ) -> usize {
-    let people = People::of(snapshot);
+    let people = People::of(snapshot, |pod| namespaces.get(pod).is_some());
     let lists = lists(namespaces, states);
     let ends = Ends::of(&lists);
     let mut doomed: BTreeMap<ObjectName, Vec<Socket>> = BTreeMap::new();
@@ -74,9 +74,18 @@ struct People<'a> {
 }
 
 impl<'a> People<'a> {
-    fn of(snapshot: &'a Snapshot) -> Self {
-        let pods = snapshot.workloads.values();
-        Self { by_ip: pods.flat_map(|pod| pod.ips.iter().map(|ip| (*ip, &pod.service_account))).collect() }
+    /// As the rows by address have it: of two pods that claim one, the pod that is here, else the first by
+    /// name.
+    fn of(snapshot: &'a Snapshot, is_here: impl Fn(&ObjectName) -> bool) -> Self {
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            snapshot.workloads.values().partition(|pod| is_here(&pod.name));
+        let mut by_ip = HashMap::new();
+        for pod in here.into_iter().chain(elsewhere) {
+            for ip in &pod.ips {
+                by_ip.entry(*ip).or_insert(&pod.service_account);
+            }
+        }
+        Self { by_ip }
     }
 }
 
@@ -158,4 +167,41 @@ fn end(held: &mut Held, sockets: &[Socket]) -> usize {
         }
     }
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_model::Workload;
+
+    use super::*;
+
+    fn pod(name: &str) -> (ObjectName, Arc<Workload>) {
+        let name = ObjectName::new("shop", name);
+        let workload = Workload {
+            service_account: ServiceAccount::new("shop", &*name.name),
+            owner: Arc::clone(&name.name),
+            ips: vec![IpAddr::from([10, 0, 0, 1])],
+            node: None,
+            local: true,
+            labels: BTreeMap::new(),
+            enrolled: true,
+            netns: None,
+            ports: vec![],
+            ready: true,
+            terminating: false,
+            name: name.clone(),
+        };
+        (name, Arc::new(workload))
+    }
+
+    #[test]
+    fn an_address_that_two_pods_claim_is_whose_the_rows_say() {
+        let workloads = Arc::new(BTreeMap::from([pod("a"), pod("b"), pod("c")]));
+        let snapshot = Snapshot { workloads, ..Snapshot::default() };
+        let owner = |is_here: &dyn Fn(&ObjectName) -> bool| {
+            People::of(&snapshot, is_here).by_ip[&IpAddr::from([10, 0, 0, 1])].name.to_string()
+        };
+        assert_eq!(owner(&|pod| *pod.name == *"b"), "b", "the one that is here");
+        assert_eq!(owner(&|_| false), "a", "the first by name");
+    }
 }
