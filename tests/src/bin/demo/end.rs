@@ -105,7 +105,9 @@ pub(crate) fn clean_up_when_interrupted() -> Result<()> {
     });
     std::panic::set_hook(Box::new(|panic| {
         stand_still_when_interrupted();
-        screen::error(&format!("the demo failed: {panic}"));
+        let what = panic.payload_as_str().unwrap_or("a panic without words");
+        let place = panic.location().map(|place| format!(" ({place})")).unwrap_or_default();
+        screen::error(&format!("the demo failed: {what}{place}"));
     }));
     Ok(())
 }

@@ -75,7 +75,9 @@ impl Shop {
 
     /// Until both agents have in the kernel what is in their directories.
     pub(crate) fn wait(&self) {
-        self.nodes.iter().for_each(Node::wait);
+        for node in &self.nodes {
+            node.wait();
+        }
     }
 }
 

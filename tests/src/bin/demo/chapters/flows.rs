@@ -35,8 +35,10 @@ pub(super) fn tell(shop: &mut Shop, requests: usize) -> Result<()> {
     screen::output(&table(&sums));
     ensure!(seen >= requests, "{seen} flows of visitor for {requests} requests");
     ensure!(sums.keys().any(|[client, ..]| client == "intruder"), "no flow of the intruder");
+    let lost: u64 = shop.nodes.iter().map(|node| node.stat("events_lost")).sum();
+    ensure!(lost == 0, "the kernel had no room for {lost} events");
     screen::fact(format_args!(
-        "every one of the {} requests since the kill is there: the kernel kept them",
+        "none of the {} requests since the kill is missing: the kernel kept their events",
         grouped(requests)
     ));
     Ok(())

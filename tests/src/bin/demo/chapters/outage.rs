@@ -30,7 +30,9 @@ pub(super) fn tell(shop: &mut Shop) -> Result<usize> {
         screen::command_in("weft agent ... &", "each again");
         let started = Instant::now();
         agents.iter_mut().for_each(Agent::start);
-        nodes.iter().for_each(weft_tests::Node::wait);
+        for node in nodes.iter() {
+            node.wait();
+        }
         let adopted = started.elapsed();
         more(traffic, SOME);
         Ok((before, without, gap, error, adopted))
