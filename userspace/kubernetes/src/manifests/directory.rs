@@ -34,8 +34,12 @@ pub(super) fn list(root: &Path) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for (path, metadata) in children(root)? {
         if metadata.is_dir() {
-            // It may have gone since it was listed.
-            let Ok(below) = children(&path) else { continue };
+            let below = match children(&path) {
+                // It has gone since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // Its files are there and cannot be seen: that is no removal of them.
+                below => below?,
+            };
             entries
                 .extend(below.into_iter().filter_map(|(path, metadata)| entry(root, path, &metadata, now)));
         } else {
