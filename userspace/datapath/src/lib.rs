@@ -37,4 +37,4 @@ pub use layout::{Error as LayoutError, check_layout};
 pub use load::MapSizes;
 pub use settings::Settings;
 pub use state::Error;
-pub use tenancy::{Error as TenancyError, LAST_GOOD, Tenancy, cleanup};
+pub use tenancy::{Error as TenancyError, Tenancy, cleanup, last_good};

@@ -69,8 +69,10 @@ impl Tenancy {
     }
 }
 
-/// The folder in the state directory where the last good manifests are kept.
-pub const LAST_GOOD: &str = "manifests";
+/// Where the agent of `node` keeps the last good manifests: agents may share a state directory.
+pub fn last_good(state_dir: &Path, node: &str) -> PathBuf {
+    state_dir.join(LAST_GOOD).join(node)
+}
 
 /// Removes every trace of the agent that had `run_dir`: its programs, links and maps, then its files.
 /// Refused while it runs.
@@ -83,8 +85,9 @@ pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
     pins.remove().map_err(|source| Error::File { path: pins.dir().to_owned(), source })?;
     if let Ok(state_dir) = fs::read(run_dir.join(STATE)) {
         let state_dir = Path::new(OsStr::from_bytes(&state_dir));
-        remove(&state_dir.join(LAST_GOOD), |path| fs::remove_dir_all(path))?;
+        remove(&last_good(state_dir, node.trim()), |path| fs::remove_dir_all(path))?;
         // Others may keep files there, and in the run directory.
+        let _ = fs::remove_dir(state_dir.join(LAST_GOOD));
         let _ = fs::remove_dir(state_dir);
     }
     for file in [NODE, STATE, LOCK, "agent.sock"] {
@@ -125,4 +128,26 @@ fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), Erro
 const NODE: &str = "node";
 /// Holds the path of the state directory.
 const STATE: &str = "state-dir";
+/// Not "manifests": that may well be the user's own folder, beside the state.
+const LAST_GOOD: &str = "last-good";
 const LOCK: &str = "agent.lock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleanup_leaves_what_agents_beside_it_remember() {
+        let root = tempfile::tempdir().unwrap();
+        let (run_dir, state_dir) = (root.path().join("run"), root.path().join("state"));
+        // Names that no agent has: nothing of theirs is pinned.
+        let [mine, others] = ["tenancy-test-1", "tenancy-test-2"].map(|node| last_good(&state_dir, node));
+        for folder in [&run_dir, &mine, &others] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(run_dir.join(NODE), "tenancy-test-1").unwrap();
+        fs::write(run_dir.join(STATE), state_dir.as_os_str().as_bytes()).unwrap();
+        cleanup(&run_dir).unwrap();
+        assert!(!mine.exists() && others.exists() && !run_dir.exists());
+    }
+}

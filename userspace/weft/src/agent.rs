@@ -5,7 +5,7 @@ use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, sync::Arc, time:
 use anyhow::{Result, anyhow, bail};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use weft_datapath::{Enforcer, LAST_GOOD, Tenancy};
+use weft_datapath::{Enforcer, Tenancy, last_good};
 use weft_kubernetes::{ManifestSource, Options, Refresh};
 use weft_model::Snapshot;
 use weft_runtime::{Shutdown, Tasks};
@@ -33,8 +33,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     state_dir
         .create(&args.state_dir)
         .map_err(|error| anyhow!("cannot make --state-dir {}: {error}", args.state_dir.display()))?;
-    let last_good = Some(args.state_dir.join(LAST_GOOD));
-    let options = Options { node: node.as_str().into(), last_good };
+    let last_good = last_good(&args.state_dir, &node);
+    let options = Options { node: node.as_str().into(), last_good: Some(last_good) };
     let (source, snapshots) = ManifestSource::open(&args.manifests, options)?;
     let enforcer = Enforcer::open(args.datapath(node.clone()))?;
 
