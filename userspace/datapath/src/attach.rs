@@ -109,8 +109,7 @@ pub(crate) fn to_netns(loaded: &Loaded, netns: &Netns, cookie: u64) -> Result<()
     let place =
         Place { name: format!("network namespace {cookie}"), fd: netns.as_fd(), id: netns.id().inode() };
     let file = cookie.to_string();
-    let old = loaded.retired.iter().map(|pins| pins.netns().join(&file));
-    attach(loaded.program(name)?, name, &place, Attach::SkLookup, &loaded.pins.netns().join(&file), old)
+    attach(loaded.program(name)?, name, &place, Attach::SkLookup, &loaded.pins.netns().join(&file))
 }
 
 /// Takes `sk_lookup` out of a pod's network namespace.
@@ -136,28 +135,22 @@ struct Place<'a> {
 }
 
 fn one_of_cgroup(loaded: &Loaded, place: &Place<'_>, name: &'static str, hook: Attach) -> Result<(), Error> {
-    let old = loaded.retired.iter().map(|pins| pins.links().join(name));
-    attach(loaded.program(name)?, name, place, hook, &loaded.pins.links().join(name), old)
+    attach(loaded.program(name)?, name, place, hook, &loaded.pins.links().join(name))
 }
 
-/// Takes over the link that is pinned, here or by an older version, else makes one.
+/// Takes over the link that is pinned, else makes one. The links of an older layout stay beside it until
+/// that is retired: both see every connection, so that none falls between the maps of the two.
 fn attach(
     program: BorrowedFd<'_>,
     name: &'static str,
     place: &Place<'_>,
     hook: Attach,
     pin: &Path,
-    older: impl Iterator<Item = PathBuf>,
 ) -> Result<(), Error> {
     let refused = |source| Error::Refused { program: name, target: place.name.clone(), source };
     let unpinned = |source| Error::Pin { program: name, path: pin.to_owned(), source };
     if take_over(pin, program, place).map_err(refused)? {
         return Ok(());
-    }
-    for old in older {
-        if take_over(&old, program, place).map_err(refused)? {
-            return fs::rename(&old, pin).map_err(unpinned);
-        }
     }
     let fresh = link::create(program, place.fd, hook).map_err(|source| match source.raw_os_error() {
         Some(libc::EPERM) => Error::Exclusive {

@@ -64,6 +64,15 @@ pub(crate) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Resul
         .map(drop)
 }
 
+/// Takes a link off its hook at once. Without it, a link that nobody holds any more goes some time later, and
+/// several go in any order.
+///
+/// # Kernel
+/// 5.9.
+pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    call(BPF_LINK_DETACH, LinkDetach { link: fd(link) }).map(drop)
+}
+
 /// Pins a link.
 pub(crate) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
@@ -132,6 +141,11 @@ struct LinkUpdate {
 }
 
 #[repr(C)]
+struct LinkDetach {
+    link: u32,
+}
+
+#[repr(C)]
 struct Object {
     path: u64,
     fd: u32,
@@ -195,6 +209,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 /// `BPF_LINK_TYPE_CGROUP`.
 const LINK_CGROUP: u32 = 3;
 /// The kernel allows 64 programs on a cgroup (`BPF_CGROUP_MAX_PROGS`).

@@ -2,11 +2,11 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::{fd::AsFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
 
-use crate::{accelerate, host::BPFFS};
+use crate::{accelerate, host::BPFFS, link};
 
 /// The pins of one node.
 #[derive(Clone, Debug)]
@@ -96,9 +96,15 @@ impl Pins {
     pub(crate) fn remove(&self) -> io::Result<()> {
         // Sockets that are paired outlive the pins.
         accelerate::stop(self)?;
-        // Redirection first: no socket may be sent where nothing answers any more.
-        for folder in [self.links(), self.netns(), self.maps()] {
+        // First what redirects and refuses in the pods, while what it goes by is still written.
+        for folder in [self.netns(), self.links(), self.maps()] {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if folder != self.maps()
+                    && let Ok(link) = link::open(&entry.path())
+                    && let Err(error) = link::detach(link.as_fd())
+                {
+                    tracing::debug!(pin = %entry.path().display(), %error, "not detached; it goes with its pin");
+                }
                 fs::remove_file(entry.path()).or_else(gone)?;
             }
             remove_dir(&folder)?;

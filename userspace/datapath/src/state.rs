@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::SocketAddr,
     os::fd::AsFd,
     path::PathBuf,
     sync::Arc,
@@ -138,13 +137,17 @@ impl State {
             judged.ips = self.pods.plan(&self.maps, people, &judged.places)?;
         }
         let before = self.backends_of_udp(change.is_empty());
+        let first = self.snapshot.is_none();
+        if first {
+            // Before any pod is protected: whoever dials it is attested from here on.
+            self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
+        }
         let tightened = match judged {
             Some(judged) => self.enrol(snapshot, judged)?,
             None => Protections::default(),
         };
         self.services.write(&mut self.maps, change, &snapshot.locality)?;
-        if self.snapshot.is_none() {
-            self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
+        if first {
             self.drop_retired();
         }
         self.accelerate(snapshot)?;
@@ -226,22 +229,33 @@ impl State {
         self.withdraw(&judged.places)?;
         let changed = self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
         self.pods.write_ips(&mut self.maps, judged.ips)?;
-        self.refused_pods.clear();
         for workload in local(snapshot) {
             let Some(held) = self.namespaces.get(&workload.name) else { continue };
-            if let Err(error) = attach::to_netns(&self.loaded, &held.netns, held.cookie) {
-                tracing::error!(pod = %workload.name, %error, "the pod is not enrolled");
-                self.refused_pods.insert(workload.name.clone(), error.to_string());
-                continue;
-            }
             self.pods.enrol(&mut self.maps, workload, held.cookie)?;
         }
+        self.protect(snapshot)?;
         self.policies.retire(&used);
         let tightened = judged.protections.iter().filter(|(name, _)| changed.contains(*name));
         let tightened = tightened.map(|(name, protection)| (name.clone(), Arc::clone(protection))).collect();
         self.protections = judged.protections;
         self.places = judged.places;
         Ok(tightened)
+    }
+
+    /// Puts `sk_lookup` into the pods' namespaces: after every pod has its row, or it would refuse those whose
+    /// connections are not attested yet.
+    fn protect(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        self.refused_pods.clear();
+        for workload in local(snapshot) {
+            let Some(held) = self.namespaces.get(&workload.name) else { continue };
+            if let Err(error) = attach::to_netns(&self.loaded, &held.netns, held.cookie) {
+                tracing::error!(pod = %workload.name, %error, "the pod is not enrolled");
+                self.refused_pods.insert(workload.name.clone(), error.to_string());
+                let cookie = held.cookie;
+                self.pods.withdraw(&mut self.maps, |netns| netns != cookie)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of the namespaces that are no enrolled pod's any more.
@@ -291,22 +305,22 @@ impl State {
         }
     }
 
-    fn backends_of_udp(&self, unchanged: bool) -> Option<HashSet<SocketAddr>> {
+    fn backends_of_udp(&self, unchanged: bool) -> Option<HashSet<u64>> {
         (!unchanged && self.snapshot.is_some()).then(|| self.services.udp_backends())
     }
 
-    fn cut_stale_udp(&mut self, before: Option<HashSet<SocketAddr>>) {
+    fn cut_stale_udp(&mut self, before: Option<HashSet<u64>>) {
         let Some(before) = before else { return };
         let now = self.services.udp_backends();
-        let gone: HashSet<_> = before.difference(&now).copied().collect();
-        if !gone.is_empty() {
-            let ended = sweep::stale_udp(&mut self.namespaces, &gone);
-            tracing::debug!(
-                backends = gone.len(),
-                sockets = ended,
-                "connected UDP to removed backends ended"
-            );
+        let gone: HashSet<_> = before.difference(&now).collect();
+        if gone.is_empty() {
+            return;
         }
+        let connected = self.maps.udp_connected.entries().into_iter();
+        let stale =
+            connected.filter(|(_, backend)| gone.contains(&backend.id)).map(|(socket, _)| socket.cookie);
+        let ended = sweep::stale_udp(&mut self.namespaces, &stale.collect());
+        tracing::debug!(backends = gone.len(), sockets = ended, "connected UDP to removed backends ended");
     }
 
     fn cut_forbidden(&mut self, judged: &Protections) {
