@@ -81,7 +81,7 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
         return PASS;
     }
     let key = ServiceKey { addr: dial.addr, port: dial.port, protocol: dial.protocol, _pad: 0, _pad2: 0 };
-    let found = pick(tables, &key, dial.netns, source_hash(pod), &mut outcome.to);
+    let found = pick(tables, &key, dial.netns, source_hash(pod, dial.netns), &mut outcome.to);
     if found == Reason::NO_ENDPOINTS {
         outcome.denial = Denial { reason: found, rule: 0 };
         return DENY;
@@ -149,12 +149,18 @@ fn is_answer<T: Tables>(tables: &T, dial: &Dial, source: &Addr, to: &Destination
     tables.flow(&connected).is_some()
 }
 
-/// FNV-1a over the pod's first address, so that both families of a pod hash alike.
+/// FNV-1a over the pod's first address, so that both families of a pod hash alike. Of any other client the
+/// namespace alone is known: its socket may have no address yet.
 #[inline(always)]
-fn source_hash(pod: Option<&Pod>) -> u32 {
-    let Some(pod) = pod else { return 0 };
-    let addr = if pod.ip4.is_unspecified() { pod.ip6 } else { pod.ip4 };
-    let words = addr.v6_words();
+fn source_hash(pod: Option<&Pod>, netns: u64) -> u32 {
+    let words = match pod {
+        Some(pod) if pod.ip4.is_unspecified() => pod.ip6.v6_words(),
+        Some(pod) => pod.ip4.v6_words(),
+        None => {
+            let [a, b, c, d, e, f, g, h] = netns.to_ne_bytes();
+            [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]), 0, 0]
+        }
+    };
     let mut hash = 0x811c_9dc5_u32;
     let mut i = 0;
     while i < 4 {

@@ -193,11 +193,18 @@ fn a_tcp_client_is_attested_and_a_datagram_once_its_port_is_known() {
 
 #[test]
 fn a_pods_hash_is_that_of_its_first_address() {
-    assert_eq!(source_hash(None), 0);
-    assert_eq!(source_hash(Some(&Pod { ip6: Addr::ANY, ..pod() })), source_hash(Some(&pod())));
+    let hash = |pod: &Pod| source_hash(Some(pod), NETNS);
+    assert_eq!(hash(&Pod { ip6: Addr::ANY, ..pod() }), hash(&pod()));
+    assert_eq!(source_hash(Some(&pod()), NETNS + 1), hash(&pod()));
     let six = Pod { ip4: Addr::ANY, ..pod() };
-    assert_ne!(source_hash(Some(&six)), source_hash(Some(&pod())));
-    assert_ne!(source_hash(Some(&six)), source_hash(Some(&Pod { ip6: addr("fd77::2"), ..six })));
+    assert_ne!(hash(&six), hash(&pod()));
+    assert_ne!(hash(&six), hash(&Pod { ip6: addr("fd77::2"), ..six }));
+}
+
+#[test]
+fn clients_that_are_no_pods_of_ours_hash_by_their_namespaces() {
+    let hashes: HashSet<_> = [0, 1, 2, 1 << 32, 2 << 32].map(|netns| source_hash(None, netns)).into();
+    assert_eq!(hashes.len(), 5);
 }
 
 #[test]
@@ -209,7 +216,7 @@ fn hashes_of_neighbours_are_spread_over_a_table() {
             .map(|n| {
                 let [high, low] = n.to_be_bytes();
                 let ip4 = Addr::from(core::net::Ipv4Addr::new(10, 77, high, low));
-                source_hash(Some(&Pod { ip4, ..pod() })) % size
+                source_hash(Some(&Pod { ip4, ..pod() }), NETNS) % size
             })
             .collect();
         let expected = f64::from(size) * (1.0 - (-10_000.0 / f64::from(size)).exp());
