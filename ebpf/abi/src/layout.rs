@@ -34,5 +34,5 @@ macro_rules! list {
 list! {
     Addr, BePort, Reason, Config, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, CidrMatch, CidrClass, ServiceKey,
     ServiceRow, SlotKey, Slot, BackendKey, Backend, AffinityKey, Affinity, Count, MaglevKey, MaglevChunk,
-    SocketState, ReverseKey, ReverseRow, FlowKey, FlowRecord, FlowEvent, PairKey, Pair, PairEnd,
+    SocketKey, SocketState, ReverseKey, ReverseRow, FlowKey, FlowRecord, FlowEvent, PairKey, Pair, PairEnd,
 }

@@ -39,7 +39,7 @@ pub use service::{
     Affinity, AffinityKey, Backend, BackendKey, Count, MAGLEV_CHUNK, MaglevChunk, MaglevKey, ServiceKey,
     ServiceRow, Slot, SlotKey, algorithm, service_flags,
 };
-pub use socket::{ReverseKey, ReverseRow, SocketState, socket_flags};
+pub use socket::{ReverseKey, ReverseRow, SocketKey, SocketState, socket_flags};
 
 /// Version of the layout in `layout.txt`. It is part of the pin path: an agent of another version
 /// builds its own maps and never misreads ours.

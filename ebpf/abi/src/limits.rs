@@ -21,6 +21,8 @@ pub const CIDR_ROWS: usize = 262_144;
 pub const FLOWS: usize = 65_536;
 /// Peers of unconnected UDP sockets, least recently used first out.
 pub const UDP_PEERS: usize = 65_536;
+/// UDP sockets that are connected through a Service.
+pub const UDP_SOCKETS: usize = 262_144;
 /// Clients with session affinity, least recently used first out.
 pub const AFFINITIES: usize = 65_536;
 /// Frontends that take turns, least recently used first out.

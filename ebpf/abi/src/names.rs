@@ -46,6 +46,8 @@ pub mod map {
         FLOWS = "weft_flow";
         /// [`crate::ReverseKey`] → [`crate::ReverseRow`].
         UDP_REVERSE = "weft_udp_rev";
+        /// [`crate::SocketKey`] → [`crate::BackendKey`].
+        UDP_CONNECTED = "weft_udp_conn";
         /// [`crate::SocketState`] by socket.
         SOCKETS = "weft_sock";
         /// [`crate::FlowEvent`].

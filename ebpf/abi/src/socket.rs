@@ -91,3 +91,12 @@ abi_struct! {
         pub _pad: [u8; 6],
     }
 }
+
+abi_struct! {
+    /// Key of `weft_udp_conn`: a UDP socket that is connected through a Service. Value: its backend's
+    /// [`crate::BackendKey`].
+    pub struct SocketKey {
+        /// Its cookie.
+        pub cookie: u64,
+    }
+}

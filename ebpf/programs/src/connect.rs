@@ -5,7 +5,9 @@
 //! context, before the source port is chosen.
 
 use aya_ebpf::{helpers::bpf_get_current_cgroup_id, macros::cgroup_sock_addr, programs::SockAddrContext};
-use weft_abi::{Addr, BePort, CONNECTED_UDP, FlowKey, FlowRecord, TCP, UDP, names::stat, service_flags, socket_flags};
+use weft_abi::{
+    Addr, BePort, CONNECTED_UDP, FlowKey, FlowRecord, TCP, UDP, names::stat, service_flags, socket_flags,
+};
 use weft_ebpf_logic::{Destination, Dial, Tables, Verdict, dial};
 
 use crate::{
@@ -38,7 +40,7 @@ fn connect(call: &SockAddr) -> i32 {
     };
     match dial(&Kernel, &wanted) {
         Verdict::Pass => {
-            forget(call);
+            forget(call, protocol);
             mark_probe(call, &wanted);
             expect_answers(&wanted, &wanted.addr, wanted.port);
             PROCEED
@@ -53,9 +55,12 @@ fn connect(call: &SockAddr) -> i32 {
 
 /// A socket that is connected again must not keep what an earlier connect left.
 #[inline(always)]
-fn forget(call: &SockAddr) {
+fn forget(call: &SockAddr, protocol: u8) {
     if let Some(state) = sockets::state(call.socket()) {
         sockets::uncount(state);
+        if protocol == UDP && state.flags & socket_flags::TRANSLATED != 0 {
+            sockets::unlist_udp(call.cookie());
+        }
         state.flags &= socket_flags::ASKS;
         state.service = 0;
         state.backend = 0;
@@ -84,10 +89,10 @@ fn mark_probe(call: &SockAddr, wanted: &Dial) {
 /// otherwise.
 #[inline(never)]
 fn expect_answers(wanted: &Dial, addr: &Addr, port: BePort) {
-    let Some(pod) = Kernel.pod(wanted.netns) else { return };
     if wanted.protocol != UDP || Kernel.pod_at(addr).is_none_or(|row| row.netns == 0) {
         return;
     }
+    let Some(pod) = Kernel.pod(wanted.netns) else { return };
     let key = FlowKey {
         src: if addr.is_v4() { pod.ip4 } else { pod.ip6 },
         dst: *addr,
@@ -124,6 +129,9 @@ fn translate(call: &SockAddr, wanted: &Dial, to: &Destination) -> i32 {
             kernel::add_open(to.backend, 1);
         }
         mptcp::show(call.socket(), state);
+    }
+    if wanted.protocol == UDP {
+        sockets::list_udp(call.cookie(), to.backend);
     }
     call.rewrite(&to.addr, to.port);
     PROCEED

@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent,
-    FlowKey, FlowRecord, MaglevChunk, MaglevKey, NetnsKey, Pair, PairEnd, PairKey, Pod, PodRow, PolicyMatch, PolicyRow, ReverseKey,
-    ReverseRow, ServiceKey, ServiceRow, Slot, SlotKey, SocketState, limits,
+    FlowKey, FlowRecord, MaglevChunk, MaglevKey, NetnsKey, Pair, PairEnd, PairKey, Pod, PodRow, PolicyMatch,
+    PolicyRow, ReverseKey, ReverseRow, ServiceKey, ServiceRow, Slot, SlotKey, SocketKey, SocketState, limits,
 };
 
 const LAZY: usize = BPF_F_NO_PREALLOC as usize;
@@ -55,6 +55,9 @@ pub static FLOWS: LruHashMap<FlowKey, FlowRecord, { limits::FLOWS }> = LruHashMa
 #[btf_map(name = "weft_udp_rev")]
 pub static UDP_REVERSE: LruHashMap<ReverseKey, ReverseRow, { limits::UDP_PEERS }> = LruHashMap::new();
 
+#[btf_map(name = "weft_udp_conn")]
+pub static UDP_CONNECTED: HashMap<SocketKey, BackendKey, { limits::UDP_SOCKETS }, LAZY> = HashMap::new();
+
 #[btf_map(name = "weft_sock")]
 pub static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
@@ -77,4 +80,17 @@ pub fn count(stat: u32, n: u64) {
         // SAFETY: the verifier knows the pointer as this CPU's element of the array.
         unsafe { *counter += n };
     }
+}
+
+/// A value of zeroes, written word by word: `memset` is a call in BPF, and loops over single bytes.
+#[inline(always)]
+pub fn clear<T: Copy>(value: &mut core::mem::MaybeUninit<T>) -> &mut T {
+    const { assert!(align_of::<T>() == 8, "a word may stand anywhere in it, and its size is whole words") };
+    let words = value.as_mut_ptr().cast::<u64>();
+    for word in 0..size_of::<T>() / 8 {
+        // SAFETY: inside the value and aligned, as asserted. Volatile, or the stores become a `memset` again.
+        unsafe { words.add(word).write_volatile(0) };
+    }
+    // SAFETY: every bit pattern of an abi struct is a value.
+    unsafe { value.assume_init_mut() }
 }

@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated::bpf_sk_storage_get,
 };
-use weft_abi::{SocketState, names::stat, socket_flags};
+use weft_abi::{BackendKey, SocketKey, SocketState, names::stat, socket_flags};
 
 use crate::{kernel, maps};
 
@@ -31,6 +31,20 @@ pub fn uncount(state: &mut SocketState) {
         state.flags &= !socket_flags::COUNTED;
         kernel::add_open(state.backend, -1);
     }
+}
+
+/// Remembers which backend a UDP socket is connected to: when that goes, nothing tells the app.
+#[inline(never)]
+pub fn list_udp(cookie: u64, backend: u64) {
+    if maps::UDP_CONNECTED.insert(SocketKey { cookie }, BackendKey { id: backend }, 0).is_err() {
+        maps::count(stat::SOCKETS_LOST, 1);
+    }
+}
+
+/// A UDP socket is closed, or connected elsewhere.
+#[inline(always)]
+pub fn unlist_udp(cookie: u64) {
+    let _ = maps::UDP_CONNECTED.remove(SocketKey { cookie });
 }
 
 #[inline(always)]

@@ -9,7 +9,8 @@ use aya::{
 };
 use weft_abi::{
     Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, MaglevChunk, MaglevKey,
-    NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey, names::map,
+    NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey, SocketKey,
+    names::map,
 };
 
 /// Why a map could not be read or written.
@@ -62,6 +63,8 @@ pub(crate) struct Maps {
     pub policy: Rows<LpmTrie<MapData, PolicyMatch, PolicyRow>>,
     /// `weft_cidr`.
     pub cidr: Rows<LpmTrie<MapData, CidrMatch, CidrClass>>,
+    /// `weft_udp_conn`.
+    pub udp_connected: Rows<HashMap<MapData, SocketKey, BackendKey>>,
     /// `weft_stat`.
     pub stats: PerCpuArray<MapData, u64>,
     /// `weft_sock`, for reading it through `sock_diag`.
@@ -108,6 +111,7 @@ impl Maps {
             open: rows(ebpf, map::OPEN)?,
             policy: rows(ebpf, map::POLICY)?,
             cidr: rows(ebpf, map::CIDR)?,
+            udp_connected: rows(ebpf, map::UDP_CONNECTED)?,
             stats: typed(ebpf, map::STATS)?,
             sockets: ebpf.take_map(map::SOCKETS).ok_or(Error::Missing(map::SOCKETS))?,
             events: Some(typed(ebpf, map::EVENTS)?),

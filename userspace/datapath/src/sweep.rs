@@ -53,13 +53,16 @@ pub(crate) fn forbidden(
     doomed.iter().filter_map(|(name, sockets)| Some(end(namespaces.get_mut(name)?, sockets))).sum()
 }
 
-/// Ends connected UDP sockets to addresses that are no backend any more. Unconnected sockets stay.
-pub(crate) fn stale_udp(namespaces: &mut Namespaces, gone: &HashSet<SocketAddr>) -> usize {
+/// Ends connected UDP sockets by their cookies. One that was disconnected meanwhile stays.
+pub(crate) fn stale_udp(namespaces: &mut Namespaces, cookies: &HashSet<u64>) -> usize {
+    if cookies.is_empty() {
+        return 0;
+    }
     let mut ended = 0;
     for (_, held) in namespaces.iter_mut() {
         match held.diag.sockets(&Query::connected_udp()) {
             Ok(sockets) => {
-                let stale: Vec<_> = sockets.into_iter().filter(|s| gone.contains(&s.remote)).collect();
+                let stale: Vec<_> = sockets.into_iter().filter(|s| cookies.contains(&s.cookie)).collect();
                 ended += end(held, &stale);
             }
             Err(error) => tracing::warn!(%error, "sockets of a pod cannot be listed"),

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::SocketAddr,
     sync::Arc,
 };
 
@@ -201,11 +200,10 @@ impl Services {
         self.live.values().map(|live| (&live.frontend, live.generation, &live.owner))
     }
 
-    /// The addresses behind UDP frontends.
-    pub(crate) fn udp_backends(&self) -> HashSet<SocketAddr> {
+    /// The backends of UDP frontends.
+    pub(crate) fn udp_backends(&self) -> HashSet<u64> {
         let udp = self.live.values().filter(|live| live.frontend.key.protocol == UDP);
-        let backends = udp.flat_map(|live| &live.frontend.backends);
-        backends.map(|(_, backend)| SocketAddr::new(backend.addr.to_ip(), backend.port.get())).collect()
+        udp.flat_map(|live| &live.frontend.backends).map(|(id, _)| *id).collect()
     }
 
     /// Frontends, slots and backends in the maps.
