@@ -92,7 +92,7 @@ impl Foreign {
         let program = load(PROG_SK_LOOKUP, ATTACH_SK_LOOKUP, instructions)?;
         let netns = pod.netns();
         let (first, second) = (fd(program.as_fd()), fd(netns.as_fd()));
-        let link = owned(bpf(LINK_CREATE, Attach { first, second, attach: ATTACH_SK_LOOKUP, flags: 0 })?);
+        let link = owned(bpf(LINK_CREATE, Attach { first, second, hook: ATTACH_SK_LOOKUP, flags: 0 })?);
         Ok(Self { program, hold: Hold::Link { _link: link } })
     }
 
@@ -104,7 +104,7 @@ impl Foreign {
             Sharing::Multi => ALLOW_MULTI,
         };
         let (first, second) = (fd(cgroup.as_fd()), fd(program.as_fd()));
-        bpf(PROG_ATTACH, Attach { first, second, attach: ATTACH_CONNECT4, flags })?;
+        bpf(PROG_ATTACH, Attach { first, second, hook: ATTACH_CONNECT4, flags })?;
         Ok(Self { program, hold: Hold::Connect4 { cgroup } })
     }
 }
@@ -113,7 +113,7 @@ impl Drop for Foreign {
     fn drop(&mut self) {
         if let Hold::Connect4 { cgroup } = &self.hold {
             let (first, second) = (fd(cgroup.as_fd()), fd(self.program.as_fd()));
-            let detached = bpf(PROG_DETACH, Attach { first, second, attach: ATTACH_CONNECT4, flags: 0 });
+            let detached = bpf(PROG_DETACH, Attach { first, second, hook: ATTACH_CONNECT4, flags: 0 });
             if let Err(error) = detached {
                 eprintln!("a foreign program stays on {}: {error}", cgroup.as_raw_fd());
             }
@@ -199,7 +199,7 @@ struct MapUpdate {
 struct Attach {
     first: u32,
     second: u32,
-    attach: u32,
+    hook: u32,
     flags: u32,
 }
 

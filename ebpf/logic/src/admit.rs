@@ -29,6 +29,11 @@ pub struct Client {
     pub proven: bool,
 }
 
+impl Client {
+    /// Somebody of whom nothing is known.
+    pub const NOBODY: Self = Self { identity: 0, namespace: 0, proven: false };
+}
+
 /// The decision.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,17 @@ pub enum Admission {
     Allow(Client, Denial),
     /// Refused. The client of a TCP connection gets a reset.
     Deny(Client, Denial),
+}
+
+/// Whether a packet to an enrolled pod came to an address of which nobody can say whose it is.
+///
+/// Every link gives a pod an address beside those of its object, and a client on the same link would come
+/// round its policies by it: it fails closed. The pod itself may use it.
+#[inline(always)]
+pub fn is_backdoor<T: Tables>(tables: &T, arrival: &Arrival) -> bool {
+    arrival.local.is_link_local()
+        && !arrival.remote.is(&arrival.local)
+        && tables.pod_at(&arrival.local).is_none()
 }
 
 /// Decides an arrival.
@@ -112,7 +128,7 @@ fn client<T: Tables>(tables: &T, arrival: &Arrival, seen: Option<FlowRecord>) ->
     }
     match tables.pod_at(&arrival.remote) {
         Some(pod) => Client { identity: pod.identity, namespace: pod.namespace, proven: false },
-        None => Client { identity: 0, namespace: 0, proven: false },
+        None => Client::NOBODY,
     }
 }
 

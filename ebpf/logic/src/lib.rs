@@ -24,7 +24,7 @@ mod tables;
 #[cfg(test)]
 mod testing;
 
-pub use admit::{Admission, Arrival, Client, admit};
+pub use admit::{Admission, Arrival, Client, admit, is_backdoor};
 pub use balance::pick;
 pub use dial::{Destination, Dial, Verdict, dial};
 pub use latch::{Message, Way, decide, take_back};

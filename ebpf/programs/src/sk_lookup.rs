@@ -7,13 +7,16 @@
 
 use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
 use weft_abi::{Reason, names::stat};
-use weft_ebpf_logic::{Admission, admit};
+use weft_ebpf_logic::{Admission, Arrival, Client, Denial, admit, is_backdoor};
 
 use crate::{context, events, kernel::Kernel, maps};
 
 #[sk_lookup]
 pub fn weft_sk_lookup(ctx: SkLookupContext) -> u32 {
     let Some(arrival) = context::arrival(&ctx) else { return SK_PASS };
+    if is_backdoor(&Kernel, &arrival) {
+        return refuse(&arrival, &Client::NOBODY, &Denial { reason: Reason::NOT_ALLOWED, rule: 0 });
+    }
     match admit(&Kernel, &arrival) {
         Admission::Pass => SK_PASS,
         Admission::Probe => {
@@ -27,12 +30,15 @@ pub fn weft_sk_lookup(ctx: SkLookupContext) -> u32 {
             }
             SK_PASS
         }
-        Admission::Deny(client, denial) => {
-            maps::count(stat::DENIED_LOOKUP, 1);
-            events::refused_arrival(&arrival, &client, &denial);
-            SK_DROP
-        }
+        Admission::Deny(client, denial) => refuse(&arrival, &client, &denial),
     }
+}
+
+#[inline(always)]
+fn refuse(arrival: &Arrival, client: &Client, denial: &Denial) -> u32 {
+    maps::count(stat::DENIED_LOOKUP, 1);
+    events::refused_arrival(arrival, client, denial);
+    SK_DROP
 }
 
 const SK_DROP: u32 = 0;

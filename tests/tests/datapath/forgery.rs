@@ -1,6 +1,6 @@
 //! Packets that claim to be somebody else's, made with raw sockets.
 
-use std::net::TcpStream;
+use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -104,6 +104,29 @@ fn a_packet_from_outside_with_the_pods_own_address_gets_nowhere() {
         assert!(begun.is_empty(), "{begun:?}");
         datagram.is_err()
     });
+    assert_untouched(&listener);
+}
+
+#[test]
+fn an_address_that_the_pod_has_beside_its_ips_is_no_way_round_its_policy() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { api, node, .. } = &stage;
+    let outsider = node.pod("x/outsider").outsider().start();
+    let listener = listen(api, 8080);
+    let said = |pod: &Pod, command: &[&str]| String::from_utf8(pod.exec(command).stdout).unwrap();
+    let shown = said(api, &["ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"]);
+    let address = shown.split_whitespace().find_map(|word| word.strip_suffix("/64")).unwrap();
+    let shown = said(&outsider, &["ip", "-o", "link", "show", "eth0"]);
+    let link = shown.split(':').next().unwrap().parse().unwrap();
+    let address: Ipv6Addr = address.parse().unwrap();
+    let to = SocketAddrV6::new(address, 8080, 0, link);
+    // Duplicate address detection takes its time.
+    eventually(Duration::from_secs(5), || outsider.tcp_connect(to.into()).is_ok());
+    listener.accept().unwrap();
+
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _agent = node.agent();
+    assert!(outsider.tcp_connect(to.into()).is_err());
     assert_untouched(&listener);
 }
 

@@ -5,7 +5,7 @@ use weft_abi::{
     policy_bits, token,
 };
 
-use super::{Admission, Arrival, Client, admit};
+use super::{Admission, Arrival, Client, admit, is_backdoor};
 use crate::{Denial, testing::Memory};
 
 const POLICY: u64 = 9;
@@ -149,8 +149,7 @@ fn who_the_kernel_saw_counts_before_whose_address_it_is() {
 
 #[test]
 fn an_address_of_nobody_is_nobody() {
-    let nobody = Client { identity: 0, namespace: 0, proven: false };
-    let verdict = Admission::Deny(nobody, refused(Reason::NOT_ALLOWED));
+    let verdict = Admission::Deny(Client::NOBODY, refused(Reason::NOT_ALLOWED));
     assert_eq!(admit(&memory(), &from(9, TCP)), verdict);
 }
 
@@ -208,6 +207,21 @@ fn a_refusal_names_its_rule_and_an_audit_what_it_would_have_said() {
     memory.policies.insert((POLICY, FRONT), bits(policy_bits::ALLOW | policy_bits::DENY));
     let denial = Denial { reason: Reason::POLICY_DENIED, rule: RULE };
     assert_eq!(admit(&memory, &arrival), Admission::Deny(proven(), denial));
+}
+
+#[test]
+fn an_address_that_a_link_gave_is_closed_to_all_but_the_pod_itself() {
+    let mut memory = memory();
+    let v6 = |text: &str| Addr::from(text.parse::<std::net::IpAddr>().unwrap());
+    let to = |local: &str, remote: &str| Arrival { local: v6(local), remote: v6(remote), ..from(9, TCP) };
+    assert!(is_backdoor(&memory, &to("fe80::1", "fe80::2")));
+    assert!(is_backdoor(&memory, &to("febf::1", "2001:db8::2")));
+    for (local, remote) in [("fe80::1", "fe80::1"), ("fec0::1", "fe80::2"), ("::1", "::2")] {
+        assert!(!is_backdoor(&memory, &to(local, remote)), "{local}");
+    }
+    assert!(!is_backdoor(&memory, &from(9, TCP)));
+    memory.pod_ips.insert(v6("fe80::1"), PodRow::zeroed());
+    assert!(!is_backdoor(&memory, &to("fe80::1", "fe80::2")), "policies can say whose it is");
 }
 
 #[test]

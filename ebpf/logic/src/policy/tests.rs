@@ -78,6 +78,8 @@ fn an_isolated_port_needs_an_allowance() {
         assert_verdict(&[isolated, (token, bits::ALLOW)], true, Reason::NONE, 0);
         assert_verdict(&[isolated, (token, bits::ALLOW)], false, Reason::IDENTITY_UNPROVEN, 0);
     }
+    let twice = [isolated, (IDENTITY, bits::ALLOW), (NAMESPACE, bits::ALLOW)];
+    assert_verdict(&twice, false, Reason::IDENTITY_UNPROVEN, 0);
     assert_verdict(&[isolated, (IDENTITY, bits::AUDIT_ALLOW)], false, Reason::NOT_ALLOWED, 0);
     assert_verdict(&[(token::ANY, bits::ALLOW)], true, Reason::NONE, 0);
 }
