@@ -159,12 +159,7 @@ fn emit(fill: impl FnOnce(&mut FlowEvent)) {
         maps::count(stat::EVENTS_LOST, 1);
         return;
     };
-    // SAFETY: the whole event is zeroed before a reference is made to it.
-    let event = unsafe {
-        let event = entry.as_mut_ptr();
-        core::ptr::write_bytes(event, 0, 1);
-        &mut *event
-    };
+    let event = maps::clear(&mut *entry);
     event.time_ns = Kernel.now_ns();
     event.reason = Reason::NONE.code;
     fill(event);

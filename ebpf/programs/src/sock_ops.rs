@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use weft_abi::{FlowKey, FlowRecord, SocketState, TCP, flow_flags, names::stat, socket_flags};
+use weft_abi::{FlowKey, FlowRecord, TCP, flow_flags, names::stat, socket_flags};
 use weft_ebpf_logic::Tables;
 
 use crate::{
@@ -64,7 +64,7 @@ fn dialling(call: &SockOps) {
     if ours {
         let (identity, namespace) = (pod.identity, pod.namespace);
         let flags = flow_flags::HELD;
-        attest(&key, FlowRecord { identity, namespace, flags, pair, ..FlowRecord::zeroed() });
+        attest(&key, FlowRecord { identity, namespace, used_ns: 0, pair, flags, _pad: 0 });
     }
 }
 
@@ -100,12 +100,10 @@ fn accepted(call: &SockOps) {
         return;
     }
     let Some(state) = sockets::state_or_new(call.socket()) else { return };
-    *state = SocketState {
-        netns,
-        since_ns: Kernel.now_ns(),
-        flags: socket_flags::SERVER,
-        ..SocketState::zeroed()
-    };
+    // All else is zero: a socket that was accepted a moment ago has no storage from before.
+    state.netns = netns;
+    state.since_ns = Kernel.now_ns();
+    state.flags = socket_flags::SERVER;
     match Kernel.flow(&outward(call).reversed()) {
         // The client's side is on this node and reports.
         Some(record) if record.flags & flow_flags::PROBE == 0 => {
