@@ -81,7 +81,7 @@ impl Addr {
         words[0] == 0 && words[1] == 0 && words[2] == MAPPED
     }
 
-    /// Whether this is fe80::/10, which means something on one link only.
+    /// Whether this is `fe80::/10`, which means something on one link only.
     #[inline(always)]
     pub const fn is_link_local(&self) -> bool {
         self.v6_words()[0] & u32::from_be(0xffc0_0000) == u32::from_be(0xfe80_0000)
