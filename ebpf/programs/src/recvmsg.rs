@@ -4,6 +4,7 @@
 //! `cgroup/recvmsg4,6` (5.2). Must return 1. Runs only for apps that ask for the address.
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_log_ebpf::debug;
 use weft_abi::{ReverseKey, names::stat, socket_flags};
 
 use crate::{
@@ -40,7 +41,10 @@ fn receive(call: &SockAddr) -> i32 {
         // SAFETY: the entry is copied at once.
         match unsafe { maps::UDP_REVERSE.get(key) }.copied() {
             Some(row) => call.rewrite(&row.addr, row.port),
-            None => maps::count(stat::REVERSE_MISSES, 1),
+            None => {
+                maps::count(stat::REVERSE_MISSES, 1);
+                debug!(call, "a datagram from somebody who was not dialled, or was forgotten since");
+            }
         }
     }
     PROCEED

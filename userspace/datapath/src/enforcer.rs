@@ -18,7 +18,7 @@ use weft_telemetry::{
 
 use crate::{
     flows::{self, Names, Tracker},
-    report,
+    kernel_log, report,
     settings::Settings,
     state::{Error, State},
 };
@@ -69,6 +69,7 @@ impl Enforcer {
         if let Some(ring) = self.state().maps.events.take() {
             tasks.spawn("flow events", self.clone().read_events(ring, tasks.stop_signal()));
         }
+        kernel_log::start(&mut self.state().loaded.ebpf, tasks);
         tasks.spawn("enforcer", self.clone().follow(snapshots, tasks.stop_signal()));
     }
 

@@ -17,6 +17,7 @@ mod check;
 mod enforcer;
 mod flows;
 mod host;
+mod kernel_log;
 mod layout;
 mod link;
 mod load;

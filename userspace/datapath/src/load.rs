@@ -19,7 +19,7 @@ use weft_abi::{
 
 use crate::{
     btf::Btf,
-    host,
+    host, kernel_log,
     link::Attach,
     object::object,
     pins::{Node, Pins},
@@ -190,10 +190,13 @@ fn load_object(
         .into_iter()
         .flat_map(|pins| map::ALL.iter().map(|name| (*name, pins.maps().join(name))))
         .collect();
+    // What nobody would see is not even part of the programs.
+    let log_level = kernel_log::level();
     let mut loader = EbpfLoader::new();
     for (name, value) in &globals {
         loader.override_global(name, value, true);
     }
+    loader.override_global("AYA_LOG_LEVEL", &log_level, true);
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }
