@@ -1,6 +1,8 @@
 //! The kernel data path: balancing and policy, from the app's point of view.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "datapath/agents.rs"]
+mod agents;
 #[path = "datapath/algorithms.rs"]
 mod algorithms;
 #[path = "datapath/backends.rs"]
@@ -11,10 +13,14 @@ mod backstop;
 mod balance;
 #[path = "datapath/churn.rs"]
 mod churn;
+#[path = "datapath/cli.rs"]
+mod cli;
 #[path = "datapath/conformance.rs"]
 mod conformance;
 #[path = "datapath/endpoints.rs"]
 mod endpoints;
+#[path = "datapath/flows.rs"]
+mod flows;
 #[path = "datapath/forgery.rs"]
 mod forgery;
 #[path = "datapath/identity.rs"]
@@ -23,14 +29,24 @@ mod identity;
 mod layout;
 #[path = "datapath/lifecycle.rs"]
 mod lifecycle;
+#[path = "datapath/limits.rs"]
+mod limits;
 #[path = "datapath/live.rs"]
 mod live;
 #[path = "datapath/market.rs"]
 mod market;
+#[path = "datapath/metrics.rs"]
+mod metrics;
+#[path = "datapath/namespaces.rs"]
+mod namespaces;
 #[path = "datapath/policy.rs"]
 mod policy;
 #[path = "datapath/probes.rs"]
 mod probes;
+#[path = "datapath/restart.rs"]
+mod restart;
+#[path = "datapath/schema.rs"]
+mod schema;
 #[path = "datapath/sockets.rs"]
 mod sockets;
 #[path = "datapath/stage.rs"]

@@ -208,6 +208,39 @@ fn each_node_tells_of_its_own_end_of_a_flow_between_nodes() {
 }
 
 #[test]
+fn what_the_programs_say_is_in_the_agents_log_where_it_is_asked_for() {
+    for (filter, said) in [("info", false), ("weft_ebpf=debug,info", true)] {
+        let Some(market) = Market::open_with(|node| {
+            let agent = node.spawn_agent(&["--log", filter]);
+            node.wait();
+            agent
+        }) else {
+            return;
+        };
+        market.world.apply(
+            "dns.yaml",
+            &manifests::service(
+                "shop/dns",
+                "{clusterIP: 10.96.0.3, selector: {app: api}, ports: [{port: 53, protocol: UDP}]}",
+            ),
+        );
+        market.node.wait();
+        let asking = market.web.udp(market.web.addr(5353)).unwrap();
+        // Nobody listens there: it has asked by a Service all the same.
+        asking.send_to(b"?", "10.96.0.3:53".parse::<SocketAddr>().unwrap()).unwrap();
+        market.thief.udp(market.thief.addr(0)).unwrap().send_to(b"!", market.web.addr(5353)).unwrap();
+        asking.recv_from(&mut [0]).unwrap();
+        let line = || market.agent.log().contains("somebody who was not dialled");
+        if said {
+            eventually(Duration::from_secs(2), line);
+        } else {
+            eventually(Duration::from_secs(2), || market.node.stat("reverse_misses") == 1);
+            assert!(!line());
+        }
+    }
+}
+
+#[test]
 fn live_connections_are_listed_with_their_bytes() {
     let Some(market) = Market::open() else { return };
     let mut stream = market.web.tcp_connect(API).unwrap();

@@ -12,7 +12,7 @@ pub(crate) struct Market {
     /// A pod that no rule allows.
     pub(crate) thief: Pod,
     pub(crate) api: Pod,
-    pub(crate) server: Server,
+    _server: Server,
     pub(crate) node: Node,
     pub(crate) world: World,
 }
@@ -38,7 +38,7 @@ impl Market {
         let api = node.pod("shop/api").service_account("api").label("app", "api").start();
         let server = api.serve_name(8080, "api");
         let agent = start(&node);
-        Some(Self { agent, web, thief, api, server, node, world })
+        Some(Self { agent, web, thief, api, _server: server, node, world })
     }
 
     /// Asserts that the kernel balances `web` to `api` and refuses `thief`.
