@@ -83,7 +83,8 @@ pub(crate) struct State {
     snapshot: Option<Arc<Snapshot>>,
     /// Network namespaces came or went since the last Snapshot that was applied.
     moved: bool,
-    again: Option<(Instant, Protections)>,
+    /// Whose connections are looked at a second time, and when.
+    again: Vec<(Instant, Protections)>,
 }
 
 impl State {
@@ -119,7 +120,7 @@ impl State {
             places: BTreeMap::new(),
             snapshot: None,
             moved: false,
-            again: None,
+            again: Vec::new(),
         })
     }
 
@@ -155,7 +156,6 @@ impl State {
         self.moved = false;
         self.cut_stale_udp(before);
         self.cut_forbidden(&tightened);
-        self.again = (!tightened.is_empty()).then(|| (Instant::now() + AGAIN, tightened));
         Ok(())
     }
 
@@ -168,9 +168,9 @@ impl State {
     /// there is more room now.
     pub(crate) fn upkeep(&mut self) -> Result<bool, Error> {
         let now = Instant::now();
-        if self.again.as_ref().is_some_and(|(at, _)| *at <= now)
-            && let Some((_, judged)) = self.again.take()
-        {
+        let ready = self.snapshot.is_some();
+        let due: Vec<_> = self.again.extract_if(.., |(at, _)| ready && *at <= now).collect();
+        for (_, judged) in due {
             self.cut_forbidden(&judged);
         }
         let services = self.services.sweep(&mut self.maps, now)?;
@@ -228,6 +228,14 @@ impl State {
         let used = judged.places.values().map(|place| place.policy).filter(|id| *id != 0).collect();
         self.withdraw(&judged.places)?;
         let changed = self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
+        let tightened = judged.protections.iter().filter(|(name, _)| changed.contains(*name));
+        let tightened: Protections =
+            tightened.map(|(name, protection)| (name.clone(), Arc::clone(protection))).collect();
+        // Once the rows are written, nothing else knows that connections are to end: not even a failure of
+        // what comes next may lose it.
+        if !tightened.is_empty() {
+            self.again.push((Instant::now() + AGAIN, tightened.clone()));
+        }
         self.pods.write_ips(&mut self.maps, judged.ips)?;
         for workload in local(snapshot) {
             let Some(held) = self.namespaces.get(&workload.name) else { continue };
@@ -235,8 +243,6 @@ impl State {
         }
         self.protect(snapshot)?;
         self.policies.retire(&used);
-        let tightened = judged.protections.iter().filter(|(name, _)| changed.contains(*name));
-        let tightened = tightened.map(|(name, protection)| (name.clone(), Arc::clone(protection))).collect();
         self.protections = judged.protections;
         self.places = judged.places;
         Ok(tightened)
