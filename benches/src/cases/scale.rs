@@ -38,13 +38,17 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
     report.add(row("agent start to enforced", starts).at_most(8.0));
 
     progress("scale: changes of one endpoint");
+    let applied = |what: &str| side.node.metric(&format!("weft_apply_seconds_{what}"), &[]);
+    let (seconds, times) = (applied("sum"), applied("count"));
     let file = side.node.manifests_dir().join("two.yaml");
     let to = (manifests::service_ip(SERVICES), 80).into();
     let changes = Series::new(Work::Change { to, file, texts, count: plan.changes }.run_in(&side.client)?);
     progress("");
+    let each = (applied("sum") - seconds) / (applied("count") - times);
     report.add(Row::alone(&cold("one change, p50"), Unit::Milliseconds, changes.median()));
     report
         .add(Row::alone(&cold("one change, p99"), Unit::Milliseconds, changes.quantile(0.99)).at_most(20.0));
+    report.add(Row::alone(&cold("of it snapshot to rows, mean"), Unit::Milliseconds, each * 1e3));
 
     let agent = side.agent_pid().context("the agent has ended")?;
     let memory = |field| Ok::<_, anyhow::Error>(memory_of(agent, field)? / 1024.0);
