@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weft_tests::{Node, Pod, World, eventually, manifests};
 
-use crate::backends::{Backend, answers, at, counts, names};
+use crate::backends::{Backend, answers, at, counts};
 
 #[test]
 fn connections_are_spread_evenly_at_random() {
@@ -123,9 +123,9 @@ fn client_ip_affinity_lasts_until_the_client_was_silent_for_its_timeout() {
     assert_eq!(answers(&clients[0], API, 100).len(), 1);
     assert!(BTreeSet::from_iter(&first).len() > 1, "seven clients at one of five endpoints: {first:?}");
     // Silence is what is tested: asking meanwhile would prolong it.
-    thread::sleep(TIMEOUT - Duration::from_secs(1));
+    thread::sleep(SHORTER);
     assert_eq!(homes(), first);
-    thread::sleep(TIMEOUT - Duration::from_secs(1));
+    thread::sleep(SHORTER);
     assert_eq!(homes(), first, "the time counts from the last connection");
     thread::sleep(TIMEOUT + Duration::from_millis(200));
     let second = homes();
@@ -225,7 +225,7 @@ fn a_round_robin_of_weights_gives_each_its_share() {
     node.apply("services.yaml", &manifests::documents(&objects));
     let _agent = node.agent();
     let counts = counts(&web, API, 400);
-    assert_eq!(BTreeSet::from_iter(counts.keys().cloned()), names(["new", "old"]));
+    assert_eq!(counts.values().sum::<usize>(), counts["new"] + counts["old"]);
     assert!(counts["new"].abs_diff(100) <= 8, "{counts:?}");
 }
 
@@ -313,4 +313,5 @@ const API: SocketAddr =
     SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::new(10, 96, 0, 1), 80));
 const RESET: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 const AFFINITY: &str = ", sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}";
+const SHORTER: Duration = Duration::from_secs(4);
 const TIMEOUT: Duration = Duration::from_secs(5);

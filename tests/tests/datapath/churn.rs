@@ -19,7 +19,7 @@ fn connections_during_updates_go_to_the_old_endpoints_or_the_new_ones_and_none_f
         shop.apply(old);
         shop.node.wait();
         let either: BTreeSet<_> = old.iter().chain(new).map(|i| shop.api[*i].name.clone()).collect();
-        assert_eq!(shop.flip_and_connect(old, new, |client, to| client.ask(to)), either);
+        assert_eq!(shop.flip_and_connect(old, new, Pod::ask), either);
         shop.apply(new);
         shop.node.wait();
         let only: BTreeSet<_> = new.iter().map(|i| shop.api[*i].name.clone()).collect();
@@ -43,7 +43,7 @@ fn affinity_and_hashes_keep_to_the_sets_too_while_they_change() {
     assert_eq!(answers(&shop.web, vip(0), 5), names(["api-4"]));
     shop.apply(&[0, 1]);
     shop.node.wait();
-    let seen = shop.flip_and_connect(&[0, 1], &[1, 2], |client, to| client.ask(to));
+    let seen = shop.flip_and_connect(&[0, 1], &[1, 2], Pod::ask);
     assert!(seen.is_subset(&names(["api-1", "api-2", "api-3"])), "{seen:?}");
 }
 
