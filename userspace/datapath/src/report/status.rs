@@ -22,7 +22,7 @@ pub(crate) fn status(state: &State, settings: &Settings, snapshot: &Snapshot) ->
         schema: state.loaded.pins.version,
         pods: pods(state, snapshot),
         programs: programs(state),
-        maps: maps(state),
+        maps: maps(state, settings),
         ..Status::default()
     };
     degradations(state, &mut status);
@@ -142,11 +142,12 @@ fn programs(state: &State) -> Vec<ProgramStatus> {
     on_cgroup.chain([lookup, backstop, sk_msg]).collect()
 }
 
-fn maps(state: &State) -> Vec<MapStatus> {
+fn maps(state: &State, settings: &Settings) -> Vec<MapStatus> {
     let (services, slots, backends) = state.services.fill();
     let (policy, cidr) = state.policies.fill();
     let (ips, netns) = state.pods.fill();
     let maps = &state.maps;
+    let flows = settings.map_sizes.get(map::FLOWS).map_or(weft_abi::limits::FLOWS, |max| *max as usize);
     let row = |name: &str, entries: Option<usize>, max: usize| MapStatus {
         name: name.to_owned(),
         entries: entries.map(|n| n as u64),
@@ -160,7 +161,7 @@ fn maps(state: &State) -> Vec<MapStatus> {
         row(map::BACKENDS, Some(backends), maps.backends.max),
         row(map::POLICY, Some(policy), maps.policy.max),
         row(map::CIDR, Some(cidr), maps.cidr.max),
-        row(map::FLOWS, None, weft_abi::limits::FLOWS),
+        row(map::FLOWS, None, flows),
     ]
 }
 
