@@ -157,8 +157,9 @@ fn source_hash(pod: Option<&Pod>, netns: u64) -> u32 {
         Some(pod) if pod.ip4.is_unspecified() => pod.ip6.v6_words(),
         Some(pod) => pod.ip4.v6_words(),
         None => {
-            let [a, b, c, d, e, f, g, h] = netns.to_ne_bytes();
-            [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]), 0, 0]
+            let cookie = netns.to_ne_bytes();
+            let half = |at| u32::from_ne_bytes([cookie[at], cookie[at + 1], cookie[at + 2], cookie[at + 3]]);
+            [half(0), half(4), 0, 0]
         }
     };
     let mut hash = 0x811c_9dc5_u32;
