@@ -1,8 +1,8 @@
 use std::{collections::HashSet, vec::Vec};
 
 use weft_abi::{
-    Addr, Backend, BePort, Pod, PodRow, PolicyRow, Reason, ServiceKey, ServiceRow, Slot, SlotKey, TCP, UDP,
-    config_flags, pod_flags, policy_bits, token,
+    Addr, Backend, BePort, CONNECTED_UDP, FlowKey, FlowRecord, Pod, PodRow, PolicyRow, Reason, ServiceKey,
+    ServiceRow, Slot, SlotKey, TCP, UDP, config_flags, pod_flags, policy_bits, token,
 };
 
 use super::{Dial, Verdict, dial, source_hash};
@@ -192,6 +192,45 @@ fn a_tcp_client_is_attested_and_a_datagram_once_its_port_is_known() {
 }
 
 #[test]
+fn an_answer_is_not_held_by_the_policy_of_whoever_asked() {
+    let mut memory = protected();
+    memory.config.udp_reply_ns = 100;
+    memory.now.set(1000);
+    memory.pods.insert(NETNS, Pod { identity: WEB + 1, ..pod() });
+    let answer = to(API, 8080, UDP);
+    assert_eq!(denial(&memory, &answer), Some(Reason::NOT_ALLOWED));
+
+    // What the other pod sent, from the port that is answered to the port that answers.
+    let asked = FlowKey {
+        src: addr(API),
+        dst: pod().ip4,
+        src_port: BePort::new(8080),
+        dst_port: BePort::new(4000),
+        protocol: UDP,
+        ..FlowKey::zeroed()
+    };
+    let at = |used_ns| FlowRecord { used_ns, ..FlowRecord::zeroed() };
+    memory.flows.insert(asked, at(950));
+    assert_eq!(denial(&memory, &answer), None);
+    assert_eq!(
+        denial(&memory, &Dial { source_port: BePort::new(4001), ..to(API, 8080, UDP) }),
+        Some(Reason::NOT_ALLOWED)
+    );
+    assert_eq!(denial(&memory, &to(API, 8080, TCP)), Some(Reason::NOT_ALLOWED));
+    memory.flows.insert(asked, at(900));
+    assert_eq!(denial(&memory, &answer), Some(Reason::NOT_ALLOWED), "it was asked too long ago");
+
+    // A connected socket asks without a hook: it is known by the peer that it connected to.
+    let connected = FlowKey { src_port: BePort::new(0), protocol: CONNECTED_UDP, ..asked };
+    memory.flows.insert(connected, at(0));
+    assert_eq!(denial(&memory, &answer), None);
+    assert_eq!(
+        denial(&memory, &Dial { source_port: BePort::new(4001), ..to(API, 8080, UDP) }),
+        Some(Reason::NOT_ALLOWED)
+    );
+}
+
+#[test]
 fn a_pods_hash_is_that_of_its_first_address() {
     let hash = |pod: &Pod| source_hash(Some(pod), NETNS);
     assert_eq!(hash(&Pod { ip6: Addr::ANY, ..pod() }), hash(&pod()));
@@ -199,6 +238,8 @@ fn a_pods_hash_is_that_of_its_first_address() {
     let six = Pod { ip4: Addr::ANY, ..pod() };
     assert_ne!(hash(&six), hash(&pod()));
     assert_ne!(hash(&six), hash(&Pod { ip6: addr("fd77::2"), ..six }));
+    // Another version of weft must not send every client elsewhere.
+    assert_eq!([hash(&pod()), hash(&six)], [1_565_399_030, 521_871_944]);
 }
 
 #[test]
