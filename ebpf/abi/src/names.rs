@@ -134,7 +134,7 @@ pub mod stat {
         LATCH_LEFT = 13, "latch_left";
         /// Bytes redirected.
         BYTES_REDIRECTED = 14, "bytes_redirected";
-        /// Bytes of accelerated Services that were sent natively.
+        /// Bytes of accelerated Services that TCP carried, counted when their sockets close.
         BYTES_NATIVE = 15, "bytes_native";
         /// A socket could not join the acceleration map.
         PAIR_BUSY = 16, "pair_busy";

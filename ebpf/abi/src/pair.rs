@@ -17,6 +17,8 @@ abi_struct! {
         pub redirected: [u64; 2],
         /// Where each side's socket is in the kernel's memory; 0 until it has joined.
         pub sockets: [u64; 2],
+        /// 1 when each side has begun to redirect, or is about to.
+        pub begun: [u64; 2],
     }
 }
 

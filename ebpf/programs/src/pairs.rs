@@ -2,18 +2,30 @@
 //!
 //! The client's socket names the pair when it dials, in the attestation that the server's socket finds.
 //! The pair's row is the client's: it comes when the client has joined and goes when the client closes.
-//! Sockets leave `weft_pair_sock` by closing or dialling anew: taking a live one out would lose what it has
-//! not read.
+//! Sockets leave `weft_pair_sock` by closing, by dialling anew, and when nothing was or can be redirected to
+//! them: taking another one out would lose what it has not read.
 //!
 //! # Kernel
 //! `bpf_sock_hash_update` (4.18) refuses a socket that another tool has in a map with a program of its
 //! own (EBUSY), and one with an upper layer protocol such as MPTCP or kTLS (EINVAL).
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::{bpf_get_socket_cookie, bpf_map_delete_elem}};
-use weft_abi::{Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, names::stat, side, socket_flags};
+use core::intrinsics::{AtomicOrdering, atomic_xchg};
+
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, BPF_SOCK_OPS_RTT_CB_FLAG, bpf_sock_ops},
+    helpers::generated::{bpf_get_socket_cookie, bpf_map_delete_elem, bpf_sock_ops_cb_flags_set},
+};
+use weft_abi::{
+    Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, latch, names::stat, side, socket_flags,
+};
 use weft_ebpf_logic::Tables;
 
-use crate::{context::SockOps, kernel::Kernel, maps, sockets, tcp::Tcp};
+use crate::{
+    context::{SockOps, field},
+    kernel::Kernel,
+    maps, sockets,
+    tcp::Tcp,
+};
 
 /// A socket that was disconnected (`AF_UNSPEC`) dials again: the kernel left it in the map, with what it
 /// had not read of its last connection. TCP forgets that, and so does this.
@@ -71,13 +83,58 @@ pub fn accept(call: &SockOps, state: &mut SocketState, pair: u64) {
     }
 }
 
+/// A side that has sent nothing yet is about to redirect: from now on the other side's socket stays.
+///
+/// Each of the two sides writes its word before it reads the
+/// other's, with a full barrier between, so that at least one of them sees what the other did.
+#[inline(always)]
+pub fn begin(row: &mut Pair, side: u32) {
+    swap(if side == side::CLIENT { &mut row.begun[0] } else { &mut row.begun[1] }, 1);
+}
+
+/// It did not redirect after all.
+#[inline(always)]
+pub fn never_began(row: &mut Pair, side: u32) {
+    swap(if side == side::CLIENT { &mut row.begun[0] } else { &mut row.begun[1] }, 0);
+}
+
+/// TCP carries much of what this socket sends. Where nothing was and nothing can be redirected to it, it
+/// leaves the map, for TCP without a map is faster. Otherwise this need not be looked at again.
+#[inline(always)]
+pub fn settle(call: &SockOps) {
+    let Some(state) = sockets::state(call.socket()) else { return };
+    if state.flags & socket_flags::PAIRED == 0
+        || state.latch != latch::NATIVE
+        || Tcp::of(call.socket()).is_none_or(|tcp| tcp.sent() < BULK)
+    {
+        return;
+    }
+    let side = state.side;
+    if let Some(row) = row(state.pair)
+        && has_not_begun(row, side)
+    {
+        let socket = swap(own_socket(row, side), 0);
+        if has_not_begun(row, side) {
+            leave(PairEnd { id: state.pair, side, _pad: 0 });
+        } else {
+            swap(own_socket(row, side), socket);
+        }
+    }
+    let flags = field!(call.ctx, bpf_sock_ops, u32, bpf_sock_ops_cb_flags) & !BPF_SOCK_OPS_RTT_CB_FLAG;
+    // SAFETY: the context is the kernel's.
+    unsafe { bpf_sock_ops_cb_flags_set(call.ctx, flags as i32) };
+}
+
 /// The socket is closed: reads what it still has to report, and removes the row if it is its own.
 #[inline(always)]
-pub fn close(state: &mut SocketState) {
+pub fn close(call: &SockOps, state: &mut SocketState) {
     if state.flags & socket_flags::PAIRED == 0 {
         return;
     }
     state.flags &= !socket_flags::PAIRED;
+    if let Some(tcp) = Tcp::of(call.socket()) {
+        maps::count(stat::BYTES_NATIVE, tcp.sent());
+    }
     if let Some(row) = row(state.pair) {
         state.arrived = arrived(row, state.side);
     }
@@ -121,7 +178,30 @@ fn join(call: &SockOps, state: &mut SocketState, side: u32) -> Option<u64> {
         return None;
     }
     state.flags |= socket_flags::PAIRED;
+    let flags = field!(call.ctx, bpf_sock_ops, u32, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_RTT_CB_FLAG;
+    // SAFETY: as above. Round trips are only measured where TCP carries data.
+    unsafe { bpf_sock_ops_cb_flags_set(call.ctx, flags as i32) };
     Some(socket)
+}
+
+#[inline(always)]
+fn own_socket(row: &mut Pair, side: u32) -> &mut u64 {
+    if side == side::CLIENT { &mut row.sockets[0] } else { &mut row.sockets[1] }
+}
+
+/// Whether the other side has not redirected anything and is not about to.
+#[inline(always)]
+fn has_not_begun(row: &mut Pair, side: u32) -> bool {
+    let begun = if side == side::CLIENT { &raw const row.begun[1] } else { &raw const row.begun[0] };
+    // SAFETY: a word of a map's value; volatile, for the other side writes it.
+    unsafe { core::ptr::read_volatile(begun) == 0 }
+}
+
+/// Replaces a word, with a full barrier.
+#[inline(always)]
+fn swap(word: &mut u64, value: u64) -> u64 {
+    // SAFETY: an aligned word of a map's value.
+    unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(word, value) }
 }
 
 #[inline(always)]
@@ -136,5 +216,7 @@ fn is_on() -> bool {
     Kernel.config().is_some_and(|config| config.flags & config_flags::ACCELERATE != 0)
 }
 
+/// What a socket has sent through TCP, in bytes, when the map is worth leaving.
+const BULK: u64 = 1 << 20;
 const TIMES_BITS: u32 = 16;
 const TIMES: u64 = (1 << TIMES_BITS) - 1;

@@ -13,11 +13,13 @@ use aya_ebpf::{
     macros::sk_msg,
     programs::SkMsgContext,
 };
-use weft_abi::{PairEnd, SocketState, names::stat, side};
+use weft_abi::{PairEnd, SocketState, latch, names::stat, side};
 use weft_ebpf_logic::{Message, Tables, Way, decide, take_back};
 
 use crate::{
-    context::field, kernel::Kernel, maps, pairs, sockets,
+    context::field,
+    kernel::Kernel,
+    maps, pairs, sockets,
     tcp::{self, Tcp},
 };
 
@@ -35,7 +37,12 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
     let size = field!(ctx.msg, sk_msg_md, u32, size);
     let Some(config) = Kernel.config() else { return };
     let side = state.side;
-    let row = pairs::row(state.pair);
+    let mut row = pairs::row(state.pair);
+    let undecided = state.latch == latch::UNDECIDED;
+    if undecided && let Some(row) = &mut row {
+        pairs::begin(row, side);
+    }
+    // Read after the beginning is known to the other end.
     let to = row.as_ref().map_or(0, |row| if side == side::CLIENT { row.sockets[1] } else { row.sockets[0] });
     let unread = if to == 0 { 0 } else { tcp::unread(to) };
     let untouched = Tcp::of(sk).is_some_and(|tcp| tcp.is_untouched());
@@ -51,7 +58,9 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
         maps::count(moved, 1);
     }
     if !way.redirects() {
-        maps::count(stat::BYTES_NATIVE, size.into());
+        if undecided && let Some(row) = row {
+            pairs::never_began(row, side);
+        }
         return;
     }
     if redirect(ctx, pairs::peer(state)) {
@@ -59,13 +68,13 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
         if let Some(row) = row {
             state.arrived = pairs::arrived(row, side);
             // Under the lock of this end's socket: nobody else writes this field.
-            let redirected = if side == side::CLIENT { &mut row.redirected[0] } else { &mut row.redirected[1] };
+            let redirected =
+                if side == side::CLIENT { &mut row.redirected[0] } else { &mut row.redirected[1] };
             *redirected += u64::from(size);
         }
     } else {
         take_back(state, &message);
         maps::count(stat::LATCH_LEFT, 1);
-        maps::count(stat::BYTES_NATIVE, size.into());
     }
 }
 

@@ -6,8 +6,8 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
     },
     helpers::generated::bpf_sock_ops_cb_flags_set,
     macros::sock_ops,
@@ -31,6 +31,7 @@ pub fn weft_sock_ops(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => dialled(&call),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(&call),
         BPF_SOCK_OPS_STATE_CB => changed(&call),
+        BPF_SOCK_OPS_RTT_CB => pairs::settle(&call),
         _ => {}
     }
     1
@@ -129,7 +130,7 @@ fn changed(call: &SockOps) {
     }
     let Some(state) = sockets::state(call.socket()) else { return };
     sockets::uncount(state);
-    pairs::close(state);
+    pairs::close(call, state);
     // What the kernel attested of a pod's or a probe's connection dies with it.
     if state.flags & socket_flags::SERVER == 0 {
         let _ = maps::FLOWS.remove(outward(call));
