@@ -1,5 +1,6 @@
 //! What the agent of a node says that it saw.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,18 @@ impl Node {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
             .collect()
+    }
+
+    /// Refused and audited flows so far. Stray segments of a connection that was let in and is over, such as
+    /// the last acknowledgement after a retransmission, are refused too: those are left out.
+    #[track_caller]
+    pub fn refusals(&self) -> Vec<Value> {
+        let flows = self.flows(&[]);
+        let client = |flow: &Value| (flow["source"]["ip"].to_string(), flow["source"]["port"].to_string());
+        let let_in: HashSet<_> =
+            flows.iter().filter(|flow| flow["verdict"] == "FORWARDED").map(client).collect();
+        let stray = |flow: &Value| flow["verdict"] == "DENIED" && let_in.contains(&client(flow));
+        flows.iter().filter(|flow| flow["verdict"] != "FORWARDED" && !stray(flow)).cloned().collect()
     }
 
     /// A counter of `weft bpf stat`.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
-use serde_yaml::Value;
+use serde_yaml::{Mapping, Value};
 use weft_abi::Reason;
 use weft_model::Protocol;
 use weft_tests::conformance::{Case, Client, Connection, Family, Server, cases};
@@ -76,7 +76,9 @@ impl Bench {
         };
         let tcp = every().map(|(pod, at)| pod.tcp_listen(at).unwrap()).collect();
         let udp: Vec<UdpSocket> = every().map(|(pod, at)| pod.udp(at).unwrap()).collect();
-        udp.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+        for socket in &udp {
+            socket.set_nonblocking(true).unwrap();
+        }
         let agent = node.agent();
         Self { _agent: agent, node, pods, ports, _tcp: tcp, udp, seen: 0 }
     }
@@ -109,15 +111,16 @@ impl Bench {
         failures
     }
 
-    /// Verdict and reason of every refusal and audit so far. A stray segment of a connection that is no
-    /// more, which comes to a port of a client, is refused too; no case is about that.
+    /// Verdict and reason of every refusal and audit so far. What comes to a client's own port is a stray
+    /// segment of a connection that is no more; no case is about that.
     fn said(&self) -> Vec<(Json, Json)> {
-        let flows = self.node.flows(&[]);
+        let flows = self.node.refusals();
         let to_server = |flow: &&Json| {
             let port = flow["destination"]["port"].as_u64().and_then(|port| port.try_into().ok());
-            flow["verdict"] != "FORWARDED" && port.is_some_and(|port| self.ports.contains(&port))
+            port.is_some_and(|port| self.ports.contains(&port))
         };
-        flows.iter().filter(to_server).map(|flow| (flow["verdict"].clone(), flow["reason"].clone())).collect()
+        let said = flows.iter().filter(to_server);
+        said.map(|flow| (flow["verdict"].clone(), flow["reason"].clone())).collect()
     }
 
     /// The client and the address that it dials.
@@ -179,7 +182,7 @@ fn placed(case: &Case, netns: impl Fn(&IpAddr) -> Option<String>) -> Case {
         let here = ips(pod).first().and_then(&netns).expect("every pod's address is somewhere");
         let metadata = pod["metadata"].as_mapping_mut().expect("a pod has metadata");
         let annotations =
-            metadata.entry("annotations".into()).or_insert_with(|| Value::Mapping(Default::default()));
+            metadata.entry("annotations".into()).or_insert_with(|| Value::Mapping(Mapping::default()));
         annotations["weft.dev/netns"] = here.into();
     }
     case

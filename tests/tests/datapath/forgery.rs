@@ -87,7 +87,7 @@ fn a_packet_from_outside_with_the_pods_own_address_gets_nowhere() {
     let Stage { front, api, node, .. } = &stage;
     let outsider = node.pod("x/outsider").outsider().start();
     let listener = listen(api, 8080);
-    let datagrams = api.udp((std::net::Ipv6Addr::UNSPECIFIED, 8080).into()).unwrap();
+    let datagrams = api.udp((Ipv6Addr::UNSPECIFIED, 8080).into()).unwrap();
     datagrams.set_nonblocking(true).unwrap();
     node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
     let _agent = node.agent();

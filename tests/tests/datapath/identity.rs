@@ -66,7 +66,7 @@ fn a_pod_is_who_it_is_now_and_may_always_talk_to_itself() {
 fn reasons(node: &Node, count: usize) -> Vec<String> {
     let mut reasons = Vec::new();
     eventually(Duration::from_secs(2), || {
-        let flows = node.flows(&["--verdict", "DENIED"]);
+        let flows = node.refusals();
         reasons = flows.iter().map(|flow| flow["reason"].as_str().unwrap_or_default().to_owned()).collect();
         reasons.len() == count
     });

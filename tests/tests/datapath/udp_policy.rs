@@ -51,9 +51,8 @@ fn an_unconnected_sender_of_this_node_is_proven() {
     let sender = any_port(&far);
     sender.send_to(b"?", api.addr(8080)).unwrap();
     assert_silent(&sender, "an identity of another node does not allow");
-    let denied = || node.flows(&["--verdict", "DENIED"]);
-    eventually(Duration::from_secs(2), || denied().len() == 2);
-    assert_eq!(denied()[1]["reason"], "IdentityUnproven");
+    eventually(Duration::from_secs(2), || node.refusals().len() == 2);
+    assert_eq!(node.refusals()[1]["reason"], "IdentityUnproven");
 }
 
 #[test]
