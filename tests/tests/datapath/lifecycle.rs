@@ -10,7 +10,7 @@ use std::process::Command;
 use weft_abi::names;
 use weft_tests::{Node, World, private, text, weft};
 
-use crate::market::{API, Market};
+use crate::market::{API, Market, assert_not_balanced};
 
 #[test]
 fn programs_and_maps_are_pinned_for_root_alone() {
@@ -68,7 +68,7 @@ fn cleanup_takes_everything_out_and_cuts_nothing() {
     assert!(!market.node.state_dir().exists(), "{:?}", entries(&market.node.state_dir()));
 
     assert_eq!(market.thief.ask(market.api.addr(8080)).unwrap(), "api", "no policy is left");
-    assert!(market.web.tcp_connect(API).is_err(), "no Service is left");
+    assert_not_balanced(&market.web, API);
     stream.write_all(b"still here").unwrap();
     let mut echo = [0; 10];
     stream.read_exact(&mut echo).unwrap();

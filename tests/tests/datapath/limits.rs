@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use weft_tests::{Node, eventually, manifests, text};
 
-use crate::market::{self, API, Market, assert_refused};
+use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
 use crate::metrics::is_ready;
 
 #[test]
@@ -62,7 +62,7 @@ fn policies_that_do_not_fit_are_refused_whole_and_the_old_ones_stay() {
     );
     assert_failed(&market.node, "weft_policy");
     market.assert_enforced();
-    assert!(market.web.tcp_connect("10.96.0.2:80".parse().unwrap()).is_err(), "none of the update is there");
+    assert_not_balanced(&market.web, "10.96.0.2:80".parse().unwrap());
     market.world.remove("many.yaml");
     market.node.wait();
     assert_recovered(&market.node);

@@ -58,6 +58,15 @@ pub(crate) fn assert_refused(client: &Pod, to: SocketAddr) {
     assert!(matches!(refused, Err(Some(libc::EACCES | libc::EPERM))), "{to}: {refused:?}");
 }
 
+/// Asserts that a connection to a Service is left as it is: it has nowhere to go.
+#[track_caller]
+pub(crate) fn assert_not_balanced(client: &Pod, to: SocketAddr) {
+    let route = ["ip", "route", "replace", "unreachable", "10.96.0.0/16"];
+    assert!(client.exec(&route).status.success());
+    let refused = client.tcp_connect(to).map(drop).map_err(|error| error.raw_os_error());
+    assert_eq!(refused, Err(Some(libc::EHOSTUNREACH)), "{to}");
+}
+
 /// The Service `api` at this address.
 pub(crate) fn service(ip: &str) -> String {
     let spec =

@@ -11,7 +11,7 @@ use serde_json::Value;
 use weft_tests::{Agent, Node, Pod, World, eventually, manifests, throughout};
 
 use crate::lifecycle::{entries, pins};
-use crate::market::{self, API, Market, assert_refused};
+use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
 use crate::restart::{list, table};
 
 #[test]
@@ -95,7 +95,7 @@ fn the_next_pod_of_an_address_inherits_nothing() {
     let to = market.api.addr(8080);
     assert_eq!(refused(to), Err(Some(libc::ECONNREFUSED)), "it is nobody");
     assert_eq!(refused(market.api.addr6(8080)), Err(Some(libc::ECONNREFUSED)));
-    assert!(heir.tcp_connect(API).is_err(), "its connections are not balanced");
+    assert_not_balanced(&heir, API);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_withdrawn_pod_is_neither_balanced_nor_protected() {
     let Market { web, thief, api, node, .. } = &market;
     web.update(|manifest| manifest.enrol_as("disabled"));
     node.wait();
-    assert!(web.tcp_connect(API).is_err(), "not balanced");
+    assert_not_balanced(web, API);
     let refused = web.tcp_connect(api.addr(8080)).map(drop).map_err(|error| error.raw_os_error());
     assert_eq!(refused, Err(Some(libc::ECONNREFUSED)), "not attested");
     api.update(|manifest| manifest.enrol_as("disabled"));
