@@ -107,11 +107,17 @@ impl Services {
     ) -> Result<Change, Error> {
         let moved = self.locality != *locality;
         let mut change = Change::default();
-        let mut claimed: HashSet<ServiceKey> = HashSet::new();
+        let mut kept = Vec::with_capacity(self.seen.len());
+        // Both are in the order of their names, and nearly all are the same: looking each up would take longer
+        // than all the rest of a small change.
+        let mut before = self.seen.iter().peekable();
         for (name, service) in services {
-            let seen = self.seen.get(name);
+            while let Some((old, seen)) = before.next_if(|(old, _)| *old < name) {
+                change.forget(old, seen);
+            }
+            let seen = before.next_if(|(old, _)| *old == name).map(|(_, seen)| seen);
             if let Some(seen) = seen.filter(|seen| !moved && Arc::ptr_eq(&seen.service, service)) {
-                claimed.extend(&seen.keys);
+                kept.push(seen);
                 continue;
             }
             let frontends = compile(service, locality);
@@ -119,16 +125,23 @@ impl Services {
             if let Some(seen) = seen {
                 change.gone.extend(seen.keys.iter().filter(|key| !keys.contains(key)));
             }
-            claimed.extend(&keys);
             change.seen.push((name.clone(), Some(Seen { service: Arc::clone(service), keys })));
             change.frontends.extend(frontends.into_iter().map(|frontend| (name.clone(), frontend)));
         }
-        for (name, seen) in self.seen.iter().filter(|(name, _)| !services.contains_key(*name)) {
-            change.gone.extend(&seen.keys);
-            change.seen.push((name.clone(), None));
+        before.for_each(|(old, seen)| change.forget(old, seen));
+        if self.seen.is_empty() {
+            // Nothing was written yet: what an earlier agent left has no owner.
+            let nobody = nobody();
+            change
+                .gone
+                .extend(self.live.iter().filter(|(_, live)| live.owner == nobody).map(|(key, _)| *key));
         }
-        change.gone.extend(self.live.iter().filter(|(_, live)| live.owner == nobody()).map(|(key, _)| *key));
-        change.gone.retain(|key| !claimed.contains(key));
+        if !change.gone.is_empty() {
+            let changed = change.seen.iter().filter_map(|(_, seen)| seen.as_ref());
+            let claimed: HashSet<_> =
+                kept.into_iter().chain(changed).flat_map(|seen| &seen.keys).copied().collect();
+            change.gone.retain(|key| !claimed.contains(key));
+        }
         change.frontends.retain(|(name, new)| {
             self.live.get(&new.key).is_none_or(|live| live.frontend != *new || live.owner != *name)
         });
@@ -308,6 +321,12 @@ impl Change {
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.frontends.is_empty() && self.gone.is_empty() && self.seen.is_empty()
+    }
+
+    /// The Service is no more.
+    fn forget(&mut self, name: &ObjectName, seen: &Seen) {
+        self.gone.extend(&seen.keys);
+        self.seen.push((name.clone(), None));
     }
 }
 
