@@ -244,8 +244,8 @@ fn a_pods_hash_is_that_of_its_first_address() {
 
 #[test]
 fn clients_that_are_no_pods_of_ours_hash_by_their_namespaces() {
-    let hashes: HashSet<_> = [0, 1, 2, 1 << 32, 2 << 32].map(|netns| source_hash(None, netns)).into();
-    assert_eq!(hashes.len(), 5);
+    let hashes: HashSet<_> = [0, 1, 2, 1 << 8, 1 << 32, 2 << 32].map(|netns| source_hash(None, netns)).into();
+    assert_eq!(hashes.len(), 6);
 }
 
 #[test]
