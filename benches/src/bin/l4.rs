@@ -70,4 +70,4 @@ fn bench(cli: &Cli) -> Result<()> {
 }
 
 const QUICK: Plan = Plan { rounds: 5, lasts: Duration::from_millis(250), changes: 50, cold_starts: 1 };
-const FULL: Plan = Plan { rounds: 21, lasts: Duration::from_millis(500), changes: 200, cold_starts: 3 };
+const FULL: Plan = Plan { rounds: 15, lasts: Duration::from_millis(500), changes: 200, cold_starts: 3 };
