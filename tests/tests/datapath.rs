@@ -1,6 +1,8 @@
 //! The kernel data path: balancing and policy, from the app's point of view.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "datapath/addresses.rs"]
+mod addresses;
 #[path = "datapath/agents.rs"]
 mod agents;
 #[path = "datapath/algorithms.rs"]

@@ -133,7 +133,7 @@ mod tests {
         let btf = Btf::running().expect("this test needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF)");
         let sent = btf.offset("tcp_sock", "bytes_sent").unwrap();
         let again = btf.offset("tcp_sock", "bytes_retrans").unwrap();
-        assert!(sent > 0 && sent % 8 == 0 && again % 8 == 0 && sent != again);
+        assert!(sent > 0 && sent.is_multiple_of(8) && again.is_multiple_of(8) && sent != again);
         assert!(btf.offset("sock_common", "skc_flags").unwrap() > 0);
         assert_eq!(btf.offset("tcp_sock", "no_such_field"), None);
         assert_eq!(btf.offset("no_such_struct", "x"), None);

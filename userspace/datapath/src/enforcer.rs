@@ -158,6 +158,7 @@ impl Enforcer {
             let outcome = state.apply(snapshot);
             self.rename(&state, snapshot);
             let status = report::status(&state, &self.shared.settings, snapshot);
+            let unprotected = report::unprotected(&state);
             drop(state);
             let mut report = self.report();
             report.status = status;
@@ -165,7 +166,7 @@ impl Enforcer {
                 Ok(()) => {
                     self.shared.metrics.agent.applied(began.elapsed());
                     report.enforced = snapshot.version;
-                    report.failure = None;
+                    report.failure = unprotected;
                     tracing::debug!(version = snapshot.version, took = ?began.elapsed(), "enforced");
                 }
                 Err(error) => {
@@ -206,7 +207,8 @@ impl Enforcer {
             report::degradations(&state, &mut self.report().status);
             refused
         });
-        if refused {
+        // A failure may have been the kernel's moment of want.
+        if refused || self.report().failure.is_some() {
             self.apply(snapshot);
         }
     }

@@ -37,7 +37,9 @@ pub(crate) async fn read(
         if !names.are_known() && !stopping {
             continue;
         }
-        while let Some(item) = ring.next() {
+        // Bounded: a flood of refusals must not keep this thread from everything else.
+        for _ in 0..AT_ONCE {
+            let Some(item) = ring.next() else { break };
             let Some(event) = event(&item) else { continue };
             tracker.count(&event, &names, &metrics);
             log.push(names.flow(&event));
@@ -49,3 +51,5 @@ pub(crate) async fn read(
 }
 
 const INTERVAL: Duration = Duration::from_millis(20);
+/// More than the ring holds of what comes in a busy interval.
+const AT_ONCE: usize = 16_384;

@@ -8,7 +8,10 @@ use std::{
 
 use nix::{
     mount::{MsFlags, mount},
-    sys::statfs::statfs,
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        statfs::statfs,
+    },
 };
 
 /// What the machine does not offer.
@@ -83,6 +86,15 @@ pub(crate) fn bpffs() -> Result<(), Error> {
     }
     mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), None::<&str>)
         .map_err(|errno| Error::NoBpffs { path: path.to_owned(), source: errno.into() })
+}
+
+/// Lets this process have as many descriptors as it may: two for each pod of the node.
+pub(crate) fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 /// Whether the BPF filesystem is mounted.

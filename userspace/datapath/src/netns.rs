@@ -1,6 +1,12 @@
 //! The network namespaces of this node's pods: found by path, let go of when the path goes away.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
+
+use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 
 use weft_model::{ObjectName, Workload};
 use weft_transport::{Diag, Netns, NetnsId};
@@ -20,15 +26,19 @@ pub(crate) struct Held {
     pub cookie: u64,
     /// Its sockets.
     pub diag: Diag,
+    /// Its addresses, those that the pod's object does not name among them.
+    pub addresses: BTreeSet<IpAddr>,
     path: PathBuf,
 }
 
-/// One that is not there yet.
+/// One that is not held.
 pub(crate) struct Waiting {
     /// Where it should be.
     pub path: PathBuf,
     /// Why it is not held.
     pub why: String,
+    /// It is there, but cannot be opened: what an earlier agent enforces in it has to stay.
+    pub there: bool,
 }
 
 impl Namespaces {
@@ -49,8 +59,8 @@ impl Namespaces {
                     self.held.insert(name, held);
                     changed = true;
                 }
-                Err(why) => {
-                    self.waiting.insert(name, Waiting { path, why });
+                Err((why, there)) => {
+                    self.waiting.insert(name, Waiting { path, why, there });
                 }
             }
         }
@@ -61,6 +71,19 @@ impl Namespaces {
     pub(crate) fn moved(&self) -> bool {
         self.held.values().any(|held| !held.is_there())
             || self.waiting.values().any(|waiting| matches!(NetnsId::at(&waiting.path), Ok(Some(_))))
+    }
+
+    /// Looks at the addresses again. True when some changed.
+    pub(crate) fn look_at_addresses(&mut self) -> bool {
+        let mut changed = false;
+        for held in self.held.values_mut() {
+            // What cannot be read is as it was.
+            if let Some(now) = addresses(&held.netns) {
+                changed |= now != held.addresses;
+                held.addresses = now;
+            }
+        }
+        changed
     }
 
     /// The namespace of a pod.
@@ -83,24 +106,35 @@ impl Namespaces {
         self.held.iter_mut()
     }
 
-    /// Those that are not there.
+    /// Whether a pod's namespace is there though it is not held.
+    pub(crate) fn is_there(&self, name: &ObjectName) -> bool {
+        self.waiting.get(name).is_some_and(|waiting| waiting.there)
+    }
+
+    /// Those that are not held.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (&ObjectName, &Waiting)> {
         self.waiting.iter()
     }
 }
 
 impl Held {
-    fn open(path: PathBuf) -> Result<Self, String> {
+    /// The error says why, and whether the namespace is there all the same.
+    fn open(path: PathBuf) -> Result<Self, (String, bool)> {
         let open = || {
             let netns = Netns::open(&path)?;
             Ok::<_, weft_transport::Error>((netns.cookie()?, Diag::open(&netns)?, netns))
         };
         match NetnsId::at(&path) {
-            Ok(None) => Err("its network namespace is not there yet".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Ok(None) => Err(("its network namespace is not there yet".to_owned(), false)),
+            Err(error) => Err((error.to_string(), true)),
             Ok(Some(_)) => {
-                let (cookie, diag, netns) = open().map_err(|error| error.to_string())?;
-                Ok(Self { netns, cookie, diag, path })
+                let (cookie, diag, netns) = open().map_err(|error| {
+                    // A plain file under the name is what `ip netns` leaves for a moment.
+                    let other = matches!(error, weft_transport::Error::NotANetns { .. });
+                    (error.to_string(), !other)
+                })?;
+                let addresses = addresses(&netns).unwrap_or_default();
+                Ok(Self { netns, cookie, diag, addresses, path })
             }
         }
     }
@@ -110,4 +144,16 @@ impl Held {
     fn is_there(&self) -> bool {
         matches!(NetnsId::at(&self.path), Ok(Some(id)) if id == self.netns.id())
     }
+}
+
+/// The addresses by which others on the network reach a namespace.
+fn addresses(netns: &Netns) -> Option<BTreeSet<IpAddr>> {
+    let ip = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+    };
+    let local = |ip: &IpAddr| ip.is_loopback() || matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let list = || getifaddrs().map(|list| list.filter_map(|interface| ip(interface.address?)).collect());
+    let all: BTreeSet<IpAddr> = netns.run(list).ok()?.ok()?;
+    Some(all.into_iter().filter(|ip| !local(ip)).collect())
 }

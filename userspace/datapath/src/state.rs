@@ -90,6 +90,7 @@ pub(crate) struct State {
 impl State {
     /// Loads the programs and reads what an earlier agent left. Nothing is attached or changed yet.
     pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+        host::raise_descriptor_limit();
         let cgroup = host::cgroup(settings.cgroup.as_deref())?;
         host::bpffs()?;
         let mut loaded = load::load(&Node::new(&settings.node), &settings.map_sizes)?;
@@ -135,7 +136,7 @@ impl State {
         if let Some(judged) = &mut judged {
             self.policies.fits(&self.maps, &judged.rows)?;
             let people = snapshot.workloads.values().map(|workload| &**workload);
-            judged.ips = self.pods.plan(&self.maps, people, &judged.places)?;
+            judged.ips = self.pods.plan(&self.maps, people, &judged.places, &self.namespaces)?;
         }
         let before = self.backends_of_udp(change.is_empty());
         let first = self.snapshot.is_none();
@@ -179,10 +180,11 @@ impl State {
 
     /// Tries again what could not be attached. True when pods are waiting for it.
     pub(crate) fn attach_again(&mut self) -> Result<bool, Error> {
+        self.moved |= self.namespaces.look_at_addresses();
         if self.snapshot.is_some() && !self.unattached.is_empty() {
             self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
         }
-        Ok(!self.refused_pods.is_empty())
+        Ok(self.moved || !self.refused_pods.is_empty())
     }
 
     /// Looks for foreign `sk_lookup` programs, and puts the backstop behind them.
@@ -208,7 +210,15 @@ impl State {
         let index = PolicyIndex::new(snapshot);
         let mut judged = Judged::default();
         for workload in local(snapshot) {
-            let Some(held) = self.namespaces.get(&workload.name) else { continue };
+            let Some(held) = self.namespaces.get(&workload.name) else {
+                // It is there and cannot be opened: taking its rows away would take its policies off.
+                if let Some(left) =
+                    self.namespaces.is_there(&workload.name).then(|| self.pods.left(workload)).flatten()
+                {
+                    judged.places.insert(workload.name.clone(), left);
+                }
+                continue;
+            };
             let protection = index.protection(workload);
             let rows = compile(&protection);
             let place = Place { netns: held.cookie, policy: rows.id, flags: rows.flags };

@@ -63,7 +63,10 @@ pub(super) fn run() -> Result<(), Unfit> {
     Ok(())
 }
 
-const STEPS: &[(&str, fn(&mut Bench) -> Result<(), Failure>)] = &[
+/// What is tried, and how.
+type Step = (&'static str, fn(&mut Bench) -> Result<(), Failure>);
+
+const STEPS: &[Step] = &[
     ("order of a late server", order_of_a_late_server),
     ("echo of 8 MiB", echo),
     ("half close", half_close),

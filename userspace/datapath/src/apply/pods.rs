@@ -1,7 +1,7 @@
 //! Pods: by address, for all of the mesh; by network namespace, for those of this node.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     net::IpAddr,
 };
 
@@ -10,6 +10,7 @@ use weft_model::{ObjectName, Workload};
 
 use crate::{
     maps::{Error, Maps},
+    netns::Namespaces,
     rows::token,
 };
 
@@ -42,10 +43,12 @@ impl Pods {
     pub(crate) fn plan<'a>(
         &self,
         maps: &Maps,
-        workloads: impl Iterator<Item = &'a Workload>,
+        workloads: impl Iterator<Item = &'a Workload> + Clone,
         places: &BTreeMap<ObjectName, Place>,
+        namespaces: &Namespaces,
     ) -> Result<HashMap<Addr, PodRow>, Error> {
-        let wanted = rows(workloads, places);
+        let mut wanted = rows(workloads.clone(), places);
+        beside(&mut wanted, workloads, places, namespaces);
         let new = wanted.keys().filter(|addr| !self.ips.contains_key(addr)).count();
         maps.pod_ips.room_for(self.ips.len() + new)?;
         let netns: HashSet<u64> = places.values().map(|place| place.netns).collect();
@@ -84,6 +87,14 @@ impl Pods {
         workloads.filter(differs).map(|workload| workload.name.clone()).collect()
     }
 
+    /// Where an earlier agent left a pod, whose namespace cannot be opened now.
+    pub(crate) fn left(&self, workload: &Workload) -> Option<Place> {
+        let rows = workload.ips.iter().filter_map(|ip| self.ips.get(&Addr::from(*ip)));
+        let row = rows.into_iter().find(|row| row.netns != 0)?;
+        let flags = row.flags & !pod_flags::ENROLLED;
+        Some(Place { netns: row.netns, policy: row.policy, flags })
+    }
+
     /// Writes a row by network namespace: from here on the pod's own connections are ours.
     pub(crate) fn enrol(&mut self, maps: &mut Maps, workload: &Workload, netns: u64) -> Result<(), Error> {
         let pod = Pod {
@@ -115,6 +126,46 @@ impl Pods {
     }
 }
 
+/// Adds rows for addresses that a pod's namespace has and its object does not name: nobody shall come
+/// round the pod's policies by a second address.
+fn beside<'a>(
+    rows: &mut HashMap<Addr, PodRow>,
+    workloads: impl Iterator<Item = &'a Workload>,
+    places: &BTreeMap<ObjectName, Place>,
+    namespaces: &Namespaces,
+) {
+    let mut extra = HashSet::new();
+    for workload in workloads {
+        let (Some(place), Some(held)) = (places.get(&workload.name), namespaces.get(&workload.name)) else {
+            continue;
+        };
+        for ip in &held.addresses {
+            match rows.entry(Addr::from(*ip)) {
+                Entry::Vacant(vacant) => {
+                    extra.insert(*ip);
+                    vacant.insert(row(workload, *place));
+                }
+                // Another pod has the same one, and policies: it must not lose them to somebody who has none.
+                Entry::Occupied(mut other) if extra.contains(ip) && other.get().policy == 0 => {
+                    other.insert(row(workload, *place));
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+    }
+}
+
+fn row(workload: &Workload, place: Place) -> PodRow {
+    PodRow {
+        netns: place.netns,
+        identity: token::service_account(&workload.service_account),
+        namespace: token::namespace(&workload.name.namespace),
+        policy: place.policy,
+        flags: place.flags | if workload.enrolled { pod_flags::ENROLLED } else { 0 },
+        _pad: 0,
+    }
+}
+
 fn rows<'a>(
     workloads: impl Iterator<Item = &'a Workload>,
     places: &BTreeMap<ObjectName, Place>,
@@ -122,14 +173,7 @@ fn rows<'a>(
     let mut rows: HashMap<Addr, PodRow> = HashMap::new();
     for workload in workloads {
         let place = places.get(&workload.name).copied().unwrap_or_default();
-        let row = PodRow {
-            netns: place.netns,
-            identity: token::service_account(&workload.service_account),
-            namespace: token::namespace(&workload.name.namespace),
-            policy: place.policy,
-            flags: place.flags | if workload.enrolled { pod_flags::ENROLLED } else { 0 },
-            _pad: 0,
-        };
+        let row = row(workload, place);
         for ip in &workload.ips {
             // An address that two pods claim is the one's that is here, else the first's by name.
             let slot = rows.entry(Addr::from(*ip)).or_insert(row);

@@ -1,7 +1,7 @@
 //! Counts connections and their bytes, each byte once, from both ends' view.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -23,6 +23,8 @@ struct Counted {
     labels: Vec<TcpLabels>,
     sent: u64,
     received: u64,
+    /// How often its socket was not among the live ones.
+    missed: u8,
 }
 
 impl Tracker {
@@ -37,13 +39,17 @@ impl Tracker {
                 for labels in &labels {
                     metrics.tcp.opened(labels);
                 }
-                self.all().insert(event.socket, Counted { labels, sent: 0, received: 0 });
+                self.all().insert(event.socket, Counted { labels, sent: 0, received: 0, missed: 0 });
             }
             event_kind::CLOSED => {
                 let known = self.all().remove(&event.socket);
                 // A connection that opened under an earlier agent is counted as closed, and so are its bytes.
-                let known =
-                    known.unwrap_or_else(|| Counted { labels: labels(event, names), sent: 0, received: 0 });
+                let known = known.unwrap_or_else(|| Counted {
+                    labels: labels(event, names),
+                    sent: 0,
+                    received: 0,
+                    missed: 0,
+                });
                 for labels in &known.labels {
                     metrics.tcp.closed(labels);
                     let (sent, received) = (event.sent, event.received);
@@ -68,6 +74,20 @@ impl Tracker {
             }
             (known.sent, known.received) = (known.sent.max(sent), known.received.max(received));
         }
+    }
+
+    /// Ends what is no longer among the `live` sockets: its last event was lost. Twice, because an event
+    /// may be on its way.
+    pub(crate) fn forget_all_but(&self, live: &HashSet<u64>, metrics: &Metrics) {
+        self.all().retain(|socket, known| {
+            known.missed = if live.contains(socket) { 0 } else { known.missed + 1 };
+            if known.missed > 1 {
+                for labels in &known.labels {
+                    metrics.tcp.closed(labels);
+                }
+            }
+            known.missed <= 1
+        });
     }
 
     fn all(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Counted>> {

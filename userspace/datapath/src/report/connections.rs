@@ -38,14 +38,17 @@ pub(crate) fn connections(state: &mut State, names: &Names) -> Result<Vec<Connec
 /// Counts the bytes of live connections.
 pub(crate) fn progress(state: &mut State, tracker: &Tracker, metrics: &Metrics) {
     let states = socket_states(&state.maps.sockets);
+    let (mut live, mut all) = (HashSet::new(), true);
     for (pod, held) in state.namespaces.iter_mut() {
         let sockets = match list(pod, held, states) {
             Ok(sockets) => sockets,
             Err(error) => {
                 tracing::warn!(%error, "bytes of live connections are not counted");
+                all = false;
                 continue;
             }
         };
+        live.extend(sockets.iter().map(|socket| socket.cookie));
         for socket in sockets {
             let Some(known) = socket.storage.as_deref().and_then(socket_state) else { continue };
             let (out, into) = bytes(&socket, &known);
@@ -55,6 +58,9 @@ pub(crate) fn progress(state: &mut State, tracker: &Tracker, metrics: &Metrics) 
                 tracker.progress(socket.cookie, sent, received, metrics);
             }
         }
+    }
+    if all {
+        tracker.forget_all_but(&live, metrics);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weft_abi::names::{map, program, stat};
 use weft_model::{Protocol, Snapshot};
-use weft_telemetry::api::{Degradation, MapStatus, PodState, PodStatus, ProgramStatus, Status};
+use weft_telemetry::api::{Degradation, Failure, MapStatus, PodState, PodStatus, ProgramStatus, Status};
 
 use crate::{
     host,
@@ -27,6 +27,19 @@ pub(crate) fn status(state: &State, settings: &Settings, snapshot: &Snapshot) ->
     };
     degradations(state, &mut status);
     status
+}
+
+/// What keeps pods of this node from being protected, where something does.
+pub(crate) fn unprotected(state: &State) -> Option<Failure> {
+    let (pod, why) = state.refused_pods.iter().next()?;
+    let more = match state.refused_pods.len() {
+        1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    Some(Failure::new(
+        format!("pod {pod}{more} cannot be protected: {why}"),
+        "the agent tries again every 5 s",
+    ))
 }
 
 /// Replaces what this node cannot do.
@@ -83,27 +96,39 @@ fn counter(state: &State, index: u32) -> u64 {
 
 fn pods(state: &State, snapshot: &Snapshot) -> Vec<PodStatus> {
     let waiting: BTreeMap<_, _> = state.namespaces.waiting().collect();
-    local(snapshot)
-        .map(|pod| {
-            let refused = state.refused_pods.get(&pod.name).cloned();
-            let missing = waiting.get(&pod.name).map(|waiting| waiting.why.clone());
-            let policies = state.protections.get(&pod.name);
-            PodStatus {
-                name: pod.name.to_string(),
-                netns: pod.netns.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-                state: if refused.is_none() && missing.is_none() {
-                    PodState::Enforced
-                } else {
-                    PodState::Waiting
-                },
-                detail: refused.or(missing),
-                ips: pod.ips.clone(),
-                policies: policies
-                    .map(|protection| protection.policies.iter().map(|p| p.policy.name.to_string()).collect())
-                    .unwrap_or_default(),
-            }
-        })
-        .collect()
+    let nowhere = snapshot.workloads.values().filter(|pod| pod.local && pod.enrolled && pod.netns.is_none());
+    let nowhere = nowhere.map(|pod| PodStatus {
+        name: pod.name.to_string(),
+        netns: String::new(),
+        state: PodState::Waiting,
+        detail: Some(
+            "nobody says where its network namespace is: annotate it with weft.dev/netns".to_owned(),
+        ),
+        ips: pod.ips.clone(),
+        policies: Vec::new(),
+    });
+    let placed = local(snapshot).map(|pod| {
+        let refused = state.refused_pods.get(&pod.name).cloned();
+        let missing = waiting.get(&pod.name).map(|waiting| waiting.why.clone());
+        let policies = state.protections.get(&pod.name);
+        PodStatus {
+            name: pod.name.to_string(),
+            netns: pod.netns.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            state: if refused.is_none() && missing.is_none() {
+                PodState::Enforced
+            } else {
+                PodState::Waiting
+            },
+            detail: refused.or(missing),
+            ips: pod.ips.clone(),
+            policies: policies
+                .map(|protection| protection.policies.iter().map(|p| p.policy.name.to_string()).collect())
+                .unwrap_or_default(),
+        }
+    });
+    let mut pods: Vec<_> = placed.chain(nowhere).collect();
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    pods
 }
 
 fn programs(state: &State) -> Vec<ProgramStatus> {
