@@ -7,6 +7,8 @@ mod budget;
 mod closing;
 #[path = "acceleration/deviations.rs"]
 mod deviations;
+#[path = "acceleration/gate.rs"]
+mod gate;
 #[path = "acceleration/lifetime.rs"]
 mod lifetime;
 #[path = "acceleration/order.rs"]

@@ -111,9 +111,11 @@ fn accepted(call: &SockOps) {
             state.client = record.identity;
             state.flags |= socket_flags::MIRRORED;
             let pair = record.pair;
-            if pair != 0 {
-                pairs::accept(call, state, pair);
+            if pair == 0 {
+                // Nothing is to be done when it ends: no callback at each of its states.
+                return;
             }
+            pairs::accept(call, state, pair);
         }
         seen => {
             state.flags |= socket_flags::REPORTED | if seen.is_some() { socket_flags::PROBE } else { 0 };

@@ -1,0 +1,80 @@
+//! Case 49: a kernel without the fixes is not asked to accelerate, and status says why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::watch;
+use weft_datapath::{Enforcer, Settings, Tenancy, cleanup};
+use weft_model::{LoadBalancer, ObjectName, Service, ServiceKind, Snapshot};
+use weft_runtime::Tasks;
+use weft_telemetry::api::Status;
+use weft_tests::{World, eventually};
+
+#[test]
+fn a_kernel_without_the_fixes_is_not_accelerated_and_says_why() {
+    let Some(status) = status_on((6, 18, 13)) else { return };
+    let off = status.degradations.iter().find(|one| one.feature == "same-node acceleration").unwrap();
+    assert!(off.reason.contains("6.18.13 is older than 6.18.14"), "{}", off.reason);
+    assert!(off.remedy.contains("6.18.14"), "{}", off.remedy);
+    assert_eq!(program(&status), "off");
+}
+
+/// What `weft status` says once a Service that asks for acceleration is enforced on such a kernel.
+fn status_on(kernel: (u32, u32, u32)) -> Option<Status> {
+    let world = World::new()?;
+    let node = world.node("a");
+    let tenancy = Tenancy::take(&node.run_dir(), node.name(), &node.state_dir()).unwrap();
+    let settings = Settings {
+        node: node.name().to_owned(),
+        version: "test".to_owned(),
+        cgroup: Some(node.cgroup().to_owned()),
+        balance_everyone: false,
+        probe_cgroup: None,
+        acceleration: true,
+        kernel: Some(kernel),
+        map_sizes: Default::default(),
+    };
+    let snapshot = Arc::new(asking());
+    let (_sender, snapshots) = watch::channel(Arc::clone(&snapshot));
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let status = runtime.block_on(async {
+        let tasks = Tasks::new();
+        let enforcer = Enforcer::open(settings).unwrap();
+        enforcer.start(&tasks, snapshots);
+        let enforced = || enforcer.enforced().is_ok();
+        tokio::task::spawn_blocking({
+            let enforcer = enforcer.clone();
+            move || eventually(Duration::from_secs(10), || enforcer.enforced().is_ok())
+        })
+        .await
+        .unwrap();
+        assert!(enforced());
+        let status = enforcer.status(&snapshot);
+        tasks.drain(Duration::from_secs(5)).await;
+        status
+    });
+    drop((runtime, tenancy));
+    cleanup(&node.run_dir()).unwrap();
+    Some(status)
+}
+
+fn program(status: &Status) -> &str {
+    &status.programs.iter().find(|program| program.name == "weft_sk_msg").unwrap().state
+}
+
+/// One Service with the annotation.
+fn asking() -> Snapshot {
+    let name = ObjectName::new("shop", "fast");
+    let service = Service {
+        name: name.clone(),
+        kind: ServiceKind::ClusterIp,
+        ips: vec!["10.96.0.1".parse().unwrap()],
+        ports: Vec::new(),
+        session_affinity: None,
+        load_balancer: LoadBalancer::Random,
+        accelerate: true,
+    };
+    let services = Arc::new([(name, Arc::new(service))].into());
+    Snapshot { version: 1, services, ..Snapshot::default() }
+}
