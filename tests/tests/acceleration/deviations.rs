@@ -83,13 +83,13 @@ fn a_zerocopy_send_is_never_reported_complete() {
     assert_both(
         |client, server| {
             set_option(client, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
-            let data = [7; 8192];
+            let data = vec![7_u8; 8192];
             // SAFETY: the pointer and length are of `data`, which outlives the completion or the connection.
             let sent = unsafe {
                 libc::send(client.as_raw_fd(), data.as_ptr().cast(), data.len(), libc::MSG_ZEROCOPY)
             };
             assert_eq!(sent, 8192);
-            server.read_exact(&mut [0; 8192]).unwrap();
+            server.read_exact(&mut vec![0; 8192]).unwrap();
             let mut error = [PollFd::new(&*client, PollFlags::empty())];
             poll(&mut error, Some(&timeout(Duration::from_secs(1)))).unwrap();
             error[0].revents().contains(PollFlags::ERR)
@@ -142,6 +142,7 @@ fn peeking_polling_and_sendfile_are_as_ever() {
 
 /// Runs `script` on a connection of each Service, client's end first.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "outcomes are written where the script is")]
 fn assert_both<T: PartialEq + std::fmt::Debug>(
     script: impl Fn(&mut TcpStream, &mut TcpStream) -> T,
     plain: T,

@@ -1,5 +1,6 @@
 //! Case 49: a kernel without the fixes is not asked to accelerate, and status says why.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ fn status_on(kernel: (u32, u32, u32)) -> Option<Status> {
         probe_cgroup: None,
         acceleration: true,
         kernel: Some(kernel),
-        map_sizes: Default::default(),
+        map_sizes: BTreeMap::default(),
     };
     let snapshot = Arc::new(asking());
     let (_sender, snapshots) = watch::channel(Arc::clone(&snapshot));
@@ -42,14 +43,12 @@ fn status_on(kernel: (u32, u32, u32)) -> Option<Status> {
         let tasks = Tasks::new();
         let enforcer = Enforcer::open(settings).unwrap();
         enforcer.start(&tasks, snapshots);
-        let enforced = || enforcer.enforced().is_ok();
-        tokio::task::spawn_blocking({
-            let enforcer = enforcer.clone();
-            move || eventually(Duration::from_secs(10), || enforcer.enforced().is_ok())
+        let asked = enforcer.clone();
+        tokio::task::spawn_blocking(move || {
+            eventually(Duration::from_secs(10), || asked.enforced().is_ok());
         })
         .await
         .unwrap();
-        assert!(enforced());
         let status = enforcer.status(&snapshot);
         tasks.drain(Duration::from_secs(5)).await;
         status

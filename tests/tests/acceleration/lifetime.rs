@@ -76,15 +76,14 @@ fn a_cleanup_in_the_middle_of_a_stream_loses_no_byte() {
 fn a_bulk_stream_leaves_the_map_and_its_answer_arrives_in_order() {
     let Some(stage) = Stage::open() else { return };
     let (mut client, mut server) = stage.connect(FAST);
-    const ALL: usize = 16 << 20;
     let writer = thread::spawn(move || {
         client.write_all(b"head").unwrap();
-        client.write_all(&pattern(0, ALL)).unwrap();
+        client.write_all(&pattern(0, BULK)).unwrap();
         client
     });
-    let mut got = vec![0; ALL + 4];
+    let mut got = vec![0; BULK + 4];
     server.read_exact(&mut got).unwrap();
-    assert!(&got[..4] == b"head" && got[4..] == pattern(0, ALL));
+    assert!(&got[..4] == b"head" && got[4..] == pattern(0, BULK));
     let mut client = writer.join().unwrap();
     // The client's socket is not in the map any more: nothing can be redirected to it.
     assert_eq!(pass(&mut server, &mut client, b"answer"), b"answer");
@@ -143,3 +142,5 @@ impl Stream {
         self.reader.join().unwrap();
     }
 }
+
+const BULK: usize = 16 << 20;
