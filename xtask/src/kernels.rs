@@ -34,7 +34,7 @@ pub(crate) fn check_names(versions: &[String]) -> Result<()> {
 }
 
 /// Boots one kernel and runs the data-path tests there; none: Debian no longer has it.
-pub(crate) fn run(version: &str, built: &Built, filter: Option<&str>) -> Result<Option<Counts>> {
+pub(crate) fn run(version: &str, built: &Built, filters: &[&str]) -> Result<Option<Counts>> {
     let kernel = find(version)?;
     let image = debian::provide(kernel).with_context(|| format!("get kernel {version}"))?;
     let Some(image) = image else { return Ok(None) };
@@ -43,7 +43,7 @@ pub(crate) fn run(version: &str, built: &Built, filter: Option<&str>) -> Result<
         suite.with_context(|| format!("the tests have no target `{SUITE}` (tests/tests/{SUITE}.rs)"))?;
     let beside =
         [("bin/weft", built.binary("weft")?), ("bin/weft-test-helper", built.binary("weft-test-helper")?)];
-    let initrd = initramfs::pack(version, &image, &suite.path, &beside, filter)
+    let initrd = initramfs::pack(version, &image, &suite.path, &beside, filters)
         .with_context(|| format!("pack the initramfs of kernel {version}"))?;
     let started = Instant::now();
     let outcome = qemu::boot(&image.vmlinuz, &initrd)?;

@@ -2,8 +2,7 @@
 
 use aya_ebpf::{bindings::bpf_sock_ops, helpers::generated::bpf_get_socket_cookie};
 use weft_abi::{
-    Addr, BePort, FlowEvent, FlowKey, Reason, SocketState, TCP, UDP, event_kind, names::stat, path,
-    socket_flags,
+    Addr, FlowEvent, FlowKey, Reason, SocketState, TCP, UDP, event_kind, names::stat, path, socket_flags,
 };
 use weft_ebpf_logic::{Arrival, Client, Denial, Destination, Dial, Tables};
 

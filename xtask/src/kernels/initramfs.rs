@@ -18,7 +18,7 @@ pub(super) fn pack(
     image: &Image,
     suite: &Path,
     beside: &[(&str, &Path)],
-    filter: Option<&str>,
+    filters: &[&str],
 ) -> Result<PathBuf> {
     let root = repo::absolute(Path::new(repo::KERNELS).join(format!("{version}.root")))?;
     if root.exists() {
@@ -30,7 +30,7 @@ pub(super) fn pack(
     }
     tree.programs(suite, beside)?;
     tree.modules(image)?;
-    tree.executable("init", &init(filter))?;
+    tree.executable("init", &init(filters))?;
     let archive = tree.archive(version)?;
     fs::remove_dir_all(&tree.root).with_context(|| format!("remove {}", tree.root.display()))?;
     Ok(archive)
@@ -145,8 +145,9 @@ fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The first process. It prints what `qemu.rs` looks for, and turns the machine off whatever happens.
-fn init(filter: Option<&str>) -> String {
-    let filter = filter.map(|text| format!("'{}'", text.replace('\'', r"'\''"))).unwrap_or_default();
+fn init(filters: &[&str]) -> String {
+    let filters: Vec<_> = filters.iter().map(|text| format!("'{}'", text.replace('\'', r"'\''"))).collect();
+    let filters = filters.join(" ");
     let (booted, exit) = (qemu::BOOTED, qemu::EXIT);
     format!(
         r#"#!/bin/sh
@@ -165,7 +166,7 @@ for module in /modules/*; do insmod "$module" || echo "insmod $module failed"; d
 ip link set lo up
 echo "{booted} $(uname -r)"
 cd /root
-/bin/suite --test-threads=1 {filter}
+/bin/suite --test-threads=1 {filters}
 echo "{exit} $?"
 poweroff -f
 "#

@@ -179,6 +179,6 @@ fn mask() -> WatchMask {
 
 const BUFFER: usize = 16 * 1024;
 /// A change is read once nothing has happened for so long.
-const QUIET: Duration = Duration::from_millis(5);
+const QUIET: Duration = Duration::from_millis(2);
 /// A directory that never rests is read all the same.
 const LONGEST_BURST: Duration = Duration::from_millis(50);
