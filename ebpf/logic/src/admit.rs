@@ -80,7 +80,7 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
     if seen.is_some_and(|record| record.flags & flow_flags::PROBE != 0) {
         return Admission::Probe;
     }
-    if own(tables, arrival, pod.netns) || answers(tables, &inward, config, now) {
+    if own(tables, arrival, pod.netns, seen.is_some()) || answers(tables, &inward, config, now) {
         return Admission::Pass;
     }
     let client = client(tables, arrival, seen);
@@ -108,9 +108,13 @@ fn holds(record: &FlowRecord, lasts_ns: u64, now: u64) -> bool {
     record.flags & flow_flags::HELD != 0 || now.wrapping_sub(record.used_ns) < lasts_ns
 }
 
-/// A pod may always talk to itself.
+/// A pod may always talk to itself. IPv6 has no martian check: a datagram from the pod's own address may
+/// come from anywhere, and needs no handshake, so there the kernel must have seen the pod send it.
 #[inline(always)]
-fn own<T: Tables>(tables: &T, arrival: &Arrival, netns: u64) -> bool {
+fn own<T: Tables>(tables: &T, arrival: &Arrival, netns: u64, seen: bool) -> bool {
+    if arrival.protocol == UDP && !arrival.local.is_v4() && !seen {
+        return false;
+    }
     arrival.remote.is(&arrival.local) || tables.pod_at(&arrival.remote).is_some_and(|pod| pod.netns == netns)
 }
 

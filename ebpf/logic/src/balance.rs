@@ -1,13 +1,14 @@
 //! Which backend of a frontend takes a connection.
 
 use weft_abi::{
-    Affinity, AffinityKey, MAGLEV_CHUNK, MaglevKey, Reason, ServiceKey, ServiceRow, Slot, SlotKey, algorithm,
+    Affinity, AffinityKey, MAGLEV_CHUNK, MaglevKey, Reason, ServiceKey, ServiceRow, Slot, SlotKey, UDP,
+    algorithm,
 };
 
-use crate::{Destination, Tables};
+use crate::{Destination, Dial, Tables};
 
-/// Picks a backend for a client in network namespace `netns` whose address hashes to `source`, and
-/// writes it to `to`, which stays as it is where there is no such frontend.
+/// Picks a backend for `dial`, whose client's address hashes to `source`, and writes it to `to`, which
+/// stays as it is where there is no such frontend.
 ///
 /// The only reason to refuse is [`Reason::NO_ENDPOINTS`].
 ///
@@ -16,7 +17,7 @@ use crate::{Destination, Tables};
 pub fn pick<T: Tables>(
     tables: &T,
     key: &ServiceKey,
-    netns: u64,
+    dial: &Dial,
     source: u32,
     to: &mut Destination,
 ) -> Reason {
@@ -28,16 +29,16 @@ pub fn pick<T: Tables>(
         if row.slots == 0 {
             return Reason::NO_ENDPOINTS;
         }
-        if let Some(stuck) = sticky(tables, &row, netns) {
+        if let Some(stuck) = sticky(tables, &row, dial.netns) {
             *to = stuck;
             return Reason::NONE;
         }
-        if let Some(slot) = draw(tables, &row, source) {
+        if let Some(slot) = draw(tables, &row, dial, source) {
             if slot.backend == 0 {
                 return Reason::NO_ENDPOINTS;
             }
             if let Some(chosen) = destination(tables, &row, slot.backend) {
-                stick(tables, &row, netns, slot.backend);
+                stick(tables, &row, dial.netns, slot.backend);
                 *to = chosen;
                 return Reason::NONE;
             }
@@ -77,13 +78,32 @@ fn stick<T: Tables>(tables: &T, row: &ServiceRow, netns: u64, backend: u64) {
 }
 
 #[inline(always)]
-fn draw<T: Tables>(tables: &T, row: &ServiceRow, source: u32) -> Option<Slot> {
+fn draw<T: Tables>(tables: &T, row: &ServiceRow, dial: &Dial, source: u32) -> Option<Slot> {
     match row.algorithm {
         algorithm::ROUND_ROBIN => in_turn(tables, row),
         algorithm::LEAST_REQUEST => less_busy(tables, row),
         algorithm::SOURCE_IP => hashed(tables, row, source),
+        _ if dial.protocol == UDP && dial.source_port.be != 0 => same(tables, row, dial, source),
         _ => weighted(tables, row, tables.random(), tables.random()),
     }
+}
+
+/// Datagrams of one socket keep to one backend while the set stays, as conntrack would have it: a random
+/// draw for each would tear a QUIC or DTLS session apart.
+#[inline(always)]
+fn same<T: Tables>(tables: &T, row: &ServiceRow, dial: &Dial, source: u32) -> Option<Slot> {
+    let id = row.id.to_ne_bytes();
+    let seed = source ^ u32::from(dial.source_port.be) ^ u32::from_ne_bytes([id[0], id[1], id[2], id[3]]);
+    let column = mixed(seed);
+    weighted(tables, row, column, mixed(column))
+}
+
+/// Spreads the bits of a number (the finalizer of MurmurHash3).
+#[inline(always)]
+fn mixed(word: u32) -> u32 {
+    let word = (word ^ (word >> 16)).wrapping_mul(0x85eb_ca6b);
+    let word = (word ^ (word >> 13)).wrapping_mul(0xc2b2_ae35);
+    word ^ (word >> 16)
 }
 
 /// Turns walk the slots in order; the low bits of the round spread the alias draws evenly.

@@ -81,7 +81,7 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
         return PASS;
     }
     let key = ServiceKey { addr: dial.addr, port: dial.port, protocol: dial.protocol, _pad: 0, _pad2: 0 };
-    let found = pick(tables, &key, dial.netns, source_hash(pod, dial.netns), &mut outcome.to);
+    let found = pick(tables, &key, dial, source_hash(pod, dial.netns), &mut outcome.to);
     if found == Reason::NO_ENDPOINTS {
         outcome.denial = Denial { reason: found, rule: 0 };
         return DENY;

@@ -166,6 +166,18 @@ fn datagrams_are_spread_over_the_backends() {
         seen.insert(name);
         seen.len() == dns.len()
     });
+
+    // Each of those was a socket of its own; one socket keeps to one backend.
+    let socket = web.udp(SocketAddr::from((web.ip(), 0))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut answers = BTreeSet::new();
+    for _ in 0..30 {
+        socket.send_to(b"?", at("10.96.0.4:53")).unwrap();
+        let mut answer = [0; 64];
+        let (length, _) = socket.recv_from(&mut answer).unwrap();
+        answers.insert(answer[..length].to_vec());
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
 }
 
 /// Services `api` and `again` (.1 and .3) in front of one pod, `db` (.2) in front of another.

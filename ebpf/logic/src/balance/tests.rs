@@ -3,11 +3,11 @@ use std::{collections::BTreeMap, vec::Vec};
 use proptest::prelude::*;
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BePort, MAGLEV_CHUNK, MaglevChunk, MaglevKey, Reason, ServiceKey,
-    ServiceRow, Slot, SlotKey, TCP, algorithm, service_flags,
+    ServiceRow, Slot, SlotKey, TCP, UDP, algorithm, service_flags,
 };
 
 use super::pick;
-use crate::{Destination, testing::Memory};
+use crate::{Destination, Dial, testing::Memory};
 
 const NETNS: u64 = 77;
 const SERVICE: u64 = 5;
@@ -65,6 +65,29 @@ fn roll(memory: &Memory, dice: &[u32]) {
     memory.dice.borrow_mut().extend(dice);
 }
 
+/// A connection from `netns`.
+fn by(netns: u64) -> Dial {
+    Dial { netns, addr: key().addr, port: key().port, protocol: TCP, source_port: BePort::new(0) }
+}
+
+#[test]
+fn datagrams_of_one_socket_keep_to_one_backend_and_sockets_spread() {
+    let slots: Vec<_> = (1..=4).map(slot).collect();
+    let memory = service(&slots);
+    let of = |port| {
+        let dial = Dial { protocol: UDP, source_port: BePort::new(port), ..by(NETNS) };
+        let mut to = dialled();
+        assert_eq!(pick(&memory, &key(), &dial, 7, &mut to), Reason::NONE);
+        to.backend
+    };
+    let mut taken = [0_u32; 5];
+    for port in 40_000..44_000 {
+        assert_eq!(of(port), of(port));
+        taken[usize::try_from(of(port)).unwrap()] += 1;
+    }
+    assert!(taken[1..].iter().all(|n| (850..1150).contains(n)), "{taken:?}");
+}
+
 /// The backend that takes the next connection.
 #[track_caller]
 fn next(memory: &Memory) -> u64 {
@@ -74,21 +97,21 @@ fn next(memory: &Memory) -> u64 {
 #[track_caller]
 fn next_of(memory: &Memory, netns: u64, source: u32) -> u64 {
     let mut to = dialled();
-    assert_eq!(pick(memory, &key(), netns, source, &mut to), Reason::NONE);
+    assert_eq!(pick(memory, &key(), &by(netns), source, &mut to), Reason::NONE);
     to.backend
 }
 
 #[track_caller]
 fn refused(memory: &Memory) {
     let mut to = dialled();
-    assert_eq!(pick(memory, &key(), NETNS, 0, &mut to), Reason::NO_ENDPOINTS);
+    assert_eq!(pick(memory, &key(), &by(NETNS), 0, &mut to), Reason::NO_ENDPOINTS);
     assert_eq!(to, dialled());
 }
 
 #[test]
 fn what_is_no_frontend_is_left_as_it_is() {
     let mut to = dialled();
-    assert_eq!(pick(&Memory::default(), &key(), NETNS, 0, &mut to), Reason::NONE);
+    assert_eq!(pick(&Memory::default(), &key(), &by(NETNS), 0, &mut to), Reason::NONE);
     assert_eq!(to, dialled());
 }
 
@@ -104,7 +127,7 @@ fn a_pick_says_where_and_by_which_frontend() {
     let mut memory = service(&[slot(9)]);
     change(&mut memory, |row| row.flags = service_flags::ACCELERATE);
     let mut to = dialled();
-    assert_eq!(pick(&memory, &key(), NETNS, 0, &mut to), Reason::NONE);
+    assert_eq!(pick(&memory, &key(), &by(NETNS), 0, &mut to), Reason::NONE);
     let expected = Destination {
         addr: addr(9),
         port: BePort::new(8080),
@@ -115,7 +138,7 @@ fn a_pick_says_where_and_by_which_frontend() {
     };
     assert_eq!(to, expected);
     change(&mut memory, |row| row.algorithm = algorithm::LEAST_REQUEST);
-    assert_eq!(pick(&memory, &key(), NETNS, 0, &mut to), Reason::NONE);
+    assert_eq!(pick(&memory, &key(), &by(NETNS), 0, &mut to), Reason::NONE);
     assert_eq!(to, Destination { counted: true, ..expected });
 }
 
