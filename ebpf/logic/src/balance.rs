@@ -98,7 +98,7 @@ fn same<T: Tables>(tables: &T, row: &ServiceRow, dial: &Dial, source: u32) -> Op
     weighted(tables, row, column, mixed(column))
 }
 
-/// Spreads the bits of a number (the finalizer of MurmurHash3).
+/// Spreads the bits of a number (the finalizer of `MurmurHash3`).
 #[inline(always)]
 fn mixed(word: u32) -> u32 {
     let word = (word ^ (word >> 16)).wrapping_mul(0x85eb_ca6b);

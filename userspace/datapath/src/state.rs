@@ -190,18 +190,21 @@ impl State {
     /// Looks for foreign `sk_lookup` programs, and puts the backstop behind them.
     pub(crate) fn look_for_foreigners(&mut self) -> Result<(), Error> {
         let foreign = self.namespaces.iter().filter_map(|(name, held)| {
-            let found = attach::foreign_lookups(&held.netns).unwrap_or_default();
+            let found = attach::foreign_lookups(&held.netns).unwrap_or_else(|error| {
+                // Whoever was there may still be.
+                tracing::warn!(pod = %name, %error, "foreign sk_lookup programs cannot be looked for");
+                self.foreign.get(name).cloned().unwrap_or_default()
+            });
             (!found.is_empty()).then(|| (name.clone(), found))
         });
-        let foreign: BTreeMap<_, _> = foreign.collect();
-        if foreign.is_empty() {
+        self.foreign = foreign.collect();
+        if self.foreign.is_empty() {
             if let Err(error) = attach::no_backstop(&self.loaded.pins) {
                 tracing::warn!(%error, "the backstop could not be detached");
             }
         } else {
             attach::backstop(&self.loaded, &self.cgroup)?;
         }
-        self.foreign = foreign;
         Ok(())
     }
 
@@ -233,8 +236,7 @@ impl State {
 
     /// Writes policies and pods. Returns what protects the pods whose policies are other ones now.
     fn enrol(&mut self, snapshot: &Snapshot, judged: Judged) -> Result<Protections, Error> {
-        let first = self.snapshot.is_none();
-        self.policies.add(&mut self.maps, judged.rows, first)?;
+        self.policies.add(&mut self.maps, judged.rows)?;
         let used = judged.places.values().map(|place| place.policy).filter(|id| *id != 0).collect();
         self.withdraw(&judged.places)?;
         let changed = self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Policies {
     live: HashMap<u64, Keys>,
+    /// Ids that an earlier agent wrote: it may not have come to the end.
+    unsure: HashSet<u64>,
     retired: HashMap<u64, Instant>,
     rules: HashMap<u32, RuleName>,
 }
@@ -37,6 +39,7 @@ impl Policies {
         for (key, _) in maps.cidr.entries() {
             adopted.live.entry(key.1.policy).or_default().cidr.push(key);
         }
+        adopted.unsure = adopted.live.keys().copied().collect();
         adopted
     }
 
@@ -50,21 +53,17 @@ impl Policies {
 
     /// Writes what is not there yet. Rows of an id that an earlier agent began are written again: it may
     /// not have come to the end.
-    pub(crate) fn add(
-        &mut self,
-        maps: &mut Maps,
-        wanted: HashMap<u64, PolicyRows>,
-        all: bool,
-    ) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, maps: &mut Maps, wanted: HashMap<u64, PolicyRows>) -> Result<(), Error> {
         self.rules.clear();
         for (id, rows) in wanted {
             self.retired.remove(&id);
             self.rules.extend(rows.rules.iter().cloned());
-            if self.live.contains_key(&id) && !all {
+            if self.live.contains_key(&id) && !self.unsure.contains(&id) {
                 continue;
             }
             rows.cidr.iter().try_for_each(|(key, class)| maps.cidr.put(key, class))?;
             rows.policy.iter().try_for_each(|(key, row)| maps.policy.put(key, row))?;
+            self.unsure.remove(&id);
             let policy = rows.policy.into_iter().map(|(key, _)| key).collect();
             self.live.insert(id, Keys { policy, cidr: rows.cidr.into_iter().map(|(key, _)| key).collect() });
         }

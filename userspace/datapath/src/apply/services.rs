@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -219,6 +220,12 @@ impl Services {
         udp.flat_map(|live| &live.frontend.backends).map(|(id, _)| *id).collect()
     }
 
+    /// The addresses behind UDP frontends.
+    pub(crate) fn udp_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let udp = self.live.values().filter(|live| live.frontend.key.protocol == UDP);
+        udp.flat_map(|live| &live.frontend.backends).map(|(_, backend)| backend.addr.to_ip())
+    }
+
     /// Frontends, slots and backends in the maps.
     pub(crate) fn fill(&self) -> (usize, usize, usize) {
         (self.live.len(), self.slots, self.live.values().map(|live| live.frontend.backends.len()).sum())
@@ -227,19 +234,17 @@ impl Services {
     fn switch(&mut self, maps: &mut Maps, owner: ObjectName, frontend: Frontend) -> Result<(), Error> {
         self.generation += 1;
         let generation = self.generation;
-        let service = frontend.id;
+        let before =
+            self.live.get(&frontend.key).map(|old| old.frontend.backends.as_slice()).unwrap_or_default();
+        if let Err(error) = write(maps, &frontend, generation, before) {
+            // The row still names the old generation; what was written of the new one goes.
+            let new = Live { frontend: Frontend { backends: Vec::new(), ..frontend }, generation, owner };
+            self.slots += new.frontend.slots.len();
+            self.retire(&new, &[]);
+            return Err(error);
+        }
         let old = self.live.remove(&frontend.key);
         let before = old.as_ref().map(|old| old.frontend.backends.as_slice()).unwrap_or_default();
-        for (id, backend) in frontend.backends.iter().filter(|new| !has(before, new)) {
-            maps.backends.put(&BackendKey { id: *id }, backend)?;
-        }
-        for (slot, value) in (0..).zip(&frontend.slots) {
-            maps.slots.put(&SlotKey { service, generation, slot }, value)?;
-        }
-        for (chunk, value) in (0..).zip(&frontend.maglev) {
-            maps.maglev.put(&MaglevKey { service, generation, chunk }, value)?;
-        }
-        maps.services.put(&frontend.key, &frontend.row(generation))?;
         for (id, backend) in before.iter().filter(|(id, _)| !frontend.has(*id)) {
             maps.backends.put(&BackendKey { id: *id }, &Backend { retired: 1, ..*backend })?;
         }
@@ -328,6 +333,26 @@ impl Change {
         self.gone.extend(&seen.keys);
         self.seen.push((name.clone(), None));
     }
+}
+
+/// Writes a generation of a frontend, its row last.
+fn write(
+    maps: &mut Maps,
+    frontend: &Frontend,
+    generation: u32,
+    before: &[(u64, Backend)],
+) -> Result<(), Error> {
+    let service = frontend.id;
+    for (id, backend) in frontend.backends.iter().filter(|new| !has(before, new)) {
+        maps.backends.put(&BackendKey { id: *id }, backend)?;
+    }
+    for (slot, value) in (0..).zip(&frontend.slots) {
+        maps.slots.put(&SlotKey { service, generation, slot }, value)?;
+    }
+    for (chunk, value) in (0..).zip(&frontend.maglev) {
+        maps.maglev.put(&MaglevKey { service, generation, chunk }, value)?;
+    }
+    maps.services.put(&frontend.key, &frontend.row(generation))
 }
 
 fn has(backends: &[(u64, Backend)], one: &(u64, Backend)) -> bool {

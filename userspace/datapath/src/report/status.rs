@@ -1,6 +1,9 @@
 //! `weft status`.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+};
 
 use weft_abi::names::{map, program, stat};
 use weft_model::{Protocol, Snapshot};
@@ -192,10 +195,15 @@ fn maps(state: &State, settings: &Settings) -> Vec<MapStatus> {
 
 /// Whether a UDP port is protected by rules that name ServiceAccounts.
 fn udp_identity(state: &State) -> bool {
-    state.protections.values().any(|protection| {
+    let behind: HashSet<IpAddr> = state.services.udp_addresses().collect();
+    state.protections.iter().any(|(pod, protection)| {
+        let addresses = state.namespaces.get(pod).map(|held| &held.addresses);
+        let serves = || addresses.is_some_and(|addresses| addresses.iter().any(|ip| behind.contains(ip)));
         protection.policies.iter().any(|applied| {
-            let udp =
-                applied.ports.as_ref().is_some_and(|ports| ports.iter().any(|(p, _)| *p == Protocol::Udp));
+            let udp = match &applied.ports {
+                Some(ports) => ports.iter().any(|(protocol, _)| *protocol == Protocol::Udp),
+                None => serves(),
+            };
             udp && applied.policy.rules.iter().any(|rule| {
                 rule.sources.iter().flatten().any(|source| {
                     matches!(source, weft_model::Source::ServiceAccount(_) | weft_model::Source::Namespace(_))
