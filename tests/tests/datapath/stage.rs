@@ -79,16 +79,22 @@ pub(super) fn assert_eacces<T>(result: io::Result<T>) {
     assert_eq!(errno, Some(libc::EACCES), "connect says why it is refused");
 }
 
-/// The server's side refused it, at once.
+/// The server's side refused it, at once: within 10 ms.
 ///
-/// The promise is 10 ms. A test shares two processors with others, and asks by another process.
+/// A test shares two processors with others and asks by another process, so one of a few tries has to be
+/// as quick as promised; each has to be a reset. An emulated machine is ten times slower.
 #[track_caller]
 pub(super) fn assert_reset_at_once(client: &Pod, to: SocketAddr) {
-    let began = Instant::now();
-    let error = client.tcp_connect(to).map(drop).expect_err("the client is denied");
-    let took = began.elapsed();
-    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
-    assert!(took < Duration::from_millis(100), "the reset took {took:?}");
+    let emulated = std::env::var_os("WEFT_KERNEL_MATRIX").is_some();
+    let promised = Duration::from_millis(if emulated { 100 } else { 10 });
+    let attempt = || {
+        let began = Instant::now();
+        let error = client.tcp_connect(to).map(drop).expect_err("the client is denied");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+        began.elapsed()
+    };
+    let took: Vec<_> = std::iter::repeat_with(attempt).take(5).take_while(|took| *took >= promised).collect();
+    assert!(took.len() < 5, "the resets took {took:?}");
 }
 
 /// The app's listener: what it accepts is what policy let in.
