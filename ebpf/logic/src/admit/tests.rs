@@ -122,6 +122,22 @@ fn a_datagram_proves_its_sender_for_no_longer_than_a_handshake() {
 }
 
 #[test]
+fn a_pods_own_packets_pass_and_its_own_ipv6_datagrams_once_they_were_seen() {
+    let six = Addr::from(std::net::IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 0, 1]));
+    let mut memory = memory();
+    let row = memory.pod_ips[&addr(1)];
+    memory.pod_ips.insert(six, row);
+    let by_six = |protocol| Arrival { local: six, remote: six, ..from(1, protocol) };
+    for own in [from(1, TCP), from(1, UDP), by_six(TCP)] {
+        assert_eq!(admit(&memory, &own), Admission::Pass);
+    }
+    let forged = by_six(UDP);
+    assert!(matches!(admit(&memory, &forged), Admission::Deny(..)), "it may come from anywhere");
+    memory.flows.insert(inward(&forged), attested(0));
+    assert_eq!(admit(&memory, &forged), Admission::Pass);
+}
+
+#[test]
 fn an_attestation_is_of_one_flow_and_one_direction() {
     let mut memory = memory();
     let arrival = from(2, TCP);

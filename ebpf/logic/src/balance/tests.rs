@@ -6,12 +6,14 @@ use weft_abi::{
     ServiceRow, Slot, SlotKey, TCP, UDP, algorithm, service_flags,
 };
 
-use super::pick;
+use super::{mixed, pick};
 use crate::{Destination, Dial, testing::Memory};
 
 const NETNS: u64 = 77;
 const SERVICE: u64 = 5;
 const SECOND: u64 = 1_000_000_000;
+/// Backends of twelve sockets: a change of this list moves live sessions at an upgrade.
+const GOLDEN: [u64; 12] = [4, 3, 1, 7, 6, 7, 3, 2, 5, 6, 8, 6];
 const WHOLE: u32 = 65_536;
 
 fn key() -> ServiceKey {
@@ -86,6 +88,37 @@ fn datagrams_of_one_socket_keep_to_one_backend_and_sockets_spread() {
         taken[usize::try_from(of(port)).unwrap()] += 1;
     }
     assert!(taken[1..].iter().all(|n| (850..1150).contains(n)), "{taken:?}");
+}
+
+#[test]
+fn a_socket_keeps_its_backend_across_restarts_and_versions() {
+    let slots: Vec<_> = (1..=9).map(slot).collect();
+    let memory = service(&slots);
+    let of = |source: u32, port| {
+        let dial = Dial { protocol: UDP, source_port: BePort::new(port), ..by(NETNS) };
+        let mut to = dialled();
+        assert_eq!(pick(&memory, &key(), &dial, source, &mut to), Reason::NONE);
+        to.backend
+    };
+    let taken: Vec<_> =
+        (0..12_u16).map(|n| of(0x9e37_79b9_u32.wrapping_mul(n.into()), 40_001 + 7 * n)).collect();
+    assert_eq!(taken, GOLDEN);
+    // Published values of the finalizer.
+    assert_eq!([0, 1, 0xdead_beef].map(mixed), [0, 0x514e_28b7, 0x0de5_c6a9]);
+}
+
+#[test]
+fn only_datagrams_of_a_known_port_are_drawn_by_their_socket() {
+    let memory = service(&[slot(1), slot(2), slot(3)]);
+    for (protocol, port) in [(TCP, 40_000), (UDP, 0)] {
+        let dial = Dial { protocol, source_port: BePort::new(port), ..by(NETNS) };
+        for column in [2, 0, 1] {
+            roll(&memory, &[column, 0]);
+            let mut to = dialled();
+            assert_eq!(pick(&memory, &key(), &dial, 7, &mut to), Reason::NONE);
+            assert_eq!(to.backend, u64::from(column) + 1);
+        }
+    }
 }
 
 /// The backend that takes the next connection.
