@@ -257,11 +257,13 @@ fn a_panic_leaves_nothing() {
 
 #[test]
 fn a_killed_test_process_leaves_nothing() {
-    if World::new().is_none() {
-        return;
+    let Some(world) = World::new() else { return };
+    if std::env::var_os(TO_BE_KILLED).is_some() {
+        wait_to_be_killed(&world);
     }
+    drop(world);
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "waits_to_be_killed", "--ignored", "--nocapture"]);
+    command.args(["--exact", "a_killed_test_process_leaves_nothing", "--nocapture"]).env(TO_BE_KILLED, "");
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut output = process.stdout.take().unwrap();
     let mut said = String::new();
@@ -278,11 +280,11 @@ fn a_killed_test_process_leaves_nothing() {
     eventually(Duration::from_secs(10), || World::remains(&name).is_empty());
 }
 
-#[test]
-#[ignore = "the other end of a_killed_test_process_leaves_nothing, which runs it"]
-fn waits_to_be_killed() {
-    let Some(world) = World::new() else { return };
-    populate(&world);
+/// Tells the process that the test starts which one it is.
+const TO_BE_KILLED: &str = "WEFT_TEST_TO_BE_KILLED";
+
+fn wait_to_be_killed(world: &World) -> ! {
+    populate(world);
     std::io::stdout().write_all(b"ready\n").unwrap();
     loop {
         std::thread::park();
