@@ -45,7 +45,7 @@ pub enum Error {
         run_dir: PathBuf,
     },
     /// A file or pin cannot be written or removed.
-    #[error("{path}: {source}")]
+    #[error("cannot write or remove {path}: {source}; weft runs as root, on directories that root may write")]
     File {
         /// The path.
         path: PathBuf,
