@@ -1,12 +1,12 @@
 //! Domain nouns of the mesh, always valid: what a [`Snapshot`] is made of.
 //!
-//! Owns: names, identities, services with their endpoints, workloads, authorization policies, and
+//! Owns: names, identities, services with their endpoints, routes, workloads, policies, and
 //! the two pure readings of them that every path must share (label selection, endpoint
 //! eligibility). Must not know: Kubernetes' wire forms, the kernel, IO, tokio.
 //!
 //! ```text
 //! weft-kubernetes ──► Snapshot ──► weft-datapath (rows)
-//!                        │    └──► proxy (tables, later)
+//!                        │    └──► weft-proxy (routes)
 //!                        └──► weft-policy (decide)
 //! ```
 #![forbid(unsafe_code)]
@@ -16,9 +16,11 @@ mod identity;
 mod name;
 mod policy;
 mod problem;
+mod route;
 mod selector;
 mod service;
 mod snapshot;
+mod traffic;
 mod workload;
 
 pub use eligible::{Locality, eligible};
@@ -26,9 +28,18 @@ pub use identity::{ServiceAccount, SpiffeError, SpiffeId};
 pub use name::ObjectName;
 pub use policy::{Action, AuthorizationPolicy, Mode, PolicyTarget, PortRange, ROOT_NAMESPACE, Rule, Source};
 pub use problem::{Problem, Severity};
+pub use route::{
+    AppProtocol, Backend, BackendTarget, Cors, Filter, Fraction, HeaderModifier, Mirror, NameMatch,
+    OriginPattern, PathMatch, PathRewrite, PortRouting, Redirect, Rewrite, Route, RouteMatch, RouteRule,
+    RouteSet, SessionCarrier, SessionPersistence, TlsRoute, ValueMatch,
+};
 pub use selector::{Expression, Operator, Selector};
 pub use service::{
     Distribution, Endpoint, EndpointGroup, Hints, LoadBalancer, Protocol, Service, ServiceKind, ServicePort,
 };
 pub use snapshot::Snapshot;
+pub use traffic::{
+    Abort, CircuitBreaker, Delay, FaultInjection, HashKey, HttpLoadBalancer, LimitKey, OutlierDetection,
+    RateLimitRule, Retry, RetryBudget, Timeouts, TrafficSettings,
+};
 pub use workload::{ContainerPort, Workload};

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::ObjectName;
+use crate::{ObjectName, PortRouting};
 
 /// A Service with everything that balancing needs, endpoints included.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +56,8 @@ pub struct ServicePort {
     /// backendRefs make one group each, and leave the Service's own endpoints with weight 0: no
     /// connection goes there, but policies that target the Service go on protecting them.
     pub groups: Vec<EndpointGroup>,
+    /// What the node's proxy does with connections to this port; `None` where they stay in the kernel.
+    pub routing: Option<Arc<PortRouting>>,
 }
 
 /// Endpoints that share one weight: those of one backendRef.

@@ -54,5 +54,6 @@ fn service_port(port: &object::ServicePort, groups: Vec<EndpointGroup>) -> Servi
         protocol: port.protocol,
         app_protocol: port.app_protocol.clone(),
         groups,
+        routing: None,
     }
 }

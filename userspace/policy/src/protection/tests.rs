@@ -61,6 +61,7 @@ fn service(name: &str, of: &str, endpoints: &[&str]) -> Arc<Service> {
         port: 80,
         protocol: Protocol::Tcp,
         app_protocol: None,
+        routing: None,
         groups: vec![group],
     };
     Arc::new(Service {

@@ -70,6 +70,7 @@ fn service(app: &str, last: u8) -> Service {
             port: 80,
             protocol: Protocol::Tcp,
             app_protocol: None,
+            routing: None,
             groups: vec![group],
         }],
         session_affinity: None,

@@ -288,7 +288,14 @@ fn service(name: &str, kind: ServiceKind, ips: &[IpAddr], ports: Vec<ServicePort
 }
 
 fn port(name: &str, port: u16, groups: Vec<EndpointGroup>) -> ServicePort {
-    ServicePort { name: name.into(), port, protocol: Protocol::Tcp, app_protocol: None, groups }
+    ServicePort {
+        name: name.into(),
+        port,
+        protocol: Protocol::Tcp,
+        app_protocol: None,
+        groups,
+        routing: None,
+    }
 }
 
 fn api_read() -> AuthorizationPolicy {

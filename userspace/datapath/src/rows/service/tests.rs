@@ -37,6 +37,7 @@ fn service(ips: &[&str], groups: Vec<EndpointGroup>) -> Service {
             port: 80,
             protocol: Protocol::Tcp,
             app_protocol: None,
+            routing: None,
             groups,
         }],
         session_affinity: None,
