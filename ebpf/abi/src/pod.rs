@@ -52,4 +52,6 @@ pub mod pod_flags {
     pub const BY_NAMESPACE: u32 = 4;
     /// Its policies name CIDRs.
     pub const BY_CIDR: u32 = 8;
+    /// It has policies, or is about to: who dials it is attested.
+    pub const GUARDED: u32 = 16;
 }

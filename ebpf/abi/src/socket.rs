@@ -23,8 +23,6 @@ abi_struct! {
         pub netns: u64,
         /// When the connection was made, in nanoseconds since boot.
         pub since_ns: u64,
-        /// Identity of the client, attested by the kernel; on the server's socket only, else 0.
-        pub client: u64,
         /// Bytes that were redirected to the peer's socket, past TCP's own counters.
         pub redirected: u64,
         /// Bytes that the peer had redirected to this socket when the app last sent.
@@ -52,8 +50,8 @@ pub mod socket_flags {
     pub const CLIENT: u32 = 4;
     /// The pod is the server.
     pub const SERVER: u32 = 8;
-    /// The other end is an enrolled pod of this node, which reports this connection.
-    pub const MIRRORED: u32 = 16;
+    /// `weft_flow` has a row for this connection, which is the client's.
+    pub const ATTESTED: u32 = 16;
     /// The connection was reported as opened.
     pub const REPORTED: u32 = 32;
     /// The Service asks for same-node acceleration.

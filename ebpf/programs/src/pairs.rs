@@ -33,10 +33,8 @@ use crate::{
 /// # Kernel
 /// Deleting is open to `sock_ops`; sockmap has no hook on disconnect since b8b8315e39ff (5.14).
 #[inline(always)]
-pub fn forget(call: &SockOps) {
-    if let Some(state) = sockets::state(call.socket())
-        && state.pair != 0
-    {
+pub fn forget(state: &SocketState) {
+    if state.pair != 0 {
         leave(PairEnd { id: state.pair, side: state.side, _pad: 0 });
     }
 }
@@ -212,7 +210,7 @@ fn leave(mut end: PairEnd) {
 }
 
 #[inline(always)]
-fn is_on() -> bool {
+pub fn is_on() -> bool {
     Kernel.config().is_some_and(|config| config.flags & config_flags::ACCELERATE != 0)
 }
 

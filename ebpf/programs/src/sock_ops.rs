@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use weft_abi::{FlowKey, FlowRecord, TCP, flow_flags, names::stat, socket_flags};
+use weft_abi::{FlowKey, FlowRecord, TCP, flow_flags, names::stat, pod_flags, socket_flags};
 use weft_ebpf_logic::Tables;
 
 use crate::{
@@ -37,44 +37,52 @@ pub fn weft_sock_ops(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// The SYN is about to leave: whoever it reaches on this node may believe who sent it.
+/// The SYN is about to leave: whoever it reaches on this node may believe who sent it. Nobody asks at a pod
+/// without policies, so there nothing is written.
 #[inline(always)]
 fn dialling(call: &SockOps) {
-    pairs::forget(call);
+    let state = sockets::state(call.socket());
+    if let Some(state) = &state {
+        pairs::forget(state);
+    }
     let netns = call.netns();
-    let key = outward(call);
-    let server = Kernel.pod_at(&key.dst);
-    let ours = server.is_some_and(|row| row.netns != 0);
-    let Some(pod) = Kernel.pod(netns).copied() else {
+    let Some(pod) = Kernel.pod(netns) else {
         // The connect hook knows the probe by its cgroup: "current" is not to be had here before 6.2.
-        if ours && sockets::state(call.socket()).is_some_and(|state| state.flags & socket_flags::PROBE != 0) {
-            attest(&key, FlowRecord { flags: flow_flags::PROBE | flow_flags::HELD, ..FlowRecord::zeroed() });
-            watch(call);
+        if state.is_some_and(|state| state.flags & socket_flags::PROBE != 0) {
+            let flags = flow_flags::PROBE | flow_flags::HELD;
+            attest(call, FlowRecord { flags, ..FlowRecord::zeroed() });
         }
         return;
     };
+    let (identity, namespace) = (pod.identity, pod.namespace);
+    let server = Kernel.pod_at(&call.remote());
+    let guarded = server.is_some_and(|row| row.netns != 0 && row.flags & pod_flags::GUARDED != 0);
     let mut pair = 0;
-    if let Some(state) = sockets::state_or_new(call.socket()) {
+    if let Some(state) = state.or_else(|| sockets::state_or_new(call.socket())) {
         state.netns = netns;
         state.since_ns = Kernel.now_ns();
-        state.flags |= socket_flags::CLIENT;
-        state.flags &= !socket_flags::REPORTED;
         pair = pairs::wanted(call, state, server);
-        watch(call);
+        state.flags &= !(socket_flags::REPORTED | socket_flags::ATTESTED);
+        state.flags |= socket_flags::CLIENT;
+        if guarded || pair != 0 {
+            state.flags |= socket_flags::ATTESTED;
+        }
     }
-    if ours {
-        let (identity, namespace) = (pod.identity, pod.namespace);
+    if guarded || pair != 0 {
         let flags = flow_flags::HELD;
-        attest(&key, FlowRecord { identity, namespace, used_ns: 0, pair, flags, _pad: 0 });
+        attest(call, FlowRecord { identity, namespace, used_ns: 0, pair, flags, _pad: 0 });
     }
 }
 
 /// The handshake is over on the client's side.
 #[inline(always)]
 fn dialled(call: &SockOps) {
-    let key = outward(call);
+    let Some(state) = sockets::state(call.socket()) else { return };
     let mut pair = 0;
-    if let Some(record) = maps::FLOWS.get_ptr_mut(key) {
+    // A probe's socket has no row of a pod's, and is no client of ours.
+    if state.flags & (socket_flags::ATTESTED | socket_flags::PROBE) != 0
+        && let Some(record) = maps::FLOWS.get_ptr_mut(outward(call))
+    {
         // SAFETY: the verifier bounds the value; two fields, each written whole.
         unsafe {
             (*record).used_ns = Kernel.now_ns();
@@ -82,11 +90,10 @@ fn dialled(call: &SockOps) {
             pair = (*record).pair;
         }
     }
-    if let Some(state) = sockets::state(call.socket())
-        && state.flags & socket_flags::CLIENT != 0
-    {
+    if state.flags & socket_flags::CLIENT != 0 {
         state.flags |= socket_flags::REPORTED;
         events::opened(call, state);
+        watch(call);
         if pair != 0 {
             pairs::open(call, state);
         }
@@ -100,27 +107,28 @@ fn accepted(call: &SockOps) {
     if Kernel.pod(netns).is_none() {
         return;
     }
+    let outward = outward(call);
+    // The client's side is on this node, and reports: this side keeps nothing, and nothing is to be done
+    // when it ends.
+    let mirrored = Kernel.pod_at(&outward.dst).is_some_and(|row| row.netns != 0);
+    if mirrored && !pairs::is_on() {
+        return;
+    }
+    let seen = Kernel.flow(&outward.reversed());
+    let (pair, probe) = seen.map_or((0, false), |row| (row.pair, row.flags & flow_flags::PROBE != 0));
+    if mirrored && pair == 0 {
+        return;
+    }
     let Some(state) = sockets::state_or_new(call.socket()) else { return };
     // All else is zero: a socket that was accepted a moment ago has no storage from before.
     state.netns = netns;
     state.since_ns = Kernel.now_ns();
     state.flags = socket_flags::SERVER;
-    match Kernel.flow(&outward(call).reversed()) {
-        // The client's side is on this node and reports.
-        Some(record) if record.flags & flow_flags::PROBE == 0 => {
-            state.client = record.identity;
-            state.flags |= socket_flags::MIRRORED;
-            let pair = record.pair;
-            if pair == 0 {
-                // Nothing is to be done when it ends: no callback at each of its states.
-                return;
-            }
-            pairs::accept(call, state, pair);
-        }
-        seen => {
-            state.flags |= socket_flags::REPORTED | if seen.is_some() { socket_flags::PROBE } else { 0 };
-            events::opened(call, state);
-        }
+    if mirrored {
+        pairs::accept(call, state, pair);
+    } else {
+        state.flags |= socket_flags::REPORTED | if probe { socket_flags::PROBE } else { 0 };
+        events::opened(call, state);
     }
     watch(call);
 }
@@ -134,7 +142,9 @@ fn changed(call: &SockOps) {
     sockets::uncount(state);
     pairs::close(call, state);
     // What the kernel attested of a pod's or a probe's connection dies with it.
-    if state.flags & socket_flags::SERVER == 0 {
+    if state.flags & (socket_flags::ATTESTED | socket_flags::PROBE) != 0
+        && state.flags & socket_flags::SERVER == 0
+    {
         let _ = maps::FLOWS.remove(outward(call));
     }
     if state.flags & socket_flags::REPORTED != 0 {
@@ -143,11 +153,13 @@ fn changed(call: &SockOps) {
     }
 }
 
+/// What it wrote is to be removed even if the connection never comes about.
 #[inline(always)]
-fn attest(key: &FlowKey, record: FlowRecord) {
-    if maps::FLOWS.insert(key, record, 0).is_err() {
+fn attest(call: &SockOps, record: FlowRecord) {
+    if maps::FLOWS.insert(outward(call), record, 0).is_err() {
         maps::count(stat::FLOWS_LOST, 1);
     }
+    watch(call);
 }
 
 /// Asks for the callback on state changes.

@@ -8,9 +8,9 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use weft_abi::{
-    Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, MaglevChunk, MaglevKey,
-    NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey, SocketKey,
-    names::map,
+    Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, FlowKey, FlowRecord,
+    MaglevChunk, MaglevKey, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot,
+    SlotKey, SocketKey, names::map,
 };
 
 /// Why a map could not be read or written.
@@ -65,6 +65,8 @@ pub(crate) struct Maps {
     pub cidr: Rows<LpmTrie<MapData, CidrMatch, CidrClass>>,
     /// `weft_udp_conn`.
     pub udp_connected: Rows<HashMap<MapData, SocketKey, BackendKey>>,
+    /// `weft_flow`, which the programs write.
+    pub flows: HashMap<MapData, FlowKey, FlowRecord>,
     /// `weft_stat`.
     pub stats: PerCpuArray<MapData, u64>,
     /// `weft_sock`, for reading it through `sock_diag`.
@@ -112,6 +114,7 @@ impl Maps {
             policy: rows(ebpf, map::POLICY)?,
             cidr: rows(ebpf, map::CIDR)?,
             udp_connected: rows(ebpf, map::UDP_CONNECTED)?,
+            flows: typed(ebpf, map::FLOWS)?,
             stats: typed(ebpf, map::STATS)?,
             sockets: ebpf.take_map(map::SOCKETS).ok_or(Error::Missing(map::SOCKETS))?,
             events: Some(typed(ebpf, map::EVENTS)?),

@@ -9,7 +9,7 @@ use std::{
 
 use aya::maps::Map;
 use tokio::time::Instant;
-use weft_abi::{Addr, Config, PodRow, SCHEMA, config_flags, limits};
+use weft_abi::{Addr, Config, FlowKey, PodRow, SCHEMA, config_flags, limits};
 use weft_model::{ObjectName, PolicyTarget, Snapshot, Workload};
 use weft_policy::Policies as PolicyIndex;
 
@@ -347,7 +347,8 @@ impl State {
             return;
         }
         let states = socket_states(&self.maps.sockets);
-        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states);
+        let attests = |key: &FlowKey| self.maps.flows.get(key, 0).ok().map(|record| record.identity);
+        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, attests);
         if ended > 0 {
             tracing::info!(sockets = ended, "connections ended that policy now forbids");
         }

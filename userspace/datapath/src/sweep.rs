@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use weft_abi::{Reason, socket_flags};
+use weft_abi::{BePort, FlowKey, Reason, TCP, socket_flags};
 use weft_model::{ObjectName, Protocol, ServiceAccount, Snapshot};
 use weft_policy::{Identity, Protection, Request, decide};
 use weft_transport::{Query, Socket, State, States};
@@ -23,14 +23,15 @@ pub(crate) type Protections = BTreeMap<ObjectName, Arc<Protection>>;
 
 /// Ends what policy forbids, at both ends where both are here. Returns how many connections ended.
 ///
-/// A connection's client is believed to be the pod that has its address when the kernel attested that as
-/// it came in, or when that pod's own namespace lists the other end of the very connection: the kernel
-/// cannot be lied to about either.
+/// A connection's client is believed to be the pod that has its address when the kernel `attests` that, or
+/// when that pod's own namespace lists the other end of the very connection: the kernel cannot be lied to
+/// about either.
 pub(crate) fn forbidden(
     namespaces: &mut Namespaces,
     snapshot: &Snapshot,
     judged: &Protections,
     states: BorrowedFd<'_>,
+    attests: impl Fn(&FlowKey) -> Option<u64>,
 ) -> usize {
     let people = People::of(snapshot, |pod| namespaces.get(pod).is_some());
     let lists = lists(namespaces, states);
@@ -40,9 +41,15 @@ pub(crate) fn forbidden(
         let Some(sockets) = lists.get(name) else { continue };
         let listening: BTreeSet<u16> =
             sockets.iter().filter(|s| s.state == State::Listen).map(|s| s.local.port()).collect();
-        for socket in sockets.iter().filter(|s| inbound(s, &listening)) {
+        for socket in sockets {
             let other = ends.other(socket);
-            if is_forbidden(protection, socket, &people, other.is_some()) {
+            if !inbound(socket, other.map(|(_, other)| other), &listening) {
+                continue;
+            }
+            let proven = |account: &ServiceAccount| {
+                other.is_some() || attests(&inward(socket)) == Some(token::service_account(account))
+            };
+            if is_forbidden(protection, socket, &people, proven) {
                 doomed.entry(name.clone()).or_default().push(socket.clone());
                 if let Some((client, other)) = other {
                     doomed.entry(client.clone()).or_default().push(other.clone());
@@ -124,21 +131,43 @@ fn lists(namespaces: &mut Namespaces, states: BorrowedFd<'_>) -> HashMap<ObjectN
     namespaces.iter_mut().filter_map(list).collect()
 }
 
-/// Whether the pod is the server. A connection that is older than the pod's enrolment has no state: it
-/// is inbound when it came to a port that listens.
-fn inbound(socket: &Socket, listening: &BTreeSet<u16>) -> bool {
+/// Whether the pod is the server. A server's socket has no state when its client is a pod of this node, which
+/// has one and says so; nor has a connection that is older than the pod's enrolment: that is inbound when it
+/// came to a port that listens.
+fn inbound(socket: &Socket, other: Option<&Socket>, listening: &BTreeSet<u16>) -> bool {
     if socket.state == State::Listen || socket.remote.ip() == socket.local.ip() {
         return false;
     }
-    match socket.storage.as_deref().and_then(socket_state) {
-        Some(state) => state.flags & socket_flags::SERVER != 0 && state.flags & socket_flags::PROBE == 0,
-        None => socket.protocol == weft_transport::Protocol::Tcp && listening.contains(&socket.local.port()),
+    let flags = |socket: &Socket| socket.storage.as_deref().and_then(socket_state).map(|state| state.flags);
+    match (flags(socket), other.and_then(flags)) {
+        (Some(own), _) => own & socket_flags::SERVER != 0 && own & socket_flags::PROBE == 0,
+        (None, Some(other)) => other & socket_flags::CLIENT != 0,
+        (None, None) => {
+            socket.protocol == weft_transport::Protocol::Tcp && listening.contains(&socket.local.port())
+        }
     }
 }
 
-fn is_forbidden(protection: &Protection, socket: &Socket, people: &People<'_>, seen: bool) -> bool {
+/// The key of what the client sends to `socket`.
+fn inward(socket: &Socket) -> FlowKey {
+    FlowKey {
+        src: socket.remote.ip().into(),
+        dst: socket.local.ip().into(),
+        src_port: BePort::new(socket.remote.port()),
+        dst_port: BePort::new(socket.local.port()),
+        protocol: TCP,
+        _pad: [0; 3],
+    }
+}
+
+fn is_forbidden(
+    protection: &Protection,
+    socket: &Socket,
+    people: &People<'_>,
+    proven: impl Fn(&ServiceAccount) -> bool,
+) -> bool {
     let identity = match people.by_ip.get(&socket.remote.ip()) {
-        Some(account) if seen || attested(socket, account) => Identity::Proven(account),
+        Some(account) if proven(account) => Identity::Proven(account),
         Some(account) => Identity::FromAddress(account),
         None => Identity::Unknown,
     };
@@ -148,15 +177,6 @@ fn is_forbidden(protection: &Protection, socket: &Socket, people: &People<'_>, s
     };
     let request = Request { source: socket.remote.ip(), identity, protocol, port: socket.local.port() };
     decide(protection, &request).reason != Reason::NONE
-}
-
-/// Whether the server's hook knew the client as a pod of this ServiceAccount. The other end may not be
-/// listed: it was made, or its pod left the mesh, in between.
-fn attested(socket: &Socket, account: &ServiceAccount) -> bool {
-    let state = socket.storage.as_deref().and_then(socket_state);
-    state.is_some_and(|state| {
-        state.flags & socket_flags::MIRRORED != 0 && state.client == token::service_account(account)
-    })
 }
 
 fn end(held: &mut Held, sockets: &[Socket]) -> usize {

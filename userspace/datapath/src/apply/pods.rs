@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     net::IpAddr,
+    thread,
+    time::Duration,
 };
 
 use weft_abi::{Addr, NetnsKey, Pod, PodRow, pod_flags};
@@ -57,7 +59,21 @@ impl Pods {
     }
 
     /// Writes rows by address. A row carries the pod's policies: this is where a new policy takes hold.
+    ///
+    /// A pod that had none is marked first: whoever dials it from then on is attested, and handshakes that
+    /// are under way end before anybody asks who they are of.
     pub(crate) fn write_ips(&mut self, maps: &mut Maps, wanted: HashMap<Addr, PodRow>) -> Result<(), Error> {
+        let mut marked = false;
+        for addr in wanted.iter().filter(|(_, row)| row.policy != 0).map(|(addr, _)| addr) {
+            if let Some(before) = self.ips.get(addr).filter(|before| before.policy == 0 && before.netns != 0)
+            {
+                maps.pod_ips.put(addr, &PodRow { flags: before.flags | pod_flags::GUARDED, ..*before })?;
+                marked = true;
+            }
+        }
+        if marked {
+            thread::sleep(HANDSHAKE);
+        }
         for (addr, row) in &wanted {
             if self.ips.get(addr) != Some(row) {
                 maps.pod_ips.put(addr, row)?;
@@ -91,7 +107,7 @@ impl Pods {
     pub(crate) fn left(&self, workload: &Workload) -> Option<Place> {
         let rows = workload.ips.iter().filter_map(|ip| self.ips.get(&Addr::from(*ip)));
         let row = rows.into_iter().find(|row| row.netns != 0)?;
-        let flags = row.flags & !pod_flags::ENROLLED;
+        let flags = row.flags & !(pod_flags::ENROLLED | pod_flags::GUARDED);
         Some(Place { netns: row.netns, policy: row.policy, flags })
     }
 
@@ -161,7 +177,9 @@ fn row(workload: &Workload, place: Place) -> PodRow {
         identity: token::service_account(&workload.service_account),
         namespace: token::namespace(&workload.name.namespace),
         policy: place.policy,
-        flags: place.flags | if workload.enrolled { pod_flags::ENROLLED } else { 0 },
+        flags: place.flags
+            | if workload.enrolled { pod_flags::ENROLLED } else { 0 }
+            | if place.policy == 0 { 0 } else { pod_flags::GUARDED },
         _pad: 0,
     }
 }
@@ -188,3 +206,6 @@ fn rows<'a>(
 fn first(workload: &Workload, of: fn(&IpAddr) -> bool) -> Addr {
     workload.ips.iter().find(|ip| of(ip)).map_or(Addr::ANY, |ip| Addr::from(*ip))
 }
+
+/// From the connect hook to the server's hook, on one node; much more than it takes.
+const HANDSHAKE: Duration = Duration::from_millis(20);

@@ -31,7 +31,13 @@ pub(crate) fn connections(state: &mut State, names: &Names) -> Result<Vec<Connec
     }
     let clients = sockets.iter().filter(|end| !end.is_server);
     let clients: HashSet<_> = clients.map(|end| (end.socket.local, end.socket.remote)).collect();
-    let twice = |end: &&End| end.is_server && clients.contains(&(end.socket.remote, end.socket.local));
+    let managed =
+        sockets.iter().filter(|end| end.known.is_some_and(|known| known.flags & socket_flags::CLIENT != 0));
+    let managed: HashSet<_> = managed.map(|end| (end.socket.local, end.socket.remote)).collect();
+    let twice = |end: &&End| {
+        let other = (end.socket.remote, end.socket.local);
+        (end.is_server && clients.contains(&other)) || (end.known.is_none() && managed.contains(&other))
+    };
     Ok(sockets.iter().filter(|end| !twice(end)).map(|end| view(end, names, now)).collect())
 }
 
