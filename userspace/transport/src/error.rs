@@ -56,6 +56,14 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// What the connect hook wrote cannot be read.
+    #[error("cannot look up what {peer} dialled (is the agent's map of origins still there?): {source}")]
+    Origin {
+        /// The client's address.
+        peer: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// No thread could be started to enter the namespace.
     #[error("cannot start a thread for a network namespace: {0}")]
     Thread(#[source] io::Error),

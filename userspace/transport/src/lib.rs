@@ -15,13 +15,16 @@
 
 mod error;
 mod netns;
+mod origins;
 mod sock_diag;
 mod socket;
 mod tcp;
+pub mod testing;
 mod visit;
 
 pub use error::Error;
 pub use netns::{Netns, NetnsId};
+pub use origins::{Origin, Origins};
 pub use sock_diag::{Diag, Protocol, Query, Socket, State, States, TcpInfo};
 pub use socket::{netns_cookie, socket_cookie};
 pub use tcp::BACKLOG;
