@@ -14,8 +14,10 @@
 //! ```
 
 mod error;
+pub mod memfd;
 mod netns;
 mod origins;
+pub mod seqpacket;
 mod sock_diag;
 mod socket;
 mod tcp;
