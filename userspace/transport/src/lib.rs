@@ -14,6 +14,7 @@
 //! ```
 
 mod error;
+pub mod handover;
 pub mod memfd;
 mod netns;
 mod origins;
