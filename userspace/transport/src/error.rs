@@ -1,7 +1,7 @@
 //! What can go wrong with a namespace or its sockets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -23,9 +23,47 @@ pub enum Error {
         /// The path that was given.
         path: PathBuf,
     },
+    /// Another process sent something else.
+    #[error(
+        "the descriptor that was sent is no network namespace; the sender has to open one, such as /run/netns/NAME"
+    )]
+    NotANetnsFd,
     /// The namespace cannot be entered.
     #[error("cannot enter a network namespace (it takes CAP_SYS_ADMIN): {0}")]
     Enter(#[source] Errno),
+    /// The thread's own namespace cannot be opened, so there would be no way back.
+    #[error(
+        "cannot open /proc/thread-self/ns/net, the way back from a network namespace (is /proc mounted?): {0}"
+    )]
+    Home(#[source] io::Error),
+    /// No listening socket could be made.
+    #[error(
+        "cannot listen on {address} inside a pod's network namespace (does the pod have that address?): {source}"
+    )]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// No socket for a connection could be made.
+    #[error("cannot make a socket from {} to {to} inside a pod's network namespace (does the pod have that address?): {source}", source_address(*.from))]
+    Outgoing {
+        /// Where the connection should go.
+        to: SocketAddr,
+        /// The source address that was asked for.
+        from: Option<IpAddr>,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// What the connect hook wrote cannot be read.
+    #[error("cannot look up what {peer} dialled (is the agent's map of origins still there?): {source}")]
+    Origin {
+        /// The client's address.
+        peer: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// No thread could be started to enter the namespace.
     #[error("cannot start a thread for a network namespace: {0}")]
     Thread(#[source] io::Error),
@@ -71,4 +109,8 @@ pub enum Error {
         /// The kernel's answer.
         source: Errno,
     },
+}
+
+fn source_address(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "any address".to_owned(), |address| address.to_string())
 }

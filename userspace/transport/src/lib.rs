@@ -1,20 +1,35 @@
-//! Network namespaces entered for a moment, and the kernel's list of the sockets inside.
+//! Sockets inside pods' network namespaces: made there, listed, carried, and passed between processes.
 //!
-//! Owns: opening a namespace, running code in it, listing its sockets and ending one of them.
-//! Must not know: pods, services, policies, eBPF programs.
+//! Owns: opening a namespace and making sockets in it, listing its sockets and ending one of them, what
+//! agent and proxy say to each other, carrying bytes between two connections, and the question who was
+//! dialled. Must not know: services, policies, eBPF programs.
 //!
 //! ```text
 //! Netns::open(path) ──► run(|| ...)            a thread of its own, gone afterwards
-//!        │
+//!        ├──► listen, outgoing                 the calling thread, for one system call
 //!        └──► Diag::open ──► sockets(&Query) ──► Vec<Socket> ──► destroy(&Socket)
+//!
+//! agent: AgentEnd ◄── handover over seqpacket, memfd ──► ProxyEnd :proxy
+//! proxy: accept ──► Origins::take ──► ... ──► relay(client, upstream)
 //! ```
 
 mod error;
+pub mod handover;
+pub mod memfd;
 mod netns;
+mod origins;
+mod relay;
+pub mod seqpacket;
 mod sock_diag;
 mod socket;
+mod tcp;
+pub mod testing;
+mod visit;
 
 pub use error::Error;
 pub use netns::{Netns, NetnsId};
+pub use origins::{Origin, Origins};
+pub use relay::{BUFFER, End, Progress, Relayed, relay};
 pub use sock_diag::{Diag, Protocol, Query, Socket, State, States, TcpInfo};
 pub use socket::{netns_cookie, socket_cookie};
+pub use tcp::BACKLOG;

@@ -47,6 +47,16 @@ impl Netns {
         Ok(Self { fd, id: NetnsId::of(&metadata) })
     }
 
+    /// The namespace behind a descriptor that another process sent.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, Error> {
+        if !is_netns(fd.as_fd()) {
+            return Err(Error::NotANetnsFd);
+        }
+        let file = File::from(fd);
+        let id = NetnsId::of(&file.metadata().map_err(|_| Error::NotANetnsFd)?);
+        Ok(Self { fd: file.into(), id })
+    }
+
     /// Opens the namespace of the calling thread.
     pub fn current() -> Result<Self, Error> {
         Self::open("/proc/thread-self/ns/net")
@@ -69,7 +79,8 @@ impl Netns {
     /// Runs `work` inside the namespace and returns what it made, such as sockets, which stay inside.
     ///
     /// `work` has a thread of its own that ends afterwards: a thread that went back to a pool could
-    /// carry the namespace into unrelated work. A panic of `work` goes on in the caller.
+    /// carry the namespace into unrelated work. A panic of `work` goes on in the caller. For TCP sockets
+    /// [`Netns::listen`] and [`Netns::outgoing`] are cheaper.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         let inside = || {
             setns(&self.fd, CloneFlags::CLONE_NEWNET).map_err(Error::Enter)?;

@@ -1,10 +1,15 @@
-//! The few kernel calls that neither std nor nix wraps.
-#![expect(unsafe_code, reason = "SO_COOKIE, SO_NETNS_COOKIE and NS_GET_NSTYPE have no safe wrapper")]
+//! The few kernel calls that neither std nor nix wraps, and what tokio leaves to be promised.
+#![expect(
+    unsafe_code,
+    reason = "SO_COOKIE, SO_NETNS_COOKIE and NS_GET_NSTYPE have no safe wrapper, nor has AsyncFd::register"
+)]
 
 use std::ffi::c_int;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// The cookie of `socket`: the number that `bpf_get_socket_cookie` and `sock_diag` give it.
 pub fn socket_cookie(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
@@ -22,6 +27,31 @@ pub(crate) fn is_netns(fd: BorrowedFd<'_>) -> bool {
     // for the length of the call because it is borrowed.
     let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
     kind == libc::CLONE_NEWNET
+}
+
+/// A descriptor that the runtime watches. It is never given out, so it stays the one that is watched.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    fd: AsyncFd<OwnedFd>,
+}
+
+impl Watched {
+    /// Registers a non-blocking descriptor with the runtime of the calling task.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        // SAFETY: an `OwnedFd` is open and is the same number as long as it lives; it lives in this
+        // value, which lends it out only as `BorrowedFd` and never by `get_mut`.
+        let fd = unsafe { AsyncFd::register(fd) }?;
+        Ok(Self { fd })
+    }
+
+    /// Tries `call` each time that the descriptor may be ready, until it does not answer `WouldBlock`.
+    pub(crate) async fn when<T>(
+        &self,
+        ready: Interest,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.fd.async_io(ready, |fd| call(fd.as_fd())).await
+    }
 }
 
 fn option(socket: BorrowedFd<'_>, name: c_int) -> Result<u64, Errno> {

@@ -1,13 +1,16 @@
 //! Real sockets in real network namespaces. Needs root.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "support/namespace.rs"]
+mod namespace;
+
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use namespace::namespace;
 use weft_transport::{
     Diag, Error, Netns, Protocol, Query, Socket, State, States, netns_cookie, socket_cookie,
 };
@@ -193,22 +196,6 @@ fn a_dump_that_takes_many_messages_has_every_socket_once() {
         assert_eq!(sockets.len(), made.len());
         assert_eq!(sockets.iter().map(|socket| socket.cookie).collect::<HashSet<_>>(), made);
     }
-}
-
-/// A new namespace with `lo` up, alive as long as the value.
-fn namespace() -> Netns {
-    let made = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests make network namespaces: run them as root");
-        Netns::current().unwrap()
-    });
-    let netns = made.join().unwrap();
-    netns.run(loopback_up).unwrap();
-    netns
-}
-
-fn loopback_up() {
-    let status = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
-    assert!(status.success());
 }
 
 fn connection(netns: &Netns, host: &str) -> (TcpStream, TcpStream) {

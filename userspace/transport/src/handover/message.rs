@@ -1,0 +1,98 @@
+//! The messages as they are written on the wire.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Hello, Role};
+
+/// One message, before its descriptors are looked at.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Envelope {
+    pub id: u64,
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What every message has, of any version.
+#[derive(Debug, Deserialize)]
+pub(super) struct Header {
+    pub id: u64,
+    pub kind: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(super) enum Body {
+    Hello(Hello),
+    Held(PodFields),
+    HeldAll {
+        pods: usize,
+    },
+    Pod(PodFields),
+    PodGone {
+        cookie: u64,
+    },
+    Snapshot {
+        version: u64,
+    },
+    Maps {},
+    Drain {
+        within_ms: u64,
+    },
+    Ack {
+        of: u64,
+    },
+    Nack(Nack),
+    Report(Report),
+    /// A kind of a later version.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PodFields {
+    pub name: String,
+    pub cookie: u64,
+    pub addresses: Vec<IpAddr>,
+    pub listeners: Vec<Role>,
+}
+
+/// A message was not taken; the state is that before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nack {
+    /// The id of the message.
+    pub of: u64,
+    /// Why, for programs.
+    pub reason: NackReason,
+    /// Why, for people.
+    pub error: String,
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NackReason {
+    /// The receiver is of a version that has no such message: do without.
+    UnknownKind,
+    /// Fields or descriptors are not those that the kind has.
+    Malformed,
+    /// It was understood, but could not be done.
+    Failed,
+    /// A reason of a later version.
+    #[serde(other)]
+    Unlisted,
+}
+
+/// How a proxy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Connections that it carries.
+    pub connections: u64,
+    /// Pods whose connections it accepts.
+    pub pods: u64,
+    /// The version of the snapshot in force, if it has one.
+    pub snapshot: Option<u64>,
+    /// Whether it was told to finish.
+    pub draining: bool,
+}
