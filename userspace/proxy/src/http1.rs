@@ -5,7 +5,9 @@
 //! refused and never forwarded.
 
 pub mod guard;
+pub mod guarded;
 mod malformed;
 
 pub use guard::Limits;
+pub use guarded::{Guarded, Refusal};
 pub use malformed::Malformed;
