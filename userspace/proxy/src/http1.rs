@@ -6,6 +6,7 @@
 
 pub mod guard;
 pub mod guarded;
+pub mod hop_by_hop;
 mod malformed;
 
 pub use guard::Limits;
