@@ -108,11 +108,6 @@ impl Guard {
         }
     }
 
-    /// Whether the next byte begins a message.
-    pub(super) fn is_between_messages(&self) -> bool {
-        matches!(&self.state, State::Head(_))
-    }
-
     /// Whether a body is malformed. Then its head has passed, and its request waits for an answer.
     pub(super) fn is_broken_in_body(&self) -> bool {
         matches!(self.state, State::Broken { in_body: true, .. })

@@ -33,7 +33,7 @@ pin_project! {
     /// - A malformed message is an `io::Error` that carries its [`Malformed`], after all that was good before it. Where
     ///   requests are read it comes when the earlier ones are answered: hyper gives up on an answer when a read fails.
     /// - The client of a malformed head is [answered](Malformed::answer) before the reader is told. A malformed body is
-    ///   the writer's to answer; if it does not, shutdown does.
+    ///   the writer's to answer: it has the request.
     /// - What such a client goes on to send is read and dropped for at most a second: a reset would take the answer with
     ///   it.
     #[derive(Debug)]
@@ -163,7 +163,7 @@ impl<IO: AsyncRead + AsyncWrite> Parts<'_, IO> {
             }
             if !in_body {
                 if let Closing::Open = self.closing {
-                    *self.closing = Closing::refused(why.answer());
+                    *self.closing = Closing::with(why.answer());
                 }
                 // The client may be gone; the reader is told the same.
                 let _ = ready!(self.closing.poll(self.io.as_mut(), cx));
@@ -234,14 +234,9 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for Guarded<IO> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
-        if let (Closing::Open, Side::Server, Some(why)) =
-            (&this.closing, *this.side, this.refusal.malformed())
+        if let (Closing::Open, Side::Server, Some(_)) = (&this.closing, *this.side, this.refusal.malformed())
         {
-            // Of a malformed body: its request is the only one, and nothing is written yet of an answer to it.
-            let due = this.exchange.unanswered() > 0
-                && this.writes.is_between_messages()
-                && this.unfinished.is_empty();
-            *this.closing = Closing::refused(if due { why.answer() } else { Vec::new() });
+            *this.closing = Closing::Shutting;
         }
         this.closing.poll(this.io, cx)
     }

@@ -12,8 +12,8 @@ pub(super) fn begins_token(byte: u8) -> bool {
     CLASS[usize::from(byte)] & TOKEN != 0
 }
 
-/// RFC 3986's characters of path and query. `[ ] { } | ^` and the backtick are not among them, but browsers and curl
-/// send them as they are, and every reader takes them for themselves.
+/// RFC 3986's characters of path and query, and `[ ] { } | ^`: browsers and curl send these as they are, and every
+/// reader takes them for themselves.
 pub(super) fn is_target(bytes: &[u8]) -> bool {
     all(bytes, TARGET)
 }
@@ -82,7 +82,7 @@ const CLASS: [u8; 256] = {
     }
     class = mark(class, b"!#$%&'*+-.^_`|~", TOKEN);
     class = mark(class, b"-._~", UNRESERVED);
-    mark(class, b"-._~!$&'()*+,;=:@/?%[]{}|^`", TARGET)
+    mark(class, b"-._~!$&'()*+,;=:@/?%[]{}|^", TARGET)
 };
 
 const fn mark(mut class: [u8; 256], bytes: &[u8], with: u8) -> [u8; 256] {

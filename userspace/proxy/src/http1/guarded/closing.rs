@@ -31,8 +31,8 @@ pub(super) enum Closing {
 }
 
 impl Closing {
-    /// The end of a connection with a malformed message. The answer may be empty.
-    pub(super) fn refused(answer: Vec<u8>) -> Self {
+    /// The end of a connection whose client gets this answer.
+    pub(super) fn with(answer: Vec<u8>) -> Self {
         Self::Answering { answer, written: 0 }
     }
 
