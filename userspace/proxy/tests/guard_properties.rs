@@ -15,9 +15,19 @@ use weft_proxy::http1::{Guarded, Limits, Malformed};
 /// What passed, how many requests it was, and why it ended if it was not at the end.
 type Outcome = (Vec<u8>, usize, Option<Malformed>);
 
-/// The guard alone, with bytes that arrive in pieces of these sizes.
+/// The guard of requests alone, with bytes that arrive in pieces of these sizes.
 fn judged(bytes: &[u8], pieces: &[usize]) -> Outcome {
-    let (mut guard, mut exchange) = (Guard::requests(Limits::default()), Exchange::default());
+    judged_by(Guard::requests(Limits::default()), Exchange::default(), bytes, pieces)
+}
+
+/// The guard of answers to these requests.
+fn judged_answers(asked: &[u8], bytes: &[u8], pieces: &[usize]) -> Outcome {
+    let mut exchange = Exchange::default();
+    Guard::requests(Limits::default()).judge(asked, &mut exchange);
+    judged_by(Guard::responses(Limits::default()), exchange, bytes, pieces)
+}
+
+fn judged_by(mut guard: Guard, mut exchange: Exchange, bytes: &[u8], pieces: &[usize]) -> Outcome {
     let (mut passed, mut here) = (0, 0);
     let mut pieces = pieces.iter().cycle();
     loop {
@@ -132,6 +142,17 @@ fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
     prop_oneof![Just((String::new(), Vec::new())), length, chunked]
 }
 
+/// A well-formed answer to GET, with or without something before it.
+fn answer() -> impl Strategy<Value = Vec<u8>> {
+    let start = ("(HTTP/1\\.1 10[023] Wait\r\nX: y\r\n\r\n)?", "(200|206|404|503)( [ -~]{0,9})?");
+    (start, body()).prop_map(|((before, status), (framing, body))| {
+        let framing = if framing.is_empty() { "Content-Length: 0\r\n" } else { &framing };
+        let mut bytes = format!("{before}HTTP/1.1 {status}\r\n{framing}\r\n").into_bytes();
+        bytes.extend(body);
+        bytes
+    })
+}
+
 fn requests() -> impl Strategy<Value = Vec<Vec<u8>>> {
     prop::collection::vec(request(), 1..5)
 }
@@ -223,7 +244,7 @@ fn careless_line(bytes: &mut &[u8]) -> Option<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn well_formed_requests_pass_byte_for_byte(requests in requests(), pieces in sizes(), room in 1_usize..300) {
@@ -255,6 +276,18 @@ proptest! {
         {
             prop_assert_eq!(bodies.len(), seen, "{}", passed.escape_ascii());
         }
+    }
+
+    #[test]
+    fn well_formed_answers_pass_and_broken_ones_are_judged_alike_in_any_pieces(
+        answers in prop::collection::vec(answer(), 1..5), mutation in mutation(),
+        at in any::<prop::sample::Index>(), pieces in sizes(),
+    ) {
+        let (asked, bytes) = (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(answers.len()), answers.concat());
+        prop_assert_eq!(judged_answers(&asked, &bytes, &pieces), (bytes.clone(), 0, None));
+        let bytes = mutated(bytes, &mutation, at);
+        let whole = judged_answers(&asked, &bytes, &[bytes.len().max(1)]);
+        prop_assert_eq!(judged_answers(&asked, &bytes, &pieces), whole);
     }
 
     #[test]
