@@ -23,6 +23,7 @@ pub(crate) const NEEDED: &[Package] = &[
     package("wrk", "wrk", "HTTP load for the benches"),
     package("iperf3", "iperf3", "bulk throughput and UDP for the benches"),
     package("nginx-light", "nginx", "a real HTTP server"),
+    package("haproxy", "haproxy", "a proxy to compare ours with"),
     package("redis-server", "redis-server", "a real server that is not HTTP"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels"),
     package("cpio", "cpio", "their initramfs"),
