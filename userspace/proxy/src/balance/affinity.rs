@@ -53,7 +53,8 @@ impl Affinity {
 }
 
 /// A map of at most `limit` entries in two generations: when the young one is half of that, it becomes the
-/// old one, and what was not used since the last time goes. Nothing is searched, ever.
+/// old one, and what was not used since the last time goes. The last `limit / 2` are always there; nothing is
+/// searched, ever.
 #[derive(Debug)]
 struct Recent<K, V> {
     half: usize,
@@ -120,5 +121,14 @@ mod tests {
         drop(clients);
         assert_eq!(affinity.endpoint(client(999), at(1000)), Some(999));
         assert_eq!(affinity.endpoint(client(1), at(1000)), None);
+    }
+
+    #[test]
+    fn clients_that_come_again_push_nobody_out() {
+        let affinity = Affinity::bounded(Duration::from_hours(3), 4);
+        for n in [1, 2, 3, 4, 4, 3, 4] {
+            affinity.used(client(n), u64::from(n), at(0));
+        }
+        assert_eq!(affinity.endpoint(client(1), at(0)), Some(1));
     }
 }

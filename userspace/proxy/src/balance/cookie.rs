@@ -100,6 +100,8 @@ mod tests {
     fn a_cookie_is_set_for_its_path_and_time() {
         let line = set("s", "1", "/shop", Some(Duration::from_mins(1))).unwrap();
         assert_eq!(line, "s=1; Path=/shop; Max-Age=60; HttpOnly; SameSite=Lax");
+        let over = set("s", "1", "/", Some(Duration::ZERO)).unwrap();
+        assert_eq!(over, "s=1; Path=/; Max-Age=1; HttpOnly; SameSite=Lax", "zero would delete it");
         assert_eq!(set("s", "1", "", None).unwrap(), "s=1; Path=/; HttpOnly; SameSite=Lax");
         assert_eq!(set("s", "1", "/a;Domain=x", None).unwrap(), "s=1; Path=/; HttpOnly; SameSite=Lax");
         assert_eq!(set("s", "1\r\nx: y", "/", None), None);

@@ -149,7 +149,6 @@ impl Endpoints {
         let mut wanted = eligible(view.group, view.locality);
         wanted.retain(|endpoint| endpoint.address.is_ipv6() == view.ipv6);
         wanted.sort_unstable_by_key(|endpoint| endpoint.address);
-        wanted.dedup_by_key(|endpoint| endpoint.address);
         let (mut members, mut left) = (Vec::with_capacity(wanted.len()), Vec::new());
         let mut before = self.members.iter().peekable();
         for endpoint in wanted {

@@ -76,18 +76,13 @@ impl Round<'_> {
         if self.members.is_empty() {
             return None;
         }
-        let mut outweighed = None;
         for _ in 0..DRAWS {
             let at = dice.index(self.members.len());
-            if !self.is_open(&self.members[at]) {
-                continue;
-            }
-            if self.has_weight(at, dice) {
+            if self.is_open(&self.members[at]) && self.has_weight(at, dice) {
                 return Some(at);
             }
-            outweighed = Some(at);
         }
-        outweighed.or_else(|| self.first_open(dice.index(self.members.len())))
+        self.first_open(dice.index(self.members.len()))
     }
 
     /// The one of two that costs less, by weight; the first drawn where both cost the same.
@@ -102,7 +97,7 @@ impl Round<'_> {
     }
 
     /// Another than `one`, where there is another. With weights it may be `one` again: else of two endpoints
-    /// both would always be drawn, whatever they weigh.
+    /// both would always be drawn, and the new one would take all that comes while the old one is busy.
     fn draw_other(&self, one: usize, dice: &mut impl Draw) -> Option<usize> {
         if self.slow_start.is_some() {
             return self.draw(dice);

@@ -128,7 +128,12 @@ fn a_maglev_table_is_made_anew_only_when_its_choices_change() {
     let first = table(&backend);
     backend.update(&view(&group([2, 1].map(endpoint)), &here(), &traffic), at(1));
     assert!(Arc::ptr_eq(&first, &table(&backend)));
+    let load_balancer = Some(HttpLoadBalancer::ConsistentHash { key: HashKey::SourceIp, table_size: 2003 });
+    let larger = TrafficSettings { load_balancer, ..traffic.clone() };
+    backend.update(&view(&group([1, 2].map(endpoint)), &here(), &larger), at(1));
+    assert_eq!(table(&backend).len(), 2003);
     backend.update(&view(&group([2, 3].map(endpoint)), &here(), &traffic), at(1));
+    assert_eq!(table(&backend).len(), 1009);
     assert_ne!(first, table(&backend));
 }
 

@@ -110,8 +110,20 @@ fn every_ejection_is_longer_up_to_the_longest() {
 fn what_ends_at_an_ejected_endpoint_does_not_count() {
     let farm = Farm::of(10, OutlierDetection::default());
     assert!(farm.fail(0, 1).is_some());
-    assert_eq!(farm.fail(0, 2), None);
+    for _ in 0..4 {
+        assert_eq!(farm.observe(0, Observed::Error, 2), None);
+    }
     assert_eq!(farm.observe(0, Observed::Error, 31), None, "it begins a new row");
+}
+
+#[test]
+fn an_endpoint_comes_back_with_every_row_at_its_beginning() {
+    let settings =
+        OutlierDetection { consecutive_5xx: 3, consecutive_gateway_errors: 2, ..OutlierDetection::default() };
+    let farm = Farm::of(10, settings);
+    assert_eq!(farm.observe(0, Observed::GatewayError, 1), None);
+    assert!(farm.observe(0, Observed::GatewayError, 1).is_some());
+    assert_eq!(farm.observe(0, Observed::Error, 31), None, "not the third");
 }
 
 #[test]
@@ -164,12 +176,12 @@ fn endpoints_that_leave_or_settings_that_go_change_the_count() {
     farm.fail(0, 1);
     farm.fail(1, 1);
     assert!(farm.outliers.heeded(at(2)));
+    farm.outliers.resettle(None, farm.all.iter(), at(2));
+    assert!(!farm.outliers.heeded(at(2)), "nobody looks any more");
     farm.outliers.resettle(Some(&settings), farm.all[..3].iter(), at(2));
     assert!(!farm.outliers.heeded(at(2)), "one of three is healthy");
     farm.outliers.resettle(Some(&settings), farm.all[2..].iter(), at(2));
     assert!(!farm.outliers.heeded(at(2)), "none is ejected");
-    farm.outliers.resettle(None, farm.all.iter(), at(2));
-    assert!(!farm.outliers.heeded(at(2)));
 }
 
 #[test]
@@ -208,4 +220,6 @@ fn threads_that_judge_at_once_do_not_eject_over_the_bound() {
         }
     });
     assert_eq!(farm.ejected(1), 6);
+    let twice = |one: &Health| one.multiplier.load(Relaxed) > 1;
+    assert!(!farm.all.iter().any(twice), "nobody is ejected by two at once");
 }

@@ -90,6 +90,19 @@ fn every_distinct_value_of_the_keys_has_its_own_bucket() {
 }
 
 #[test]
+fn one_headers_value_is_not_anothers() {
+    let keys = ["x-one", "x-two"].map(|name| LimitKey::Header(name.into()));
+    let limit = RateLimit::new(&[rule(1, SECOND, 1, &keys)]);
+    for name in ["x-one", "x-two"] {
+        let headers = HeaderMap::from_iter([(name.parse().unwrap(), "1".parse().unwrap())]);
+        assert!(
+            limit.take(&Source { identity: None, ip: ip(1), headers: &headers }, ms(0)).is_ok(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn a_rule_that_refuses_costs_no_token_of_another() {
     let limit = RateLimit::new(&[rule(10, SECOND, 10, &[]), rule(1, SECOND, 1, &[LimitKey::SourceIp])]);
     assert!(take(&limit, 1, ms(0)).is_ok());
