@@ -224,7 +224,8 @@ impl State {
             };
             let protection = index.protection(workload);
             let rows = compile(&protection);
-            let place = Place { netns: held.cookie, policy: rows.id, flags: rows.flags };
+            let outbound = self.pods.outbound(held.cookie);
+            let place = Place { netns: held.cookie, policy: rows.id, flags: rows.flags, outbound };
             judged.places.insert(workload.name.clone(), place);
             judged.protections.insert(workload.name.clone(), Arc::new(protection));
             if rows.id != 0 {
@@ -398,6 +399,8 @@ fn config(settings: &Settings) -> Result<Config, Error> {
         schema: SCHEMA,
         flags: if settings.balance_everyone { config_flags::SCOPE_NODE } else { 0 },
         probe_cgroup: probe.transpose()?.unwrap_or(0),
+        proxy_cgroup: 0,
+        proxy_lease_ns: 5_000_000_000,
         udp_reply_ns: 60_000_000_000,
         attest_grace_ns: 1_000_000_000,
         accelerate_budget: limits::ACCELERATE_BUDGET,

@@ -63,7 +63,7 @@ fn frontend(service: &Service, port: &ServicePort, ip: IpAddr, locality: &Locali
     let mut frontend = Frontend {
         key,
         id,
-        flags: if service.accelerate { service_flags::ACCELERATE } else { 0 },
+        flags: flags(service, port),
         algorithm: algorithm::RANDOM,
         affinity_s: service
             .session_affinity
@@ -82,6 +82,12 @@ fn frontend(service: &Service, port: &ServicePort, ip: IpAddr, locality: &Locali
         LoadBalancer::SourceIpHash { table_size } => frontend.hash_by_source(&choices, &weights, table_size),
     }
     frontend
+}
+
+fn flags(service: &Service, port: &ServicePort) -> u32 {
+    let accelerate = if service.accelerate { service_flags::ACCELERATE } else { 0 };
+    let proxy = port.protocol == Protocol::Tcp && port.routing.is_some();
+    accelerate | if proxy { service_flags::PROXY } else { 0 }
 }
 
 impl Frontend {
