@@ -57,11 +57,13 @@ fn a_namespace_that_is_not_there_yet_is_waited_for_and_a_new_one_is_enrolled_ane
     }
 }
 
+/// 50 pods, or the 500 of the promise with `WEFT_SOAK` set, as in nightly runs.
 #[test]
 fn pods_that_come_and_go_leave_nothing_behind_across_restarts() {
     let Some(mut market) = Market::open() else { return };
     let base = measure(&market);
-    for round in 0..10 {
+    let rounds = if std::env::var_os("WEFT_SOAK").is_some() { 100 } else { 10 };
+    for round in 0..rounds {
         let name = |i: u32| format!("shop/short-{round}-{i}");
         let pods: Vec<Pod> = (0..5).map(|i| market.node.pod(&name(i)).start()).collect();
         if round % 3 == 0 {
