@@ -149,12 +149,10 @@ impl State {
             None => Protections::default(),
         };
         self.services.write(&mut self.maps, change, &snapshot.locality)?;
-        if first {
-            self.drop_retired();
-        }
         self.accelerate(snapshot)?;
         self.snapshot = Some(Arc::clone(snapshot));
         self.moved = false;
+        self.drop_retired();
         self.cut_stale_udp(before);
         self.cut_forbidden(&tightened);
         Ok(())
@@ -183,6 +181,7 @@ impl State {
         self.moved |= self.namespaces.look_at_addresses();
         if self.snapshot.is_some() && !self.unattached.is_empty() {
             self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
+            self.drop_retired();
         }
         Ok(self.moved || !self.refused_pods.is_empty())
     }
@@ -312,7 +311,12 @@ impl State {
         Ok(())
     }
 
+    /// Takes off the layouts of earlier agents, once nothing of today's is missing: until then they do what
+    /// they were told last.
     fn drop_retired(&mut self) {
+        if !self.unattached.is_empty() || !self.refused_pods.is_empty() {
+            return;
+        }
         for pins in self.loaded.retired.drain(..) {
             match pins.remove() {
                 Ok(()) => tracing::info!(version = pins.version, "pins of an earlier layout removed"),

@@ -58,6 +58,13 @@ pub(crate) fn degradations(state: &State, status: &mut Status) {
             "weft never detaches others; remove the foreign program and restart the agent",
         );
     }
+    for pins in &state.loaded.retired {
+        add(
+            "one layout of maps",
+            format!("layout v{} stays in force beside v{}", pins.version, state.loaded.pins.version),
+            "it goes as soon as every program of the new one is attached",
+        );
+    }
     for (pod, names) in &state.foreign {
         add(
             "refusal by reset",
