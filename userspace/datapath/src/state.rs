@@ -23,7 +23,7 @@ use crate::{
     pins::Node,
     rows::policy::{PolicyRows, compile},
     settings::Settings,
-    sweep::{self, Protections},
+    sweep::{self, Datagrams, Protections},
 };
 
 /// Why the data path could not be brought to a Snapshot.
@@ -350,8 +350,12 @@ impl State {
         if judged.is_empty() {
             return;
         }
+        let datagrams = Datagrams {
+            asking: self.maps.udp_connected.entries().into_iter().map(|(socket, _)| socket.cookie).collect(),
+            served: self.services.udp_endpoints().collect(),
+        };
         let states = socket_states(&self.maps.sockets);
-        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states);
+        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, &datagrams);
         if ended > 0 {
             tracing::info!(sockets = ended, "connections ended that policy now forbids");
         }

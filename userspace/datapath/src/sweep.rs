@@ -1,14 +1,14 @@
 //! Ends live connections that the configuration now forbids.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     os::fd::BorrowedFd,
     sync::Arc,
 };
 
 use weft_abi::{Reason, socket_flags};
-use weft_model::{ObjectName, Protocol, ServiceAccount, Snapshot};
+use weft_model::{ObjectName, Protocol, ServiceAccount, Snapshot, Workload};
 use weft_policy::{Identity, Protection, Request, decide};
 use weft_transport::{Query, Socket, State, States};
 
@@ -24,13 +24,14 @@ pub(crate) type Protections = BTreeMap<ObjectName, Arc<Protection>>;
 /// Ends what policy forbids, at both ends where both are here. Returns how many connections ended.
 ///
 /// A connection's client is believed to be the pod that has its address when the kernel attested that as
-/// it came in, or when that pod's own namespace lists the other end of the very connection: the kernel
-/// cannot be lied to about either.
+/// it came in, or when that pod's own namespace lists the other end of the very connection (of UDP: the
+/// socket on the port that the datagrams come from): the kernel cannot be lied to about either.
 pub(crate) fn forbidden(
     namespaces: &mut Namespaces,
     snapshot: &Snapshot,
     judged: &Protections,
     states: BorrowedFd<'_>,
+    datagrams: &Datagrams,
 ) -> usize {
     let people = People::of(snapshot, |pod| namespaces.get(pod).is_some());
     let lists = lists(namespaces, states);
@@ -38,11 +39,11 @@ pub(crate) fn forbidden(
     let mut doomed: BTreeMap<ObjectName, Vec<Socket>> = BTreeMap::new();
     for (name, protection) in judged {
         let Some(sockets) = lists.get(name) else { continue };
-        let listening: BTreeSet<u16> =
-            sockets.iter().filter(|s| s.state == State::Listen).map(|s| s.local.port()).collect();
-        for socket in sockets.iter().filter(|s| inbound(s, &listening)) {
+        let ports = Ports::of(sockets);
+        for socket in sockets.iter().filter(|socket| inbound(socket, &ports, datagrams)) {
             let other = ends.other(socket);
-            if is_forbidden(protection, socket, &people, other.is_some()) {
+            let seen = other.is_some() || people.at(socket).is_some_and(|pod| ends.sends(pod, socket));
+            if is_forbidden(protection, socket, &people, seen) {
                 doomed.entry(name.clone()).or_default().push(socket.clone());
                 if let Some((client, other)) = other {
                     doomed.entry(client.clone()).or_default().push(other.clone());
@@ -71,9 +72,17 @@ pub(crate) fn stale_udp(namespaces: &mut Namespaces, cookies: &HashSet<u64>) -> 
     ended
 }
 
+/// What is known of UDP sockets, whose storage `sock_diag` does not tell.
+pub(crate) struct Datagrams {
+    /// Cookies of those that are connected through a Service: they ask.
+    pub asking: HashSet<u64>,
+    /// Where Services send datagrams to: who has such an address answers.
+    pub served: HashSet<SocketAddr>,
+}
+
 /// Who has which address.
 struct People<'a> {
-    by_ip: HashMap<IpAddr, &'a ServiceAccount>,
+    by_ip: HashMap<IpAddr, &'a Workload>,
 }
 
 impl<'a> People<'a> {
@@ -85,22 +94,41 @@ impl<'a> People<'a> {
         let mut by_ip = HashMap::new();
         for pod in here.into_iter().chain(elsewhere) {
             for ip in &pod.ips {
-                by_ip.entry(*ip).or_insert(&pod.service_account);
+                by_ip.entry(*ip).or_insert(&**pod);
             }
         }
         Self { by_ip }
+    }
+
+    /// The pod at the other end of `socket`, by its address.
+    fn at(&self, socket: &Socket) -> Option<&'a Workload> {
+        self.by_ip.get(&socket.remote.ip()).copied()
     }
 }
 
 /// Every socket of this node's pods, by what its other end calls itself.
 struct Ends<'a> {
     by_addresses: HashMap<(weft_transport::Protocol, SocketAddr, SocketAddr), (&'a ObjectName, &'a Socket)>,
+    /// UDP ports that a pod sends from without being connected.
+    unconnected: HashSet<(&'a ObjectName, u16)>,
 }
 
 impl<'a> Ends<'a> {
     fn of(lists: &'a HashMap<ObjectName, Vec<Socket>>) -> Self {
         let all = lists.iter().flat_map(|(name, sockets)| sockets.iter().map(move |socket| (name, socket)));
-        Self { by_addresses: all.map(|(name, s)| ((s.protocol, s.remote, s.local), (name, s))).collect() }
+        let (unconnected, connected): (Vec<_>, Vec<_>) = all.partition(|(_, s)| s.state == State::Close);
+        let by_addresses =
+            connected.into_iter().map(|(name, s)| ((s.protocol, s.remote, s.local), (name, s)));
+        Self {
+            by_addresses: by_addresses.collect(),
+            unconnected: unconnected.into_iter().map(|(name, s)| (name, s.local.port())).collect(),
+        }
+    }
+
+    /// Whether `pod` has the socket, not connected, whose datagrams `socket` takes.
+    fn sends(&self, pod: &Workload, socket: &Socket) -> bool {
+        socket.protocol == weft_transport::Protocol::Udp
+            && self.unconnected.contains(&(&pod.name, socket.remote.port()))
     }
 
     fn other(&self, socket: &Socket) -> Option<(&'a ObjectName, &'a Socket)> {
@@ -113,9 +141,12 @@ fn lists(namespaces: &mut Namespaces, states: BorrowedFd<'_>) -> HashMap<ObjectN
         let live = held.diag.sockets(&Query::tcp(States::LIVE).with_storage(states));
         let listening = held.diag.sockets(&Query::tcp(States::of(&[State::Listen])));
         let udp = held.diag.sockets(&Query::connected_udp());
-        match (live, listening, udp) {
-            (Ok(live), Ok(listening), Ok(udp)) => Some((name.clone(), [live, listening, udp].concat())),
-            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+        let unconnected = held.diag.sockets(&Query::unconnected_udp());
+        match (live, listening, udp, unconnected) {
+            (Ok(live), Ok(listening), Ok(udp), Ok(unconnected)) => {
+                Some((name.clone(), [live, listening, udp, unconnected].concat()))
+            }
+            (Err(error), ..) | (_, Err(error), ..) | (.., Err(error), _) | (.., Err(error)) => {
                 tracing::warn!(pod = %name, %error, "its sockets cannot be listed; its connections are not ended");
                 None
             }
@@ -124,20 +155,37 @@ fn lists(namespaces: &mut Namespaces, states: BorrowedFd<'_>) -> HashMap<ObjectN
     namespaces.iter_mut().filter_map(list).collect()
 }
 
-/// Whether the pod is the server. A connection that is older than the pod's enrolment has no state: it
-/// is inbound when it came to a port that listens.
-fn inbound(socket: &Socket, listening: &BTreeSet<u16>) -> bool {
-    if socket.state == State::Listen || socket.remote.ip() == socket.local.ip() {
+/// The ports of a pod that whoever likes may come to.
+struct Ports(HashSet<(weft_transport::Protocol, u16)>);
+
+impl Ports {
+    fn of(sockets: &[Socket]) -> Self {
+        let open = sockets.iter().filter(|socket| matches!(socket.state, State::Listen | State::Close));
+        Self(open.map(|socket| (socket.protocol, socket.local.port())).collect())
+    }
+}
+
+/// Whether the pod is the server. A connection that is older than the pod's enrolment has no state, and a
+/// UDP socket never shows it: that is inbound when it is on a port that is open to all, or that a Service
+/// leads to, unless it is connected through a Service itself.
+fn inbound(socket: &Socket, ports: &Ports, datagrams: &Datagrams) -> bool {
+    if matches!(socket.state, State::Listen | State::Close) || socket.remote.ip() == socket.local.ip() {
         return false;
     }
-    match socket.storage.as_deref().and_then(socket_state) {
-        Some(state) => state.flags & socket_flags::SERVER != 0 && state.flags & socket_flags::PROBE == 0,
-        None => socket.protocol == weft_transport::Protocol::Tcp && listening.contains(&socket.local.port()),
+    if let Some(state) = socket.storage.as_deref().and_then(socket_state) {
+        return state.flags & socket_flags::SERVER != 0 && state.flags & socket_flags::PROBE == 0;
+    }
+    let open = ports.0.contains(&(socket.protocol, socket.local.port()));
+    match socket.protocol {
+        weft_transport::Protocol::Tcp => open,
+        weft_transport::Protocol::Udp => {
+            (open || datagrams.served.contains(&socket.local)) && !datagrams.asking.contains(&socket.cookie)
+        }
     }
 }
 
 fn is_forbidden(protection: &Protection, socket: &Socket, people: &People<'_>, seen: bool) -> bool {
-    let identity = match people.by_ip.get(&socket.remote.ip()) {
+    let identity = match people.at(socket).map(|pod| &pod.service_account) {
         Some(account) if seen || attested(socket, account) => Identity::Proven(account),
         Some(account) => Identity::FromAddress(account),
         None => Identity::Unknown,
@@ -174,8 +222,6 @@ fn end(held: &mut Held, sockets: &[Socket]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use weft_model::Workload;
-
     use super::*;
 
     fn pod(name: &str) -> (ObjectName, Arc<Workload>) {
@@ -202,7 +248,7 @@ mod tests {
         let workloads = Arc::new(BTreeMap::from([pod("a"), pod("b"), pod("c")]));
         let snapshot = Snapshot { workloads, ..Snapshot::default() };
         let owner = |is_here: &dyn Fn(&ObjectName) -> bool| {
-            People::of(&snapshot, is_here).by_ip[&IpAddr::from([10, 0, 0, 1])].name.to_string()
+            People::of(&snapshot, is_here).by_ip[&IpAddr::from([10, 0, 0, 1])].name.name.to_string()
         };
         assert_eq!(owner(&|pod| *pod.name == *"b"), "b", "the one that is here");
         assert_eq!(owner(&|_| false), "a", "the first by name");

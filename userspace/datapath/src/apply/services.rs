@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::IpAddr,
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -220,10 +220,11 @@ impl Services {
         udp.flat_map(|live| &live.frontend.backends).map(|(id, _)| *id).collect()
     }
 
-    /// The addresses behind UDP frontends.
-    pub(crate) fn udp_addresses(&self) -> impl Iterator<Item = IpAddr> {
+    /// The addresses and ports behind UDP frontends.
+    pub(crate) fn udp_endpoints(&self) -> impl Iterator<Item = SocketAddr> {
         let udp = self.live.values().filter(|live| live.frontend.key.protocol == UDP);
-        udp.flat_map(|live| &live.frontend.backends).map(|(_, backend)| backend.addr.to_ip())
+        let backends = udp.flat_map(|live| &live.frontend.backends);
+        backends.map(|(_, backend)| SocketAddr::new(backend.addr.to_ip(), backend.port.get()))
     }
 
     /// Frontends, slots and backends in the maps.

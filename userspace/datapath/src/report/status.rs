@@ -202,7 +202,7 @@ fn maps(state: &State, settings: &Settings) -> Vec<MapStatus> {
 
 /// Whether a UDP port is protected by rules that name ServiceAccounts.
 fn udp_identity(state: &State) -> bool {
-    let behind: HashSet<IpAddr> = state.services.udp_addresses().collect();
+    let behind: HashSet<IpAddr> = state.services.udp_endpoints().map(|at| at.ip()).collect();
     state.protections.iter().any(|(pod, protection)| {
         let addresses = state.namespaces.get(pod).map(|held| &held.addresses);
         let serves = || addresses.is_some_and(|addresses| addresses.iter().any(|ip| behind.contains(ip)));
