@@ -98,7 +98,8 @@ impl Enforcer {
 
     /// The live connections of this node's pods. Blocks.
     pub fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
-        report::connections(&mut self.state(), &self.shared.names.load())
+        let lister = report::Lister::new(&self.state())?;
+        report::connections(&lister, &self.shared.names.load())
     }
 
     /// What the kernel holds. Blocks.
@@ -215,8 +216,11 @@ impl Enforcer {
 
     fn count(&self) {
         tokio::task::block_in_place(|| {
-            let mut state = self.state();
-            report::progress(&mut state, &self.shared.tracker, &self.shared.metrics);
+            let lister = report::Lister::new(&self.state());
+            match lister {
+                Ok(lister) => report::progress(&lister, &self.shared.tracker, &self.shared.metrics),
+                Err(error) => tracing::warn!(%error, "bytes of live connections are not counted"),
+            }
         });
     }
 

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
+    sync::{Arc, Mutex},
 };
 
 use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
@@ -26,6 +27,8 @@ pub(crate) struct Held {
     pub cookie: u64,
     /// Its sockets.
     pub diag: Diag,
+    /// Its sockets, for those who only tell of them.
+    pub lister: Arc<Mutex<Diag>>,
     /// Its addresses, those that the pod's object does not name among them.
     pub addresses: BTreeSet<IpAddr>,
     path: PathBuf,
@@ -122,19 +125,20 @@ impl Held {
     fn open(path: PathBuf) -> Result<Self, (String, bool)> {
         let open = || {
             let netns = Netns::open(&path)?;
-            Ok::<_, weft_transport::Error>((netns.cookie()?, Diag::open(&netns)?, netns))
+            let lister = Arc::new(Mutex::new(Diag::open(&netns)?));
+            Ok::<_, weft_transport::Error>((netns.cookie()?, Diag::open(&netns)?, lister, netns))
         };
         match NetnsId::at(&path) {
             Ok(None) => Err(("its network namespace is not there yet".to_owned(), false)),
             Err(error) => Err((error.to_string(), true)),
             Ok(Some(_)) => {
-                let (cookie, diag, netns) = open().map_err(|error| {
+                let (cookie, diag, lister, netns) = open().map_err(|error| {
                     // A plain file under the name is what `ip netns` leaves for a moment.
                     let other = matches!(error, weft_transport::Error::NotANetns { .. });
                     (error.to_string(), !other)
                 })?;
                 let addresses = addresses(&netns).unwrap_or_default();
-                Ok(Self { netns, cookie, diag, addresses, path })
+                Ok(Self { netns, cookie, diag, lister, addresses, path })
             }
         }
     }
