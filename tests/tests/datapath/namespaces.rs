@@ -1,16 +1,18 @@
 //! Network namespaces come and go under the agent.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use weft_tests::foreign::Foreign;
 use weft_tests::{Agent, Node, Pod, World, eventually, manifests, throughout};
 
 use crate::lifecycle::{entries, pins};
+use crate::metrics::is_ready;
 use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
 use crate::restart::{list, table};
 
@@ -55,6 +57,61 @@ fn a_namespace_that_is_not_there_yet_is_waited_for_and_a_new_one_is_enrolled_ane
         api.vanish();
         eventually(Duration::from_secs(1), || state(&node, "shop/api") == "Waiting");
     }
+}
+
+#[test]
+fn a_namespace_that_is_there_and_cannot_be_opened_keeps_what_is_enforced_in_it() {
+    let Some(mut market) = Market::open() else { return };
+    let outsider = market.node.pod("shop/outsider").outsider().start();
+    let link = market.world.dir().join("netns-of-api");
+    let lead = |to: &Path| {
+        let draft = link.with_extension("draft");
+        std::os::unix::fs::symlink(to, &draft).unwrap();
+        fs::rename(draft, &link).unwrap();
+    };
+    let enforced = |market: &Market| {
+        market.assert_enforced();
+        let reset = outsider.tcp_connect(market.api.addr(8080)).map(drop).map_err(|error| error.kind());
+        assert_eq!(reset, Err(ErrorKind::ConnectionRefused), "by the program in the namespace");
+    };
+    lead(&market.api.netns_path());
+    market.api.update(|manifest| manifest.netns.clone_from(&link));
+    market.node.wait();
+    assert_eq!(state(&market.node, "shop/api"), "Enforced");
+
+    // A link that leads to itself can be opened by nobody.
+    lead(&link);
+    eventually(Duration::from_secs(1), || state(&market.node, "shop/api") == "Waiting");
+    let detail = pod(&market.node, "shop/api")["detail"].to_string();
+    assert!(detail.contains("symbolic links"), "{detail}");
+    enforced(&market);
+    market.agent.kill();
+    market.agent.restart();
+    assert_eq!(state(&market.node, "shop/api"), "Waiting");
+    enforced(&market);
+
+    lead(&market.api.netns_path());
+    eventually(Duration::from_secs(1), || state(&market.node, "shop/api") == "Enforced");
+    enforced(&market);
+}
+
+#[test]
+fn a_pod_that_cannot_be_protected_keeps_the_agent_from_being_ready() {
+    let Some(mut market) = Market::open() else { return };
+    market.agent.cleanup();
+    // As many programs as a namespace takes.
+    let others: Vec<_> = (0..64).map(|_| Foreign::passing_lookup(&market.api).unwrap()).collect();
+    market.agent.start();
+    let refused = || market.node.http("/readyz").is_ok_and(|answer| answer.contains("shop/api"));
+    eventually(Duration::from_secs(10), refused);
+    let answer = market.node.http("/readyz").unwrap();
+    assert!(answer.starts_with("HTTP/1.0 503") && answer.contains("cannot be protected"), "{answer}");
+    assert!(market.node.http("/healthz").unwrap().starts_with("HTTP/1.0 200"));
+    assert!(!market.node.weft(&["status", "--wait", "1s"]).status.success());
+
+    drop(others);
+    eventually(Duration::from_secs(10), || is_ready(&market.node));
+    market.assert_enforced();
 }
 
 /// 50 pods, or the 500 of the promise with `WEFT_SOAK` set, as in nightly runs.

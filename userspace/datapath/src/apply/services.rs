@@ -239,22 +239,24 @@ impl Services {
             self.live.get(&frontend.key).map(|old| old.frontend.backends.as_slice()).unwrap_or_default();
         if let Err(error) = write(maps, &frontend, generation, before) {
             // The row still names the old generation; what was written of the new one goes.
-            let new = Live { frontend: Frontend { backends: Vec::new(), ..frontend }, generation, owner };
-            self.slots += new.frontend.slots.len();
-            self.retire(&new, &[]);
+            let kept: Vec<_> = before.iter().map(|(id, _)| *id).collect();
+            self.slots += frontend.slots.len();
+            self.retire(&Live { frontend, generation, owner }, &kept);
             return Err(error);
         }
         let old = self.live.remove(&frontend.key);
         let before = old.as_ref().map(|old| old.frontend.backends.as_slice()).unwrap_or_default();
-        for (id, backend) in before.iter().filter(|(id, _)| !frontend.has(*id)) {
-            maps.backends.put(&BackendKey { id: *id }, &Backend { retired: 1, ..*backend })?;
-        }
+        let mut left = before.iter().filter(|(id, _)| !frontend.has(*id));
+        // The new generation is in force: whatever comes of this, the old one has to be accounted for.
+        let marked = left.try_for_each(|(id, backend)| {
+            maps.backends.put(&BackendKey { id: *id }, &Backend { retired: 1, ..*backend })
+        });
         self.slots += frontend.slots.len();
         if let Some(old) = old {
             self.retire(&old, &frontend.backends.iter().map(|(id, _)| *id).collect::<Vec<_>>());
         }
         self.live.insert(frontend.key, Live { frontend, generation, owner });
-        Ok(())
+        marked
     }
 
     fn retire(&mut self, old: &Live, kept: &[u64]) {
