@@ -232,7 +232,7 @@ mod tests {
             ips: vec![IpAddr::from([10, 0, 0, 1])],
             node: None,
             local: true,
-            labels: BTreeMap::new(),
+            labels: Arc::default(),
             enrolled: true,
             netns: None,
             ports: vec![],

@@ -162,7 +162,7 @@ pub(crate) struct Pod {
     pub(crate) service_account: ServiceAccount,
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) node: Option<Arc<str>>,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
     pub(crate) host_network: bool,
     pub(crate) netns: Option<PathBuf>,
     pub(crate) ports: Vec<ContainerPort>,

@@ -18,8 +18,8 @@ pub struct Workload {
     pub node: Option<Arc<str>>,
     /// Whether it runs on this agent's node.
     pub local: bool,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels; the allocation is the object's.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Whether it is in the mesh. Host-network pods never are.
     pub enrolled: bool,
     /// Path of its network namespace, where this node knows it.

@@ -19,7 +19,7 @@ pub(super) fn build(objects: &Objects, node: &Arc<str>, name: &ObjectName) -> Op
         ips: pod.ips.clone(),
         node: pod.node.clone(),
         local: pod.node.as_ref().is_none_or(|on| on == node),
-        labels: pod.labels.clone(),
+        labels: Arc::clone(&pod.labels),
         enrolled: !pod.host_network && is_enrolled(objects, pod),
         netns: pod.netns.clone(),
         ports: pod.ports.clone(),

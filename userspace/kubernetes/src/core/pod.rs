@@ -37,7 +37,7 @@ pub(crate) fn pod(object: &api::Pod, name: &ObjectName, names: &mut Names, repor
         ),
         ips,
         node: node.map(|node| names.share(node)),
-        labels: labels(&object.metadata),
+        labels: Arc::new(labels(&object.metadata)),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
         netns,
         ports: spec.map(|spec| named_ports(spec, names, report)).unwrap_or_default(),

@@ -16,7 +16,7 @@ fn workload(name: &str, ip: &str, label: &str) -> Workload {
         ips: vec![ip.parse().unwrap()],
         node: None,
         local: true,
-        labels: labels(label),
+        labels: Arc::new(labels(label)),
         enrolled: true,
         netns: None,
         ports: vec![],
