@@ -12,8 +12,8 @@ use weft_tests::foreign::Foreign;
 use weft_tests::{Agent, Node, Pod, World, eventually, manifests, throughout};
 
 use crate::lifecycle::{entries, pins};
-use crate::metrics::is_ready;
 use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
+use crate::metrics::is_ready;
 use crate::restart::{list, table};
 
 #[test]
@@ -111,6 +111,54 @@ fn a_pod_that_cannot_be_protected_keeps_the_agent_from_being_ready() {
 
     drop(others);
     eventually(Duration::from_secs(10), || is_ready(&market.node));
+    market.assert_enforced();
+}
+
+#[test]
+fn of_two_pods_that_name_one_namespace_the_older_has_it_and_the_other_is_a_problem() {
+    let Some(mut market) = Market::open() else { return };
+    let outsider = market.node.pod("shop/outsider").outsider().start();
+    let netns = market.api.netns_path();
+    let path = netns.display();
+    // Before `api` by name, and made later; it lies about an address of the namespace too.
+    let twin = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{namespace: shop, name: a-twin, \
+         creationTimestamp: \"2026-01-02T00:00:00Z\", annotations: {{weft.dev/netns: \"{path}\"}}}}, \
+         spec: {{nodeName: {}}}, status: {{podIPs: [{{ip: 10.77.50.9}}]}}}}",
+        market.node.name()
+    );
+    let add = ["ip", "address", "add", "10.77.50.9/16", "dev", "eth0"];
+    assert!(market.api.exec(&add).status.success());
+    market.api.update(|manifest| manifest.created = Some("2026-01-01T00:00:00Z".into()));
+    market.world.apply("twin.yaml", &twin);
+    market.node.wait();
+    let enforced = |market: &Market| {
+        market.assert_enforced();
+        for to in [market.api.addr(8080), "10.77.50.9:8080".parse().unwrap()] {
+            let reset = outsider.tcp_connect(to).map(drop).map_err(|error| error.kind());
+            assert_eq!(reset, Err(ErrorKind::ConnectionRefused), "{to}");
+        }
+        assert_eq!(state(&market.node, "shop/api"), "Enforced");
+        assert_eq!(state(&market.node, "shop/a-twin"), "Waiting");
+        let status = market.node.weft_json(&["status"]);
+        let [problem] = list(&status, "problems").as_slice() else { panic!("{status}") };
+        assert_eq!((&problem["severity"], &problem["object"]), (&"Error".into(), &"Pod shop/a-twin".into()));
+        assert_eq!(problem["field"], "metadata.annotations[weft.dev/netns]");
+        let said = problem["message"].as_str().unwrap();
+        assert!(said.contains("Pod shop/api") && said.contains(&path.to_string()), "{said}");
+        assert!(problem["remedy"].as_str().unwrap().contains("of its own"), "{problem}");
+    };
+    enforced(&market);
+    market.agent.restart();
+    enforced(&market);
+
+    // Nobody changes places while both stay, whatever else is applied.
+    market.world.apply("other.yaml", &manifests::namespace("other", true));
+    market.node.wait();
+    enforced(&market);
+    market.world.remove("twin.yaml");
+    market.node.wait();
+    assert_eq!(list(&market.node.weft_json(&["status"]), "problems"), &Vec::<Value>::new());
     market.assert_enforced();
 }
 

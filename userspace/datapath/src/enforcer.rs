@@ -80,7 +80,7 @@ impl Enforcer {
         status.snapshot_version = snapshot.version;
         status.enforced_version = report.enforced;
         status.failure.clone_from(&report.failure);
-        status.problems.clone_from(&snapshot.problems);
+        status.problems.splice(0..0, snapshot.problems.iter().cloned());
         drop(report);
         status.counters = report::counters(&self.state());
         status

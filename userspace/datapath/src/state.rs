@@ -211,7 +211,12 @@ impl State {
     fn judge(&self, snapshot: &Snapshot) -> Judged {
         let index = PolicyIndex::new(snapshot);
         let mut judged = Judged::default();
+        let mut behind = Vec::new();
         for workload in local(snapshot) {
+            if let Some(owner) = self.namespaces.owner(&workload.name) {
+                behind.push((&workload.name, owner));
+                continue;
+            }
             let Some(held) = self.namespaces.get(&workload.name) else {
                 // It is there and cannot be opened: taking its rows away would take its policies off.
                 if let Some(left) =
@@ -229,6 +234,10 @@ impl State {
             if rows.id != 0 {
                 judged.rows.insert(rows.id, rows);
             }
+        }
+        // Their addresses may be in the namespace too: no way round the policies of the pod that has it.
+        for (name, owner) in behind {
+            judged.places.extend(judged.places.get(owner).map(|place| (name.clone(), *place)));
         }
         judged
     }

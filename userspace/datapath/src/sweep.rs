@@ -238,6 +238,7 @@ mod tests {
             ports: vec![],
             ready: true,
             terminating: false,
+            created: u64::MAX,
             name: name.clone(),
         };
         (name, Arc::new(workload))

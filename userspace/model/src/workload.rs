@@ -32,6 +32,9 @@ pub struct Workload {
     pub ready: bool,
     /// Is going away.
     pub terminating: bool,
+    /// When its object was made, in seconds since 1970; `u64::MAX` where it does not say. Of two pods that
+    /// claim the same, the older has it, then the first by name.
+    pub created: u64,
 }
 
 /// A port that a container declares.

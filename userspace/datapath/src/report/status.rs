@@ -6,12 +6,13 @@ use std::{
 };
 
 use weft_abi::names::{map, program, stat};
-use weft_model::{Protocol, Snapshot};
+use weft_model::{ObjectName, Problem, Protocol, Severity, Snapshot};
 use weft_telemetry::api::{Degradation, Failure, MapStatus, PodState, PodStatus, ProgramStatus, Status};
 
 use crate::{
     host,
     load::ON_CGROUP,
+    netns::Waiting,
     settings::Settings,
     state::{State, local},
 };
@@ -26,6 +27,7 @@ pub(crate) fn status(state: &State, settings: &Settings, snapshot: &Snapshot) ->
         pods: pods(state, snapshot),
         programs: programs(state),
         maps: maps(state, settings),
+        problems: conflicts(state),
         ..Status::default()
     };
     degradations(state, &mut status);
@@ -43,6 +45,22 @@ pub(crate) fn unprotected(state: &State) -> Option<Failure> {
         format!("pod {pod}{more} cannot be protected: {why}"),
         "the agent tries again every 5 s",
     ))
+}
+
+/// What is wrong with the configuration as only the node shows it: pods that name one namespace.
+fn conflicts(state: &State) -> Vec<Problem> {
+    let behind = state.namespaces.waiting().filter(|(_, waiting)| waiting.owner.is_some());
+    let problem = |(name, waiting): (&ObjectName, &Waiting)| Problem {
+        severity: Severity::Error,
+        file: String::new(),
+        line: 0,
+        object: format!("Pod {name}"),
+        field: "metadata.annotations[weft.dev/netns]".to_owned(),
+        message: waiting.why.clone(),
+        remedy: "the older pod has it, then the first by name: name a network namespace of its own"
+            .to_owned(),
+    };
+    behind.map(problem).collect()
 }
 
 /// Replaces what this node cannot do.

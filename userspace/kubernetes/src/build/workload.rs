@@ -26,6 +26,7 @@ pub(super) fn build(objects: &Objects, node: &Arc<str>, name: &ObjectName) -> Op
         owner: Arc::clone(&pod.owner),
         ready: pod.ready,
         terminating: pod.terminating,
+        created: pod.created.seconds(),
     })
 }
 

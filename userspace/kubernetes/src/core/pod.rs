@@ -5,7 +5,11 @@ use std::{path::PathBuf, sync::Arc};
 use k8s_openapi::api::core::v1 as api;
 use weft_model::{ContainerPort, ObjectName, ServiceAccount};
 
-use super::{address, metadata::labels, port, protocol};
+use super::{
+    address,
+    metadata::{created, labels},
+    port, protocol,
+};
 use crate::{
     finding::Report,
     object::{Names, Pod},
@@ -45,6 +49,7 @@ pub(crate) fn pod(object: &api::Pod, name: &ObjectName, names: &mut Names, repor
         ready: conditions.iter().all(|condition| condition.type_ != "Ready" || condition.status == "True"),
         terminating: object.metadata.deletion_timestamp.is_some(),
         gone: matches!(phase, Some("Succeeded" | "Failed")),
+        created: created(&object.metadata),
     }
 }
 

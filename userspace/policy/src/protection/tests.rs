@@ -22,6 +22,7 @@ fn workload(name: &str, ip: &str, label: &str) -> Workload {
         ports: vec![],
         ready: true,
         terminating: false,
+        created: u64::MAX,
     }
 }
 

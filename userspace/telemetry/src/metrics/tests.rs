@@ -23,6 +23,7 @@ fn workload(owner: &str) -> Workload {
         owner: owner.into(),
         ready: true,
         terminating: false,
+        created: u64::MAX,
     }
 }
 

@@ -40,6 +40,7 @@ fn pod(app: &str, last: u8) -> Workload {
         owner: app.into(),
         ready: true,
         terminating: false,
+        created: u64::MAX,
     }
 }
 

@@ -213,6 +213,7 @@ fn pod(name: &str, app: &str, ip: [u8; 4], local: bool) -> Workload {
         owner: app.into(),
         ready: true,
         terminating: false,
+        created: u64::MAX,
     }
 }
 
