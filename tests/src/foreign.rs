@@ -32,6 +32,8 @@ pub enum Sharing {
     Exclusive,
     /// Everybody who shares too.
     Multi,
+    /// The same, and it runs before all that have no such wish, also those of groups below (6.15).
+    Early,
 }
 
 impl Foreign {
@@ -78,8 +80,8 @@ impl Foreign {
     ///
     /// # Kernel
     /// `bpf_set_retval` is 5.18.
-    pub fn forgiving_connect4(cgroup: &Path) -> io::Result<Self> {
-        Self::on_connect4(cgroup, Sharing::Multi, &[mov(R1, 0), call(SET_RETVAL), mov(R0, 1), EXIT])
+    pub fn forgiving_connect4(cgroup: &Path, sharing: Sharing) -> io::Result<Self> {
+        Self::on_connect4(cgroup, sharing, &[mov(R1, 0), call(SET_RETVAL), mov(R0, 1), EXIT])
     }
 
     /// A `sock_ops` program on a cgroup that puts each new connection into a sockmap with an `sk_msg`
@@ -136,6 +138,7 @@ impl Foreign {
         let flags = match sharing {
             Sharing::Exclusive => 0,
             Sharing::Multi => ALLOW_MULTI,
+            Sharing::Early => ALLOW_MULTI | PREORDER,
         };
         let (first, second) = (fd(cgroup.as_fd()), fd(program.as_fd()));
         bpf(PROG_ATTACH, Attach { first, second, hook: ATTACH_CONNECT4, flags })?;
@@ -352,3 +355,4 @@ const ATTACH_SK_MSG: u32 = 7;
 const ATTACH_CONNECT4: u32 = 10;
 const ATTACH_SK_LOOKUP: u32 = 36;
 const ALLOW_MULTI: u32 = 2;
+const PREORDER: u32 = 64;
