@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use weft_tests::foreign::{Foreign, Sharing};
 use weft_tests::{World, eventually, text, while_connecting};
 
 use crate::lifecycle::{entries, pins};
-use crate::market::{API, Market};
+use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
 
 #[test]
 fn another_layout_is_replaced_under_load_without_a_failed_connection() {
@@ -76,10 +77,20 @@ fn the_old_layout_stays_in_force_until_every_program_of_the_new_one_is_attached(
     let both = [SCHEMA, SCHEMA + 1].map(|version| format!("v{version}"));
     assert_eq!(versions(), both.clone().into());
 
+    // Everything else follows the configuration, and no program of the old layout stands in its way.
+    market.world.apply("service.yaml", &market::service("10.96.0.2"));
+    market.world.apply("policy.yaml", &market::policy("thief"));
+    market.node.wait();
+    let mapped = |last: u8| SocketAddr::from((Ipv4Addr::new(10, 96, 0, last).to_ipv6_mapped(), 80));
+    assert_eq!(market.thief.ask(mapped(2)).unwrap(), "api");
+    assert_refused(&market.web, mapped(2));
+    assert_not_balanced(&market.thief, mapped(1));
+
     drop(others);
     eventually(Duration::from_secs(10), || versions() == [both[1].clone()].into());
     assert!(!told("weft_connect4") && !told("layout v1"));
-    market.assert_enforced();
+    assert_eq!(market.thief.ask("10.96.0.2:80".parse().unwrap()).unwrap(), "api");
+    assert_refused(&market.web, "10.96.0.2:80".parse().unwrap());
 }
 
 #[test]

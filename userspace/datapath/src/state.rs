@@ -320,10 +320,16 @@ impl State {
         Ok(())
     }
 
-    /// Takes off the layouts of earlier agents, once nothing of today's is missing: until then they do what
-    /// they were told last.
+    /// Takes off the layouts of earlier agents, once nothing of today's is missing. Until then they do what
+    /// they were told last, where nobody else does.
     fn drop_retired(&mut self) {
-        if !self.unattached.is_empty() || !self.refused_pods.is_empty() {
+        let unopened = self.namespaces.waiting().any(|(_, waiting)| waiting.there);
+        if !self.unattached.is_empty() || !self.refused_pods.is_empty() || unopened {
+            for pins in &self.loaded.retired {
+                if let Err(error) = attach::supersede(pins, &self.loaded.pins) {
+                    tracing::warn!(version = pins.version, %error, "programs of an earlier layout remain");
+                }
+            }
             return;
         }
         for pins in self.loaded.retired.drain(..) {

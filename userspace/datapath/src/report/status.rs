@@ -80,7 +80,7 @@ pub(crate) fn degradations(state: &State, status: &mut Status) {
         add(
             "one layout of maps",
             format!("layout v{} stays in force beside v{}", pins.version, state.loaded.pins.version),
-            "it goes as soon as every program of the new one is attached",
+            "it does what the new one cannot, by what it was told last; make room for the programs that are not attached",
         );
     }
     for (pod, names) in &state.foreign {
