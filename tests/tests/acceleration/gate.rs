@@ -32,6 +32,7 @@ fn status_on(kernel: (u32, u32, u32)) -> Option<Status> {
         cgroup: Some(node.cgroup().to_owned()),
         balance_everyone: false,
         probe_cgroup: None,
+        proxy: false,
         acceleration: true,
         kernel: Some(kernel),
         map_sizes: BTreeMap::default(),

@@ -58,6 +58,9 @@ fn nobody_gets_in_by_a_connection_whose_server_is_gone() {
     link("down");
     set_socket_linger(&served, Some(Duration::ZERO)).unwrap();
     drop(served);
+    // Not before it is really closed: the child that another test is just starting has a copy.
+    let mut sockets = Diag::open(&api.netns()).unwrap();
+    eventually(Duration::from_secs(1), || sockets.sockets(&Query::tcp(States::LIVE)).unwrap().is_empty());
     link("up");
     eventually(Duration::from_secs(2), || established.elapsed() > Duration::from_millis(1_050));
     assert!(is_attested(&node.map_pin("weft_flow"), port), "its socket is open");

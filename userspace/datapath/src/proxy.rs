@@ -1,22 +1,57 @@
-//! What the node's proxy needs of the kernel: whom a connection was for, and a way to say that it is there.
+//! The node's proxy, as the kernel sees it: where pods' connections come to it, whom each was for, and
+//! whether it is there.
 
-use std::{net::SocketAddr, os::fd::OwnedFd};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use nix::time::{ClockId, clock_gettime};
 use weft_abi::{self as abi, BePort, OriginKey, names::map};
-use weft_transport::{Origin, Origins};
+use weft_model::ObjectName;
+use weft_transport::{Netns, Origin, Origins};
 
 use crate::maps::Error;
 
+/// An enrolled pod of this node, whose network namespace is held.
+#[derive(Clone, Debug)]
+pub struct LocalPod {
+    /// Its name.
+    pub name: ObjectName,
+    /// Cookie of its network namespace.
+    pub netns_cookie: u64,
+    /// Its network namespace: let go of it when the pod is no longer among [`crate::Enforcer::pods`].
+    pub netns: Arc<Netns>,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+}
+
+impl PartialEq for LocalPod {
+    /// A namespace is told by its cookie.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.netns_cookie, &self.ips) == (&other.name, other.netns_cookie, &other.ips)
+    }
+}
+
+/// The maps that the proxy works with. Each is a descriptor of its own.
+#[derive(Debug)]
+pub struct ProxyMaps {
+    /// For [`OriginMap`].
+    pub origins: OwnedFd,
+    /// For [`LeaseMap`].
+    pub lease: OwnedFd,
+}
+
 /// `weft_origin`: where redirected connections were going.
 pub struct OriginMap {
-    map: std::sync::Mutex<HashMap<MapData, OriginKey, abi::Origin>>,
+    map: Mutex<HashMap<MapData, OriginKey, abi::Origin>>,
 }
 
 /// `weft_lease`: when the proxy was last known to be there.
 pub struct LeaseMap {
-    map: std::sync::Mutex<Array<MapData, abi::Lease>>,
+    map: Mutex<Array<MapData, abi::Lease>>,
 }
 
 impl OriginMap {
@@ -35,7 +70,7 @@ impl Origins for OriginMap {
     fn take(&self, netns_cookie: u64, peer: SocketAddr) -> Result<Option<Origin>, weft_transport::Error> {
         let addr = peer.ip().into();
         let key = OriginKey { netns: netns_cookie, addr, port: BePort::new(peer.port()), _pad: [0; 6] };
-        let mut map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         let unreadable =
             |error: MapError| weft_transport::Error::Origin { peer, source: std::io::Error::other(error) };
         let origin = match map.get(&key, 0) {
@@ -65,7 +100,7 @@ impl LeaseMap {
     pub fn renew(&self) -> Result<(), Error> {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from).unwrap_or_default();
         let lease = abi::Lease { renewed_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) };
-        let mut map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         map.set(0, lease, 0).map_err(|source| Error::Refused { map: map::LEASE, source })
     }
 }

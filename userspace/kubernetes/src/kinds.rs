@@ -87,5 +87,5 @@ pub(crate) fn read(root: &Node<'_>, key: &Key, names: &mut Names, report: &mut R
 
 fn common(metadata: &ObjectMeta, report: &mut Report<'_>) -> Created {
     core::object_meta(metadata, report);
-    Created::new(metadata.creation_timestamp.as_ref().map(|at| at.0.as_nanosecond()))
+    core::created(metadata)
 }

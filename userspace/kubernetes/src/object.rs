@@ -162,7 +162,7 @@ pub(crate) struct Pod {
     pub(crate) service_account: ServiceAccount,
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) node: Option<Arc<str>>,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
     pub(crate) host_network: bool,
     pub(crate) netns: Option<PathBuf>,
     pub(crate) ports: Vec<ContainerPort>,
@@ -171,6 +171,7 @@ pub(crate) struct Pod {
     pub(crate) terminating: bool,
     /// Has run to its end: nothing of it is left but the object.
     pub(crate) gone: bool,
+    pub(crate) created: Created,
 }
 
 #[derive(Debug)]
@@ -251,6 +252,11 @@ impl Created {
     /// From `metadata.creationTimestamp`, as nanoseconds since 1970.
     pub(crate) fn new(nanoseconds: Option<i128>) -> Self {
         Self(nanoseconds.and_then(|at| at.try_into().ok()).unwrap_or(u128::MAX))
+    }
+
+    /// In seconds since 1970; the youngest is `u64::MAX`.
+    pub(crate) fn seconds(&self) -> u64 {
+        (self.0 / 1_000_000_000).try_into().unwrap_or(u64::MAX)
     }
 }
 

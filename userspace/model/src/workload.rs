@@ -18,8 +18,8 @@ pub struct Workload {
     pub node: Option<Arc<str>>,
     /// Whether it runs on this agent's node.
     pub local: bool,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels; the allocation is the object's.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Whether it is in the mesh. Host-network pods never are.
     pub enrolled: bool,
     /// Path of its network namespace, where this node knows it.
@@ -32,6 +32,9 @@ pub struct Workload {
     pub ready: bool,
     /// Is going away.
     pub terminating: bool,
+    /// When its object was made, in seconds since 1970; `u64::MAX` where it does not say. Of two pods that
+    /// claim the same, the older has it, then the first by name.
+    pub created: u64,
 }
 
 /// A port that a container declares.

@@ -275,6 +275,20 @@ fn the_less_busy_of_two_is_taken_and_the_first_of_equals() {
 }
 
 #[test]
+fn both_of_the_two_are_drawn_by_weight() {
+    // Nearly all of the first column is the second backend's.
+    let mut memory = service(&[Slot { backend: 1, alias: 1, threshold: WHOLE / 16 }, slot(2)]);
+    change(&mut memory, |row| row.algorithm = algorithm::LEAST_REQUEST);
+    memory.open.insert(2, 5);
+    let (own, others) = (WHOLE / 16 - 1, WHOLE / 16);
+    for (dice, expected) in [([0, others, 0, others], 2), ([0, others, 0, own], 1), ([0, own, 0, others], 1)]
+    {
+        roll(&memory, &dice);
+        assert_eq!(next(&memory), expected, "{dice:?}");
+    }
+}
+
+#[test]
 fn a_share_without_endpoints_is_not_taken_for_the_least_busy() {
     let mut memory = service(&[slot(1), slot(0)]);
     change(&mut memory, |row| row.algorithm = algorithm::LEAST_REQUEST);

@@ -91,6 +91,11 @@ fn flags(service: &Service, port: &ServicePort) -> u32 {
 }
 
 impl Frontend {
+    /// Where there is no proxy, its connections do not go there.
+    pub fn stay_in_the_kernel(&mut self) {
+        self.flags &= !(service_flags::PROXY | service_flags::PROXY_OPEN);
+    }
+
     /// The backends that may take a connection, each with its weight; 0 stands for a share without any.
     fn choices(&mut self, port: &ServicePort, ip: IpAddr, locality: &Locality) -> (Vec<u64>, Vec<f64>) {
         let (mut choices, mut weights) = (Vec::new(), Vec::new());

@@ -16,12 +16,13 @@ fn workload(name: &str, ip: &str, label: &str) -> Workload {
         ips: vec![ip.parse().unwrap()],
         node: None,
         local: true,
-        labels: labels(label),
+        labels: Arc::new(labels(label)),
         enrolled: true,
         netns: None,
         ports: vec![],
         ready: true,
         terminating: false,
+        created: u64::MAX,
     }
 }
 
