@@ -74,6 +74,7 @@ fn asking() -> Snapshot {
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: true,
+        proxy_failure: weft_model::ProxyFailure::default(),
     };
     let services = Arc::new([(name, Arc::new(service))].into());
     Snapshot { version: 1, services, ..Snapshot::default() }

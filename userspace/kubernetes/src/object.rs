@@ -12,8 +12,8 @@ use std::{
 };
 
 use weft_model::{
-    Action, ContainerPort, Distribution, Hints, LoadBalancer, Mode, ObjectName, PolicyTarget, Protocol, Rule,
-    Selector, ServiceAccount, ServiceKind,
+    Action, AppProtocol, ContainerPort, Distribution, Hints, LoadBalancer, Mode, ObjectName, PolicyTarget,
+    Protocol, ProxyFailure, Rule, Selector, ServiceAccount, ServiceKind,
 };
 
 /// The kinds that weft reads.
@@ -117,6 +117,7 @@ pub(crate) struct Service {
     pub(crate) distribution: Distribution,
     pub(crate) publish_not_ready: bool,
     pub(crate) accelerate: bool,
+    pub(crate) proxy_failure: ProxyFailure,
 }
 
 #[derive(Debug)]
@@ -125,6 +126,8 @@ pub(crate) struct ServicePort {
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
     pub(crate) app_protocol: Option<Arc<str>>,
+    /// What that means.
+    pub(crate) speaks: AppProtocol,
     pub(crate) target: TargetPort,
 }
 

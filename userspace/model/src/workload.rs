@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{ObjectName, Protocol, ServiceAccount};
 
 /// A pod.
 #[expect(clippy::struct_excessive_bools, reason = "facts of a pod that do not exclude each other")]
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
     /// Its name.
     pub name: ObjectName,
@@ -38,7 +40,7 @@ pub struct Workload {
 }
 
 /// A port that a container declares.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerPort {
     /// Its name.
     pub name: Arc<str>,

@@ -37,6 +37,7 @@ pub(super) fn build(objects: &Objects, name: &ObjectName, notices: &mut Vec<Noti
         session_affinity: service.session_affinity,
         load_balancer,
         accelerate: service.accelerate,
+        proxy_failure: service.proxy_failure,
     })
 }
 

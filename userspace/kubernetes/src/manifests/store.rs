@@ -167,6 +167,7 @@ fn next(old: &Snapshot, built: &Built, problems: Vec<weft_model::Problem>) -> Op
         services: Arc::clone(services),
         workloads: Arc::clone(workloads),
         policies: Arc::clone(policies),
+        routes: Arc::default(),
         problems,
     })
 }

@@ -73,6 +73,7 @@ fn service(name: &str, of: &str, endpoints: &[&str]) -> Arc<Service> {
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
     })
 }
 

@@ -77,6 +77,7 @@ fn service(app: &str, last: u8) -> Service {
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
     }
 }
 

@@ -285,6 +285,7 @@ fn service(name: &str, kind: ServiceKind, ips: &[IpAddr], ports: Vec<ServicePort
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
     }
 }
 

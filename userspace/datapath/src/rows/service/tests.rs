@@ -43,6 +43,7 @@ fn service(ips: &[&str], groups: Vec<EndpointGroup>) -> Service {
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
     }
 }
 
