@@ -1,7 +1,7 @@
 //! Says of every object that asks for the http path that nobody walks it yet.
 //!
 //! The node's proxy is not there: connections to a port that has a `routing` still take the kernel path.
-//! This is the one place that says so. With the proxy go this file and the two calls of [`note`].
+//! This is the one place that says so. With the proxy go this file and the calls of [`note`].
 
 use super::notice::Notice;
 use crate::object::Key;

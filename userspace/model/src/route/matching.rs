@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How large a pattern may be once it is compiled, in bytes. It is checked where objects are read, so that
 /// whoever compiles it as `^(?:pattern)$` with this limit cannot fail.
-pub const REGEX_SIZE: usize = 1 << 20;
+pub const REGEX_SIZE: usize = 1 << 18;
 
 /// One entry of `matches`: all of it must hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
