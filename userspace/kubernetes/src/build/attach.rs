@@ -88,7 +88,13 @@ fn attach<'o>(
     match winner {
         Some(winner) if !attached => {
             let target = notice::service(&service.name);
-            notices.push(Notice::conflicted(&route.name, &parent.field, &target, winner));
+            let mut notice = Notice::conflicted(&route.name, &parent.field, &target, winner);
+            if winner.kind != route.name.kind {
+                let remedy =
+                    "a port has routes of one kind, GRPCRoute before HTTPRoute, TLSRoute and TCPRoute";
+                remedy.clone_into(&mut notice.finding.remedy);
+            }
+            notices.push(notice);
             Condition::bad(RouteReason::Conflicted, format!("{winner} holds for {target} already"))
         }
         _ => Condition::good(RouteReason::Accepted),
@@ -122,7 +128,7 @@ fn refusal(service: &Service, route: &Route, parent: &ParentRef) -> Option<(Stri
     }
     if let Some(port) = service.ports.iter().find(|port| names(parent, port)) {
         let spoken = port.app_protocol.as_deref().unwrap_or_default();
-        let message = format!("port {} of {name} speaks {spoken}, which is nothing for a {kind}", port.port);
+        let message = format!("port {} of {name} speaks {spoken}, which no {kind} carries", port.port);
         return Some((message, "correct the port's appProtocol, or write another kind of route".into()));
     }
     let ports = service.ports.iter().map(|p| format!("{}/{} \"{}\"", p.port, p.protocol, p.name));

@@ -36,7 +36,7 @@ pub(super) fn resolve<'o>(
     let port = port.ok_or_else(|| not_found(format!("Service {name} has no TCP port {number}")))?;
     if !carries(kind, port.speaks) {
         let spoken = port.app_protocol.as_deref().unwrap_or_default();
-        let why = format!("port {number} of Service {name} speaks {spoken}, which is nothing for a {kind}");
+        let why = format!("port {number} of Service {name} speaks {spoken}, which no {kind} carries");
         return Err(unresolved(RouteReason::UnsupportedProtocol, why));
     }
     Ok((service, port))

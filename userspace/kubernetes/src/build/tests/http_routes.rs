@@ -183,7 +183,7 @@ fn a_backend_ref_that_leads_nowhere_says_why_and_one_without_weight_does_no_harm
     };
     assert_eq!(why(1), "there is no Service shop/nobody");
     assert_eq!(why(2), "Service shop/v1 has no TCP port 99");
-    assert_eq!(why(3), "port 80 of Service shop/odd speaks tls, which is nothing for a HTTPRoute");
+    assert_eq!(why(3), "port 80 of Service shop/odd speaks tls, which no HTTPRoute carries");
     assert_eq!(why(4), "Service shop/alias is an ExternalName, which has no endpoints");
     assert_eq!(why(5), "a Bucket of group \"example.com\" is no backend");
     assert_eq!(why(6), "there is no Service data/nobody");
