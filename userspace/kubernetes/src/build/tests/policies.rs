@@ -162,6 +162,11 @@ fn two_policies_for_one_target_do_not_merge() {
         assert_eq!(world.notices(), [conflict]);
         let a = &rules(&mut world)[0];
         assert_eq!((a.timeouts.request, a.retry.is_none()), (Some(Duration::from_secs(2)), true), "{of}");
+        let older = "namespace: shop, creationTimestamp: '2026-11-21T10:00:00Z'";
+        let q = policy("q", target, "timeouts: {request: 3s}, retry: {}").replace("namespace: shop", older);
+        world.put("2", &q);
+        let a = &rules(&mut world)[0];
+        assert_eq!(a.timeouts.request, Some(Duration::from_secs(3)), "{of}: the older one wins");
         world.remove("1");
         let a = &rules(&mut world)[0];
         assert_eq!((a.timeouts.request, a.retry.is_none()), (Some(Duration::from_secs(3)), false), "{of}");
