@@ -131,11 +131,18 @@ pub(super) fn share(
     weft_model::Fraction { numerator, denominator }
 }
 
-/// A regular expression for the whole of something, not too large once it is compiled.
+/// A regular expression for the whole of something, not too large once it is compiled: read as the proxy
+/// reads it, where `\d`, `\w` and `\s` are ASCII unless the expression needs Unicode.
 pub(super) fn regex(pattern: &str, field: &str, report: &mut Report<'_>) {
-    let whole = regex::RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(REGEX_SIZE).build();
+    let build = |text: &str| {
+        let with = |unicode| {
+            let mut builder = regex::bytes::RegexBuilder::new(text);
+            builder.unicode(unicode).size_limit(REGEX_SIZE).dfa_size_limit(REGEX_SIZE).build()
+        };
+        with(false).or_else(|_| with(true))
+    };
     // Alone too: in `a)(b` the parentheses only match around the group.
-    match regex::RegexBuilder::new(pattern).size_limit(REGEX_SIZE).build().and(whole) {
+    match build(pattern).and_then(|_| build(&format!(r"\A(?:{pattern})\z"))) {
         Ok(_) => {}
         Err(regex::Error::CompiledTooBig(_)) => {
             let message = format!("\"{pattern}\" is larger than {REGEX_SIZE} bytes once it is compiled");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// How large a pattern may be once it is compiled, in bytes. It is checked where objects are read, so that
-/// whoever compiles it as `^(?:pattern)$` with this limit cannot fail.
+/// whoever compiles it as `\A(?:pattern)\z` with this limit cannot fail.
 pub const REGEX_SIZE: usize = 1 << 18;
 
 /// One entry of `matches`: all of it must hold.
