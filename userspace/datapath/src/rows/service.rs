@@ -6,7 +6,8 @@ use weft_abi::{
     Addr, Backend, BePort, MAGLEV_CHUNK, MaglevChunk, ServiceKey, Slot, TCP, UDP, algorithm, service_flags,
 };
 use weft_model::{
-    LoadBalancer, Locality, MaglevSeeds, Protocol, Service, ServiceKind, ServicePort, eligible, maglev_table,
+    LoadBalancer, Locality, MaglevSeeds, Protocol, ProxyFailure, Service, ServiceKind, ServicePort, eligible,
+    maglev_table,
 };
 
 use super::{alias, token};
@@ -86,8 +87,12 @@ fn frontend(service: &Service, port: &ServicePort, ip: IpAddr, locality: &Locali
 
 fn flags(service: &Service, port: &ServicePort) -> u32 {
     let accelerate = if service.accelerate { service_flags::ACCELERATE } else { 0 };
-    let proxy = port.protocol == Protocol::Tcp && port.routing.is_some();
-    accelerate | if proxy { service_flags::PROXY } else { 0 }
+    let proxy = match service.proxy_failure {
+        _ if port.protocol != Protocol::Tcp || port.routing.is_none() => 0,
+        ProxyFailure::Closed => service_flags::PROXY,
+        ProxyFailure::Open => service_flags::PROXY | service_flags::PROXY_OPEN,
+    };
+    accelerate | proxy
 }
 
 impl Frontend {
