@@ -89,7 +89,7 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
     let mut caller = Caller { hash: source_hash(pod, dial.netns), may_leave: may_leave(tables, dial, pod) };
     let mut found = pick(tables, &key, dial, &caller, &mut outcome.to);
     if outcome.to.service_flags & service_flags::PROXY != 0 && outcome.to.backend == 0 {
-        match to_proxy(tables, dial, pod, &mut outcome.to) {
+        match to_proxy(tables, dial, &mut outcome.to) {
             Reason::NONE => return PROXY,
             reason if outcome.to.service_flags & service_flags::PROXY_OPEN == 0 => {
                 outcome.denial = Denial { reason, rule: 0 };
@@ -133,9 +133,12 @@ pub fn is_proxy<T: Tables>(tables: &T) -> bool {
 
 /// Sends a dial to the pod's own listener, by the pod's own address: what its socket is bound to stays
 /// true.
-#[inline(always)]
-fn to_proxy<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, to: &mut Destination) -> Reason {
-    let Some((pod, config)) = pod.zip(tables.config()) else { return Reason::PROXY_UNAVAILABLE };
+///
+/// A BPF function of its own, as [`settle`].
+#[inline(never)]
+fn to_proxy<T: Tables>(tables: &T, dial: &Dial, to: &mut Destination) -> Reason {
+    let Some(pod) = tables.pod(dial.netns) else { return Reason::PROXY_UNAVAILABLE };
+    let Some(config) = tables.config() else { return Reason::PROXY_UNAVAILABLE };
     let own = if dial.addr.is_v4() { pod.ip4 } else { pod.ip6 };
     let is_there = tables.now_ns().wrapping_sub(tables.lease_ns()) < config.proxy_lease_ns;
     if !is_there || pod.outbound.be == 0 || own.is_unspecified() {
