@@ -139,15 +139,19 @@ fn flows_can_be_chosen_by_pod_namespace_verdict_and_number_and_followed() {
     let friend = node.pod("other/friend").start();
     let _server = friend.serve_name(80, "friend");
     node.wait();
-    let follower = Follower::start(node, &["--follow", "--pod", "shop/web"]);
+    market.web.ask(API).unwrap();
+    eventually(Duration::from_secs(2), || node.flows(&[]).len() >= 2);
+    // One of the past, and then what comes: once it has shown the former, it follows.
+    let follower = Follower::start(node, &["--follow", "--last", "1", "--pod", "shop/web"]);
+    follower.lines.recv_timeout(Duration::from_secs(10)).expect("what was asked for of the past");
     market.web.ask(API).unwrap();
     market.web.ask(friend.addr(80)).unwrap();
     assert_refused(&market.thief, API);
-    eventually(Duration::from_secs(2), || node.flows(&[]).len() >= 5);
+    eventually(Duration::from_secs(2), || node.flows(&[]).len() >= 7);
 
     let count = |arguments: &[&str]| node.flows(arguments).len();
-    assert_eq!(count(&[]), 5);
-    assert_eq!(count(&["--pod", "shop/web"]), 4);
+    assert_eq!(count(&[]), 7);
+    assert_eq!(count(&["--pod", "shop/web"]), 6);
     assert_eq!(count(&["--pod", "friend"]), 2);
     assert_eq!(count(&["-n", "other"]), 2);
     assert_eq!(count(&["--verdict", "DENIED"]), 1);
