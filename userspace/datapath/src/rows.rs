@@ -1,7 +1,6 @@
 //! Snapshot content as rows of the kernel's maps.
 
 pub mod alias;
-pub mod maglev;
 pub mod policy;
 pub mod service;
 pub mod token;

@@ -1,8 +1,8 @@
 //! Domain nouns of the mesh, always valid: what a [`Snapshot`] is made of.
 //!
 //! Owns: names, identities, services with their endpoints, routes, workloads, policies, and
-//! the two pure readings of them that every path must share (label selection, endpoint
-//! eligibility). Must not know: Kubernetes' wire forms, the kernel, IO, tokio.
+//! the pure readings of them that every path must share (label selection, endpoint
+//! eligibility, Maglev tables). Must not know: Kubernetes' wire forms, the kernel, IO, tokio.
 //!
 //! ```text
 //! weft-kubernetes ──► Snapshot ──► weft-datapath (rows)
@@ -13,6 +13,7 @@
 
 mod eligible;
 mod identity;
+mod maglev;
 mod name;
 mod policy;
 mod problem;
@@ -25,6 +26,7 @@ mod workload;
 
 pub use eligible::{Locality, eligible};
 pub use identity::{ServiceAccount, SpiffeError, SpiffeId};
+pub use maglev::{MaglevSeeds, maglev_table};
 pub use name::ObjectName;
 pub use policy::{Action, AuthorizationPolicy, Mode, PolicyTarget, PortRange, ROOT_NAMESPACE, Rule, Source};
 pub use problem::{Problem, Severity};

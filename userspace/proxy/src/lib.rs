@@ -9,4 +9,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod balance;
+pub mod clock;
+pub mod draw;
 pub mod http1;
+pub mod limits;

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use weft_abi::{
     Addr, Backend, BePort, MAGLEV_CHUNK, MaglevChunk, ServiceKey, Slot, TCP, UDP, algorithm, service_flags,
 };
-use weft_model::{LoadBalancer, Locality, Protocol, Service, ServiceKind, ServicePort, eligible};
+use weft_model::{
+    LoadBalancer, Locality, MaglevSeeds, Protocol, Service, ServiceKind, ServicePort, eligible, maglev_table,
+};
 
-use super::{alias, maglev, token};
+use super::{alias, token};
 
 /// One frontend with everything behind it.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,7 +122,10 @@ impl Frontend {
 
     fn hash_by_source(&mut self, choices: &[u64], weights: &[f64], table_size: u32) {
         self.algorithm = algorithm::SOURCE_IP;
-        let table = maglev::table(choices, weights, table_size as usize);
+        let hash = |kind, choice: &u64| token::id(kind, [&choice.to_be_bytes()[..]]);
+        let seeds = |choice: &u64| MaglevSeeds { offset: hash("offset", choice), skip: hash("skip", choice) };
+        let seeds: Vec<_> = choices.iter().map(seeds).collect();
+        let table = maglev_table(&seeds, weights, table_size as usize);
         let chunk = |part: &[u16]| {
             let mut chunk = MaglevChunk::zeroed();
             chunk.slots[..part.len()].copy_from_slice(part);

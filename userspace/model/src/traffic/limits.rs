@@ -38,11 +38,11 @@ impl Default for CircuitBreaker {
 pub struct OutlierDetection {
     /// 5xx answers in a row, failures to get an answer included.
     pub consecutive_5xx: u32,
-    /// 502, 503 and 504 answers in a row.
+    /// 502, 503 and 504 answers in a row, failures to get an answer included.
     pub consecutive_gateway_errors: u32,
     /// Connections in a row that failed, were reset or timed out before an answer.
     pub consecutive_local_failures: u32,
-    /// How often ejected endpoints are looked at.
+    /// An endpoint that stays in for so long has one ejection fewer against it.
     pub interval: Duration,
     /// The first ejection lasts so long, the n-th n times so long.
     pub base_ejection_time: Duration,

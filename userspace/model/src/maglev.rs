@@ -1,10 +1,19 @@
-//! Maglev lookup tables (Eisenbud et al., NSDI 2016, section 3.4), with weights.
+//! Maglev lookup tables (Eisenbud et al., NSDI 2016, section 3.4), with weights: the kernel's and the proxy's.
 
-use super::token;
+/// Two hashes of one choice's name, independent of each other and the same on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaglevSeeds {
+    /// Where the choice begins to walk.
+    pub offset: u64,
+    /// How far it steps.
+    pub skip: u64,
+}
 
-/// A table of `size` (a prime) slots. Each choice fills its share by walking its own permutation, so a
-/// change of one choice moves few of the others' entries.
-pub fn table(choices: &[u64], weights: &[f64], size: usize) -> Vec<u16> {
+/// A table of `size` (a prime) slots, each the index of a choice. Each choice fills its share by walking
+/// its own permutation, so a change of one choice moves few of the others' entries.
+///
+/// Nothing to choose from, or no weight at all, is an empty table.
+pub fn maglev_table(choices: &[MaglevSeeds], weights: &[f64], size: usize) -> Vec<u16> {
     let heaviest = weights.iter().copied().fold(0.0, f64::max);
     if choices.is_empty() || heaviest <= 0.0 || size < 2 {
         return Vec::new();
@@ -37,11 +46,9 @@ struct Walk {
 }
 
 impl Walk {
-    fn of(choice: u64, size: usize) -> Self {
-        let part = |kind| token::id(kind, [&choice.to_be_bytes()[..]]);
+    fn of(choice: MaglevSeeds, size: usize) -> Self {
         let below = |n: u64, limit: usize| usize::try_from(n % limit as u64).expect("below a usize");
-        let (at, skip) = (below(part("offset"), size), below(part("skip"), size - 1) + 1);
-        Self { at, skip, size }
+        Self { at: below(choice.offset, size), skip: below(choice.skip, size - 1) + 1, size }
     }
 
     /// The size is a prime, so the walk visits every entry.
@@ -61,6 +68,16 @@ const NOBODY: u16 = u16::MAX;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Choices named by numbers, their seeds far from each other.
+    fn table(choices: &[u64], weights: &[f64], size: usize) -> Vec<u16> {
+        let spread = |n: u64| (n ^ (n >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let seeds = |n: &u64| {
+            let offset = spread(spread(*n));
+            MaglevSeeds { offset, skip: spread(offset) }
+        };
+        maglev_table(&choices.iter().map(seeds).collect::<Vec<_>>(), weights, size)
+    }
 
     fn count(table: &[u16], slot: u16) -> usize {
         table.iter().filter(|entry| **entry == slot).count()
