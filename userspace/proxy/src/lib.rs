@@ -14,3 +14,4 @@ pub mod clock;
 pub mod draw;
 pub mod http1;
 pub mod limits;
+pub mod route;
