@@ -18,8 +18,9 @@ pub struct Foreign {
 
 /// How it is attached.
 enum Hold {
-    /// Its link keeps it there, and the map that it uses lives with it.
-    Link { _link: OwnedFd },
+    /// Its link keeps it there, and the map that it uses lives with it. What is attached to a map stays
+    /// only while somebody has the map open.
+    Link { _link: OwnedFd, _map: Option<OwnedFd> },
     /// On a cgroup's connect4, until it is taken off.
     Connect4 { cgroup: File },
 }
@@ -31,6 +32,8 @@ pub enum Sharing {
     Exclusive,
     /// Everybody who shares too.
     Multi,
+    /// The same, and it runs before all that have no such wish, also those of groups below (6.15).
+    Early,
 }
 
 impl Foreign {
@@ -77,8 +80,41 @@ impl Foreign {
     ///
     /// # Kernel
     /// `bpf_set_retval` is 5.18.
-    pub fn forgiving_connect4(cgroup: &Path) -> io::Result<Self> {
-        Self::on_connect4(cgroup, Sharing::Multi, &[mov(R1, 0), call(SET_RETVAL), mov(R0, 1), EXIT])
+    pub fn forgiving_connect4(cgroup: &Path, sharing: Sharing) -> io::Result<Self> {
+        Self::on_connect4(cgroup, sharing, &[mov(R1, 0), call(SET_RETVAL), mov(R0, 1), EXIT])
+    }
+
+    /// A `sock_ops` program on a cgroup that puts each new connection into a sockmap with an `sk_msg`
+    /// program. There is room for one.
+    pub fn sockmap(cgroup: &Path) -> io::Result<Self> {
+        let map = sockmap()?;
+        let verdict = load(PROG_SK_MSG, 0, &[mov(R0, SK_PASS), EXIT])?;
+        let (first, second) = (fd(map.as_fd()), fd(verdict.as_fd()));
+        bpf(PROG_ATTACH, Attach { first, second, hook: ATTACH_SK_MSG, flags: 0 })?;
+        let [map_low, map_high] = load_map(R2, map.as_fd());
+        let program = load(
+            PROG_SOCK_OPS,
+            0,
+            &[
+                // `op`, the context's first field.
+                load_word(R2, R1, 0),
+                skip_if(R2, ACTIVE_ESTABLISHED, 1),
+                skip_unless(R2, PASSIVE_ESTABLISHED, 7),
+                store_word(R10, -4, 0),
+                map_low,
+                map_high,
+                copy(R3, R10),
+                add(R3, -4),
+                mov(R4, 0),
+                call(SOCK_MAP_UPDATE),
+                mov(R0, 1),
+                EXIT,
+            ],
+        )?;
+        let cgroup = File::open(cgroup)?;
+        let (first, second) = (fd(program.as_fd()), fd(cgroup.as_fd()));
+        let link = owned(bpf(LINK_CREATE, Attach { first, second, hook: ATTACH_SOCK_OPS, flags: 0 })?);
+        Ok(Self { program, hold: Hold::Link { _link: link, _map: Some(map) } })
     }
 
     /// The kernel's id of the program.
@@ -93,7 +129,7 @@ impl Foreign {
         let netns = pod.netns();
         let (first, second) = (fd(program.as_fd()), fd(netns.as_fd()));
         let link = owned(bpf(LINK_CREATE, Attach { first, second, hook: ATTACH_SK_LOOKUP, flags: 0 })?);
-        Ok(Self { program, hold: Hold::Link { _link: link } })
+        Ok(Self { program, hold: Hold::Link { _link: link, _map: None } })
     }
 
     fn on_connect4(cgroup: &Path, sharing: Sharing, instructions: &[u64]) -> io::Result<Self> {
@@ -102,6 +138,7 @@ impl Foreign {
         let flags = match sharing {
             Sharing::Exclusive => 0,
             Sharing::Multi => ALLOW_MULTI,
+            Sharing::Early => ALLOW_MULTI | PREORDER,
         };
         let (first, second) = (fd(cgroup.as_fd()), fd(program.as_fd()));
         bpf(PROG_ATTACH, Attach { first, second, hook: ATTACH_CONNECT4, flags })?;
@@ -123,8 +160,7 @@ impl Drop for Foreign {
 
 /// A map whose one socket is `listener`.
 fn listener_map(listener: &TcpListener) -> io::Result<OwnedFd> {
-    let map =
-        owned(bpf(MAP_CREATE, MapCreate { kind: MAP_SOCKMAP, key: 4, value: 4, entries: 1, flags: 0 })?);
+    let map = sockmap()?;
     let (key, value) = (0_u32, fd(listener.as_fd()));
     let update = MapUpdate {
         map: fd(map.as_fd()),
@@ -135,6 +171,11 @@ fn listener_map(listener: &TcpListener) -> io::Result<OwnedFd> {
     };
     bpf(MAP_UPDATE_ELEM, update)?;
     Ok(map)
+}
+
+/// A map for one socket.
+fn sockmap() -> io::Result<OwnedFd> {
+    bpf(MAP_CREATE, MapCreate { kind: MAP_SOCKMAP, key: 4, value: 4, entries: 1, flags: 0 }).map(owned)
 }
 
 /// Loads a program. It keeps the maps that it names.
@@ -194,7 +235,7 @@ struct MapUpdate {
     flags: u64,
 }
 
-/// `BPF_PROG_ATTACH` and `BPF_PROG_DETACH` take target and program, `BPF_LINK_CREATE` program and target.
+/// `BPF_PROG_ATTACH` and `BPF_PROG_DETACH` take target (a cgroup, or a map) and program, `BPF_LINK_CREATE` program and target.
 #[repr(C)]
 struct Attach {
     first: u32,
@@ -245,9 +286,23 @@ const fn store_word(target: u8, offset: i16, value: i32) -> u64 {
     instruction(0x62, target, 0, offset, value)
 }
 
+const fn load_word(target: u8, source: u8, offset: i16) -> u64 {
+    instruction(0x61, target, source, offset, 0)
+}
+
 /// Skips `count` instructions when `register` is zero.
 const fn skip_if_zero(register: u8, count: i16) -> u64 {
-    instruction(0x15, register, 0, count, 0)
+    skip_if(register, 0, count)
+}
+
+/// Skips `count` instructions when `register` is `value`.
+const fn skip_if(register: u8, value: i32, count: i16) -> u64 {
+    instruction(0x15, register, 0, count, value)
+}
+
+/// Skips `count` instructions when `register` is not `value`.
+const fn skip_unless(register: u8, value: i32, count: i16) -> u64 {
+    instruction(0x55, register, 0, count, value)
 }
 
 const fn call(helper: i32) -> u64 {
@@ -264,13 +319,19 @@ const R0: u8 = 0;
 const R1: u8 = 1;
 const R2: u8 = 2;
 const R3: u8 = 3;
+const R4: u8 = 4;
 const R6: u8 = 6;
 const R7: u8 = 7;
 const R10: u8 = 10;
 const SK_PASS: i32 = 1;
 
+// `op` of `struct bpf_sock_ops`.
+const ACTIVE_ESTABLISHED: i32 = 4;
+const PASSIVE_ESTABLISHED: i32 = 5;
+
 // `enum bpf_func_id`.
 const MAP_LOOKUP_ELEM: i32 = 1;
+const SOCK_MAP_UPDATE: i32 = 53;
 const SK_RELEASE: i32 = 86;
 const SK_ASSIGN: i32 = 124;
 const SET_RETVAL: i32 = 187;
@@ -285,8 +346,13 @@ const LINK_CREATE: libc::c_long = 28;
 
 // `enum bpf_map_type`, `bpf_prog_type`, `bpf_attach_type`; flags of BPF_PROG_ATTACH.
 const MAP_SOCKMAP: u32 = 15;
+const PROG_SOCK_OPS: u32 = 13;
+const PROG_SK_MSG: u32 = 16;
 const PROG_CGROUP_SOCK_ADDR: u32 = 18;
 const PROG_SK_LOOKUP: u32 = 30;
+const ATTACH_SOCK_OPS: u32 = 3;
+const ATTACH_SK_MSG: u32 = 7;
 const ATTACH_CONNECT4: u32 = 10;
 const ATTACH_SK_LOOKUP: u32 = 36;
 const ALLOW_MULTI: u32 = 2;
+const PREORDER: u32 = 64;

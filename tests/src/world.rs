@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use nix::sys::signal::{SigSet, Signal};
+
 use crate::fabric::Fabric;
 use crate::{Node, cgroup, sweep};
 
@@ -52,6 +54,7 @@ impl World {
 
     /// An empty world for something that is no test: all names begin with `weft-<kind>-<pid>`.
     pub fn named(kind: &str) -> Self {
+        block_child_signals();
         sweep::start_janitor(kind);
         Self { shared: Arc::new(Shared::new(kind)) }
     }
@@ -171,6 +174,17 @@ impl Drop for Shared {
         }
         sweep::sweep(&self.name);
     }
+}
+
+/// Has the ends of children interrupt no read of this thread and of those that it starts.
+///
+/// The kernel forgets a SIGCHLD that nobody handles only while the child's parent does not block it. A
+/// thread that starts another, or a child, blocks every signal for a moment; then the signal goes to any
+/// thread of the process, and a read with a time-out that it is in fails with EINTR (signal(7)).
+fn block_child_signals() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    signals.thread_block().expect("a thread may block signals");
 }
 
 /// Puts `yaml` in place at once: a reader never sees half of it.

@@ -8,6 +8,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use weft_tests::packet::{Sniffer, send_datagram, send_syn};
@@ -181,6 +183,30 @@ fn a_forged_datagram_arrives_with_the_address_it_claims() {
 }
 
 #[test]
+fn a_child_that_ends_interrupts_no_read() {
+    let Some(world) = World::new() else { return };
+    let pod = world.node("a").pod("shop/web").start();
+    let socket = pod.udp(pod.addr(4000)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(socket.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            }
+        });
+        // Some end while this thread has signals blocked, as it has for as long as it starts another.
+        for _ in 0..300 {
+            for mut child in [(); 3].map(|()| Command::new("true").spawn().unwrap()) {
+                child.wait().unwrap();
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
 fn every_node_has_the_manifests_of_all_pods_and_those_given_to_the_world() {
     let Some(world) = World::new() else { return };
     let first = world.node("a");
@@ -287,7 +313,7 @@ fn wait_to_be_killed(world: &World) -> ! {
     populate(world);
     std::io::stdout().write_all(b"ready\n").unwrap();
     loop {
-        std::thread::park();
+        thread::park();
     }
 }
 

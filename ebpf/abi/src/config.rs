@@ -9,6 +9,10 @@ abi_struct! {
         pub flags: u32,
         /// Id of the cgroup whose connections are probes; 0 for none.
         pub probe_cgroup: u64,
+        /// Id of the cgroup of the node's proxy; 0 for none. Its own connections are not sent to it.
+        pub proxy_cgroup: u64,
+        /// How long the proxy counts as there after it renewed its lease, in nanoseconds.
+        pub proxy_lease_ns: u64,
         /// How long after a datagram its replies may come in, in nanoseconds.
         pub udp_reply_ns: u64,
         /// How long an attestation outlives the client's handshake, in nanoseconds: a SYN cookie's ACK

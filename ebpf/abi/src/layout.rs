@@ -35,4 +35,5 @@ list! {
     Addr, BePort, Reason, Config, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, CidrMatch, CidrClass, ServiceKey,
     ServiceRow, SlotKey, Slot, BackendKey, Backend, AffinityKey, Affinity, Count, MaglevKey, MaglevChunk,
     SocketKey, SocketState, ReverseKey, ReverseRow, FlowKey, FlowRecord, FlowEvent, PairKey, Pair, PairEnd,
+    OriginKey, Origin, Lease,
 }

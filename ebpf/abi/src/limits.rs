@@ -33,6 +33,8 @@ pub const PAIRS: usize = 65_536;
 pub const ACCELERATE_BUDGET: u32 = 1 << 20;
 /// Largest write that is worth redirecting, in bytes.
 pub const ACCELERATE_WRITE: u32 = 32 << 10;
+/// Connections on their way to the proxy, least recently used first out.
+pub const ORIGINS: usize = 65_536;
 /// Bytes of the event ring, a power of two.
 pub const EVENT_BYTES: usize = 4 << 20;
 /// Counters.

@@ -56,6 +56,10 @@ pub mod map {
         PAIRS = "weft_pair";
         /// [`crate::PairEnd`] → socket.
         PAIR_SOCKETS = "weft_pair_sock";
+        /// [`crate::OriginKey`] → [`crate::Origin`].
+        ORIGINS = "weft_origin";
+        /// [`crate::Lease`], one entry, which the proxy writes.
+        LEASE = "weft_lease";
         /// Counters by [`super::stat`].
         STATS = "weft_stat";
     }
@@ -138,5 +142,9 @@ pub mod stat {
         BYTES_NATIVE = 15, "bytes_native";
         /// A socket could not join the acceleration map.
         PAIR_BUSY = 16, "pair_busy";
+        /// Connections sent to the node's proxy.
+        PROXIED = 17, "proxied";
+        /// Where a connection to the proxy was going could not be written down: the proxy refuses it.
+        ORIGINS_LOST = 18, "origins_lost";
     }
 }

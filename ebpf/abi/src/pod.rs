@@ -1,6 +1,6 @@
 //! Pods, by network namespace and by address.
 
-use crate::Addr;
+use crate::{Addr, BePort};
 
 abi_struct! {
     /// Key of `weft_pod`: a network namespace on this node.
@@ -21,6 +21,11 @@ abi_struct! {
         pub identity: u64,
         /// Token of its namespace.
         pub namespace: u64,
+        /// Port of the listener, in its own namespace, by which its connections come to the node's proxy; 0
+        /// for none.
+        pub outbound: BePort,
+        /// Zero.
+        pub _pad: [u8; 6],
     }
 }
 
@@ -37,8 +42,10 @@ abi_struct! {
         pub policy: u64,
         /// [`pod_flags`].
         pub flags: u32,
+        /// As [`Pod::outbound`]: nobody else may come to that port.
+        pub outbound: BePort,
         /// Zero.
-        pub _pad: u32,
+        pub _pad: u16,
     }
 }
 

@@ -45,6 +45,9 @@ reasons! {
     IDENTITY_UNPROVEN = 3, "IdentityUnproven", EACCES;
     /// The Service, or the share of it that was drawn, has no endpoint that takes connections.
     NO_ENDPOINTS = 4, "NoEndpoints", ECONNREFUSED;
+    /// The connection is to go through the node's proxy, which is not there. Fails closed, unless the Service
+    /// says `weft.dev/proxy-failure: open`.
+    PROXY_UNAVAILABLE = 5, "ProxyUnavailable", ECONNREFUSED;
     /// A code that this build does not know.
     UNKNOWN = 255, "Unknown", EACCES;
 }

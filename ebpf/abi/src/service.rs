@@ -146,6 +146,10 @@ abi_struct! {
 pub mod service_flags {
     /// `weft.dev/accelerate: same-node`.
     pub const ACCELERATE: u32 = 1;
+    /// Connections of enrolled pods go through the node's proxy.
+    pub const PROXY: u32 = 2;
+    /// `weft.dev/proxy-failure: open`: while there is no proxy they take the kernel path.
+    pub const PROXY_OPEN: u32 = 4;
 }
 
 /// Values of [`ServiceRow::algorithm`].

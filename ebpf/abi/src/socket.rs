@@ -60,6 +60,10 @@ pub mod socket_flags {
     pub const PROBE: u32 = 128;
     /// In `weft_pair_sock`: bytes may pass from socket to socket.
     pub const PAIRED: u32 = 256;
+    /// Connected to the pod's own listener, by which it comes to the node's proxy.
+    pub const PROXIED: u32 = 1024;
+    /// Made by the node's proxy on behalf of the pod: the proxy reports it.
+    pub const BY_PROXY: u32 = 2048;
     /// The app sends datagrams to Services by address: `weft_udp_rev` has a row for each peer.
     pub const ASKS: u32 = 512;
 }

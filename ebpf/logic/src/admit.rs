@@ -1,6 +1,6 @@
 //! Who may come in to a pod: the decision that counts.
 
-use weft_abi::{Addr, BePort, Config, FlowKey, FlowRecord, UDP, flow_flags};
+use weft_abi::{Addr, BePort, Config, FlowKey, FlowRecord, PodRow, Reason, TCP, UDP, flow_flags};
 
 use crate::{Denial, Request, Ruling, Tables, authorize};
 
@@ -63,6 +63,9 @@ pub fn is_backdoor<T: Tables>(tables: &T, arrival: &Arrival) -> bool {
 #[inline(always)]
 pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
     let Some(pod) = tables.pod_at(&arrival.local) else { return Admission::Pass };
+    if is_for_proxy(pod, arrival) && !own(tables, arrival, pod.netns, false) {
+        return Admission::Deny(Client::NOBODY, Denial { reason: Reason::NOT_ALLOWED, rule: 0 });
+    }
     if pod.policy == 0 || pod.netns == 0 {
         return Admission::Pass;
     }
@@ -96,9 +99,18 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
     };
     let Ruling { verdict, audit } = authorize(tables, &request);
     match verdict.reason {
-        weft_abi::Reason::NONE => Admission::Allow(client, audit),
+        Reason::NONE => Admission::Allow(client, audit),
         _ => Admission::Deny(client, verdict),
     }
+}
+
+/// Whether a packet comes to the listener by which the pod's own connections come to the node's proxy.
+#[inline(always)]
+fn is_for_proxy(pod: &PodRow, arrival: &Arrival) -> bool {
+    pod.outbound.be != 0
+        && arrival.protocol == TCP
+        && arrival.local_port.be == pod.outbound.be
+        && pod.netns != 0
 }
 
 /// Whether an attestation still stands: its sender's handshake is under way, or was just now over (TCP),

@@ -2,13 +2,23 @@
 
 use weft_abi::{
     Affinity, AffinityKey, MAGLEV_CHUNK, MaglevKey, Reason, ServiceKey, ServiceRow, Slot, SlotKey, UDP,
-    algorithm,
+    algorithm, service_flags,
 };
 
 use crate::{Destination, Dial, Tables};
 
-/// Picks a backend for `dial`, whose client's address hashes to `source`, and writes it to `to`, which
-/// stays as it is where there is no such frontend.
+/// What balancing asks of a client.
+pub struct Caller {
+    /// Hash of its address.
+    pub hash: u32,
+    /// Whether this connection may leave the kernel path for the node's proxy.
+    pub may_leave: bool,
+}
+
+/// Picks a backend for `dial` and writes it to `to`, which stays as it is where there is no such frontend.
+///
+/// Where the frontend's connections go through the proxy and this one may, no backend is drawn: `to` names
+/// the frontend, and backend 0.
 ///
 /// The only reason to refuse is [`Reason::NO_ENDPOINTS`].
 ///
@@ -18,7 +28,7 @@ pub fn pick<T: Tables>(
     tables: &T,
     key: &ServiceKey,
     dial: &Dial,
-    source: u32,
+    caller: &Caller,
     to: &mut Destination,
 ) -> Reason {
     // A slot can be missing only when the row was read before an update and its slots after the old
@@ -26,6 +36,11 @@ pub fn pick<T: Tables>(
     let mut tries = 0;
     while tries < 2 {
         let Some(row) = tables.service(key).copied() else { return Reason::NONE };
+        if caller.may_leave && row.flags & service_flags::PROXY != 0 {
+            to.service = row.id;
+            to.service_flags = row.flags;
+            return Reason::NONE;
+        }
         if row.slots == 0 {
             return Reason::NO_ENDPOINTS;
         }
@@ -33,7 +48,7 @@ pub fn pick<T: Tables>(
             *to = stuck;
             return Reason::NONE;
         }
-        if let Some(slot) = draw(tables, &row, dial, source) {
+        if let Some(slot) = draw(tables, &row, dial, caller.hash) {
             if slot.backend == 0 {
                 return Reason::NO_ENDPOINTS;
             }

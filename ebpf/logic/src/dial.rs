@@ -1,8 +1,10 @@
 //! Where a pod's new connection or datagram goes, or why it may not.
 
-use weft_abi::{Addr, BePort, CONNECTED_UDP, FlowKey, Pod, Reason, ServiceKey, TCP, UDP, config_flags};
+use weft_abi::{
+    Addr, BePort, CONNECTED_UDP, FlowKey, Pod, Reason, ServiceKey, TCP, UDP, config_flags, service_flags,
+};
 
-use crate::{Denial, Request, Tables, admit::answers, authorize, pick};
+use crate::{Caller, Denial, Request, Tables, admit::answers, authorize, pick};
 
 /// What an app asked for.
 pub struct Dial {
@@ -51,6 +53,8 @@ pub enum Verdict {
     Pass,
     /// Goes to the backend.
     Translate(Destination),
+    /// Goes to the pod's own listener, and so to the node's proxy.
+    Proxy(Destination),
     /// Refused, with what the app had been sent to.
     Deny(Denial, Destination),
 }
@@ -62,6 +66,7 @@ pub fn dial<T: Tables>(tables: &T, dial: &Dial) -> Verdict {
     match settle(tables, dial, &mut outcome) {
         PASS => Verdict::Pass,
         TRANSLATE => Verdict::Translate(outcome.to),
+        PROXY => Verdict::Proxy(outcome.to),
         _ => Verdict::Deny(outcome.denial, outcome.to),
     }
 }
@@ -81,7 +86,21 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
         return PASS;
     }
     let key = ServiceKey { addr: dial.addr, port: dial.port, protocol: dial.protocol, _pad: 0, _pad2: 0 };
-    let found = pick(tables, &key, dial, source_hash(pod, dial.netns), &mut outcome.to);
+    let mut caller = Caller { hash: source_hash(pod, dial.netns), may_leave: may_leave(tables, dial, pod) };
+    let mut found = pick(tables, &key, dial, &caller, &mut outcome.to);
+    if outcome.to.service_flags & service_flags::PROXY != 0 && outcome.to.backend == 0 {
+        match to_proxy(tables, dial, &mut outcome.to) {
+            Reason::NONE => return PROXY,
+            reason if outcome.to.service_flags & service_flags::PROXY_OPEN == 0 => {
+                outcome.denial = Denial { reason, rule: 0 };
+                return DENY;
+            }
+            _ => {
+                caller.may_leave = false;
+                found = pick(tables, &key, dial, &caller, &mut outcome.to);
+            }
+        }
+    }
     if found == Reason::NO_ENDPOINTS {
         outcome.denial = Denial { reason: found, rule: 0 };
         return DENY;
@@ -96,6 +115,39 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
 const PASS: u32 = 0;
 const TRANSLATE: u32 = 1;
 const DENY: u32 = 2;
+const PROXY: u32 = 3;
+
+/// Whether this connection may go through the node's proxy: an enrolled pod's over TCP, and not the
+/// proxy's own. (Who may set what mark says nothing: a pod with `CAP_NET_RAW` may set any.)
+#[inline(always)]
+fn may_leave<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>) -> bool {
+    pod.is_some() && dial.protocol == TCP && !is_proxy(tables)
+}
+
+/// Whether the node's proxy makes this socket.
+#[inline(always)]
+pub fn is_proxy<T: Tables>(tables: &T) -> bool {
+    let cgroup = tables.config().map_or(0, |config| config.proxy_cgroup);
+    cgroup != 0 && tables.is_called_from(cgroup)
+}
+
+/// Sends a dial to the pod's own listener, by the pod's own address: what its socket is bound to stays
+/// true.
+///
+/// A BPF function of its own, as [`settle`].
+#[inline(never)]
+fn to_proxy<T: Tables>(tables: &T, dial: &Dial, to: &mut Destination) -> Reason {
+    let Some(pod) = tables.pod(dial.netns) else { return Reason::PROXY_UNAVAILABLE };
+    let Some(config) = tables.config() else { return Reason::PROXY_UNAVAILABLE };
+    let own = if dial.addr.is_v4() { pod.ip4 } else { pod.ip6 };
+    let is_there = tables.now_ns().wrapping_sub(tables.lease_ns()) < config.proxy_lease_ns;
+    if !is_there || pod.outbound.be == 0 || own.is_unspecified() {
+        return Reason::PROXY_UNAVAILABLE;
+    }
+    to.addr = own;
+    to.port = pod.outbound;
+    Reason::NONE
+}
 
 #[inline(always)]
 fn balances_everyone<T: Tables>(tables: &T) -> bool {
@@ -172,5 +224,7 @@ fn source_hash(pod: Option<&Pod>, netns: u64) -> u32 {
     hash
 }
 
+#[cfg(test)]
+mod proxy_tests;
 #[cfg(test)]
 mod tests;

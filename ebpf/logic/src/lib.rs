@@ -25,8 +25,8 @@ mod tables;
 mod testing;
 
 pub use admit::{Admission, Arrival, Client, admit, is_backdoor};
-pub use balance::pick;
-pub use dial::{Destination, Dial, Verdict, dial};
+pub use balance::{Caller, pick};
+pub use dial::{Destination, Dial, Verdict, dial, is_proxy};
 pub use latch::{Message, Way, decide, take_back};
 pub use policy::{Denial, Request, Ruling, authorize};
 pub use tables::Tables;

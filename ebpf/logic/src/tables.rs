@@ -41,6 +41,10 @@ pub trait Tables {
     fn random(&self) -> u32;
     /// Nanoseconds since boot.
     fn now_ns(&self) -> u64;
+    /// When the node's proxy was last known to be there, in nanoseconds since boot.
+    fn lease_ns(&self) -> u64;
+    /// Whether the socket in question is made by a process of this cgroup.
+    fn is_called_from(&self, cgroup: u64) -> bool;
     /// A row named a slot or backend that is not there.
     fn slot_missed(&self);
 }

@@ -35,6 +35,9 @@ pub(crate) struct Memory {
     pub(crate) dice: RefCell<VecDeque<u32>>,
     pub(crate) turn: Cell<u32>,
     pub(crate) now: Cell<u64>,
+    pub(crate) lease: u64,
+    /// The cgroup of whoever calls.
+    pub(crate) cgroup: u64,
     /// How often a slot or backend was missing.
     pub(crate) missed: Cell<u32>,
     /// What was asked of the policy map, in order.
@@ -108,6 +111,14 @@ impl Tables for Memory {
 
     fn now_ns(&self) -> u64 {
         self.now.get()
+    }
+
+    fn lease_ns(&self) -> u64 {
+        self.lease
+    }
+
+    fn is_called_from(&self, cgroup: u64) -> bool {
+        self.cgroup == cgroup
     }
 
     fn slot_missed(&self) {

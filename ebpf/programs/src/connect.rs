@@ -8,7 +8,7 @@ use aya_ebpf::{helpers::bpf_get_current_cgroup_id, macros::cgroup_sock_addr, pro
 use weft_abi::{
     Addr, BePort, CONNECTED_UDP, FlowKey, FlowRecord, TCP, UDP, names::stat, service_flags, socket_flags,
 };
-use weft_ebpf_logic::{Destination, Dial, Tables, Verdict, dial};
+use weft_ebpf_logic::{Destination, Dial, Tables, Verdict, dial, is_proxy};
 
 use crate::{
     context::{Family, SockAddr},
@@ -42,12 +42,17 @@ fn connect(call: &SockAddr) -> i32 {
         Verdict::Pass => {
             forget(call, protocol);
             mark_probe(call, &wanted);
+            mark_proxy(call, &wanted);
             expect_answers(&wanted, &wanted.addr, wanted.port);
             PROCEED
         }
         Verdict::Translate(to) => {
             expect_answers(&wanted, &to.addr, to.port);
-            translate(call, &wanted, &to)
+            translate(call, &wanted, &to, 0)
+        }
+        Verdict::Proxy(to) => {
+            maps::count(stat::PROXIED, 1);
+            translate(call, &wanted, &to, socket_flags::PROXIED)
         }
         Verdict::Deny(denial, to) => refuse(call, protocol, &denial, &to),
     }
@@ -85,6 +90,18 @@ fn mark_probe(call: &SockAddr, wanted: &Dial) {
     }
 }
 
+/// What the node's proxy connects for a pod is the proxy's to report.
+#[inline(always)]
+fn mark_proxy(call: &SockAddr, wanted: &Dial) {
+    if wanted.protocol == TCP
+        && Kernel.pod(wanted.netns).is_some_and(|pod| pod.outbound.be != 0)
+        && is_proxy(&Kernel)
+        && let Some(state) = sockets::state_or_new(call.socket())
+    {
+        state.flags |= socket_flags::BY_PROXY;
+    }
+}
+
 /// A connected UDP socket takes answers whatever policy says: a server on this node is not to be told
 /// otherwise.
 #[inline(never)]
@@ -107,7 +124,7 @@ fn expect_answers(wanted: &Dial, addr: &Addr, port: BePort) {
 }
 
 #[inline(always)]
-fn translate(call: &SockAddr, wanted: &Dial, to: &Destination) -> i32 {
+fn translate(call: &SockAddr, wanted: &Dial, to: &Destination, flags: u32) -> i32 {
     maps::count(stat::TRANSLATED, 1);
     if let Some(state) = sockets::state_or_new(call.socket()) {
         sockets::uncount(state);
@@ -120,7 +137,7 @@ fn translate(call: &SockAddr, wanted: &Dial, to: &Destination) -> i32 {
         state.netns = wanted.netns;
         state.redirected = 0;
         state.latch = 0;
-        state.flags = state.flags & socket_flags::ASKS | socket_flags::TRANSLATED;
+        state.flags = state.flags & socket_flags::ASKS | socket_flags::TRANSLATED | flags;
         if to.service_flags & service_flags::ACCELERATE != 0 {
             state.flags |= socket_flags::ACCELERATE;
         }

@@ -4,7 +4,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
     btf_maps::lpm_trie::Key,
-    helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns},
+    helpers::{bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_ktime_get_ns},
 };
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrMatch, Config, Count, FlowKey, FlowRecord,
@@ -109,6 +109,17 @@ impl Tables for Kernel {
     fn now_ns(&self) -> u64 {
         // SAFETY: no arguments.
         unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn lease_ns(&self) -> u64 {
+        maps::LEASE.get(0).map_or(0, |lease| lease.renewed_ns)
+    }
+
+    #[inline(always)]
+    fn is_called_from(&self, cgroup: u64) -> bool {
+        // SAFETY: no arguments; "current" is the thread that connects.
+        cgroup == unsafe { bpf_get_current_cgroup_id() }
     }
 
     #[inline(always)]

@@ -7,8 +7,9 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent,
-    FlowKey, FlowRecord, MaglevChunk, MaglevKey, NetnsKey, Pair, PairEnd, PairKey, Pod, PodRow, PolicyMatch,
-    PolicyRow, ReverseKey, ReverseRow, ServiceKey, ServiceRow, Slot, SlotKey, SocketKey, SocketState, limits,
+    FlowKey, FlowRecord, Lease, MaglevChunk, MaglevKey, NetnsKey, Origin, OriginKey, Pair, PairEnd, PairKey,
+    Pod, PodRow, PolicyMatch, PolicyRow, ReverseKey, ReverseRow, ServiceKey, ServiceRow, Slot, SlotKey,
+    SocketKey, SocketState, limits,
 };
 
 const LAZY: usize = BPF_F_NO_PREALLOC as usize;
@@ -69,6 +70,12 @@ pub static PAIRS: HashMap<PairKey, Pair, { limits::PAIRS / 2 }, LAZY> = HashMap:
 
 #[btf_map(name = "weft_pair_sock")]
 pub static PAIR_SOCKETS: SockHash<PairEnd, { limits::PAIRS }> = SockHash::new();
+
+#[btf_map(name = "weft_origin")]
+pub static ORIGINS: LruHashMap<OriginKey, Origin, { limits::ORIGINS }> = LruHashMap::new();
+
+#[btf_map(name = "weft_lease")]
+pub static LEASE: Array<Lease, 1> = Array::new();
 
 #[btf_map(name = "weft_stat")]
 pub static STATS: PerCpuArray<u64, { limits::STATS }> = PerCpuArray::new();

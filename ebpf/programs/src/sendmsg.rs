@@ -43,7 +43,7 @@ fn send(call: &SockAddr) -> i32 {
             }
             attest(call, &wanted, &wanted.addr, wanted.port, 0);
         }
-        Verdict::Translate(to) => {
+        Verdict::Translate(to) | Verdict::Proxy(to) => {
             maps::count(stat::TRANSLATED, 1);
             remember(call, &wanted, &to.addr, to.port);
             attest(call, &wanted, &to.addr, to.port, to.service);

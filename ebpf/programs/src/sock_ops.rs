@@ -13,7 +13,10 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use weft_abi::{FlowKey, FlowRecord, TCP, flow_flags, names::stat, pod_flags, socket_flags};
+use weft_abi::{
+    FlowKey, FlowRecord, Origin, OriginKey, SocketState, TCP, flow_flags, names::stat, pod_flags,
+    socket_flags,
+};
 use weft_ebpf_logic::Tables;
 
 use crate::{
@@ -54,6 +57,11 @@ fn dialling(call: &SockOps) {
         }
         return;
     };
+    if let Some(state) = &state
+        && state.flags & socket_flags::PROXIED != 0
+    {
+        return to_proxy(call, netns, state);
+    }
     let (identity, namespace) = (pod.identity, pod.namespace);
     let server = Kernel.pod_at(&call.remote());
     let guarded = server.is_some_and(|row| row.netns != 0 && row.flags & pod_flags::GUARDED != 0);
@@ -74,6 +82,17 @@ fn dialling(call: &SockOps) {
     }
 }
 
+/// The node's proxy is told whom the app dialled, before it can accept.
+#[inline(always)]
+fn to_proxy(call: &SockOps, netns: u64, state: &SocketState) {
+    let key = OriginKey { netns, addr: call.local(), port: call.local_port(), _pad: [0; 6] };
+    let (dialled, port) = (state.dialled, state.dialled_port);
+    let origin = Origin { dialled, service: state.service, port, _pad: [0; 6] };
+    if maps::ORIGINS.insert(key, origin, 0).is_err() {
+        maps::count(stat::ORIGINS_LOST, 1);
+    }
+}
+
 /// The handshake is over on the client's side.
 #[inline(always)]
 fn dialled(call: &SockOps) {
@@ -91,8 +110,10 @@ fn dialled(call: &SockOps) {
         }
     }
     if state.flags & socket_flags::CLIENT != 0 {
-        state.flags |= socket_flags::REPORTED;
-        events::opened(call, state);
+        if state.flags & socket_flags::BY_PROXY == 0 {
+            state.flags |= socket_flags::REPORTED;
+            events::opened(call, state);
+        }
         watch(call);
         if pair != 0 {
             pairs::open(call, state);

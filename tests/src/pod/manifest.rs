@@ -28,6 +28,8 @@ pub struct PodManifest {
     pub ready: bool,
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<String>,
 }
 
 impl PodManifest {
@@ -42,6 +44,7 @@ impl PodManifest {
             netns: PathBuf::new(),
             ready: true,
             terminating: false,
+            created: None,
         };
         manifest.enrol(true);
         manifest
@@ -83,6 +86,7 @@ impl PodManifest {
                 "labels": self.labels,
                 "annotations": {"weft.dev/netns": self.netns},
                 "deletionTimestamp": deleted,
+                "creationTimestamp": self.created,
             },
             "spec": {
                 "nodeName": self.node,

@@ -2,12 +2,14 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
+use std::ops::Range;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::stage::{FAST, PLAIN, Stage, pattern};
 
-/// More than any buffer holds. The design's writer has 1 GiB to write, which blocks no differently.
+/// More than any buffer holds.
 const ALL: usize = 48 << 20;
 const MOST: usize = 2 << 20;
 
@@ -22,8 +24,18 @@ fn a_writer_blocks_at_most_two_mebibytes_later_than_under_tcp_and_every_byte_arr
         assert!(redirected > 0, "writes of {size}: nothing was redirected");
         assert!(redirected <= 1 << 20, "writes of {size}: {redirected} bytes redirected");
         assert!(held <= plain + MOST, "writes of {size}: {held} bytes held, {plain} by TCP");
-        drain(client, server, held, size);
+        drain(client, server, size, held..held + (4 << 20));
     }
+}
+
+#[test]
+fn a_gibibyte_behind_an_idle_reader_waits_within_the_budget_and_arrives_whole() {
+    let Some(stage) = Stage::open() else { return };
+    let size = 32 << 10;
+    let (plain, _plain) = fill(stage.connect(PLAIN), size);
+    let (held, (client, server)) = fill(stage.connect(FAST), size);
+    assert!(held <= plain + MOST, "{held} bytes held, {plain} by TCP");
+    drain(client, server, size, held..1 << 30);
 }
 
 #[test]
@@ -73,32 +85,33 @@ fn fill((mut client, server): (TcpStream, TcpStream), size: usize) -> (usize, (T
     (held, (client, server))
 }
 
-/// Lets the writer go on to the end, and reads everything.
-fn drain(mut client: TcpStream, mut server: TcpStream, held: usize, size: usize) {
-    let period = size * 256;
+/// Lets the writer, who is at the start of `rest`, go on to its end, and reads everything.
+fn drain(mut client: TcpStream, mut server: TcpStream, size: usize, rest: Range<usize>) {
+    let data = Arc::new(pattern(0, size * 256));
+    let limit = Duration::from_secs(3 + rest.len() as u64 / (50 << 20));
+    let (written, mut next, end) = (Arc::clone(&data), rest.start, rest.end);
     let writer = thread::spawn(move || {
-        let data = pattern(0, period);
-        let mut at = held;
-        while at < held + (4 << 20) {
-            let end = (at % period + size).min(period);
-            client.write_all(&data[at % period..end]).unwrap();
-            at += end - at % period;
+        while next < end {
+            let from = next % written.len();
+            let piece = &written[from..written.len().min(from + size.min(end - next))];
+            client.write_all(piece).unwrap();
+            next += piece.len();
         }
-        at
     });
-    let data = pattern(0, period);
     let began = Instant::now();
     let (mut at, mut piece) = (0, vec![0; 64 << 10]);
     loop {
-        let len = server.read(&mut piece).unwrap();
+        // Up to the end of the pattern, so that what is read is one part of it.
+        let from = at % data.len();
+        let most = piece.len().min(data.len() - from);
+        let len = server.read(&mut piece[..most]).unwrap();
         if len == 0 {
             break;
         }
-        for byte in &piece[..len] {
-            assert_eq!(*byte, data[at % period], "byte {at}, writes of {size}");
-            at += 1;
-        }
+        assert!(piece[..len] == data[from..from + len], "{len} bytes from {at}, writes of {size}");
+        at += len;
     }
-    assert_eq!(at, writer.join().unwrap());
-    assert!(began.elapsed() < Duration::from_secs(3), "resumed after {:?}", began.elapsed());
+    assert_eq!(at, end);
+    writer.join().unwrap();
+    assert!(began.elapsed() < limit, "resumed after {:?}", began.elapsed());
 }

@@ -32,6 +32,7 @@ fn status_on(kernel: (u32, u32, u32)) -> Option<Status> {
         cgroup: Some(node.cgroup().to_owned()),
         balance_everyone: false,
         probe_cgroup: None,
+        proxy: false,
         acceleration: true,
         kernel: Some(kernel),
         map_sizes: BTreeMap::default(),
@@ -73,6 +74,7 @@ fn asking() -> Snapshot {
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: true,
+        proxy_failure: weft_model::ProxyFailure::default(),
     };
     let services = Arc::new([(name, Arc::new(service))].into());
     Snapshot { version: 1, services, ..Snapshot::default() }

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use weft_tests::SocketRequest;
+use weft_tests::foreign::Foreign;
 
 use crate::stage::{FAST, PLAIN, Stage, pass};
 
@@ -47,14 +48,32 @@ fn a_pod_that_dials_itself_stays_native() {
 #[test]
 fn a_socket_with_another_protocol_on_it_stays_native_and_is_counted() {
     let Some(stage) = Stage::open() else { return };
-    // MPTCP is an upper layer protocol, as kTLS is; so is a socket refused that another tool has in a map
-    // of its own, which the self-test tries.
+    // MPTCP is an upper layer protocol, as kTLS is.
     let mut client = TcpStream::from(stage.web.open(&SocketRequest::mptcp(FAST)).unwrap());
     let (mut server, _) = stage.listener.accept().unwrap();
     assert_eq!(pass(&mut client, &mut server, b"hello"), b"hello");
     assert_eq!(pass(&mut server, &mut client, b"you"), b"you");
     assert_eq!(stage.latches()[0], 0);
     assert_eq!(stage.count("pair_busy"), 1);
+}
+
+#[test]
+fn a_socket_in_the_map_of_another_tool_stays_native_and_is_counted() {
+    let Some(stage) = Stage::open() else { return };
+    // The client's, then the server's. A program of the pod's own group runs before ours.
+    for (number, pod) in (1..).zip([&stage.web, &stage.api]) {
+        let foreign = Foreign::sockmap(pod.cgroup()).unwrap();
+        let (mut client, mut server) = stage.connect(FAST);
+        assert_eq!(pass(&mut client, &mut server, b"hello"), b"hello");
+        assert_eq!(pass(&mut server, &mut client, b"you"), b"you");
+        assert_eq!(stage.count("pair_busy"), number);
+        drop(foreign);
+    }
+    // A server that finds no pair of its client's does not ask; one that is refused does not begin.
+    assert_eq!(stage.count("bytes_redirected"), 0);
+    let (mut client, mut server) = stage.connect(FAST);
+    assert_eq!(pass(&mut client, &mut server, b"hello"), b"hello");
+    assert_eq!(stage.count("bytes_redirected"), 5, "without the other tool it joins");
 }
 
 #[test]

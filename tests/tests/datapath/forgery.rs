@@ -1,5 +1,6 @@
 //! Packets that claim to be somebody else's, made with raw sockets.
 
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -33,8 +34,11 @@ fn nobody_gets_in_by_the_address_and_port_of_a_connection_that_was_let_in() {
         throughout(Duration::from_millis(100), || talk(&victim, &served));
         assert_untouched(&listener);
 
-        // After its close.
-        drop((victim, served));
+        // After its close. Whoever closes first remembers the connection for a while, and would answer a SYN
+        // by an ACK: that must be the victim.
+        drop(victim);
+        assert_eq!((&served).read(&mut [0]).unwrap(), 0);
+        drop(served);
         eventually(Duration::from_secs(1), || !is_attested(&flows(), port));
         assert_reset(forger, front, port, api);
         assert_untouched(&listener);
@@ -58,6 +62,9 @@ fn nobody_gets_in_by_a_connection_whose_server_is_gone() {
     link("down");
     set_socket_linger(&served, Some(Duration::ZERO)).unwrap();
     drop(served);
+    // Not before it is really closed: the child that another test is just starting has a copy.
+    let mut sockets = Diag::open(&api.netns()).unwrap();
+    eventually(Duration::from_secs(1), || sockets.sockets(&Query::tcp(States::LIVE)).unwrap().is_empty());
     link("up");
     eventually(Duration::from_secs(2), || established.elapsed() > Duration::from_millis(1_050));
     assert!(is_attested(&node.map_pin("weft_flow"), port), "its socket is open");
@@ -157,7 +164,6 @@ fn is_attested(pin: &Path, port: u16) -> bool {
 
 /// Bytes still go both ways.
 fn talk(client: &TcpStream, server: &TcpStream) -> bool {
-    use std::io::{Read as _, Write as _};
     server.set_nonblocking(false).unwrap();
     let (mut client, mut server, mut byte) = (client, server, [0]);
     client.write_all(b"?").and_then(|()| server.read_exact(&mut byte)).is_ok()

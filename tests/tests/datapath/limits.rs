@@ -1,12 +1,14 @@
 //! What does not fit.
 
 use std::fmt::Write as _;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use weft_tests::{Node, eventually, manifests, text};
 
+use crate::backends::{Backend, answers, names};
 use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
 use crate::metrics::is_ready;
 
@@ -83,6 +85,34 @@ fn pods_that_do_not_fit_are_refused_whole_and_the_old_ones_stay() {
 }
 
 #[test]
+fn an_update_that_a_map_takes_half_of_changes_nothing_and_is_completed_or_taken_back() {
+    let Some(market) = open_with(&["--map-size", "weft_slot=64"]) else { return };
+    let node = &market.node;
+    let written = || ["weft_slot", "weft_backend"].map(|map| rows(node, map));
+    let before = written();
+    // Somebody else's rows leave room for one: of the next generation, the second slot does not fit.
+    let strange = 64 - before[0] - 1;
+    (0..strange).for_each(|row| strangers_slot(node, "update", row));
+    let more: Vec<_> = (1..=2).map(|i| Backend::start(node, "api", &format!("api-{i}"))).collect();
+    assert_failed(node, "weft_slot");
+    assert_eq!(answers(&market.web, API, 10), names(["api"]), "nobody sees half of it");
+
+    // Taken back: what was written of it goes.
+    let ready = |ready| more.iter().for_each(|one| one.pod.update(|manifest| manifest.ready = ready));
+    ready(false);
+    node.wait();
+    eventually(Duration::from_secs(3), || written() == before);
+
+    // Completed, as soon as there is room.
+    ready(true);
+    assert_failed(node, "weft_slot");
+    (0..strange).for_each(|row| strangers_slot(node, "delete", row));
+    eventually(Duration::from_secs(10), || is_ready(node));
+    assert_eq!(answers(&market.web, API, 100), names(["api", "api-1", "api-2"]));
+    eventually(Duration::from_secs(3), || written() == before.map(|rows| rows + 2));
+}
+
+#[test]
 fn an_agent_that_cannot_begin_what_it_reads_is_alive_and_not_ready() {
     let Some(market) = Market::open_with(|node| {
         let agent = node.spawn_agent(&["--map-size", "weft_pod_ip=1"]);
@@ -138,6 +168,29 @@ fn service_with_backends(count: usize) -> String {
             &format!("[{}]", endpoints.join(", ")),
         ),
     ])
+}
+
+/// Does `verb` to a row of `weft_slot` that is no frontend's.
+#[track_caller]
+fn strangers_slot(node: &Node, verb: &str, row: usize) {
+    let mut key = [0xff; 16];
+    key[8..].copy_from_slice(&row.to_le_bytes());
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+    let mut bpftool = Command::new("bpftool");
+    bpftool.args(["map", verb, "pinned"]).arg(node.map_pin("weft_slot")).args(["key", "hex"]).args(hex(&key));
+    if verb == "update" {
+        bpftool.args(["value", "hex"]).args(hex(&[0; 16]));
+    }
+    let output = bpftool.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+/// How many rows a map has beside those of [`strangers_slot`].
+fn rows(node: &Node, map: &str) -> usize {
+    let dump = Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(node.map_pin(map)).output();
+    let dump: Vec<Value> = serde_json::from_slice(&dump.unwrap().stdout).unwrap();
+    let strange = |row: &&Value| row["key"].as_array().unwrap()[..8].iter().all(|byte| byte == "0xff");
+    dump.len() - dump.iter().filter(strange).count()
 }
 
 /// Asserts that the update is refused because of `map`, and that everybody who asks is told.

@@ -1,13 +1,13 @@
 //! Connections that live while policies change.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use weft_tests::packet::send_syn;
-use weft_tests::{Pod, SocketRequest, eventually, throughout};
+use weft_tests::{Pod, SocketRequest, eventually, manifests, throughout};
 use weft_transport::{Diag, Query, State, States};
 
 use super::stage::{NOBODY, Stage, assert_eacces, from, from_block, listen, pod, policy};
@@ -67,6 +67,51 @@ fn a_tighter_policy_ends_many_connections_and_half_open_ones_within_a_second() {
     node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
     eventually(SECOND, || live(api).is_empty() && live(front).is_empty());
     assert!(!streams.iter().any(is_open));
+}
+
+#[test]
+fn a_tighter_policy_ends_connected_sockets_of_udp_servers_and_of_no_clients() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, cron, api, node, .. } = &stage;
+    let outsider = node.pod("x/outsider").outsider().start();
+    let resolver = node.pod("x/resolver").outsider().start();
+    let _dns = resolver.serve_udp_name(53, "answer");
+    let ports = "[{port: 90, targetPort: 9000, protocol: UDP}]";
+    let service = format!("{{clusterIP: 10.96.0.1, selector: {{app: api}}, ports: {ports}}}");
+    node.apply("service.yaml", &manifests::service("shop/api", &service));
+    let _agent = node.agent();
+    // A server that has a socket for each client beside the one that all begin with, and one that a Service
+    // leads to, with its only socket.
+    let port = SocketRequest::udp(api.addr(8080)).reuse_port();
+    let listener = UdpSocket::from(api.open(&port).unwrap());
+    let serve = |request: &SocketRequest, client: &Pod, to: SocketAddr| {
+        let asking = client.udp((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
+        let from = SocketAddr::from((client.ip(), asking.local_addr().unwrap().port()));
+        let serving = UdpSocket::from(api.open(&request.clone().to(from)).unwrap());
+        serving.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert!(is_served(&asking, &serving, to));
+        (asking, serving)
+    };
+    let allowed = serve(&port, front, api.addr(8080));
+    let forbidden = [
+        serve(&port, cron, api.addr(8080)),
+        serve(&port, &outsider, api.addr(8080)),
+        serve(&SocketRequest::udp(api.addr(9000)), &outsider, api.addr(9000)),
+    ];
+    let own = api.udp_connect(resolver.addr(53)).unwrap();
+
+    let began = Instant::now();
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
+    for (_, serving) in &forbidden {
+        assert_eq!(serving.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    }
+    assert!(began.elapsed() < SECOND, "all were ended after {:?}", began.elapsed());
+    throughout(Duration::from_millis(500), || {
+        assert!(is_served(&allowed.0, &allowed.1, api.addr(8080)), "the policy allows it");
+        own.send(b"?").is_ok() && own.recv(&mut [0; 8]).is_ok()
+    });
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.recv(&mut [0; 8]).is_err(), "each socket had its own client's datagrams");
 }
 
 #[test]
@@ -198,6 +243,12 @@ fn live(pod: &Pod) -> Vec<State> {
     sockets.iter().map(|socket| socket.state).collect()
 }
 
+/// A datagram reaches the server's socket, and its answer the client's.
+fn is_served(asking: &UdpSocket, serving: &UdpSocket, to: SocketAddr) -> bool {
+    let arrives = |socket: &UdpSocket| socket.recv(&mut [0; 8]).is_ok();
+    asking.send_to(b"?", to).is_ok() && arrives(serving) && serving.send(b"!").is_ok() && arrives(asking)
+}
+
 /// Neither end has closed it, and no byte waits.
 fn is_open(stream: &TcpStream) -> bool {
     how_it_ended(stream).is_none()
@@ -238,4 +289,5 @@ fn connect_until(client: &Pod, to: SocketAddr, stop: &AtomicBool) -> io::Result<
 
 const SECOND: Duration = Duration::from_secs(1);
 const MANY: usize = 500;
-const RULES: usize = 100;
+/// With so many at a time, two processors write some 10 000 rules a second.
+const RULES: usize = 250;

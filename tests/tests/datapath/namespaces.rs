@@ -1,17 +1,19 @@
 //! Network namespaces come and go under the agent.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use weft_tests::foreign::Foreign;
 use weft_tests::{Agent, Node, Pod, World, eventually, manifests, throughout};
 
 use crate::lifecycle::{entries, pins};
 use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
+use crate::metrics::is_ready;
 use crate::restart::{list, table};
 
 #[test]
@@ -58,10 +60,115 @@ fn a_namespace_that_is_not_there_yet_is_waited_for_and_a_new_one_is_enrolled_ane
 }
 
 #[test]
+fn a_namespace_that_is_there_and_cannot_be_opened_keeps_what_is_enforced_in_it() {
+    let Some(mut market) = Market::open() else { return };
+    let outsider = market.node.pod("shop/outsider").outsider().start();
+    let link = market.world.dir().join("netns-of-api");
+    let lead = |to: &Path| {
+        let draft = link.with_extension("draft");
+        std::os::unix::fs::symlink(to, &draft).unwrap();
+        fs::rename(draft, &link).unwrap();
+    };
+    let enforced = |market: &Market| {
+        market.assert_enforced();
+        let reset = outsider.tcp_connect(market.api.addr(8080)).map(drop).map_err(|error| error.kind());
+        assert_eq!(reset, Err(ErrorKind::ConnectionRefused), "by the program in the namespace");
+    };
+    lead(&market.api.netns_path());
+    market.api.update(|manifest| manifest.netns.clone_from(&link));
+    market.node.wait();
+    assert_eq!(state(&market.node, "shop/api"), "Enforced");
+
+    // A link that leads to itself can be opened by nobody.
+    lead(&link);
+    eventually(Duration::from_secs(1), || state(&market.node, "shop/api") == "Waiting");
+    let detail = pod(&market.node, "shop/api")["detail"].to_string();
+    assert!(detail.contains("symbolic links"), "{detail}");
+    enforced(&market);
+    market.agent.kill();
+    market.agent.restart();
+    assert_eq!(state(&market.node, "shop/api"), "Waiting");
+    enforced(&market);
+
+    lead(&market.api.netns_path());
+    eventually(Duration::from_secs(1), || state(&market.node, "shop/api") == "Enforced");
+    enforced(&market);
+}
+
+#[test]
+fn a_pod_that_cannot_be_protected_keeps_the_agent_from_being_ready() {
+    let Some(mut market) = Market::open() else { return };
+    market.agent.cleanup();
+    // As many programs as a namespace takes.
+    let others: Vec<_> = (0..64).map(|_| Foreign::passing_lookup(&market.api).unwrap()).collect();
+    market.agent.start();
+    let refused = || market.node.http("/readyz").is_ok_and(|answer| answer.contains("shop/api"));
+    eventually(Duration::from_secs(10), refused);
+    let answer = market.node.http("/readyz").unwrap();
+    assert!(answer.starts_with("HTTP/1.0 503") && answer.contains("cannot be protected"), "{answer}");
+    assert!(market.node.http("/healthz").unwrap().starts_with("HTTP/1.0 200"));
+    assert!(!market.node.weft(&["status", "--wait", "1s"]).status.success());
+
+    drop(others);
+    eventually(Duration::from_secs(10), || is_ready(&market.node));
+    market.assert_enforced();
+}
+
+#[test]
+fn of_two_pods_that_name_one_namespace_the_older_has_it_and_the_other_is_a_problem() {
+    let Some(mut market) = Market::open() else { return };
+    let outsider = market.node.pod("shop/outsider").outsider().start();
+    let netns = market.api.netns_path();
+    let path = netns.display();
+    // Before `api` by name, and made later; it lies about an address of the namespace too.
+    let twin = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{namespace: shop, name: a-twin, \
+         creationTimestamp: \"2026-01-02T00:00:00Z\", annotations: {{weft.dev/netns: \"{path}\"}}}}, \
+         spec: {{nodeName: {}}}, status: {{podIPs: [{{ip: 10.77.50.9}}]}}}}",
+        market.node.name()
+    );
+    let add = ["ip", "address", "add", "10.77.50.9/16", "dev", "eth0"];
+    assert!(market.api.exec(&add).status.success());
+    market.api.update(|manifest| manifest.created = Some("2026-01-01T00:00:00Z".into()));
+    market.world.apply("twin.yaml", &twin);
+    market.node.wait();
+    let enforced = |market: &Market| {
+        market.assert_enforced();
+        for to in [market.api.addr(8080), "10.77.50.9:8080".parse().unwrap()] {
+            let reset = outsider.tcp_connect(to).map(drop).map_err(|error| error.kind());
+            assert_eq!(reset, Err(ErrorKind::ConnectionRefused), "{to}");
+        }
+        assert_eq!(state(&market.node, "shop/api"), "Enforced");
+        assert_eq!(state(&market.node, "shop/a-twin"), "Waiting");
+        let status = market.node.weft_json(&["status"]);
+        let [problem] = list(&status, "problems").as_slice() else { panic!("{status}") };
+        assert_eq!((&problem["severity"], &problem["object"]), (&"Error".into(), &"Pod shop/a-twin".into()));
+        assert_eq!(problem["field"], "metadata.annotations[weft.dev/netns]");
+        let said = problem["message"].as_str().unwrap();
+        assert!(said.contains("Pod shop/api") && said.contains(&path.to_string()), "{said}");
+        assert!(problem["remedy"].as_str().unwrap().contains("of its own"), "{problem}");
+    };
+    enforced(&market);
+    market.agent.restart();
+    enforced(&market);
+
+    // Nobody changes places while both stay, whatever else is applied.
+    market.world.apply("other.yaml", &manifests::namespace("other", true));
+    market.node.wait();
+    enforced(&market);
+    market.world.remove("twin.yaml");
+    market.node.wait();
+    assert_eq!(list(&market.node.weft_json(&["status"]), "problems"), &Vec::<Value>::new());
+    market.assert_enforced();
+}
+
+/// 50 pods, or the 500 of the promise with `WEFT_SOAK` set, as in nightly runs.
+#[test]
 fn pods_that_come_and_go_leave_nothing_behind_across_restarts() {
     let Some(mut market) = Market::open() else { return };
     let base = measure(&market);
-    for round in 0..10 {
+    let rounds = if std::env::var_os("WEFT_SOAK").is_some() { 100 } else { 10 };
+    for round in 0..rounds {
         let name = |i: u32| format!("shop/short-{round}-{i}");
         let pods: Vec<Pod> = (0..5).map(|i| market.node.pod(&name(i)).start()).collect();
         if round % 3 == 0 {

@@ -82,9 +82,10 @@ pub(super) fn assert_eacces<T>(result: io::Result<T>) {
 /// The server's side refused it, at once: within 10 ms.
 ///
 /// A test shares two processors with others and asks by another process, so one of a few tries has to be
-/// as quick as promised; each has to be a reset. An emulated machine is ten times slower.
+/// as quick as promised; each has to be a reset. An emulated machine is ten times slower. Returns how many
+/// tries it took: each is a refusal of its own.
 #[track_caller]
-pub(super) fn assert_reset_at_once(client: &Pod, to: SocketAddr) {
+pub(super) fn assert_reset_at_once(client: &Pod, to: SocketAddr) -> usize {
     let emulated = std::env::var_os("WEFT_KERNEL_MATRIX").is_some();
     let promised = Duration::from_millis(if emulated { 100 } else { 10 });
     let attempt = || {
@@ -95,6 +96,7 @@ pub(super) fn assert_reset_at_once(client: &Pod, to: SocketAddr) {
     };
     let took: Vec<_> = std::iter::repeat_with(attempt).take(5).take_while(|took| *took >= promised).collect();
     assert!(took.len() < 5, "the resets took {took:?}");
+    took.len() + 1
 }
 
 /// The app's listener: what it accepts is what policy let in.

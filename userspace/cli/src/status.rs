@@ -62,7 +62,8 @@ async fn synced(client: &Client) -> Result<Option<Status>, Error> {
     let Synced { version } = client.post("/v1/sync").await?;
     loop {
         let status: Status = client.get("/v1/status").await?;
-        if status.enforced_version >= version {
+        // Of a version that is written, a pod may still be without its program.
+        if status.enforced_version >= version && status.failure.is_none() {
             return Ok(Some(status));
         }
         if status.snapshot_version < version {

@@ -117,6 +117,16 @@ pub(crate) fn from_netns(pins: &Pins, cookie: u64) -> io::Result<()> {
     unpin(&pins.netns().join(cookie.to_string()))
 }
 
+/// Takes off what decides by the rows of the layout at `old`, which nobody writes any more, where the layout
+/// at `new` has the same program attached. What only remembers stays beside it.
+pub(crate) fn supersede(old: &Pins, new: &Pins) -> io::Result<()> {
+    let deciding = [program::CONNECT4, program::CONNECT6, program::SENDMSG4, program::SENDMSG6];
+    for name in deciding.into_iter().filter(|name| new.links().join(name).exists()) {
+        unpin(&old.links().join(name))?;
+    }
+    new.linked().into_iter().try_for_each(|cookie| from_netns(old, cookie))
+}
+
 /// The names of foreign `sk_lookup` programs in a network namespace.
 pub(crate) fn foreign_lookups(netns: &Netns) -> io::Result<Vec<String>> {
     let ids = link::attached(netns.as_fd(), Attach::SkLookup)?;

@@ -1,6 +1,7 @@
 //! The task that keeps the kernel at the last Snapshot, and the handle by which others ask about it.
 
 use std::{
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,7 +19,9 @@ use weft_telemetry::{
 
 use crate::{
     flows::{self, Names, Tracker},
-    kernel_log, report,
+    host, kernel_log,
+    proxy::{LocalPod, ProxyMaps},
+    report,
     settings::Settings,
     state::{Error, State},
 };
@@ -37,6 +40,7 @@ struct Shared {
     log: Arc<FlowLog>,
     metrics: Arc<Metrics>,
     tracker: Arc<Tracker>,
+    pods: watch::Sender<Arc<Vec<LocalPod>>>,
 }
 
 /// What is known without asking the kernel.
@@ -59,6 +63,7 @@ impl Enforcer {
             log: Arc::default(),
             metrics,
             tracker: Arc::default(),
+            pods: watch::Sender::default(),
             settings,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -80,7 +85,7 @@ impl Enforcer {
         status.snapshot_version = snapshot.version;
         status.enforced_version = report.enforced;
         status.failure.clone_from(&report.failure);
-        status.problems.clone_from(&snapshot.problems);
+        status.problems.splice(0..0, snapshot.problems.iter().cloned());
         drop(report);
         status.counters = report::counters(&self.state());
         status
@@ -98,7 +103,8 @@ impl Enforcer {
 
     /// The live connections of this node's pods. Blocks.
     pub fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
-        report::connections(&mut self.state(), &self.shared.names.load())
+        let lister = report::Lister::new(&self.state())?;
+        report::connections(&lister, &self.shared.names.load())
     }
 
     /// What the kernel holds. Blocks.
@@ -114,6 +120,34 @@ impl Enforcer {
     /// The metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// The enrolled pods of this node whose namespaces are held, whenever they change.
+    pub fn pods(&self) -> watch::Receiver<Arc<Vec<LocalPod>>> {
+        self.shared.pods.subscribe()
+    }
+
+    /// Where the connections of the pod with this network namespace come to the node's proxy: the port of its
+    /// outbound listener. `None` takes that back. Blocks.
+    pub fn listen(&self, netns_cookie: u64, port: Option<u16>) -> Result<(), Error> {
+        self.state().listen(netns_cookie, port.unwrap_or(0))
+    }
+
+    /// By which cgroup the node's proxy is known: its own connections are not sent to it. Blocks.
+    pub fn proxy_is(&self, cgroup: &Path) -> Result<(), Error> {
+        let id = host::cgroup_id(cgroup)
+            .map_err(|source| Error::ProxyCgroup { path: cgroup.to_owned(), source })?;
+        self.state().proxy_is(id)
+    }
+
+    /// The cgroup that the programs are attached to: the proxy's is to be below it.
+    pub fn cgroup(&self) -> PathBuf {
+        self.state().cgroup.clone()
+    }
+
+    /// The maps that the node's proxy works with.
+    pub fn proxy_maps(&self) -> std::io::Result<ProxyMaps> {
+        self.state().maps.for_proxy()
     }
 
     async fn read_events(self, ring: RingBuf<MapData>, stop: Stop) -> Result<(), std::convert::Infallible> {
@@ -159,7 +193,15 @@ impl Enforcer {
             self.rename(&state, snapshot);
             let status = report::status(&state, &self.shared.settings, snapshot);
             let unprotected = report::unprotected(&state);
+            let pods = state.local_pods();
             drop(state);
+            self.shared.pods.send_if_modified(|known| {
+                let other = **known != pods;
+                if other {
+                    *known = Arc::new(pods);
+                }
+                other
+            });
             let mut report = self.report();
             report.status = status;
             match outcome {
@@ -215,8 +257,11 @@ impl Enforcer {
 
     fn count(&self) {
         tokio::task::block_in_place(|| {
-            let mut state = self.state();
-            report::progress(&mut state, &self.shared.tracker, &self.shared.metrics);
+            let lister = report::Lister::new(&self.state());
+            match lister {
+                Ok(lister) => report::progress(&lister, &self.shared.tracker, &self.shared.metrics),
+                Err(error) => tracing::warn!(%error, "bytes of live connections are not counted"),
+            }
         });
     }
 

@@ -1,7 +1,7 @@
 //! The maps, typed, as user space writes them.
 #![expect(unsafe_code, reason = "an event is read out of the ring by copying its bytes")]
 
-use std::hash::Hash;
+use std::{hash::Hash, os::fd::AsFd};
 
 use aya::{
     Ebpf, Pod as Plain,
@@ -12,6 +12,8 @@ use weft_abi::{
     MaglevChunk, MaglevKey, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot,
     SlotKey, SocketKey, names::map,
 };
+
+use crate::proxy::ProxyMaps;
 
 /// Why a map could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,10 @@ pub(crate) struct Maps {
     pub udp_connected: Rows<HashMap<MapData, SocketKey, BackendKey>>,
     /// `weft_flow`, which the programs write.
     pub flows: HashMap<MapData, FlowKey, FlowRecord>,
+    /// `weft_origin`, for the proxy.
+    pub origins: Map,
+    /// `weft_lease`, for the proxy.
+    pub lease: Map,
     /// `weft_stat`.
     pub stats: PerCpuArray<MapData, u64>,
     /// `weft_sock`, for reading it through `sock_diag`.
@@ -115,6 +121,8 @@ impl Maps {
             cidr: rows(ebpf, map::CIDR)?,
             udp_connected: rows(ebpf, map::UDP_CONNECTED)?,
             flows: typed(ebpf, map::FLOWS)?,
+            origins: ebpf.take_map(map::ORIGINS).ok_or(Error::Missing(map::ORIGINS))?,
+            lease: ebpf.take_map(map::LEASE).ok_or(Error::Missing(map::LEASE))?,
             stats: typed(ebpf, map::STATS)?,
             sockets: ebpf.take_map(map::SOCKETS).ok_or(Error::Missing(map::SOCKETS))?,
             events: Some(typed(ebpf, map::EVENTS)?),
@@ -126,6 +134,15 @@ impl Maps {
     /// The flags that are in force.
     pub(crate) fn flags(&self) -> u32 {
         self.config.get(&0, 0).map_or(0, |config| config.flags)
+    }
+
+    /// The maps that the proxy works with.
+    pub(crate) fn for_proxy(&self) -> std::io::Result<ProxyMaps> {
+        let lend = |map: &Map| match map {
+            Map::LruHashMap(data) | Map::Array(data) => data.fd().as_fd().try_clone_to_owned(),
+            _ => unreachable!("the loader compared their types"),
+        };
+        Ok(ProxyMaps { origins: lend(&self.origins)?, lease: lend(&self.lease)? })
     }
 
     /// Writes the run-time switches.

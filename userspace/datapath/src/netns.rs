@@ -1,9 +1,10 @@
 //! The network namespaces of this node's pods: found by path, let go of when the path goes away.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
 use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
@@ -21,11 +22,13 @@ pub(crate) struct Namespaces {
 /// A namespace that is there.
 pub(crate) struct Held {
     /// Itself.
-    pub netns: Netns,
+    pub netns: Arc<Netns>,
     /// Its cookie.
     pub cookie: u64,
     /// Its sockets.
     pub diag: Diag,
+    /// Its sockets, for those who only tell of them.
+    pub lister: Arc<Mutex<Diag>>,
     /// Its addresses, those that the pod's object does not name among them.
     pub addresses: BTreeSet<IpAddr>,
     path: PathBuf,
@@ -39,38 +42,59 @@ pub(crate) struct Waiting {
     pub why: String,
     /// It is there, but cannot be opened: what an earlier agent enforces in it has to stay.
     pub there: bool,
+    /// The pod that has this very namespace.
+    pub owner: Option<ObjectName>,
+    id: Option<NetnsId>,
 }
 
 impl Namespaces {
     /// Opens what `pods` need and is there, lets go of the rest. True when that changed anything.
+    ///
+    /// A namespace is one pod's: of those that name it, the oldest has it, then the first by name.
     pub(crate) fn follow<'a>(&mut self, pods: impl Iterator<Item = &'a Workload>) -> bool {
-        let wanted: BTreeMap<_, _> =
-            pods.filter_map(|pod| pod.netns.clone().map(|path| (pod.name.clone(), path))).collect();
+        let mut pods: Vec<_> = pods.filter_map(|pod| Some((pod, pod.netns.as_ref()?))).collect();
+        pods.sort_by_key(|(pod, _)| (pod.created, &pod.name));
+        let wanted: HashMap<_, _> = pods.iter().map(|(pod, path)| (&pod.name, *path)).collect();
         let before = self.held.len();
-        self.held.retain(|name, held| wanted.get(name) == Some(&held.path) && held.is_there());
+        self.held.retain(|name, held| wanted.get(name) == Some(&&held.path) && held.is_there());
         let mut changed = self.held.len() != before;
+        let shared = |waiting: &BTreeMap<ObjectName, Waiting>| -> Vec<_> {
+            waiting.iter().filter_map(|(name, one)| Some((name.clone(), one.owner.clone()?))).collect()
+        };
+        let shared_before = shared(&self.waiting);
         self.waiting.clear();
-        for (name, path) in wanted {
-            if self.held.contains_key(&name) {
+        let mut owners: HashMap<NetnsId, &ObjectName> = HashMap::new();
+        for (pod, path) in pods {
+            let held = self.held.get(&pod.name).map(|held| held.netns.id());
+            let id = held.or_else(|| NetnsId::at(path).ok().flatten());
+            if let Some(owner) = id.and_then(|id| owners.get(&id)) {
+                changed |= self.held.remove(&pod.name).is_some();
+                self.waiting.insert(pod.name.clone(), Waiting::behind(owner, path, id));
                 continue;
             }
-            match Held::open(path.clone()) {
-                Ok(held) => {
-                    self.held.insert(name, held);
-                    changed = true;
-                }
-                Err((why, there)) => {
-                    self.waiting.insert(name, Waiting { path, why, there });
+            if held.is_none() {
+                match Held::open(path.clone()) {
+                    Ok(held) => {
+                        self.held.insert(pod.name.clone(), held);
+                        changed = true;
+                    }
+                    Err((why, there)) => {
+                        let waiting = Waiting { path: path.clone(), why, there, owner: None, id: None };
+                        self.waiting.insert(pod.name.clone(), waiting);
+                        continue;
+                    }
                 }
             }
+            owners.extend(id.map(|id| (id, &pod.name)));
         }
-        changed
+        changed || shared(&self.waiting) != shared_before
     }
 
     /// Whether a path came, went away, or leads to another namespace now.
     pub(crate) fn moved(&self) -> bool {
-        self.held.values().any(|held| !held.is_there())
-            || self.waiting.values().any(|waiting| matches!(NetnsId::at(&waiting.path), Ok(Some(_))))
+        let came =
+            |waiting: &Waiting| matches!(NetnsId::at(&waiting.path), Ok(Some(id)) if waiting.id != Some(id));
+        self.held.values().any(|held| !held.is_there()) || self.waiting.values().any(came)
     }
 
     /// Looks at the addresses again. True when some changed.
@@ -111,9 +135,22 @@ impl Namespaces {
         self.waiting.get(name).is_some_and(|waiting| waiting.there)
     }
 
+    /// The pod that has the namespace which `name` names too.
+    pub(crate) fn owner(&self, name: &ObjectName) -> Option<&ObjectName> {
+        self.waiting.get(name)?.owner.as_ref()
+    }
+
     /// Those that are not held.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (&ObjectName, &Waiting)> {
         self.waiting.iter()
+    }
+}
+
+impl Waiting {
+    /// For a namespace that another pod has.
+    fn behind(owner: &ObjectName, path: &Path, id: Option<NetnsId>) -> Self {
+        let why = format!("the network namespace at {} is that of Pod {owner}", path.display());
+        Self { path: path.to_owned(), why, there: false, owner: Some(owner.clone()), id }
     }
 }
 
@@ -122,19 +159,20 @@ impl Held {
     fn open(path: PathBuf) -> Result<Self, (String, bool)> {
         let open = || {
             let netns = Netns::open(&path)?;
-            Ok::<_, weft_transport::Error>((netns.cookie()?, Diag::open(&netns)?, netns))
+            let lister = Arc::new(Mutex::new(Diag::open(&netns)?));
+            Ok::<_, weft_transport::Error>((netns.cookie()?, Diag::open(&netns)?, lister, netns))
         };
         match NetnsId::at(&path) {
             Ok(None) => Err(("its network namespace is not there yet".to_owned(), false)),
             Err(error) => Err((error.to_string(), true)),
             Ok(Some(_)) => {
-                let (cookie, diag, netns) = open().map_err(|error| {
+                let (cookie, diag, lister, netns) = open().map_err(|error| {
                     // A plain file under the name is what `ip netns` leaves for a moment.
                     let other = matches!(error, weft_transport::Error::NotANetns { .. });
                     (error.to_string(), !other)
                 })?;
                 let addresses = addresses(&netns).unwrap_or_default();
-                Ok(Self { netns, cookie, diag, addresses, path })
+                Ok(Self { netns: Arc::new(netns), cookie, diag, lister, addresses, path })
             }
         }
     }

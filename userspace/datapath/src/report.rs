@@ -4,6 +4,6 @@ mod connections;
 mod status;
 mod tables;
 
-pub(crate) use connections::{connections, progress};
+pub(crate) use connections::{Lister, connections, progress};
 pub(crate) use status::{counters, degradations, status, unprotected};
 pub(crate) use tables::table;

@@ -17,6 +17,8 @@ pub struct Settings {
     pub balance_everyone: bool,
     /// The cgroup whose connections are probes.
     pub probe_cgroup: Option<PathBuf>,
+    /// Whether there is, or may be, a node proxy: without one, Services that need it take the kernel path.
+    pub proxy: bool,
     /// Whether Services may have same-node acceleration where the kernel can.
     pub acceleration: bool,
     /// The kernel's version, where it is to be taken for another one.

@@ -19,11 +19,12 @@ use crate::{
     attach, host,
     load::{self, Loaded},
     maps::{self, Maps},
-    netns::Namespaces,
+    netns::{Held, Namespaces},
     pins::Node,
+    proxy::LocalPod,
     rows::policy::{PolicyRows, compile},
     settings::Settings,
-    sweep::{self, Protections},
+    sweep::{self, Datagrams, Protections},
 };
 
 /// Why the data path could not be brought to a Snapshot.
@@ -41,6 +42,14 @@ pub enum Error {
     /// A program could not be attached.
     #[error(transparent)]
     Attach(#[from] attach::Error),
+    /// The proxy's cgroup is not there.
+    #[error("the proxy's cgroup {path} cannot be read: {source}")]
+    ProxyCgroup {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The probe cgroup is not there.
     #[error("--probe-cgroup {path} cannot be read: {source}; create it before the agent starts")]
     ProbeCgroup {
@@ -101,7 +110,7 @@ impl State {
             config.flags |= maps.flags() & config_flags::ACCELERATE;
         }
         maps.configure(&config)?;
-        let services = Services::adopt(&mut maps)?;
+        let services = Services::adopt(&mut maps, settings.proxy)?;
         let (policies, pods) = (Policies::adopt(&maps), Pods::adopt(&maps));
         Ok(Self {
             loaded,
@@ -149,12 +158,10 @@ impl State {
             None => Protections::default(),
         };
         self.services.write(&mut self.maps, change, &snapshot.locality)?;
-        if first {
-            self.drop_retired();
-        }
         self.accelerate(snapshot)?;
         self.snapshot = Some(Arc::clone(snapshot));
         self.moved = false;
+        self.drop_retired();
         self.cut_stale_udp(before);
         self.cut_forbidden(&tightened);
         Ok(())
@@ -183,6 +190,7 @@ impl State {
         self.moved |= self.namespaces.look_at_addresses();
         if self.snapshot.is_some() && !self.unattached.is_empty() {
             self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
+            self.drop_retired();
         }
         Ok(self.moved || !self.refused_pods.is_empty())
     }
@@ -212,7 +220,12 @@ impl State {
     fn judge(&self, snapshot: &Snapshot) -> Judged {
         let index = PolicyIndex::new(snapshot);
         let mut judged = Judged::default();
+        let mut behind = Vec::new();
         for workload in local(snapshot) {
+            if let Some(owner) = self.namespaces.owner(&workload.name) {
+                behind.push((&workload.name, owner));
+                continue;
+            }
             let Some(held) = self.namespaces.get(&workload.name) else {
                 // It is there and cannot be opened: taking its rows away would take its policies off.
                 if let Some(left) =
@@ -224,12 +237,17 @@ impl State {
             };
             let protection = index.protection(workload);
             let rows = compile(&protection);
-            let place = Place { netns: held.cookie, policy: rows.id, flags: rows.flags };
+            let outbound = self.pods.outbound(held.cookie);
+            let place = Place { netns: held.cookie, policy: rows.id, flags: rows.flags, outbound };
             judged.places.insert(workload.name.clone(), place);
             judged.protections.insert(workload.name.clone(), Arc::new(protection));
             if rows.id != 0 {
                 judged.rows.insert(rows.id, rows);
             }
+        }
+        // Their addresses may be in the namespace too: no way round the policies of the pod that has it.
+        for (name, owner) in behind {
+            judged.places.extend(judged.places.get(owner).map(|place| (name.clone(), *place)));
         }
         judged
     }
@@ -312,7 +330,45 @@ impl State {
         Ok(())
     }
 
+    /// Takes off the layouts of earlier agents, once nothing of today's is missing. Until then they do what
+    /// they were told last, where nobody else does.
+    /// The enrolled pods whose namespaces are held.
+    pub(crate) fn local_pods(&self) -> Vec<LocalPod> {
+        let Some(snapshot) = &self.snapshot else { return Vec::new() };
+        let placed = local(snapshot).filter_map(|pod| Some((pod, self.namespaces.get(&pod.name)?)));
+        let placed = placed.filter(|(pod, _)| !self.refused_pods.contains_key(&pod.name));
+        let pod = |(pod, held): (&Workload, &Held)| LocalPod {
+            name: pod.name.clone(),
+            netns_cookie: held.cookie,
+            netns: Arc::clone(&held.netns),
+            ips: pod.ips.clone(),
+        };
+        placed.map(pod).collect()
+    }
+
+    /// Where the connections of a pod come to the node's proxy; port 0 for nowhere.
+    pub(crate) fn listen(&mut self, netns: u64, port: u16) -> Result<(), Error> {
+        Ok(self.pods.listen(&mut self.maps, netns, port)?)
+    }
+
+    /// By which cgroup the node's proxy is known.
+    pub(crate) fn proxy_is(&mut self, cgroup: u64) -> Result<(), Error> {
+        let config = Config { proxy_cgroup: cgroup, ..self.config };
+        self.maps.configure(&config)?;
+        self.config = config;
+        Ok(())
+    }
+
     fn drop_retired(&mut self) {
+        let unopened = self.namespaces.waiting().any(|(_, waiting)| waiting.there);
+        if !self.unattached.is_empty() || !self.refused_pods.is_empty() || unopened {
+            for pins in &self.loaded.retired {
+                if let Err(error) = attach::supersede(pins, &self.loaded.pins) {
+                    tracing::warn!(version = pins.version, %error, "programs of an earlier layout remain");
+                }
+            }
+            return;
+        }
         for pins in self.loaded.retired.drain(..) {
             match pins.remove() {
                 Ok(()) => tracing::info!(version = pins.version, "pins of an earlier layout removed"),
@@ -346,9 +402,13 @@ impl State {
         if judged.is_empty() {
             return;
         }
+        let datagrams = Datagrams {
+            asking: self.maps.udp_connected.entries().into_iter().map(|(socket, _)| socket.cookie).collect(),
+            served: self.services.udp_endpoints().collect(),
+        };
         let states = socket_states(&self.maps.sockets);
         let attests = |key: &FlowKey| self.maps.flows.get(key, 0).ok().map(|record| record.identity);
-        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, attests);
+        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, &datagrams, attests);
         if ended > 0 {
             tracing::info!(sockets = ended, "connections ended that policy now forbids");
         }
@@ -398,6 +458,8 @@ fn config(settings: &Settings) -> Result<Config, Error> {
         schema: SCHEMA,
         flags: if settings.balance_everyone { config_flags::SCOPE_NODE } else { 0 },
         probe_cgroup: probe.transpose()?.unwrap_or(0),
+        proxy_cgroup: 0,
+        proxy_lease_ns: 5_000_000_000,
         udp_reply_ns: 60_000_000_000,
         attest_grace_ns: 1_000_000_000,
         accelerate_budget: limits::ACCELERATE_BUDGET,

@@ -1,14 +1,14 @@
 //! Ends live connections that the configuration now forbids.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     os::fd::BorrowedFd,
     sync::Arc,
 };
 
 use weft_abi::{BePort, FlowKey, Reason, TCP, socket_flags};
-use weft_model::{ObjectName, Protocol, ServiceAccount, Snapshot};
+use weft_model::{ObjectName, Protocol, Snapshot, Workload};
 use weft_policy::{Identity, Protection, Request, decide};
 use weft_transport::{Query, Socket, State, States};
 
@@ -24,13 +24,14 @@ pub(crate) type Protections = BTreeMap<ObjectName, Arc<Protection>>;
 /// Ends what policy forbids, at both ends where both are here. Returns how many connections ended.
 ///
 /// A connection's client is believed to be the pod that has its address when the kernel `attests` that, or
-/// when that pod's own namespace lists the other end of the very connection: the kernel cannot be lied to
-/// about either.
+/// when that pod's own namespace lists the other end of the very connection (of UDP: the socket on the port
+/// that the datagrams come from): the kernel cannot be lied to about either.
 pub(crate) fn forbidden(
     namespaces: &mut Namespaces,
     snapshot: &Snapshot,
     judged: &Protections,
     states: BorrowedFd<'_>,
+    datagrams: &Datagrams,
     attests: impl Fn(&FlowKey) -> Option<u64>,
 ) -> usize {
     let people = People::of(snapshot, |pod| namespaces.get(pod).is_some());
@@ -39,15 +40,16 @@ pub(crate) fn forbidden(
     let mut doomed: BTreeMap<ObjectName, Vec<Socket>> = BTreeMap::new();
     for (name, protection) in judged {
         let Some(sockets) = lists.get(name) else { continue };
-        let listening: BTreeSet<u16> =
-            sockets.iter().filter(|s| s.state == State::Listen).map(|s| s.local.port()).collect();
+        let ports = Ports::of(sockets);
         for socket in sockets {
             let other = ends.other(socket);
-            if !inbound(socket, other.map(|(_, other)| other), &listening) {
+            if !inbound(socket, other.map(|(_, other)| other), &ports, datagrams) {
                 continue;
             }
-            let proven = |account: &ServiceAccount| {
-                other.is_some() || attests(&inward(socket)) == Some(token::service_account(account))
+            let proven = |pod: &Workload| {
+                let account = || Some(token::service_account(&pod.service_account));
+                let tcp = socket.protocol == weft_transport::Protocol::Tcp;
+                other.is_some() || (tcp && attests(&inward(socket)) == account()) || ends.sends(pod, socket)
             };
             if is_forbidden(protection, socket, &people, proven) {
                 doomed.entry(name.clone()).or_default().push(socket.clone());
@@ -78,9 +80,17 @@ pub(crate) fn stale_udp(namespaces: &mut Namespaces, cookies: &HashSet<u64>) -> 
     ended
 }
 
+/// What is known of UDP sockets, whose storage `sock_diag` does not tell.
+pub(crate) struct Datagrams {
+    /// Cookies of those that are connected through a Service: they ask.
+    pub asking: HashSet<u64>,
+    /// Where Services send datagrams to: who has such an address answers.
+    pub served: HashSet<SocketAddr>,
+}
+
 /// Who has which address.
 struct People<'a> {
-    by_ip: HashMap<IpAddr, &'a ServiceAccount>,
+    by_ip: HashMap<IpAddr, &'a Workload>,
 }
 
 impl<'a> People<'a> {
@@ -92,22 +102,41 @@ impl<'a> People<'a> {
         let mut by_ip = HashMap::new();
         for pod in here.into_iter().chain(elsewhere) {
             for ip in &pod.ips {
-                by_ip.entry(*ip).or_insert(&pod.service_account);
+                by_ip.entry(*ip).or_insert(&**pod);
             }
         }
         Self { by_ip }
+    }
+
+    /// The pod at the other end of `socket`, by its address.
+    fn at(&self, socket: &Socket) -> Option<&'a Workload> {
+        self.by_ip.get(&socket.remote.ip()).copied()
     }
 }
 
 /// Every socket of this node's pods, by what its other end calls itself.
 struct Ends<'a> {
     by_addresses: HashMap<(weft_transport::Protocol, SocketAddr, SocketAddr), (&'a ObjectName, &'a Socket)>,
+    /// UDP ports that a pod sends from without being connected.
+    unconnected: HashSet<(&'a ObjectName, u16)>,
 }
 
 impl<'a> Ends<'a> {
     fn of(lists: &'a HashMap<ObjectName, Vec<Socket>>) -> Self {
         let all = lists.iter().flat_map(|(name, sockets)| sockets.iter().map(move |socket| (name, socket)));
-        Self { by_addresses: all.map(|(name, s)| ((s.protocol, s.remote, s.local), (name, s))).collect() }
+        let (unconnected, connected): (Vec<_>, Vec<_>) = all.partition(|(_, s)| s.state == State::Close);
+        let by_addresses =
+            connected.into_iter().map(|(name, s)| ((s.protocol, s.remote, s.local), (name, s)));
+        Self {
+            by_addresses: by_addresses.collect(),
+            unconnected: unconnected.into_iter().map(|(name, s)| (name, s.local.port())).collect(),
+        }
+    }
+
+    /// Whether `pod` has the socket, not connected, whose datagrams `socket` takes.
+    fn sends(&self, pod: &Workload, socket: &Socket) -> bool {
+        socket.protocol == weft_transport::Protocol::Udp
+            && self.unconnected.contains(&(&pod.name, socket.remote.port()))
     }
 
     fn other(&self, socket: &Socket) -> Option<(&'a ObjectName, &'a Socket)> {
@@ -120,9 +149,12 @@ fn lists(namespaces: &mut Namespaces, states: BorrowedFd<'_>) -> HashMap<ObjectN
         let live = held.diag.sockets(&Query::tcp(States::LIVE).with_storage(states));
         let listening = held.diag.sockets(&Query::tcp(States::of(&[State::Listen])));
         let udp = held.diag.sockets(&Query::connected_udp());
-        match (live, listening, udp) {
-            (Ok(live), Ok(listening), Ok(udp)) => Some((name.clone(), [live, listening, udp].concat())),
-            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+        let unconnected = held.diag.sockets(&Query::unconnected_udp());
+        match (live, listening, udp, unconnected) {
+            (Ok(live), Ok(listening), Ok(udp), Ok(unconnected)) => {
+                Some((name.clone(), [live, listening, udp, unconnected].concat()))
+            }
+            (Err(error), ..) | (_, Err(error), ..) | (.., Err(error), _) | (.., Err(error)) => {
                 tracing::warn!(pod = %name, %error, "its sockets cannot be listed; its connections are not ended");
                 None
             }
@@ -131,24 +163,42 @@ fn lists(namespaces: &mut Namespaces, states: BorrowedFd<'_>) -> HashMap<ObjectN
     namespaces.iter_mut().filter_map(list).collect()
 }
 
+/// The ports of a pod that whoever likes may come to.
+struct Ports(HashSet<(weft_transport::Protocol, u16)>);
+
+impl Ports {
+    fn of(sockets: &[Socket]) -> Self {
+        let open = sockets.iter().filter(|socket| matches!(socket.state, State::Listen | State::Close));
+        Self(open.map(|socket| (socket.protocol, socket.local.port())).collect())
+    }
+}
+
 /// Whether the pod is the server. A server's socket has no state when its client is a pod of this node, which
-/// has one and says so; nor has a connection that is older than the pod's enrolment: that is inbound when it
-/// came to a port that listens.
-fn inbound(socket: &Socket, other: Option<&Socket>, listening: &BTreeSet<u16>) -> bool {
-    if socket.state == State::Listen || socket.remote.ip() == socket.local.ip() {
+/// has one and says so. Nor has a connection that is older than the pod's enrolment, and a UDP socket never
+/// shows its state: that is inbound when it is on a port that is open to all, or that a Service leads to,
+/// unless it is connected through a Service itself.
+fn inbound(socket: &Socket, other: Option<&Socket>, ports: &Ports, datagrams: &Datagrams) -> bool {
+    if matches!(socket.state, State::Listen | State::Close) || socket.remote.ip() == socket.local.ip() {
         return false;
     }
     let flags = |socket: &Socket| socket.storage.as_deref().and_then(socket_state).map(|state| state.flags);
-    match (flags(socket), other.and_then(flags)) {
-        (Some(own), _) => own & socket_flags::SERVER != 0 && own & socket_flags::PROBE == 0,
-        (None, Some(other)) => other & socket_flags::CLIENT != 0,
-        (None, None) => {
-            socket.protocol == weft_transport::Protocol::Tcp && listening.contains(&socket.local.port())
+    if let Some(own) = flags(socket) {
+        return own & socket_flags::SERVER != 0 && own & socket_flags::PROBE == 0;
+    }
+    if let Some(other) = other.and_then(flags) {
+        return other & socket_flags::CLIENT != 0;
+    }
+    let open = ports.0.contains(&(socket.protocol, socket.local.port()));
+    match socket.protocol {
+        weft_transport::Protocol::Tcp => open,
+        weft_transport::Protocol::Udp => {
+            (open || datagrams.served.contains(&socket.local)) && !datagrams.asking.contains(&socket.cookie)
         }
     }
 }
 
-/// The key of what the client sends to `socket`.
+/// The key of what the client sends to `socket`, as TCP clients are attested. (What is attested of a datagram
+/// is about that datagram alone.)
 fn inward(socket: &Socket) -> FlowKey {
     FlowKey {
         src: socket.remote.ip().into(),
@@ -164,10 +214,11 @@ fn is_forbidden(
     protection: &Protection,
     socket: &Socket,
     people: &People<'_>,
-    proven: impl Fn(&ServiceAccount) -> bool,
+    proven: impl Fn(&Workload) -> bool,
 ) -> bool {
-    let identity = match people.by_ip.get(&socket.remote.ip()) {
-        Some(account) if proven(account) => Identity::Proven(account),
+    let pod = people.at(socket);
+    let identity = match pod.map(|pod| &pod.service_account) {
+        Some(account) if pod.is_some_and(proven) => Identity::Proven(account),
         Some(account) => Identity::FromAddress(account),
         None => Identity::Unknown,
     };
@@ -194,7 +245,7 @@ fn end(held: &mut Held, sockets: &[Socket]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use weft_model::Workload;
+    use weft_model::ServiceAccount;
 
     use super::*;
 
@@ -206,12 +257,13 @@ mod tests {
             ips: vec![IpAddr::from([10, 0, 0, 1])],
             node: None,
             local: true,
-            labels: BTreeMap::new(),
+            labels: Arc::default(),
             enrolled: true,
             netns: None,
             ports: vec![],
             ready: true,
             terminating: false,
+            created: u64::MAX,
             name: name.clone(),
         };
         (name, Arc::new(workload))
@@ -222,7 +274,7 @@ mod tests {
         let workloads = Arc::new(BTreeMap::from([pod("a"), pod("b"), pod("c")]));
         let snapshot = Snapshot { workloads, ..Snapshot::default() };
         let owner = |is_here: &dyn Fn(&ObjectName) -> bool| {
-            People::of(&snapshot, is_here).by_ip[&IpAddr::from([10, 0, 0, 1])].name.to_string()
+            People::of(&snapshot, is_here).by_ip[&IpAddr::from([10, 0, 0, 1])].name.name.to_string()
         };
         assert_eq!(owner(&|pod| *pod.name == *"b"), "b", "the one that is here");
         assert_eq!(owner(&|_| false), "a", "the first by name");

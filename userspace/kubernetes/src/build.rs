@@ -1,10 +1,17 @@
 //! Objects to the parts of a [`weft_model::Snapshot`], rebuilding only what a change touches.
 
 mod attach;
+mod authorization;
+mod backend;
 mod endpoints;
+mod notice;
 mod objects;
+mod pending;
+mod routing;
 mod selection;
 mod service;
+mod status;
+mod traffic;
 mod workload;
 
 use std::{
@@ -12,20 +19,14 @@ use std::{
     sync::Arc,
 };
 
-use weft_model::{AuthorizationPolicy, Locality, ObjectName, Service, Workload};
+use weft_model::{AuthorizationPolicy, Locality, ObjectName, RouteName, RouteStatus, Service, Workload};
 
-use self::objects::{Dirty, Objects};
-use crate::{
-    finding::Finding,
-    object::{Key, Object},
+use self::{
+    attach::Attachment,
+    objects::{Dirty, Objects},
 };
-
-/// Something about an object that only the others around it show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Notice {
-    pub(crate) key: Key,
-    pub(crate) finding: Finding,
-}
+pub(crate) use self::{notice::Notice, status::refused};
+use crate::object::{Key, Object};
 
 /// Keeps all objects, and what was built from them.
 #[derive(Debug)]
@@ -42,8 +43,11 @@ pub(crate) struct Built {
     pub(crate) services: Arc<BTreeMap<ObjectName, Arc<Service>>>,
     pub(crate) workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     pub(crate) policies: Arc<BTreeMap<ObjectName, Arc<AuthorizationPolicy>>>,
-    /// Notices by the Service they were found at.
-    pub(crate) notices: Arc<BTreeMap<ObjectName, Vec<Notice>>>,
+    pub(crate) routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
+    /// What became of the routes that name a Service as a parent.
+    attachments: Arc<BTreeMap<ObjectName, Vec<Attachment>>>,
+    /// Notices by the Service or route they were found at.
+    pub(crate) notices: Arc<BTreeMap<Key, Vec<Notice>>>,
 }
 
 impl Builder {
@@ -55,6 +59,8 @@ impl Builder {
             services: Arc::default(),
             workloads: Arc::default(),
             policies: Arc::default(),
+            routes: Arc::default(),
+            attachments: Arc::default(),
             notices: Arc::default(),
         };
         Self { objects: Objects::default(), built }
@@ -68,8 +74,11 @@ impl Builder {
         }
         self.objects.spread(&mut dirty);
         self.settings(&mut dirty);
-        for name in &dirty.services {
-            self.service(name);
+        for name in std::mem::take(&mut dirty.services) {
+            self.service(&name, &mut dirty.routes);
+        }
+        for name in &dirty.routes {
+            self.route(name);
         }
         for name in &dirty.workloads {
             self.workload(name);
@@ -95,23 +104,35 @@ impl Builder {
         }
     }
 
-    fn service(&mut self, name: &ObjectName) {
+    /// Rebuilds a Service; `routes` gets those whose status it changes.
+    fn service(&mut self, name: &ObjectName, routes: &mut BTreeSet<RouteName>) {
         let mut notices = Vec::new();
-        let service = service::build(&self.objects, name, &mut notices);
-        put(&mut self.built.services, name, service);
-        if self.built.notices.get(name).map(Vec::as_slice).unwrap_or_default() != notices {
-            let all = Arc::make_mut(&mut self.built.notices);
-            if notices.is_empty() {
-                all.remove(name)
-            } else {
-                all.insert(name.clone(), notices)
-            };
+        let (service, attachments) = service::build(&self.objects, name, &mut notices).unzip();
+        let service = service.map(|service| with_old_routing(service, self.built.services.get(name)));
+        put(&mut self.built.services, name, service.map(Arc::new));
+        let attachments = attachments.filter(|attachments| !attachments.is_empty());
+        let old = self.built.attachments.get(name).cloned();
+        if put(&mut self.built.attachments, name, attachments) {
+            let new = self.built.attachments.get(name);
+            routes.extend(old.iter().chain(new).flatten().map(|attachment| attachment.route.clone()));
         }
+        self.notices(&notice::service(name), notices);
+    }
+
+    fn route(&mut self, name: &RouteName) {
+        let mut notices = Vec::new();
+        let status = status::build(&self.objects, &self.built, name, &mut notices);
+        put(&mut self.built.routes, name, status.map(Arc::new));
+        self.notices(&name.into(), notices);
+    }
+
+    fn notices(&mut self, at: &Key, notices: Vec<Notice>) {
+        put(&mut self.built.notices, at, Some(notices).filter(|notices| !notices.is_empty()));
     }
 
     fn workload(&mut self, name: &ObjectName) {
         let workload = workload::build(&self.objects, &self.built.locality.node, name);
-        put(&mut self.built.workloads, name, workload);
+        put(&mut self.built.workloads, name, workload.map(Arc::new));
     }
 
     fn policy(&mut self, name: &ObjectName) {
@@ -120,25 +141,39 @@ impl Builder {
             let aliases = self.objects.mesh.iter().flat_map(|mesh| &mesh.trust_domain_aliases);
             aliases.chain([&self.built.trust_domain]).any(|name| **name == *domain)
         };
-        let policy = policy.map(|policy| attach::authorization(policy, ours));
-        put(&mut self.built.policies, name, policy);
+        let policy = policy.map(|policy| authorization::build(policy, ours));
+        put(&mut self.built.policies, name, policy.map(Arc::new));
     }
 }
 
 /// Changes the shared map only where the value differs, so that equal parts stay the same allocation.
-fn put<T: PartialEq + Clone>(
-    map: &mut Arc<BTreeMap<ObjectName, Arc<T>>>,
-    name: &ObjectName,
-    value: Option<T>,
-) {
-    if map.get(name).map(|old| &**old) == value.as_ref() {
-        return;
+/// Whether it did.
+fn put<K: Ord + Clone, V: PartialEq + Clone>(
+    map: &mut Arc<BTreeMap<K, V>>,
+    key: &K,
+    value: Option<V>,
+) -> bool {
+    if map.get(key) == value.as_ref() {
+        return false;
     }
     let map = Arc::make_mut(map);
     match value {
-        Some(value) => map.insert(name.clone(), Arc::new(value)),
-        None => map.remove(name),
+        Some(value) => map.insert(key.clone(), value),
+        None => map.remove(key),
     };
+    true
+}
+
+/// Endpoints come and go far more often than routes: a port whose routing says the same keeps the allocation.
+fn with_old_routing(mut service: Service, old: Option<&Arc<Service>>) -> Service {
+    for port in &mut service.ports {
+        let mut old = old.iter().flat_map(|old| &old.ports);
+        let old = old.find(|old| (old.port, old.protocol) == (port.port, port.protocol));
+        if let Some(old) = old.filter(|old| old.routing == port.routing) {
+            port.routing = old.routing.clone();
+        }
+    }
+    service
 }
 
 pub(crate) const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";

@@ -6,7 +6,7 @@ mod pod;
 mod service;
 
 pub(crate) use endpoint_slice::endpoint_slice;
-pub(crate) use metadata::{ENROLMENT, namespace, node, object_meta};
+pub(crate) use metadata::{ENROLMENT, created, namespace, node, object_meta};
 pub(crate) use pod::pod;
 pub(crate) use service::service;
 

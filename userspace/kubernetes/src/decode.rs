@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::{core::v1 as api, discovery};
 use serde::de::DeserializeOwned;
-use weft_model::{ObjectName, Severity};
+use weft_model::{ObjectName, RouteReason, Severity};
 
 use crate::{
     core,
@@ -33,6 +33,8 @@ pub(crate) struct Declared {
     /// The line it begins at in its document.
     pub(crate) line: u32,
     pub(crate) findings: Vec<Finding>,
+    /// Why a route is refused.
+    pub(crate) refusal: Option<RouteReason>,
     /// Lines of the fields that later stages may complain about.
     places: Vec<(String, u32)>,
 }
@@ -125,7 +127,8 @@ fn declare(root: &Node<'_>, key: Key, version: &str, versions: &[&str], names: &
     let object = if report.refused() { None } else { read(root, &key, names, &mut report) };
     let object = object.filter(|_| !report.refused());
     let places = object.as_ref().map(|object| places(object, root)).unwrap_or_default();
-    Declared { key, object, line: root.line, findings: report.into_findings(), places }
+    let refusal = key.kind.route().and_then(|_| report.refusal());
+    Declared { key, object, line: root.line, refusal, findings: report.into_findings(), places }
 }
 
 fn check_name(key: &Key, root: &Node<'_>, report: &mut Report<'_>) {
@@ -245,14 +248,14 @@ fn unknown_kind(version: &str, kind: &str) -> (Severity, String, String) {
 }
 
 fn places(object: &Object, root: &Node<'_>) -> Vec<(String, u32)> {
-    let place = |field: &String| (field.clone(), root.line_of(field));
+    let place = |field: String| (field.clone(), root.line_of(&field));
     match object {
-        Object::TcpRoute(route) => {
-            let parents = route.parents.iter().map(|parent| &parent.field);
-            parents.chain(route.backends.iter().map(|backend| &backend.field)).map(place).collect()
+        Object::Route(route) => route.fields().map(place).collect(),
+        Object::TrafficPolicy(policy) => {
+            let targets = policy.targets.iter().map(|target| target.field.clone());
+            targets.chain(["kind".to_owned(), "spec".to_owned()]).map(place).collect()
         }
-        Object::TrafficPolicy(policy) => policy.services.iter().map(|(field, _)| place(field)).collect(),
-        Object::AuthorizationPolicy(_) => (0..16).map(|i| place(&format!("spec.targetRefs[{i}]"))).collect(),
+        Object::AuthorizationPolicy(_) => (0..16).map(|i| place(format!("spec.targetRefs[{i}]"))).collect(),
         _ => Vec::new(),
     }
 }

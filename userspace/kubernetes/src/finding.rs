@@ -1,6 +1,6 @@
 //! What is wrong with one object, before anyone knows which file it came from.
 
-use weft_model::Severity;
+use weft_model::{RouteReason, Severity};
 
 use crate::document::{Fault, Node};
 
@@ -26,17 +26,36 @@ impl From<Fault> for Finding {
 pub(crate) struct Report<'n> {
     document: Option<&'n Node<'n>>,
     findings: Vec<Finding>,
+    incompatible: bool,
 }
 
 impl<'n> Report<'n> {
     /// For an object read from `document`, or from elsewhere.
     pub(crate) fn new(document: Option<&'n Node<'n>>) -> Self {
-        Self { document, findings: Vec::new() }
+        Self { document, findings: Vec::new(), incompatible: false }
     }
 
     /// The object is refused.
     pub(crate) fn error(&mut self, field: &str, message: impl Into<String>, remedy: impl Into<String>) {
         self.add(Severity::Error, field, message.into(), remedy.into());
+    }
+
+    /// The object is refused: two of its filters exclude each other.
+    pub(crate) fn incompatible(
+        &mut self,
+        field: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.incompatible = true;
+        self.error(field, message, remedy);
+    }
+
+    /// Why the object is refused, as the Gateway API says it.
+    pub(crate) fn refusal(&self) -> Option<RouteReason> {
+        let reason =
+            if self.incompatible { RouteReason::IncompatibleFilters } else { RouteReason::UnsupportedValue };
+        self.refused().then_some(reason)
     }
 
     /// The object is used, but not as its owner may expect.

@@ -3,22 +3,31 @@
 mod authentication_policy;
 mod authorization_policy;
 mod check;
+mod grpc_route;
+mod http_route;
 mod mesh_config;
+mod reference_grant;
+mod route;
 mod selector;
 mod target_ref;
 mod tcp_route;
 mod telemetry_policy;
+mod tls_route;
 mod traffic_policy;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
+use self::route::Context;
 use crate::{
     core,
     decode::{lenient_object, strict_object},
     document::Node,
     finding::Report,
-    object::{Created, Key, Kind, Names, Object},
+    object::{Created, Key, Kind, Names, Object, Route},
 };
 
 /// An object of any kind.
@@ -37,11 +46,10 @@ struct Resource<S> {
 /// Reads an object of one of the kinds here; findings go to `report`.
 pub(crate) fn read(root: &Node<'_>, key: &Key, names: &mut Names, report: &mut Report<'_>) -> Option<Object> {
     match key.kind {
-        Kind::TcpRoute => {
-            let object: Resource<tcp_route::Spec> = lenient_object(root, report)?;
-            let created = common(&object.metadata, report);
-            Some(Object::TcpRoute(tcp_route::check(&object.spec, key, created, names, report).into()))
-        }
+        Kind::TcpRoute => route(root, key, names, report, tcp_route::check),
+        Kind::HttpRoute => route(root, key, names, report, http_route::check),
+        Kind::GrpcRoute => route(root, key, names, report, grpc_route::check),
+        Kind::TlsRoute => route(root, key, names, report, tls_route::check),
         Kind::TrafficPolicy => {
             let object: Resource<traffic_policy::Spec> = strict_object(root, report)?;
             let created = common(&object.metadata, report);
@@ -73,19 +81,30 @@ pub(crate) fn read(root: &Node<'_>, key: &Key, names: &mut Names, report: &mut R
             Some(Object::MeshConfig(mesh_config::check(&object.spec, key, report)?.into()))
         }
         Kind::ReferenceGrant => {
-            let remedy = "nothing to do: a backendRef to another namespace needs no grant in the mesh";
-            report.warning("kind", "ReferenceGrant is ignored", remedy);
+            let object: Resource<reference_grant::Spec> = lenient_object(root, report)?;
+            common(&object.metadata, report);
+            reference_grant::check(&object.spec, report);
             Some(Object::Noted)
         }
-        _ => {
-            let message = format!("{} is not enforced yet: it needs the http path", key.kind.name());
-            report.warning("kind", message, "connections take the kernel path, as if it were not there");
-            Some(Object::Noted)
-        }
+        // Kubernetes' own kinds are read elsewhere.
+        _ => None,
     }
+}
+
+fn route<S: DeserializeOwned>(
+    root: &Node<'_>,
+    key: &Key,
+    names: &mut Names,
+    report: &mut Report<'_>,
+    check: fn(&S, Created, &mut Context<'_, '_>) -> Route,
+) -> Option<Object> {
+    let object: Resource<S> = lenient_object(root, report)?;
+    let created = common(&object.metadata, report);
+    let mut context = Context { key, names, report };
+    Some(Object::Route(check(&object.spec, created, &mut context).into()))
 }
 
 fn common(metadata: &ObjectMeta, report: &mut Report<'_>) -> Created {
     core::object_meta(metadata, report);
-    Created::new(metadata.creation_timestamp.as_ref().map(|at| at.0.as_nanosecond()))
+    core::created(metadata)
 }

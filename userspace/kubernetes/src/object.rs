@@ -2,6 +2,8 @@
 //!
 //! A parsed EndpointSlice of k8s-openapi takes about 0.6 KB an endpoint; these take a tenth.
 
+mod route;
+
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
@@ -12,9 +14,11 @@ use std::{
 };
 
 use weft_model::{
-    Action, ContainerPort, Distribution, Hints, LoadBalancer, Mode, ObjectName, PolicyTarget, Protocol, Rule,
-    Selector, ServiceAccount, ServiceKind,
+    Action, AppProtocol, ContainerPort, Distribution, Hints, LoadBalancer, Mode, ObjectName, PolicyTarget,
+    Protocol, ProxyFailure, RouteName, Rule, Selector, ServiceAccount, ServiceKind, TrafficSettings,
 };
+
+pub(crate) use route::{BackendRef, Filter, ParentRef, Route, RouteRule, Target};
 
 /// The kinds that weft reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +57,7 @@ pub(crate) enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<Pod>),
-    TcpRoute(Arc<TcpRoute>),
+    Route(Arc<Route>),
     TrafficPolicy(Arc<TrafficPolicy>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     /// Checked and valid; nothing of it reaches the snapshot.
@@ -78,7 +82,7 @@ picks! {
     service Service
     endpoint_slice EndpointSlice
     pod Pod
-    tcp_route TcpRoute
+    route Route
     traffic_policy TrafficPolicy
     authorization_policy AuthorizationPolicy
 }
@@ -117,6 +121,7 @@ pub(crate) struct Service {
     pub(crate) distribution: Distribution,
     pub(crate) publish_not_ready: bool,
     pub(crate) accelerate: bool,
+    pub(crate) proxy_failure: ProxyFailure,
 }
 
 #[derive(Debug)]
@@ -125,6 +130,8 @@ pub(crate) struct ServicePort {
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
     pub(crate) app_protocol: Option<Arc<str>>,
+    /// What that means.
+    pub(crate) speaks: AppProtocol,
     pub(crate) target: TargetPort,
 }
 
@@ -162,7 +169,7 @@ pub(crate) struct Pod {
     pub(crate) service_account: ServiceAccount,
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) node: Option<Arc<str>>,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
     pub(crate) host_network: bool,
     pub(crate) netns: Option<PathBuf>,
     pub(crate) ports: Vec<ContainerPort>,
@@ -171,42 +178,27 @@ pub(crate) struct Pod {
     pub(crate) terminating: bool,
     /// Has run to its end: nothing of it is left but the object.
     pub(crate) gone: bool,
-}
-
-#[derive(Debug)]
-pub(crate) struct TcpRoute {
-    pub(crate) name: ObjectName,
     pub(crate) created: Created,
-    pub(crate) parents: Vec<ParentRef>,
-    pub(crate) backends: Vec<BackendRef>,
 }
 
-/// A Service that a route attaches to.
-#[derive(Debug)]
-pub(crate) struct ParentRef {
-    /// Its place in the object, for messages.
-    pub(crate) field: String,
-    pub(crate) service: ObjectName,
-    pub(crate) port: Option<u16>,
-    pub(crate) section: Option<String>,
-}
-
-#[derive(Debug)]
-pub(crate) struct BackendRef {
-    pub(crate) field: String,
-    pub(crate) service: ObjectName,
-    pub(crate) port: u16,
-    pub(crate) weight: u32,
-}
-
-/// The part of a TrafficPolicy that the kernel path can do.
 #[derive(Debug)]
 pub(crate) struct TrafficPolicy {
     pub(crate) name: ObjectName,
     pub(crate) created: Created,
-    /// The targeted Services and their places in the object; routes are left out.
-    pub(crate) services: Vec<(String, ObjectName)>,
+    pub(crate) targets: Vec<PolicyTargetRef>,
+    /// The algorithm of the kernel path.
     pub(crate) load_balancer: LoadBalancer,
+    pub(crate) settings: Arc<TrafficSettings>,
+}
+
+/// A Service, a route or one of its rules that a TrafficPolicy is for.
+#[derive(Debug)]
+pub(crate) struct PolicyTargetRef {
+    /// Its place in the object, for messages.
+    pub(crate) field: String,
+    pub(crate) key: Key,
+    /// The rule's name.
+    pub(crate) section: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -219,18 +211,16 @@ pub(crate) struct AuthorizationPolicy {
     pub(crate) rules: Vec<Rule>,
 }
 
-impl TcpRoute {
-    /// The Services it names, as parents and as backends.
-    pub(crate) fn services(&self) -> Vec<ObjectName> {
-        let parents = self.parents.iter().map(|parent| parent.service.clone());
-        parents.chain(self.backends.iter().map(|backend| backend.service.clone())).collect()
-    }
-}
-
 impl TrafficPolicy {
     /// The Services it targets.
     pub(crate) fn services(&self) -> Vec<ObjectName> {
-        self.services.iter().map(|(_, service)| service.clone()).collect()
+        let services = self.targets.iter().filter(|target| target.key.kind == Kind::Service);
+        services.map(|target| target.key.name.clone()).collect()
+    }
+
+    /// The routes it targets.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = RouteName> {
+        self.targets.iter().filter_map(|target| target.key.route())
     }
 }
 
@@ -251,6 +241,11 @@ impl Created {
     /// From `metadata.creationTimestamp`, as nanoseconds since 1970.
     pub(crate) fn new(nanoseconds: Option<i128>) -> Self {
         Self(nanoseconds.and_then(|at| at.try_into().ok()).unwrap_or(u128::MAX))
+    }
+
+    /// In seconds since 1970; the youngest is `u64::MAX`.
+    pub(crate) fn seconds(&self) -> u64 {
+        (self.0 / 1_000_000_000).try_into().unwrap_or(u64::MAX)
     }
 }
 

@@ -58,6 +58,73 @@ pub(crate) fn header_name(text: &str) -> bool {
     (1..=256).contains(&text.len()) && text.bytes().all(token)
 }
 
+/// An HTTP header's value: no control characters but the tab, and none that a parser would trim.
+pub(crate) fn header_value(text: &str) -> bool {
+    let inner = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+    let trimmed = |c: Option<char>| c.is_some_and(|c| c == ' ' || c == '\t');
+    text.bytes().all(inner) && !trimmed(text.chars().next()) && !trimmed(text.chars().last())
+}
+
+/// Whether these are the characters of a path (RFC 3986, section 3.3).
+pub(crate) fn path_characters(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-/._~!$&'()*+,;=:@".contains(&byte);
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let hex = |i: usize| bytes.get(at + i).is_some_and(u8::is_ascii_hexdigit);
+        match byte {
+            b'%' if hex(1) && hex(2) => at += 3,
+            _ if plain(*byte) => at += 1,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// A path that a route matches on: one that every server reads alike; or what is wrong and a remedy.
+pub(crate) fn route_path(text: &str) -> Result<(), (String, String)> {
+    let wrong = |what: &str, remedy: &str| Err((format!("\"{text}\" {what}"), remedy.to_owned()));
+    if !text.starts_with('/') {
+        return wrong("does not begin with /", &format!("write /{text}"));
+    }
+    for part in ["//", "/./", "/../"] {
+        if text.contains(part) {
+            let message = format!("has {part} in it, which servers read in different ways");
+            return wrong(&message, "write the path without it");
+        }
+    }
+    for end in ["/.", "/.."] {
+        if text.ends_with(end) {
+            return wrong(&format!("ends with {end}"), "write the path that is meant");
+        }
+    }
+    if text.to_ascii_lowercase().contains("%2f") {
+        return wrong(
+            "has an encoded / in it, which servers read in different ways",
+            "write /, or match less",
+        );
+    }
+    if text.contains('#') {
+        return wrong("has a # in it, which no request has", "end the path before it");
+    }
+    if !path_characters(text) {
+        let remedy = "percent-encode what is no letter, digit or one of /-._~!$&'()*+,;=:@";
+        return wrong("is no path", remedy);
+    }
+    Ok(())
+}
+
+/// The full name of a gRPC service.
+pub(crate) fn grpc_service(text: &str) -> bool {
+    text.strip_prefix('.').unwrap_or(text).split('.').all(grpc_method)
+}
+
+/// The name of a gRPC method.
+pub(crate) fn grpc_method(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.bytes().all(word) && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+}
+
 /// A duration of the Gateway API (GEP-2257): one to four numbers, each with its unit.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (mut rest, mut parts, mut total) = (text, 0, Duration::ZERO);
@@ -158,6 +225,38 @@ mod tests {
         let (_, remedy) = cidr("10.8.0.1/16").unwrap_err();
         assert_eq!(remedy, "write 10.8.0.0/16, or 10.8.0.1/32 for that address alone");
         assert_eq!(cidr("fd00::1").unwrap_err().1, "write fd00::1/128 for one address");
+    }
+
+    #[test]
+    fn a_path_that_two_servers_may_read_differently_is_refused() {
+        for good in ["/", "/a", "/a/", "/a.b/~c", "/a%20b", "/...", "/a;v=1"] {
+            assert_eq!(route_path(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "", "a", "//", "/a//b", "/./a", "/a/../b", "/a/.", "/a/..", "/a%2fb", "/a%2Fb", "/a#b", "/a b",
+            "/a?b", "/%", "/%4", "/é",
+        ] {
+            assert!(route_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn grpc_names_are_identifiers() {
+        for good in ["helloworld.Greeter", ".pkg.Greeter", "G_1"] {
+            assert!(grpc_service(good), "{good}");
+        }
+        for bad in ["", ".", "a..b", "1a", "a.1b", "a/b", "a-b"] {
+            assert!(!grpc_service(bad), "{bad}");
+        }
+        assert!(grpc_method("SayHello") && !grpc_method("say.Hello"));
+    }
+
+    #[test]
+    fn a_header_value_carries_no_line_break() {
+        assert!(header_value("a b\tc") && header_value("naïve"));
+        for bad in ["a\nb", "a\rb", "a\0", " a", "a ", "\ta", "\u{7f}"] {
+            assert!(!header_value(bad), "{bad:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 use weft_kubernetes::{ManifestSource, Options, Refresh};
-use weft_model::{ObjectName, Service, Severity, Snapshot};
+use weft_model::{ObjectName, RouteKind, RouteName, RouteReason, RouteSet, Service, Severity, Snapshot};
 
 /// A source that runs until it is dropped.
 struct Running {
@@ -187,6 +187,60 @@ async fn a_broken_object_keeps_its_last_good_version_and_the_others_apply() {
     running.write("a.yaml", service("a", "10.96.0.3") + &service("b", "10.96.0.5"));
     let snapshot = running.until("no problem is left", |s| s.problems.is_empty()).await;
     assert_eq!(snapshot.services[&named("a")].ips, ["10.96.0.3".parse::<IpAddr>().unwrap()]);
+    running.stop().await;
+}
+
+fn http_route(path: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+         metadata: {{name: r, namespace: shop}}\nspec:\n\
+         \x20 parentRefs: [{{group: '', kind: Service, name: a}}]\n\
+         \x20 rules: [{{matches: [{{path: {path}}}], backendRefs: [{{name: a, port: 80}}]}}]\n"
+    )
+}
+
+#[tokio::test]
+async fn a_refused_route_is_shown_with_its_reason_while_its_last_good_version_stays() {
+    let mut running = Running::start(&[("a.yaml", service("a", "10.96.0.1"))]);
+    let name = RouteName { kind: RouteKind::Http, name: named("r") };
+    let reason =
+        |snapshot: &Snapshot| snapshot.routes.get(&name).map(|route| route.parents[0].accepted.reason);
+    let path = |snapshot: &Snapshot| match &snapshot.services[&named("a")].ports[0].routing.as_ref()?.producer
+    {
+        RouteSet::Http(routes) => Some(format!("{:?}", routes[0].rules[0].matches[0].path)),
+        other => panic!("{other:?}"),
+    };
+    running.write("r.yaml", http_route("{type: Glob, value: /a}"));
+    let refused = running.until("the refusal", |s| reason(s) == Some(RouteReason::UnsupportedValue)).await;
+    assert_eq!(path(&refused), None, "it never was in force");
+    let message = &refused.routes[&name].parents[0].accepted.message;
+    assert!(message.starts_with("spec.rules[0].matches[0].path.type: expected one of"), "{message}");
+
+    running.write("r.yaml", http_route("{value: /a}"));
+    let good = running.until("the route", |s| reason(s) == Some(RouteReason::Accepted)).await;
+    assert!(path(&good).unwrap().contains("/a"));
+
+    running.write("r.yaml", http_route("{value: /a//b}"));
+    let refused = running.until("the refusal", |s| reason(s) == Some(RouteReason::UnsupportedValue)).await;
+    assert_eq!(path(&refused), path(&good), "the last good version stays");
+    let parent = &refused.routes[&name].parents[0];
+    assert_eq!(parent.service, Some(named("a")));
+    assert!(parent.accepted.message.ends_with("its last good version stays in force"), "{parent:?}");
+
+    fs::remove_file(running.path().join("r.yaml")).unwrap();
+    let gone = running.until("it is gone", |s| reason(s).is_none()).await;
+    assert_eq!(path(&gone), None);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_proxy_gets_reads_back_as_it_was() {
+    let running = Running::start(&[("a.yaml", service("a", "10.96.0.1") + &service("b", "10.96.0.2"))]);
+    running.write("r.yaml", http_route("{value: /a}"));
+    let part = running.refreshed().await.for_proxy();
+    assert!(has(&part, "a") && !has(&part, "b"));
+    let text = serde_json::to_string(&part).unwrap();
+    assert_eq!(serde_json::from_str::<Snapshot>(&text).unwrap(), part);
     running.stop().await;
 }
 

@@ -31,13 +31,15 @@ pub use name::ObjectName;
 pub use policy::{Action, AuthorizationPolicy, Mode, PolicyTarget, PortRange, ROOT_NAMESPACE, Rule, Source};
 pub use problem::{Problem, Severity};
 pub use route::{
-    AppProtocol, Backend, BackendTarget, Cors, Filter, Fraction, HeaderModifier, Mirror, NameMatch,
-    OriginPattern, PathMatch, PathRewrite, PortRouting, Redirect, Rewrite, Route, RouteMatch, RouteRule,
-    RouteSet, SessionCarrier, SessionPersistence, TlsRoute, ValueMatch,
+    AppProtocol, Backend, BackendShare, BackendTarget, Condition, Cors, Filter, Fraction, HeaderModifier,
+    Mirror, NameMatch, OriginPattern, ParentStatus, PathMatch, PathRewrite, PortRouting, REGEX_SIZE,
+    Redirect, Rewrite, Route, RouteKind, RouteMatch, RouteName, RouteReason, RouteRule, RouteSet,
+    RouteStatus, RuleSummary, SessionCarrier, SessionPersistence, TlsRoute, ValueMatch,
 };
 pub use selector::{Expression, Operator, Selector};
 pub use service::{
-    Distribution, Endpoint, EndpointGroup, Hints, LoadBalancer, Protocol, Service, ServiceKind, ServicePort,
+    Distribution, Endpoint, EndpointGroup, Hints, LoadBalancer, Protocol, ProxyFailure, Service, ServiceKind,
+    ServicePort,
 };
 pub use snapshot::Snapshot;
 pub use traffic::{

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::{ObjectName, Selector, ServiceAccount, SpiffeId};
 
@@ -10,7 +11,7 @@ use crate::{ObjectName, Selector, ServiceAccount, SpiffeId};
 pub const ROOT_NAMESPACE: &str = "weft-system";
 
 /// An AuthorizationPolicy: who may reach the pods it targets.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuthorizationPolicy {
     /// Its name. In [`ROOT_NAMESPACE`] a pod selector reaches every namespace.
     pub name: ObjectName,
@@ -25,7 +26,7 @@ pub struct AuthorizationPolicy {
 }
 
 /// What a matching rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Lets the connection in; from then on, what no ALLOW rule matches is refused.
     Allow,
@@ -34,7 +35,7 @@ pub enum Action {
 }
 
 /// Whether a policy decides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mode {
     /// It decides.
     #[default]
@@ -44,7 +45,7 @@ pub enum Mode {
 }
 
 /// What a policy protects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PolicyTarget {
     /// The pods of the policy's namespace that the selector matches.
     Pods(Selector),
@@ -55,7 +56,7 @@ pub enum PolicyTarget {
 }
 
 /// One rule: all of its parts must match.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// Any of these sources. `None` is anybody, an empty list is nobody.
     pub sources: Option<Vec<Source>>,
@@ -67,7 +68,7 @@ pub struct Rule {
 }
 
 /// Where a connection may come from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Source {
     /// A workload with this ServiceAccount.
     ServiceAccount(ServiceAccount),
@@ -80,7 +81,7 @@ pub enum Source {
 }
 
 /// Ports `start..=end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortRange {
     /// First port.
     pub start: u16,

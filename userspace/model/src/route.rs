@@ -5,6 +5,7 @@
 
 mod filter;
 mod matching;
+mod status;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,7 +15,10 @@ use crate::{ObjectName, Retry, Timeouts, TrafficSettings};
 pub use filter::{
     Cors, Filter, Fraction, HeaderModifier, Mirror, OriginPattern, PathRewrite, Redirect, Rewrite,
 };
-pub use matching::{NameMatch, PathMatch, RouteMatch, ValueMatch};
+pub use matching::{NameMatch, PathMatch, REGEX_SIZE, RouteMatch, ValueMatch};
+pub use status::{
+    BackendShare, Condition, ParentStatus, RouteKind, RouteName, RouteReason, RouteStatus, RuleSummary,
+};
 
 /// What the node's proxy does with the connections to one port of a Service.
 ///

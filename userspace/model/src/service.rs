@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ObjectName, PortRouting};
 
 /// A Service with everything that balancing needs, endpoints included.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Its name.
     pub name: ObjectName,
@@ -28,10 +28,24 @@ pub struct Service {
     pub load_balancer: LoadBalancer,
     /// `weft.dev/accelerate: same-node`.
     pub accelerate: bool,
+    /// `weft.dev/proxy-failure`.
+    #[serde(default)]
+    pub proxy_failure: ProxyFailure,
+}
+
+/// What becomes of a connection that needs the node's proxy while that is gone for longer than its lease,
+/// unless TLS or an L7 authorization is due: then it is refused in any case (contract, section 1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProxyFailure {
+    /// It is refused.
+    #[default]
+    Closed,
+    /// It takes the kernel path.
+    Open,
 }
 
 /// What a Service's addresses mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceKind {
     /// Balanced behind its ClusterIPs.
     ClusterIp,
@@ -42,7 +56,7 @@ pub enum ServiceKind {
 }
 
 /// One port of a Service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServicePort {
     /// Its name; empty where the Service has one unnamed port.
     pub name: Arc<str>,
@@ -61,7 +75,7 @@ pub struct ServicePort {
 }
 
 /// Endpoints that share one weight: those of one backendRef.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndpointGroup {
     /// The Service whose endpoints these are.
     pub service: ObjectName,
@@ -76,7 +90,7 @@ pub struct EndpointGroup {
 }
 
 /// One address behind a Service port.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The address that a client's socket is connected to.
     pub address: SocketAddr,
@@ -97,7 +111,7 @@ pub struct Endpoint {
 }
 
 /// `endpoints[].hints` of an EndpointSlice.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hints {
     /// `forZones`.
     pub zones: Vec<Arc<str>>,
@@ -106,7 +120,7 @@ pub struct Hints {
 }
 
 /// `trafficDistribution` of a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Distribution {
     /// No preference.
     #[default]
@@ -118,7 +132,7 @@ pub enum Distribution {
 }
 
 /// How the kernel path chooses among endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoadBalancer {
     /// Uniformly (by weight) at random.
     #[default]

@@ -1,12 +1,20 @@
 //! The configuration at one moment.
 
+mod for_proxy;
+
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{AuthorizationPolicy, Locality, ObjectName, Problem, Service, Workload};
+use serde::{Deserialize, Serialize};
+
+use crate::{AuthorizationPolicy, Locality, ObjectName, Problem, RouteName, RouteStatus, Service, Workload};
 
 /// Everything the data path needs, immutable. Readers share it; parts that did not change between
 /// two versions are the same allocation (`Arc::ptr_eq`), so a reader can skip them.
-#[derive(Clone, Debug)]
+///
+/// The node's proxy gets it as JSON from an agent that may be older or newer: a field that is not known is
+/// skipped, and every field that is added from now on, here or in what is below, needs `#[serde(default)]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     /// Grows with each change.
     pub version: u64,
@@ -20,6 +28,8 @@ pub struct Snapshot {
     pub workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     /// Authorization policies by name.
     pub policies: Arc<BTreeMap<ObjectName, Arc<AuthorizationPolicy>>>,
+    /// What became of each route, for people.
+    pub routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     /// What is wrong with the input.
     pub problems: Arc<Vec<Problem>>,
 }
@@ -33,6 +43,7 @@ impl Default for Snapshot {
             services: Arc::default(),
             workloads: Arc::default(),
             policies: Arc::default(),
+            routes: Arc::default(),
             problems: Arc::default(),
         }
     }

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{ObjectName, Protocol, ServiceAccount};
 
 /// A pod.
 #[expect(clippy::struct_excessive_bools, reason = "facts of a pod that do not exclude each other")]
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
     /// Its name.
     pub name: ObjectName,
@@ -18,8 +20,8 @@ pub struct Workload {
     pub node: Option<Arc<str>>,
     /// Whether it runs on this agent's node.
     pub local: bool,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels; the allocation is the object's.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Whether it is in the mesh. Host-network pods never are.
     pub enrolled: bool,
     /// Path of its network namespace, where this node knows it.
@@ -32,10 +34,13 @@ pub struct Workload {
     pub ready: bool,
     /// Is going away.
     pub terminating: bool,
+    /// When its object was made, in seconds since 1970; `u64::MAX` where it does not say. Of two pods that
+    /// claim the same, the older has it, then the first by name.
+    pub created: u64,
 }
 
 /// A port that a container declares.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerPort {
     /// Its name.
     pub name: Arc<str>,

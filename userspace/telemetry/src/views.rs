@@ -101,7 +101,7 @@ pub fn view_workload(snapshot: &Snapshot, workload: &Workload) -> WorkloadView {
         terminating: workload.terminating,
         workload: workload.owner.to_string(),
         netns: workload.netns.as_ref().map(|path| path.display().to_string()),
-        labels: workload.labels.clone(),
+        labels: BTreeMap::clone(&workload.labels),
     }
 }
 

@@ -151,6 +151,11 @@ impl<'fd> Query<'fd> {
         Self { protocol: Protocol::Udp, states, info: false, storage: None }
     }
 
+    /// UDP sockets that have a port and no peer.
+    pub fn unconnected_udp() -> Self {
+        Self { states: States::of(&[State::Close]), ..Self::connected_udp() }
+    }
+
     /// Tells the bytes, round-trip time and retransmits of TCP sockets too.
     #[must_use]
     pub fn with_info(self) -> Self {

@@ -152,10 +152,10 @@ fn a_socket_that_took_over_the_addresses_is_left_alone() {
 }
 
 #[test]
-fn only_connected_udp_is_listed_and_it_can_be_ended() {
+fn connected_and_unconnected_udp_are_listed_apart_and_the_one_can_be_ended() {
     for host in ["127.0.0.1", "[::1]"] {
         let inside = namespace();
-        let (connected, _unconnected) = inside
+        let (connected, unconnected) = inside
             .run(|| {
                 let server = UdpSocket::bind(format!("{host}:0")).unwrap();
                 let connected = UdpSocket::bind(format!("{host}:0")).unwrap();
@@ -168,6 +168,10 @@ fn only_connected_udp_is_listed_and_it_can_be_ended() {
         let sockets = diag.sockets(&Query::connected_udp()).unwrap();
         assert_eq!(sockets.len(), 1, "{sockets:?}");
         assert_eq!(Ok(sockets[0].cookie), socket_cookie(connected.as_fd()));
+        let others = diag.sockets(&Query::unconnected_udp()).unwrap();
+        assert_eq!(others.len(), 1, "{others:?}");
+        assert_eq!(Ok(others[0].cookie), socket_cookie(unconnected.as_fd()));
+        assert_eq!(others[0].local, unconnected.local_addr().unwrap());
         assert!(diag.destroy(&sockets[0]).unwrap());
         assert_eq!(connected.recv(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
         assert_eq!(diag.sockets(&Query::connected_udp()).unwrap(), []);

@@ -105,6 +105,8 @@ impl AgentArgs {
             cgroup: self.cgroup.clone(),
             balance_everyone: self.service_scope == ServiceScope::Node,
             probe_cgroup: self.probe_cgroup.clone(),
+            // The node's proxy is not wired yet.
+            proxy: false,
             acceleration: self.acceleration == Acceleration::Auto,
             kernel: None,
             map_sizes: self.map_size.iter().cloned().collect(),

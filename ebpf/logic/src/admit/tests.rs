@@ -248,3 +248,24 @@ fn policies_are_asked_about_the_pods_own_port() {
     assert!(!asked.is_empty());
     assert!(asked.iter().all(|key| key.policy == POLICY && key.protocol == UDP && key.port.get() == 8080));
 }
+
+#[test]
+fn only_the_pod_itself_comes_to_the_listener_of_its_proxy() {
+    let mut memory = memory();
+    let row = memory.pod_ips[&addr(1)];
+    let outbound = BePort::new(8080);
+    for policy in [0, POLICY] {
+        memory.pod_ips.insert(addr(1), PodRow { policy, outbound, ..row });
+        for stranger in [2, 3, 9] {
+            let refusal = Admission::Deny(Client::NOBODY, refused(Reason::NOT_ALLOWED));
+            assert_eq!(admit(&memory, &from(stranger, TCP)), refusal);
+        }
+        assert_eq!(admit(&memory, &from(1, TCP)), Admission::Pass, "the pod itself");
+    }
+    memory.pod_ips.insert(addr(1), PodRow { policy: 0, outbound: BePort::new(8081), ..row });
+    assert_eq!(admit(&memory, &from(9, TCP)), Admission::Pass, "another port");
+    memory.pod_ips.insert(addr(1), PodRow { policy: 0, outbound, ..row });
+    assert_eq!(admit(&memory, &from(9, UDP)), Admission::Pass, "another protocol");
+    memory.pod_ips.insert(addr(1), PodRow { policy: 0, netns: 0, outbound, ..row });
+    assert_eq!(admit(&memory, &from(9, TCP)), Admission::Pass, "a pod of another node");
+}

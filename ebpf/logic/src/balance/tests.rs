@@ -6,7 +6,7 @@ use weft_abi::{
     ServiceRow, Slot, SlotKey, TCP, UDP, algorithm, service_flags,
 };
 
-use super::{mixed, pick};
+use super::{Caller, mixed, pick};
 use crate::{Destination, Dial, testing::Memory};
 
 const NETNS: u64 = 77;
@@ -72,6 +72,10 @@ fn by(netns: u64) -> Dial {
     Dial { netns, addr: key().addr, port: key().port, protocol: TCP, source_port: BePort::new(0) }
 }
 
+fn caller(hash: u32) -> Caller {
+    Caller { hash, may_leave: false }
+}
+
 #[test]
 fn datagrams_of_one_socket_keep_to_one_backend_and_sockets_spread() {
     let slots: Vec<_> = (1..=4).map(slot).collect();
@@ -79,7 +83,7 @@ fn datagrams_of_one_socket_keep_to_one_backend_and_sockets_spread() {
     let of = |port| {
         let dial = Dial { protocol: UDP, source_port: BePort::new(port), ..by(NETNS) };
         let mut to = dialled();
-        assert_eq!(pick(&memory, &key(), &dial, 7, &mut to), Reason::NONE);
+        assert_eq!(pick(&memory, &key(), &dial, &caller(7), &mut to), Reason::NONE);
         to.backend
     };
     let mut taken = [0_u32; 5];
@@ -97,7 +101,7 @@ fn a_socket_keeps_its_backend_across_restarts_and_versions() {
     let of = |source: u32, port| {
         let dial = Dial { protocol: UDP, source_port: BePort::new(port), ..by(NETNS) };
         let mut to = dialled();
-        assert_eq!(pick(&memory, &key(), &dial, source, &mut to), Reason::NONE);
+        assert_eq!(pick(&memory, &key(), &dial, &caller(source), &mut to), Reason::NONE);
         to.backend
     };
     let taken: Vec<_> =
@@ -115,7 +119,7 @@ fn only_datagrams_of_a_known_port_are_drawn_by_their_socket() {
         for column in [2, 0, 1] {
             roll(&memory, &[column, 0]);
             let mut to = dialled();
-            assert_eq!(pick(&memory, &key(), &dial, 7, &mut to), Reason::NONE);
+            assert_eq!(pick(&memory, &key(), &dial, &caller(7), &mut to), Reason::NONE);
             assert_eq!(to.backend, u64::from(column) + 1);
         }
     }
@@ -130,21 +134,21 @@ fn next(memory: &Memory) -> u64 {
 #[track_caller]
 fn next_of(memory: &Memory, netns: u64, source: u32) -> u64 {
     let mut to = dialled();
-    assert_eq!(pick(memory, &key(), &by(netns), source, &mut to), Reason::NONE);
+    assert_eq!(pick(memory, &key(), &by(netns), &caller(source), &mut to), Reason::NONE);
     to.backend
 }
 
 #[track_caller]
 fn refused(memory: &Memory) {
     let mut to = dialled();
-    assert_eq!(pick(memory, &key(), &by(NETNS), 0, &mut to), Reason::NO_ENDPOINTS);
+    assert_eq!(pick(memory, &key(), &by(NETNS), &caller(0), &mut to), Reason::NO_ENDPOINTS);
     assert_eq!(to, dialled());
 }
 
 #[test]
 fn what_is_no_frontend_is_left_as_it_is() {
     let mut to = dialled();
-    assert_eq!(pick(&Memory::default(), &key(), &by(NETNS), 0, &mut to), Reason::NONE);
+    assert_eq!(pick(&Memory::default(), &key(), &by(NETNS), &caller(0), &mut to), Reason::NONE);
     assert_eq!(to, dialled());
 }
 
@@ -160,7 +164,7 @@ fn a_pick_says_where_and_by_which_frontend() {
     let mut memory = service(&[slot(9)]);
     change(&mut memory, |row| row.flags = service_flags::ACCELERATE);
     let mut to = dialled();
-    assert_eq!(pick(&memory, &key(), &by(NETNS), 0, &mut to), Reason::NONE);
+    assert_eq!(pick(&memory, &key(), &by(NETNS), &caller(0), &mut to), Reason::NONE);
     let expected = Destination {
         addr: addr(9),
         port: BePort::new(8080),
@@ -171,7 +175,7 @@ fn a_pick_says_where_and_by_which_frontend() {
     };
     assert_eq!(to, expected);
     change(&mut memory, |row| row.algorithm = algorithm::LEAST_REQUEST);
-    assert_eq!(pick(&memory, &key(), &by(NETNS), 0, &mut to), Reason::NONE);
+    assert_eq!(pick(&memory, &key(), &by(NETNS), &caller(0), &mut to), Reason::NONE);
     assert_eq!(to, Destination { counted: true, ..expected });
 }
 
@@ -268,6 +272,20 @@ fn the_less_busy_of_two_is_taken_and_the_first_of_equals() {
     memory.open.insert(1, 4);
     roll(&memory, &[0, 0, 1, 0]);
     assert_eq!(next(&memory), 1);
+}
+
+#[test]
+fn both_of_the_two_are_drawn_by_weight() {
+    // Nearly all of the first column is the second backend's.
+    let mut memory = service(&[Slot { backend: 1, alias: 1, threshold: WHOLE / 16 }, slot(2)]);
+    change(&mut memory, |row| row.algorithm = algorithm::LEAST_REQUEST);
+    memory.open.insert(2, 5);
+    let (own, others) = (WHOLE / 16 - 1, WHOLE / 16);
+    for (dice, expected) in [([0, others, 0, others], 2), ([0, others, 0, own], 1), ([0, own, 0, others], 1)]
+    {
+        roll(&memory, &dice);
+        assert_eq!(next(&memory), expected, "{dice:?}");
+    }
 }
 
 #[test]

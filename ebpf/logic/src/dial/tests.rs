@@ -21,7 +21,7 @@ fn addr(text: &str) -> Addr {
 }
 
 fn pod() -> Pod {
-    Pod { ip4: addr("10.77.0.1"), ip6: addr("fd77::1"), identity: WEB, namespace: 101 }
+    Pod { ip4: addr("10.77.0.1"), ip6: addr("fd77::1"), identity: WEB, namespace: 101, ..Pod::zeroed() }
 }
 
 /// An enrolled pod, and a Service in front of `10.77.0.2:8080`.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use weft_abi::{Addr, NetnsKey, Pod, PodRow, pod_flags};
+use weft_abi::{Addr, BePort, NetnsKey, Pod, PodRow, pod_flags};
 use weft_model::{ObjectName, Workload};
 
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Pods {
     ips: HashMap<Addr, PodRow>,
     netns: HashMap<u64, Pod>,
+    /// Ports of the pods' outbound listeners, by network namespace.
+    outbound: HashMap<u64, BePort>,
 }
 
 /// What an enrolled pod of this node has beside its Workload.
@@ -32,13 +34,18 @@ pub(crate) struct Place {
     pub policy: u64,
     /// [`pod_flags`] of its policies.
     pub flags: u32,
+    /// Port of its outbound listener.
+    pub outbound: BePort,
 }
 
 impl Pods {
     /// What an earlier agent left in the maps.
     pub(crate) fn adopt(maps: &Maps) -> Self {
         let ips = maps.pod_ips.entries().into_iter().collect();
-        Self { ips, netns: maps.pods.entries().into_iter().map(|(key, pod)| (key.cookie, pod)).collect() }
+        let netns: HashMap<_, _> =
+            maps.pods.entries().into_iter().map(|(key, pod)| (key.cookie, pod)).collect();
+        let outbound = netns.iter().map(|(cookie, pod)| (*cookie, pod.outbound)).collect();
+        Self { ips, netns, outbound }
     }
 
     /// The rows by address that are wanted. Nothing is written; what does not fit is refused here, whole.
@@ -108,7 +115,7 @@ impl Pods {
         let rows = workload.ips.iter().filter_map(|ip| self.ips.get(&Addr::from(*ip)));
         let row = rows.into_iter().find(|row| row.netns != 0)?;
         let flags = row.flags & !(pod_flags::ENROLLED | pod_flags::GUARDED);
-        Some(Place { netns: row.netns, policy: row.policy, flags })
+        Some(Place { netns: row.netns, policy: row.policy, flags, outbound: row.outbound })
     }
 
     /// Writes a row by network namespace: from here on the pod's own connections are ours.
@@ -118,6 +125,8 @@ impl Pods {
             ip6: first(workload, IpAddr::is_ipv6),
             identity: token::service_account(&workload.service_account),
             namespace: token::namespace(&workload.name.namespace),
+            outbound: self.outbound(netns),
+            _pad: [0; 6],
         };
         if self.netns.get(&netns) != Some(&pod) {
             maps.pods.put(&NetnsKey { cookie: netns }, &pod)?;
@@ -126,12 +135,40 @@ impl Pods {
         Ok(())
     }
 
+    /// Where the connections of a pod come to the node's proxy; port 0 for nowhere. The pod's own row is last:
+    /// by then nobody else can come there.
+    pub(crate) fn listen(&mut self, maps: &mut Maps, netns: u64, port: u16) -> Result<(), Error> {
+        let outbound = BePort::new(port);
+        self.outbound.insert(netns, outbound);
+        for (addr, row) in self.ips.iter_mut().filter(|(_, row)| row.netns == netns) {
+            let new = PodRow { outbound, ..*row };
+            if *row != new {
+                maps.pod_ips.put(addr, &new)?;
+                *row = new;
+            }
+        }
+        if let Some(pod) = self.netns.get_mut(&netns) {
+            let new = Pod { outbound, ..*pod };
+            if *pod != new {
+                maps.pods.put(&NetnsKey { cookie: netns }, &new)?;
+                *pod = new;
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Pods::listen`].
+    pub(crate) fn outbound(&self, netns: u64) -> BePort {
+        self.outbound.get(&netns).copied().unwrap_or(BePort { be: 0 })
+    }
+
     /// Removes the rows of network namespaces that `keep` does not want.
     pub(crate) fn withdraw(&mut self, maps: &mut Maps, keep: impl Fn(u64) -> bool) -> Result<(), Error> {
         let gone: Vec<u64> = self.netns.keys().copied().filter(|netns| !keep(*netns)).collect();
         for cookie in gone {
             maps.pods.remove(&NetnsKey { cookie })?;
             self.netns.remove(&cookie);
+            self.outbound.remove(&cookie);
         }
         Ok(())
     }
@@ -180,6 +217,7 @@ fn row(workload: &Workload, place: Place) -> PodRow {
         flags: place.flags
             | if workload.enrolled { pod_flags::ENROLLED } else { 0 }
             | if place.policy == 0 { 0 } else { pod_flags::GUARDED },
+        outbound: place.outbound,
         _pad: 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::IpAddr,
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Services {
     retired: Vec<(Instant, Retired)>,
     generation: u32,
     slots: usize,
+    /// Whether connections may go through the node's proxy.
+    may_proxy: bool,
 }
 
 /// A change that is ready to be written.
@@ -53,8 +55,8 @@ enum Retired {
 
 impl Services {
     /// What an earlier agent left in the maps, under no owner until a Snapshot names it.
-    pub(crate) fn adopt(maps: &mut Maps) -> Result<Self, Error> {
-        let mut adopted = Self::default();
+    pub(crate) fn adopt(maps: &mut Maps, may_proxy: bool) -> Result<Self, Error> {
+        let mut adopted = Self { may_proxy, ..Self::default() };
         let slots: HashMap<_, _> = maps.slots.entries().into_iter().collect();
         let mut backends: HashMap<u64, Vec<_>> = HashMap::new();
         for (key, backend) in maps.backends.entries() {
@@ -121,7 +123,10 @@ impl Services {
                 kept.push(seen);
                 continue;
             }
-            let frontends = compile(service, locality);
+            let mut frontends = compile(service, locality);
+            if !self.may_proxy {
+                frontends.iter_mut().for_each(Frontend::stay_in_the_kernel);
+            }
             let keys: Vec<_> = frontends.iter().map(|frontend| frontend.key).collect();
             if let Some(seen) = seen {
                 change.gone.extend(seen.keys.iter().filter(|key| !keys.contains(key)));
@@ -220,10 +225,11 @@ impl Services {
         udp.flat_map(|live| &live.frontend.backends).map(|(id, _)| *id).collect()
     }
 
-    /// The addresses behind UDP frontends.
-    pub(crate) fn udp_addresses(&self) -> impl Iterator<Item = IpAddr> {
+    /// The addresses and ports behind UDP frontends.
+    pub(crate) fn udp_endpoints(&self) -> impl Iterator<Item = SocketAddr> {
         let udp = self.live.values().filter(|live| live.frontend.key.protocol == UDP);
-        udp.flat_map(|live| &live.frontend.backends).map(|(_, backend)| backend.addr.to_ip())
+        let backends = udp.flat_map(|live| &live.frontend.backends);
+        backends.map(|(_, backend)| SocketAddr::new(backend.addr.to_ip(), backend.port.get()))
     }
 
     /// Frontends, slots and backends in the maps.
@@ -238,22 +244,24 @@ impl Services {
             self.live.get(&frontend.key).map(|old| old.frontend.backends.as_slice()).unwrap_or_default();
         if let Err(error) = write(maps, &frontend, generation, before) {
             // The row still names the old generation; what was written of the new one goes.
-            let new = Live { frontend: Frontend { backends: Vec::new(), ..frontend }, generation, owner };
-            self.slots += new.frontend.slots.len();
-            self.retire(&new, &[]);
+            let kept: Vec<_> = before.iter().map(|(id, _)| *id).collect();
+            self.slots += frontend.slots.len();
+            self.retire(&Live { frontend, generation, owner }, &kept);
             return Err(error);
         }
         let old = self.live.remove(&frontend.key);
         let before = old.as_ref().map(|old| old.frontend.backends.as_slice()).unwrap_or_default();
-        for (id, backend) in before.iter().filter(|(id, _)| !frontend.has(*id)) {
-            maps.backends.put(&BackendKey { id: *id }, &Backend { retired: 1, ..*backend })?;
-        }
+        let mut left = before.iter().filter(|(id, _)| !frontend.has(*id));
+        // The new generation is in force: whatever comes of this, the old one has to be accounted for.
+        let marked = left.try_for_each(|(id, backend)| {
+            maps.backends.put(&BackendKey { id: *id }, &Backend { retired: 1, ..*backend })
+        });
         self.slots += frontend.slots.len();
         if let Some(old) = old {
             self.retire(&old, &frontend.backends.iter().map(|(id, _)| *id).collect::<Vec<_>>());
         }
         self.live.insert(frontend.key, Live { frontend, generation, owner });
-        Ok(())
+        marked
     }
 
     fn retire(&mut self, old: &Live, kept: &[u64]) {

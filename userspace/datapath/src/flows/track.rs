@@ -124,3 +124,41 @@ fn labels(event: &FlowEvent, names: &Names) -> Vec<TcpLabels> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use weft_model::Snapshot;
+    use weft_telemetry::api::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_whose_end_nobody_told_is_let_go_of_at_the_second_look() {
+        let (tracker, metrics) = (Tracker::default(), Metrics::new("test"));
+        for socket in [1, 2] {
+            let event = FlowEvent {
+                kind: event_kind::OPENED,
+                protocol: TCP,
+                client_side: 1,
+                socket,
+                ..FlowEvent::zeroed()
+            };
+            tracker.count(&event, &Names::default(), &metrics);
+        }
+        let closed = || {
+            let page = metrics.encode(&Status::default(), &Snapshot::default());
+            let line = page.lines().find(|line| line.starts_with("istio_tcp_connections_closed_total{"));
+            line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        };
+        let look = |live: &[u64]| {
+            tracker.forget_all_but(&live.iter().copied().collect(), &metrics);
+            (tracker.all().len(), closed())
+        };
+        assert_eq!(look(&[1, 2]), (2, 0));
+        assert_eq!(look(&[1]), (2, 0), "its last event may be on its way");
+        assert_eq!(look(&[1, 2]), (2, 0), "it was missed by one list");
+        assert_eq!(look(&[1]), (2, 0));
+        assert_eq!(look(&[1]), (1, 1));
+        assert_eq!(look(&[1]), (1, 1), "it is counted once");
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    os::fd::BorrowedFd,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use weft_abi::{SocketState, socket_flags};
@@ -11,23 +12,45 @@ use weft_telemetry::{
     api::{ConnectionView, Failure, Path},
     metrics::Metrics,
 };
-use weft_transport::{Query, Socket, State as TcpState, States};
+use weft_transport::{Diag, Query, Socket, State as TcpState, States};
 
 use crate::{
     flows::{Names, Tracker},
     maps::socket_state,
-    netns::Held,
     state::{State, socket_states},
 };
 
+/// Lists the sockets of this node's pods apart from the state: a pod may have a hundred thousand of them,
+/// and no update waits for a list of those.
+pub(crate) struct Lister {
+    pods: Vec<(ObjectName, Arc<Mutex<Diag>>)>,
+    states: OwnedFd,
+}
+
+impl Lister {
+    /// Of the pods that are enrolled now. It keeps their network namespaces alive: use it at once.
+    pub(crate) fn new(state: &State) -> Result<Self, Failure> {
+        let pods = state.namespaces.iter().map(|(name, held)| (name.clone(), Arc::clone(&held.lister)));
+        let states = socket_states(&state.maps.sockets).try_clone_to_owned().map_err(|error| {
+            let remedy = "raise the limit of open files (LimitNOFILE) of the agent";
+            Failure::new(format!("the map of socket states cannot be opened again: {error}"), remedy)
+        })?;
+        Ok(Self { pods: pods.collect(), states })
+    }
+
+    /// The live TCP sockets of a pod.
+    fn live(&self, pod: &ObjectName, diag: &Mutex<Diag>) -> Result<Vec<Socket>, Failure> {
+        query(pod, diag, &Query::tcp(States::LIVE).with_info().with_storage(self.states.as_fd()))
+    }
+}
+
 /// The connections of this node's pods. One between two of them is listed once, from the client's end.
-pub(crate) fn connections(state: &mut State, names: &Names) -> Result<Vec<ConnectionView>, Failure> {
+pub(crate) fn connections(lister: &Lister, names: &Names) -> Result<Vec<ConnectionView>, Failure> {
     let now = weft_now();
-    let states = socket_states(&state.maps.sockets);
     let mut sockets = Vec::new();
-    for (pod, held) in state.namespaces.iter_mut() {
-        let ports = listening(pod, held)?;
-        sockets.extend(list(pod, held, states)?.into_iter().map(|socket| End::of(socket, &ports)));
+    for (pod, diag) in &lister.pods {
+        let ports = listening(pod, diag)?;
+        sockets.extend(lister.live(pod, diag)?.into_iter().map(|socket| End::of(socket, &ports)));
     }
     let clients = sockets.iter().filter(|end| !end.is_server);
     let clients: HashSet<_> = clients.map(|end| (end.socket.local, end.socket.remote)).collect();
@@ -42,11 +65,10 @@ pub(crate) fn connections(state: &mut State, names: &Names) -> Result<Vec<Connec
 }
 
 /// Counts the bytes of live connections.
-pub(crate) fn progress(state: &mut State, tracker: &Tracker, metrics: &Metrics) {
-    let states = socket_states(&state.maps.sockets);
+pub(crate) fn progress(lister: &Lister, tracker: &Tracker, metrics: &Metrics) {
     let (mut live, mut all) = (HashSet::new(), true);
-    for (pod, held) in state.namespaces.iter_mut() {
-        let sockets = match list(pod, held, states) {
+    for (pod, diag) in &lister.pods {
+        let sockets = match lister.live(pod, diag) {
             Ok(sockets) => sockets,
             Err(error) => {
                 tracing::warn!(%error, "bytes of live connections are not counted");
@@ -70,19 +92,16 @@ pub(crate) fn progress(state: &mut State, tracker: &Tracker, metrics: &Metrics) 
     }
 }
 
-fn list(pod: &ObjectName, held: &mut Held, states: BorrowedFd<'_>) -> Result<Vec<Socket>, Failure> {
-    query(pod, held, &Query::tcp(States::LIVE).with_info().with_storage(states))
-}
-
-fn query(pod: &ObjectName, held: &mut Held, query: &Query<'_>) -> Result<Vec<Socket>, Failure> {
-    held.diag
-        .sockets(query)
+fn query(pod: &ObjectName, diag: &Mutex<Diag>, query: &Query<'_>) -> Result<Vec<Socket>, Failure> {
+    // A dump that panicked is answered under a number that the next one does not look for.
+    let mut diag = diag.lock().unwrap_or_else(PoisonError::into_inner);
+    diag.sockets(query)
         .map_err(|error| Failure::new(format!("sockets of pod {pod} cannot be listed: {error}"), ""))
 }
 
 /// The ports of a pod that somebody listens on.
-fn listening(pod: &ObjectName, held: &mut Held) -> Result<BTreeSet<u16>, Failure> {
-    let sockets = query(pod, held, &Query::tcp(States::of(&[TcpState::Listen])))?;
+fn listening(pod: &ObjectName, diag: &Mutex<Diag>) -> Result<BTreeSet<u16>, Failure> {
+    let sockets = query(pod, diag, &Query::tcp(States::of(&[TcpState::Listen])))?;
     Ok(sockets.iter().map(|socket| socket.local.port()).collect())
 }
 

@@ -6,12 +6,13 @@ use std::{
 };
 
 use weft_abi::names::{map, program, stat};
-use weft_model::{Protocol, Snapshot};
+use weft_model::{ObjectName, Problem, Protocol, Severity, Snapshot};
 use weft_telemetry::api::{Degradation, Failure, MapStatus, PodState, PodStatus, ProgramStatus, Status};
 
 use crate::{
     host,
     load::ON_CGROUP,
+    netns::Waiting,
     settings::Settings,
     state::{State, local},
 };
@@ -26,6 +27,7 @@ pub(crate) fn status(state: &State, settings: &Settings, snapshot: &Snapshot) ->
         pods: pods(state, snapshot),
         programs: programs(state),
         maps: maps(state, settings),
+        problems: conflicts(state),
         ..Status::default()
     };
     degradations(state, &mut status);
@@ -45,6 +47,22 @@ pub(crate) fn unprotected(state: &State) -> Option<Failure> {
     ))
 }
 
+/// What is wrong with the configuration as only the node shows it: pods that name one namespace.
+fn conflicts(state: &State) -> Vec<Problem> {
+    let behind = state.namespaces.waiting().filter(|(_, waiting)| waiting.owner.is_some());
+    let problem = |(name, waiting): (&ObjectName, &Waiting)| Problem {
+        severity: Severity::Error,
+        file: String::new(),
+        line: 0,
+        object: format!("Pod {name}"),
+        field: "metadata.annotations[weft.dev/netns]".to_owned(),
+        message: waiting.why.clone(),
+        remedy: "the older pod has it, then the first by name: name a network namespace of its own"
+            .to_owned(),
+    };
+    behind.map(problem).collect()
+}
+
 /// Replaces what this node cannot do.
 pub(crate) fn degradations(state: &State, status: &mut Status) {
     let mut all = Vec::new();
@@ -56,6 +74,13 @@ pub(crate) fn degradations(state: &State, status: &mut Status) {
             "socket load balancing",
             error.to_string(),
             "weft never detaches others; remove the foreign program and restart the agent",
+        );
+    }
+    for pins in &state.loaded.retired {
+        add(
+            "one layout of maps",
+            format!("layout v{} stays in force beside v{}", pins.version, state.loaded.pins.version),
+            "it does what the new one cannot, by what it was told last; make room for the programs that are not attached",
         );
     }
     for (pod, names) in &state.foreign {
@@ -195,7 +220,7 @@ fn maps(state: &State, settings: &Settings) -> Vec<MapStatus> {
 
 /// Whether a UDP port is protected by rules that name ServiceAccounts.
 fn udp_identity(state: &State) -> bool {
-    let behind: HashSet<IpAddr> = state.services.udp_addresses().collect();
+    let behind: HashSet<IpAddr> = state.services.udp_endpoints().map(|at| at.ip()).collect();
     state.protections.iter().any(|(pod, protection)| {
         let addresses = state.namespaces.get(pod).map(|held| &held.addresses);
         let serves = || addresses.is_some_and(|addresses| addresses.iter().any(|ip| behind.contains(ip)));

@@ -6,7 +6,8 @@ use weft_abi::{
     Addr, Backend, BePort, MAGLEV_CHUNK, MaglevChunk, ServiceKey, Slot, TCP, UDP, algorithm, service_flags,
 };
 use weft_model::{
-    LoadBalancer, Locality, MaglevSeeds, Protocol, Service, ServiceKind, ServicePort, eligible, maglev_table,
+    LoadBalancer, Locality, MaglevSeeds, Protocol, ProxyFailure, Service, ServiceKind, ServicePort, eligible,
+    maglev_table,
 };
 
 use super::{alias, token};
@@ -63,7 +64,7 @@ fn frontend(service: &Service, port: &ServicePort, ip: IpAddr, locality: &Locali
     let mut frontend = Frontend {
         key,
         id,
-        flags: if service.accelerate { service_flags::ACCELERATE } else { 0 },
+        flags: flags(service, port),
         algorithm: algorithm::RANDOM,
         affinity_s: service
             .session_affinity
@@ -84,7 +85,22 @@ fn frontend(service: &Service, port: &ServicePort, ip: IpAddr, locality: &Locali
     frontend
 }
 
+fn flags(service: &Service, port: &ServicePort) -> u32 {
+    let accelerate = if service.accelerate { service_flags::ACCELERATE } else { 0 };
+    let proxy = match service.proxy_failure {
+        _ if port.protocol != Protocol::Tcp || port.routing.is_none() => 0,
+        ProxyFailure::Closed => service_flags::PROXY,
+        ProxyFailure::Open => service_flags::PROXY | service_flags::PROXY_OPEN,
+    };
+    accelerate | proxy
+}
+
 impl Frontend {
+    /// Where there is no proxy, its connections do not go there.
+    pub fn stay_in_the_kernel(&mut self) {
+        self.flags &= !(service_flags::PROXY | service_flags::PROXY_OPEN);
+    }
+
     /// The backends that may take a connection, each with its weight; 0 stands for a share without any.
     fn choices(&mut self, port: &ServicePort, ip: IpAddr, locality: &Locality) -> (Vec<u64>, Vec<f64>) {
         let (mut choices, mut weights) = (Vec::new(), Vec::new());

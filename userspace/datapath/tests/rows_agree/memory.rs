@@ -134,5 +134,13 @@ impl Tables for Memory {
         0
     }
 
+    fn lease_ns(&self) -> u64 {
+        0
+    }
+
+    fn is_called_from(&self, _cgroup: u64) -> bool {
+        false
+    }
+
     fn slot_missed(&self) {}
 }

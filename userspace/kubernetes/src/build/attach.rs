@@ -1,158 +1,120 @@
-//! Which route and which policy holds for a Service, and who loses.
+//! Which routes hold for which port of a Service, and who loses (GEP-1294).
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, sync::Arc};
 
-use weft_model::{
-    AuthorizationPolicy, EndpointGroup, ObjectName, PolicyTarget, Protocol, Rule, ServiceKind, Severity,
-    Source,
-};
+use weft_model::{Condition, Protocol, RouteKind, RouteName, RouteReason, ServiceKind};
 
-use super::{Notice, endpoints, objects::Objects, service::attaches};
-use crate::{
-    finding::Finding,
-    object::{self, BackendRef, Key, Kind, ParentRef, Service, TcpRoute, TrafficPolicy},
-};
+use super::{backend::carries, notice, notice::Notice, objects::Objects};
+use crate::object::{ParentRef, Route, Service, ServicePort};
 
-/// The policy in the snapshot's form: a SPIFFE ID of our own trust domain is a ServiceAccount.
-pub(super) fn authorization(
-    policy: &object::AuthorizationPolicy,
-    ours: impl Fn(&str) -> bool,
-) -> AuthorizationPolicy {
-    let source = |source: &Source| match source {
-        Source::Spiffe(id) if ours(&id.trust_domain) => {
-            id.service_account().map_or_else(|| source.clone(), Source::ServiceAccount)
-        }
-        other => other.clone(),
-    };
-    let rule = |rule: &Rule| Rule {
-        sources: rule.sources.as_ref().map(|sources| sources.iter().map(source).collect()),
-        ..rule.clone()
-    };
-    AuthorizationPolicy {
-        name: policy.name.clone(),
-        action: policy.action,
-        mode: policy.mode,
-        target: policy.target.clone(),
-        rules: policy.rules.iter().map(rule).collect(),
-    }
+/// What became of one parentRef.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    pub(super) route: RouteName,
+    /// The parentRef's place in the route.
+    pub(super) field: String,
+    pub(super) accepted: Condition,
 }
 
-/// The ClusterIPs that no other Service has.
-pub(super) fn ips(objects: &Objects, service: &Service, notices: &mut Vec<Notice>) -> Vec<IpAddr> {
-    let mut ips = service.ips.clone();
-    ips.retain(|ip| {
-        let Some(owner) = objects.owner_of(*ip).filter(|owner| **owner != service.name) else { return true };
-        let message = format!("Conflicted: Service {owner} has the address {ip}, and keeps it");
-        let remedy = "give each Service an address of its own";
-        notices.push(warning(Kind::Service, &service.name, "spec.clusterIP", message, remedy.into()));
-        false
-    });
-    ips
+/// The routes of one port, by whose clients they are for: those of every namespace (`None`), or of one.
+/// Sets are never merged.
+pub(super) type PortRoutes<'o> = BTreeMap<Option<Arc<str>>, RoutesOfKind<'o>>;
+
+/// Routes of one kind, the oldest first.
+#[derive(Debug)]
+pub(super) struct RoutesOfKind<'o> {
+    pub(super) kind: RouteKind,
+    pub(super) routes: Vec<&'o Route>,
 }
 
-/// The TrafficPolicy that holds for `service`: the oldest, then the first by name.
-pub(super) fn traffic_policy<'o>(
-    objects: &'o Objects,
-    service: &ObjectName,
-    notices: &mut Vec<Notice>,
-) -> Option<&'o TrafficPolicy> {
-    let keys = objects.references_to(service).filter(|key| key.kind == Kind::TrafficPolicy);
-    let mut policies: Vec<_> = keys.filter_map(|key| objects.traffic.get(&key.name)).collect();
-    policies.sort_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name)));
-    let (winner, losers) = policies.split_first()?;
-    for loser in losers {
-        let field = loser.services.iter().find(|(_, target)| target == service).map(|(field, _)| field);
-        notices.push(conflicted(Kind::TrafficPolicy, &loser.name, field, service, &winner.name));
-    }
-    Some(winner)
-}
-
-/// The TCPRoutes that hold for ports of `service`, each with the parentRef that attaches it.
+/// The routes that hold for each port of `service`, and what became of every parentRef that names it.
 pub(super) fn routes<'o>(
     objects: &'o Objects,
     service: &Service,
     notices: &mut Vec<Notice>,
-) -> Vec<(&'o TcpRoute, &'o ParentRef)> {
-    let keys = objects.references_to(&service.name).filter(|key| key.kind == Kind::TcpRoute);
-    let routes = keys.filter_map(|key| objects.routes.get(&key.name));
-    let parents = routes.flat_map(|route| route.parents.iter().map(move |parent| (&**route, parent)));
-    let mut attached: Vec<(&TcpRoute, &ParentRef)> = Vec::new();
+) -> (Vec<PortRoutes<'o>>, Vec<Attachment>) {
+    let mut ports: Vec<PortRoutes<'o>> = service.ports.iter().map(|_| PortRoutes::new()).collect();
+    let mut attachments = Vec::new();
+    for (route, parent) in candidates(objects, service) {
+        let accepted = attach(service, route, parent, &mut ports, notices);
+        attachments.push(Attachment { route: route.name.clone(), field: parent.field.clone(), accepted });
+    }
+    (ports, attachments)
+}
+
+/// Whoever comes first wins: by kind, then the oldest, then by name.
+fn candidates<'o>(objects: &'o Objects, service: &Service) -> Vec<(&'o Route, &'o ParentRef)> {
+    let routes = objects.routes_of(&service.name);
+    let parents = routes.flat_map(|route| route.parents.iter().map(move |parent| (route, parent)));
     let mut candidates: Vec<_> = parents.filter(|(_, parent)| parent.service == service.name).collect();
-    candidates.sort_by(|(a, _), (b, _)| (&a.created, &a.name).cmp(&(&b.created, &b.name)));
-    for (route, parent) in candidates {
-        if let Some(why) = refusal(service, parent) {
-            notices.push(warning(Kind::TcpRoute, &route.name, &parent.field, why.0, why.1));
+    let order = |route: &'o Route| (route.name.kind, &route.created, &route.name.name);
+    candidates.sort_by(|(a, _), (b, _)| order(a).cmp(&order(b)));
+    candidates
+}
+
+fn attach<'o>(
+    service: &Service,
+    route: &'o Route,
+    parent: &ParentRef,
+    ports: &mut [PortRoutes<'o>],
+    notices: &mut Vec<Notice>,
+) -> Condition {
+    if let Some((why, remedy)) = refusal(service, route, parent) {
+        notices.push(Notice::warning(&route.name, &parent.field, why.clone(), remedy));
+        return Condition::bad(RouteReason::NoMatchingParent, why);
+    }
+    let own = route.name.name.namespace == service.name.namespace;
+    let clients = (!own).then(|| Arc::clone(&route.name.name.namespace));
+    let (mut attached, mut winner) = (false, None);
+    for (port, sets) in service.ports.iter().zip(ports) {
+        if !fits(route.name.kind, parent, port) {
             continue;
         }
-        // A route that finds all of its ports taken does nothing; one that gets some is in force.
-        let mut ports = service.ports.iter().filter(|port| attaches(parent, port));
-        let taken = |port: &object::ServicePort| attached.iter().find(|(_, other)| attaches(other, port));
-        let free = ports.clone().any(|port| taken(port).is_none());
-        match ports.find_map(taken) {
-            Some((winner, _)) if !free && winner.name != route.name => {
-                let field = Some(&parent.field);
-                notices.push(conflicted(Kind::TcpRoute, &route.name, field, &service.name, &winner.name));
-            }
-            _ => {
-                for backend in &route.backends {
-                    notices.extend(backend_notice(objects, route, backend));
-                }
-                attached.push((route, parent));
-            }
+        let set = sets.entry(clients.clone());
+        let set = set.or_insert_with(|| RoutesOfKind { kind: route.name.kind, routes: Vec::new() });
+        let there = set.routes.iter().any(|other| other.name == route.name);
+        // TCPRoutes have nothing that a second one could be told apart by.
+        let joins = set.kind == route.name.kind && (set.kind != RouteKind::Tcp || set.routes.is_empty());
+        if joins && !there {
+            set.routes.push(route);
+        }
+        if joins || there {
+            attached = true;
+        } else {
+            winner = set.routes.first().map(|first| &first.name).or(winner);
         }
     }
-    attached
-}
-
-/// One group for each backendRef that has a weight. One that leads nowhere refuses its share.
-pub(super) fn groups(objects: &Objects, route: &TcpRoute) -> Vec<EndpointGroup> {
-    let weighted = route.backends.iter().filter(|backend| backend.weight > 0);
-    let group = |backend: &BackendRef| match resolve(objects, backend) {
-        Ok((service, port)) => endpoints::group(objects, service, port, backend.weight),
-        Err(_) => EndpointGroup {
-            service: backend.service.clone(),
-            weight: backend.weight,
-            node_local: false,
-            distribution: weft_model::Distribution::Any,
-            endpoints: Vec::new(),
-        },
-    };
-    weighted.map(group).collect()
-}
-
-/// Says so of everything that names a Service which is not there.
-pub(super) fn note_missing(objects: &Objects, name: &ObjectName, notices: &mut Vec<Notice>) {
-    for key in objects.references_to(name) {
-        let fields: Vec<String> = match key.kind {
-            Kind::TcpRoute => {
-                let parents = objects.routes.get(&key.name).map(|route| route.parents.as_slice());
-                let missing = parents.unwrap_or_default().iter().filter(|parent| parent.service == *name);
-                missing.map(|parent| parent.field.clone()).collect()
+    // A route that finds all of its ports taken does nothing; one that gets some is in force.
+    match winner {
+        Some(winner) if !attached => {
+            let target = notice::service(&service.name);
+            let mut notice = Notice::conflicted(&route.name, &parent.field, &target, winner);
+            if winner.kind != route.name.kind {
+                let remedy =
+                    "a port has routes of one kind, GRPCRoute before HTTPRoute, TLSRoute and TCPRoute";
+                remedy.clone_into(&mut notice.finding.remedy);
             }
-            Kind::TrafficPolicy => {
-                let targets = objects.traffic.get(&key.name).map(|policy| policy.services.as_slice());
-                let missing = targets.unwrap_or_default().iter().filter(|(_, target)| target == name);
-                missing.map(|(field, _)| field.clone()).collect()
-            }
-            _ => {
-                let target = objects.authorization.get(&key.name).map(|policy| &policy.target);
-                let Some(PolicyTarget::Services(services)) = target else { continue };
-                let missing = services.iter().enumerate().filter(|(_, service)| **service == name.name);
-                missing.map(|(i, _)| format!("spec.targetRefs[{i}]")).collect()
-            }
-        };
-        for field in fields {
-            let message = format!("there is no Service {name}");
-            let remedy =
-                "add the Service, or correct the name; it takes effect as soon as the Service is there";
-            notices.push(warning(key.kind, &key.name, &field, message, remedy.into()));
+            notices.push(notice);
+            Condition::bad(RouteReason::Conflicted, format!("{winner} holds for {target} already"))
         }
+        _ => Condition::good(RouteReason::Accepted),
     }
+}
+
+/// Whether a route with this parentRef is for `port`.
+fn names(parent: &ParentRef, port: &ServicePort) -> bool {
+    port.protocol == Protocol::Tcp
+        && parent.port.is_none_or(|number| number == port.port)
+        && parent.section.as_ref().is_none_or(|section| *section == port.name)
+}
+
+fn fits(kind: RouteKind, parent: &ParentRef, port: &ServicePort) -> bool {
+    names(parent, port) && carries(kind, port.speaks)
 }
 
 /// Why a route cannot attach to `service` here.
-fn refusal(service: &Service, parent: &ParentRef) -> Option<(String, String)> {
-    let name = &service.name;
+fn refusal(service: &Service, route: &Route, parent: &ParentRef) -> Option<(String, String)> {
+    let (name, kind) = (&service.name, route.name.kind);
     if service.kind == ServiceKind::ExternalName {
         let message = format!("{name} is an ExternalName, whose connections the mesh does not see");
         return Some((message, "attach the route to a Service with a ClusterIP".into()));
@@ -161,47 +123,15 @@ fn refusal(service: &Service, parent: &ParentRef) -> Option<(String, String)> {
         let message = format!("{name} is headless: clients dial its pods, where no route applies");
         return Some((message, "attach the route to a Service with a ClusterIP".into()));
     }
-    if !service.ports.iter().any(|port| attaches(parent, port)) {
-        let ports = service.ports.iter().map(|p| format!("{}/{} \"{}\"", p.port, p.protocol, p.name));
-        let remedy = format!("its ports are {}", ports.collect::<Vec<_>>().join(", "));
-        return Some((format!("{name} has no such TCP port"), remedy));
+    if service.ports.iter().any(|port| fits(kind, parent, port)) {
+        return None;
     }
-    None
-}
-
-fn backend_notice(objects: &Objects, route: &TcpRoute, backend: &BackendRef) -> Option<Notice> {
-    let why = resolve(objects, backend).err()?;
-    let message = format!("{why}: its share of connections is refused");
-    let remedy = "correct the backendRef, or set its weight to 0";
-    Some(warning(Kind::TcpRoute, &route.name, &backend.field, message, remedy.into()))
-        .filter(|_| backend.weight > 0)
-}
-
-fn resolve<'o>(
-    objects: &'o Objects,
-    backend: &BackendRef,
-) -> Result<(&'o Service, &'o object::ServicePort), String> {
-    let name = &backend.service;
-    let service = objects.services.get(name).ok_or_else(|| format!("there is no Service {name}"))?;
-    let mut ports = service.ports.iter();
-    let port = ports.find(|port| port.port == backend.port && port.protocol == Protocol::Tcp);
-    let port = port.ok_or_else(|| format!("Service {name} has no TCP port {}", backend.port))?;
-    Ok((service, port))
-}
-
-fn conflicted(
-    kind: Kind,
-    loser: &ObjectName,
-    field: Option<&String>,
-    service: &ObjectName,
-    winner: &ObjectName,
-) -> Notice {
-    let message = format!("Conflicted: {} {winner} holds for Service {service} already", kind.name());
-    let remedy = "the oldest wins, then the first by name: merge the two, or remove one";
-    warning(kind, loser, field.map(String::as_str).unwrap_or_default(), message, remedy.into())
-}
-
-fn warning(kind: Kind, name: &ObjectName, field: &str, message: String, remedy: String) -> Notice {
-    let finding = Finding { severity: Severity::Warning, field: field.to_owned(), line: 0, message, remedy };
-    Notice { key: Key { kind, name: name.clone() }, finding }
+    if let Some(port) = service.ports.iter().find(|port| names(parent, port)) {
+        let spoken = port.app_protocol.as_deref().unwrap_or_default();
+        let message = format!("port {} of {name} speaks {spoken}, which no {kind} carries", port.port);
+        return Some((message, "correct the port's appProtocol, or write another kind of route".into()));
+    }
+    let ports = service.ports.iter().map(|p| format!("{}/{} \"{}\"", p.port, p.protocol, p.name));
+    let remedy = format!("its ports are {}", ports.collect::<Vec<_>>().join(", "));
+    Some((format!("{name} has no such TCP port"), remedy))
 }

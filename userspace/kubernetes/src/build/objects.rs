@@ -6,12 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use weft_model::ObjectName;
+use weft_model::{ObjectName, RouteKind, RouteName};
 
 use super::{NameSet, selection::Selection};
 use crate::object::{
-    AuthorizationPolicy, EndpointSlice, Key, Kind, MeshConfig, Namespace, Node, Object, Pod, Service,
-    TcpRoute, TrafficPolicy,
+    AuthorizationPolicy, EndpointSlice, Key, Kind, MeshConfig, Namespace, Node, Object, Pod, Route, Service,
+    TrafficPolicy,
 };
 
 /// What is in force.
@@ -22,7 +22,7 @@ pub(crate) struct Objects {
     pub(super) nodes: BTreeMap<Arc<str>, Arc<Node>>,
     pub(super) pods: BTreeMap<ObjectName, Arc<Pod>>,
     pub(super) services: BTreeMap<ObjectName, Arc<Service>>,
-    pub(super) routes: BTreeMap<ObjectName, Arc<TcpRoute>>,
+    pub(super) routes: BTreeMap<RouteName, Arc<Route>>,
     pub(super) traffic: BTreeMap<ObjectName, Arc<TrafficPolicy>>,
     pub(super) authorization: BTreeMap<ObjectName, Arc<AuthorizationPolicy>>,
     selection: Selection,
@@ -33,12 +33,18 @@ pub(crate) struct Objects {
     slices_of: HashMap<ObjectName, BTreeSet<Arc<str>>>,
     /// Routes and policies that name a Service, as target, parent or backend.
     references: HashMap<ObjectName, BTreeSet<Key>>,
+    /// Each TrafficPolicy that targets a route or a rule of it.
+    policies_for: HashMap<RouteName, BTreeSet<ObjectName>>,
 }
 
 /// What is to be rebuilt.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
     pub(super) services: NameSet,
+    /// Those among them whose objects changed, not only what is behind them.
+    pub(super) redefined: NameSet,
+    /// Routes whose status may have changed.
+    pub(super) routes: BTreeSet<RouteName>,
     pub(super) workloads: NameSet,
     pub(super) policies: NameSet,
     /// Services of pods with these names and labels, before or after the change.
@@ -60,6 +66,17 @@ impl Objects {
     /// Routes and policies that name `service`.
     pub(super) fn references_to(&self, service: &ObjectName) -> impl Iterator<Item = &Key> {
         self.references.get(service).into_iter().flatten()
+    }
+
+    /// Routes that name `service`, as parent or as backend.
+    pub(super) fn routes_of(&self, service: &ObjectName) -> impl Iterator<Item = &Route> {
+        self.references_to(service).filter_map(|key| Some(&**self.routes.get(&key.route()?)?))
+    }
+
+    /// Each TrafficPolicy that targets `route` or a rule of it.
+    pub(super) fn policies_for(&self, route: &RouteName) -> impl Iterator<Item = &TrafficPolicy> {
+        let names = self.policies_for.get(route).into_iter().flatten();
+        names.filter_map(|name| self.traffic.get(name)).map(|policy| &**policy)
     }
 
     /// The pods that `service` selects.
@@ -106,30 +123,27 @@ impl Objects {
                 let old = swap(&mut self.services, &key.name, new.clone());
                 self.selection.replace_service(old.as_deref(), new.as_deref());
                 self.own(old.as_deref(), new.as_deref(), dirty);
+                dirty.redefined.insert(key.name.clone());
                 dirty.services.insert(key.name);
             }
             Kind::EndpointSlice => {
                 self.replace_slice(&key.name, object.and_then(Object::endpoint_slice), dirty);
             }
-            Kind::TcpRoute => {
-                let new = object.and_then(Object::tcp_route);
-                let old = swap(&mut self.routes, &key.name, new.clone());
-                self.refer(&key, [old, new].map(|route| route.as_deref().map(TcpRoute::services)), dirty);
+            Kind::TcpRoute | Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute => {
+                self.replace_route(&key, object.and_then(Object::route), dirty);
             }
             Kind::TrafficPolicy => {
                 let new = object.and_then(Object::traffic_policy);
                 let old = swap(&mut self.traffic, &key.name, new.clone());
-                self.refer(
-                    &key,
-                    [old, new].map(|policy| policy.as_deref().map(TrafficPolicy::services)),
-                    dirty,
-                );
+                self.retarget(&key.name, [old.as_deref(), new.as_deref()], dirty);
+                let services = [old, new].map(|policy| policy.as_deref().map(TrafficPolicy::services));
+                dirty.services.extend(self.refer(&key, services));
             }
             Kind::AuthorizationPolicy => {
                 let new = object.and_then(Object::authorization_policy);
                 let old = swap(&mut self.authorization, &key.name, new.clone());
                 let services = [old, new].map(|policy| policy.as_deref().map(AuthorizationPolicy::services));
-                self.refer(&key, services, dirty);
+                dirty.services.extend(self.refer(&key, services));
                 dirty.policies.insert(key.name);
             }
             _ => {}
@@ -158,12 +172,42 @@ impl Objects {
             }
         }
         // One level is enough: a backend's own routes do not apply to what another route sends it.
-        let routes = dirty.services.iter().flat_map(|service| self.references_to(service));
-        let routes =
-            routes.filter_map(|key| (key.kind == Kind::TcpRoute).then(|| self.routes.get(&key.name))?);
-        let parents: Vec<_> =
-            routes.flat_map(|route| route.parents.iter().map(|parent| parent.service.clone())).collect();
-        dirty.services.extend(parents);
+        let routes = dirty.services.iter().flat_map(|service| {
+            // Only a TCPRoute's parent holds the endpoints of its backends; others need to know of their ports.
+            let redefined = dirty.redefined.contains(service);
+            self.routes_of(service).filter(move |route| redefined || route.name.kind == RouteKind::Tcp)
+        });
+        let routes: Vec<_> = routes.collect();
+        dirty.services.extend(routes.iter().flat_map(|route| parents(route)));
+        dirty.routes.extend(routes.into_iter().map(|route| route.name.clone()));
+    }
+
+    fn replace_route(&mut self, key: &Key, new: Option<Arc<Route>>, dirty: &mut Dirty) {
+        let name = key.route().expect("only called for routes");
+        let old = swap(&mut self.routes, &name, new.clone());
+        dirty.services.extend(old.iter().chain(&new).flat_map(|route| parents(route)));
+        dirty.routes.insert(name);
+        // Backends do not care who leads to them.
+        let _named = self.refer(key, [old, new].map(|route| route.as_deref().map(Route::services)));
+    }
+
+    /// Notes which routes a TrafficPolicy is for, before and after its change.
+    fn retarget(&mut self, policy: &ObjectName, [old, new]: [Option<&TrafficPolicy>; 2], dirty: &mut Dirty) {
+        for route in old.into_iter().flat_map(TrafficPolicy::routes) {
+            if let Some(policies) = self.policies_for.get_mut(&route) {
+                policies.remove(policy);
+                if policies.is_empty() {
+                    self.policies_for.remove(&route);
+                }
+            }
+        }
+        for route in new.into_iter().flat_map(TrafficPolicy::routes) {
+            self.policies_for.entry(route).or_default().insert(policy.clone());
+        }
+        for route in old.into_iter().chain(new).flat_map(TrafficPolicy::routes) {
+            dirty.services.extend(self.routes.get(&route).into_iter().flat_map(|route| parents(route)));
+            dirty.routes.insert(route);
+        }
     }
 
     fn replace_slice(&mut self, name: &ObjectName, new: Option<Arc<EndpointSlice>>, dirty: &mut Dirty) {
@@ -205,9 +249,9 @@ impl Objects {
         }
     }
 
-    /// Notes which Services an object names, before and after its change.
-    fn refer(&mut self, key: &Key, [old, new]: [Option<Vec<ObjectName>>; 2], dirty: &mut Dirty) {
-        let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+    /// Notes which Services an object names, before and after its change; all of them together.
+    fn refer(&mut self, key: &Key, [old, new]: [Option<Vec<ObjectName>>; 2]) -> Vec<ObjectName> {
+        let (mut old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
         for service in &old {
             if let Some(keys) = self.references.get_mut(service) {
                 keys.remove(key);
@@ -219,8 +263,13 @@ impl Objects {
         for service in &new {
             self.references.entry(service.clone()).or_default().insert(key.clone());
         }
-        dirty.services.extend(old.into_iter().chain(new));
+        old.extend(new);
+        old
     }
+}
+
+fn parents(route: &Route) -> impl Iterator<Item = ObjectName> {
+    route.parents.iter().map(|parent| parent.service.clone())
 }
 
 /// The entries of `namespace`.

@@ -91,7 +91,7 @@ impl Selection {
 
     fn each_label(&mut self, pod: &Pod, change: impl Fn(&mut BTreeSet<Arc<str>>) -> bool) {
         let Some(keys) = self.namespaces.get_mut(&pod.name.namespace) else { return };
-        for (key, value) in &pod.labels {
+        for (key, value) in &*pod.labels {
             if let Some(members) = keys.get_mut(key).and_then(|values| values.get_mut(value)) {
                 change(&mut members.pods);
             }

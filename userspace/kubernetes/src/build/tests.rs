@@ -1,12 +1,16 @@
 //! What the snapshot says about good objects, and what a change of one touches.
 
+mod http_routes;
+mod policies;
 mod routes;
 mod services;
+mod spread;
+mod status;
 mod workloads;
 
 use std::sync::Arc;
 
-use weft_model::{Endpoint, ObjectName, Service};
+use weft_model::{Endpoint, ObjectName, PortRouting, Service};
 
 use super::{Builder, Built, Notice};
 use crate::manifests::Catalog;
@@ -48,10 +52,37 @@ impl World {
         Arc::clone(&self.built().services[&shop(name)])
     }
 
-    /// Messages found at any Service.
-    fn notices(&mut self) -> Vec<String> {
-        self.built().notices.values().flatten().map(|n| format!("{}: {}", n.key, n.finding.message)).collect()
+    /// The routing of a Service's first port, where its connections leave the kernel path.
+    fn routing(&mut self, name: &str) -> Option<Arc<PortRouting>> {
+        self.service(name).ports[0].routing.clone()
     }
+
+    /// Messages found at any Service or route, but for what holds only until there is a proxy.
+    fn notices(&mut self) -> Vec<String> {
+        let built = self.built();
+        let all = built.notices.values().flatten().map(|n| format!("{}: {}", n.key, n.finding.message));
+        all.filter(|message| !message.contains("not enforced yet")).collect()
+    }
+}
+
+/// A route of `kind` with these parents and this spec, made on that day of November 2026.
+fn route(kind: &str, name: &str, day: u8, parents: &str, spec: &str) -> String {
+    let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
+    format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: {kind}, metadata: {{name: {name}, \
+         namespace: {namespace}, creationTimestamp: '2026-11-{day:02}T10:00:00Z'}}, \
+         spec: {{parentRefs: [{parents}], {spec}}}}}"
+    )
+}
+
+/// A parentRef to the Service `name` of namespace shop, and what else it says.
+fn parent(name: &str, rest: &str) -> String {
+    format!("{{group: '', kind: Service, name: {name}, namespace: shop{rest}}}")
+}
+
+/// One rule that sends everything to the port 80 of Service `name` in namespace shop.
+fn to(name: &str) -> String {
+    format!("rules: [{{backendRefs: [{{name: {name}, namespace: shop, port: 80}}]}}]")
 }
 
 fn built(documents: &[&str]) -> Built {

@@ -19,13 +19,14 @@ pub(super) fn build(objects: &Objects, node: &Arc<str>, name: &ObjectName) -> Op
         ips: pod.ips.clone(),
         node: pod.node.clone(),
         local: pod.node.as_ref().is_none_or(|on| on == node),
-        labels: pod.labels.clone(),
+        labels: Arc::clone(&pod.labels),
         enrolled: !pod.host_network && is_enrolled(objects, pod),
         netns: pod.netns.clone(),
         ports: pod.ports.clone(),
         owner: Arc::clone(&pod.owner),
         ready: pod.ready,
         terminating: pod.terminating,
+        created: pod.created.seconds(),
     })
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::{api::core::v1 as api, apimachinery::pkg::apis::meta::v1::Objec
 use crate::{
     document::entry_path,
     finding::Report,
-    object::{Names, Namespace, Node},
+    object::{Created, Names, Namespace, Node},
     syntax,
 };
 
@@ -42,6 +42,10 @@ pub(crate) fn namespace(object: &api::Namespace) -> Namespace {
 pub(crate) fn node(object: &api::Node, names: &mut Names) -> Node {
     let zone = object.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE));
     Node { zone: zone.filter(|zone| !zone.is_empty()).map(|zone| names.share(zone)) }
+}
+
+pub(crate) fn created(metadata: &ObjectMeta) -> Created {
+    Created::new(metadata.creation_timestamp.as_ref().map(|at| at.0.as_nanosecond()))
 }
 
 pub(super) fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {

@@ -5,7 +5,11 @@ use std::{path::PathBuf, sync::Arc};
 use k8s_openapi::api::core::v1 as api;
 use weft_model::{ContainerPort, ObjectName, ServiceAccount};
 
-use super::{address, metadata::labels, port, protocol};
+use super::{
+    address,
+    metadata::{created, labels},
+    port, protocol,
+};
 use crate::{
     finding::Report,
     object::{Names, Pod},
@@ -37,7 +41,7 @@ pub(crate) fn pod(object: &api::Pod, name: &ObjectName, names: &mut Names, repor
         ),
         ips,
         node: node.map(|node| names.share(node)),
-        labels: labels(&object.metadata),
+        labels: Arc::new(labels(&object.metadata)),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
         netns,
         ports: spec.map(|spec| named_ports(spec, names, report)).unwrap_or_default(),
@@ -45,6 +49,7 @@ pub(crate) fn pod(object: &api::Pod, name: &ObjectName, names: &mut Names, repor
         ready: conditions.iter().all(|condition| condition.type_ != "Ready" || condition.status == "True"),
         terminating: object.metadata.deletion_timestamp.is_some(),
         gone: matches!(phase, Some("Succeeded" | "Failed")),
+        created: created(&object.metadata),
     }
 }
 

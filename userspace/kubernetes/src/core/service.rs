@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use k8s_openapi::{api::core::v1 as api, apimachinery::pkg::util::intstr::IntOrString};
-use weft_model::{Distribution, ObjectName, Selector, ServiceKind};
+use weft_model::{AppProtocol, Distribution, ObjectName, ProxyFailure, Selector, ServiceKind};
 
 use super::{address, port, protocol, spelt};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
 };
 
 const ACCELERATE: &str = "weft.dev/accelerate";
+const PROXY_FAILURE: &str = "weft.dev/proxy-failure";
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 const MAX_AFFINITY_SECONDS: i32 = 86_400;
 const TYPES: [&str; 4] = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
@@ -41,6 +42,7 @@ pub(crate) fn service(
         distribution: distribution(spec, report),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         accelerate: accelerate(object, report),
+        proxy_failure: proxy_failure(object, report),
     }
 }
 
@@ -157,8 +159,20 @@ fn service_port(
         port: number?,
         protocol: protocol?,
         app_protocol: declared.app_protocol.as_deref().map(|name| names.share(name)),
+        speaks: declared.app_protocol.as_deref().map_or(AppProtocol::Detect, speaks),
         target: target?,
     })
+}
+
+/// What an `appProtocol` means for the proxy. A name that is not known is some protocol over TCP: whoever
+/// writes one does not want it guessed.
+fn speaks(app_protocol: &str) -> AppProtocol {
+    match &*app_protocol.to_ascii_lowercase() {
+        "http" | "ws" | "kubernetes.io/ws" | "grpc-web" => AppProtocol::Http,
+        "http2" | "h2c" | "kubernetes.io/h2c" | "grpc" => AppProtocol::Http2,
+        "https" | "tls" | "wss" | "kubernetes.io/wss" => AppProtocol::Tls,
+        _ => AppProtocol::Tcp,
+    }
 }
 
 /// An IANA service name, as containers' ports have: `"8080"` in quotes is the usual mistake.
@@ -225,6 +239,20 @@ fn distribution(spec: &api::ServiceSpec, report: &mut Report<'_>) -> Distributio
     }
 }
 
+fn proxy_failure(object: &api::Service, report: &mut Report<'_>) -> ProxyFailure {
+    let annotations = object.metadata.annotations.as_ref();
+    match annotations.and_then(|all| all.get(PROXY_FAILURE)).map(String::as_str) {
+        None | Some("closed") => ProxyFailure::Closed,
+        Some("open") => ProxyFailure::Open,
+        Some(other) => {
+            let field = format!("metadata.annotations[{PROXY_FAILURE}]");
+            let remedy = "write closed (refuse, the default) or open (take the kernel path)";
+            report.error(&field, format!("\"{other}\" is no answer to a failed proxy"), remedy);
+            ProxyFailure::Closed
+        }
+    }
+}
+
 fn accelerate(object: &api::Service, report: &mut Report<'_>) -> bool {
     let Some(value) = object.metadata.annotations.as_ref().and_then(|all| all.get(ACCELERATE)) else {
         return false;
@@ -238,4 +266,21 @@ fn accelerate(object: &api::Service, report: &mut Report<'_>) -> bool {
         );
     }
     value == "same-node"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_protocol_says_what_the_proxy_may_expect() {
+        for (protocol, names) in [
+            (AppProtocol::Http, ["http", "HTTP", "kubernetes.io/ws", "grpc-web"]),
+            (AppProtocol::Http2, ["kubernetes.io/h2c", "grpc", "http2", "h2c"]),
+            (AppProtocol::Tls, ["https", "tls", "kubernetes.io/wss", "wss"]),
+            (AppProtocol::Tcp, ["tcp", "redis", "mysql", "example.com/own"]),
+        ] {
+            assert!(names.into_iter().all(|name| speaks(name) == protocol), "{protocol:?} {names:?}");
+        }
+    }
 }

@@ -153,7 +153,7 @@ pub(super) fn check(
             let message = "policies for routes are not enforced yet: they need the http path";
             let remedy = "target kind: Service or kind: Pod to hold connections meanwhile";
             report.warning("spec.targetRefs", message, remedy);
-            PolicyTarget::Routes(routes)
+            PolicyTarget::Routes(routes.into_iter().map(|route| route.name).collect())
         }
     };
     Some(AuthorizationPolicy {

@@ -2,7 +2,21 @@
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
+use serde::Deserialize;
+use weft_model::{REGEX_SIZE, Retry};
+
 use crate::{finding::Report, syntax};
+
+/// A share of requests, where it is no percentage.
+#[derive(Debug, Deserialize)]
+pub(super) struct Fraction {
+    numerator: i64,
+    denominator: Option<i64>,
+}
+
+/// The largest number that the CRDs' integers hold.
+pub(super) const LARGEST: i64 = i32::MAX as i64;
+const RETRY_CODES: RangeInclusive<i64> = 400..=599;
 
 /// A duration, where the field is there and is one.
 pub(super) fn duration(text: Option<&String>, field: &str, report: &mut Report<'_>) -> Option<Duration> {
@@ -25,6 +39,143 @@ pub(super) fn range<T: PartialOrd + Display + Copy>(
     if let Some(number) = number.filter(|number| !bounds.contains(number)) {
         let remedy = format!("write a number from {} to {}", bounds.start(), bounds.end());
         report.error(field, format!("{number} is out of range"), remedy);
+    }
+}
+
+/// A number within its bounds, where it is there and is within them.
+pub(super) fn count(
+    number: Option<i64>,
+    bounds: &RangeInclusive<i64>,
+    field: &str,
+    report: &mut Report<'_>,
+) -> Option<u32> {
+    range(number, bounds, field, report);
+    number.filter(|number| bounds.contains(number)).and_then(|number| number.try_into().ok())
+}
+
+/// A list that is not too long.
+pub(super) fn at_most(there: usize, most: usize, what: &str, field: &str, report: &mut Report<'_>) {
+    if there > most {
+        report.error(
+            field,
+            format!("{there} {what}; there may be {most}"),
+            "remove some, or split it in two",
+        );
+    }
+}
+
+/// A try that may not take longer than the request it is part of. A request timeout of 0s is none at all.
+pub(super) fn try_within_request(
+    request: Option<Duration>,
+    backend_request: Option<Duration>,
+    field: &str,
+    report: &mut Report<'_>,
+) {
+    let longer = |(request, backend): (Duration, _)| !request.is_zero() && backend > request;
+    if request.zip(backend_request).is_some_and(longer) {
+        report.error(
+            field,
+            "a try may take longer than the whole request",
+            "make it at most timeouts.request",
+        );
+    }
+}
+
+/// Which requests are tried again; what is not said takes its default.
+pub(super) fn retry(
+    attempts: Option<i64>,
+    codes: Option<&[i64]>,
+    backoff: Option<&String>,
+    field: &str,
+    report: &mut Report<'_>,
+) -> Retry {
+    let attempts = count(attempts, &(1..=LARGEST), &format!("{field}.attempts"), report);
+    let backoff = duration(backoff, &format!("{field}.backoff"), report);
+    for (i, code) in codes.unwrap_or_default().iter().enumerate() {
+        let field = format!("{field}.codes[{i}]");
+        range(Some(*code), &RETRY_CODES, &field, report);
+        if codes.unwrap_or_default()[..i].contains(code) {
+            report.error(&field, format!("{code} is there twice"), "remove one of the two");
+        }
+    }
+    let codes = codes.map(|codes| codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect());
+    Retry {
+        attempts: attempts.unwrap_or(Retry::ATTEMPTS),
+        codes: codes.unwrap_or_else(|| Retry::CODES.to_vec()),
+        grpc_codes: Vec::new(),
+        backoff: backoff.unwrap_or(Retry::BACKOFF),
+    }
+}
+
+/// `percent` or `fraction`; neither is all.
+pub(super) fn share(
+    percent: Option<i64>,
+    fraction: Option<&Fraction>,
+    field: &str,
+    report: &mut Report<'_>,
+) -> weft_model::Fraction {
+    if percent.is_some() && fraction.is_some() {
+        report.error(field, "percent and fraction both say how often", "keep one of the two");
+    }
+    if let Some(numerator) = count(percent, &(0..=100), &format!("{field}.percent"), report) {
+        return weft_model::Fraction { numerator, denominator: 100 };
+    }
+    let Some(Fraction { numerator, denominator }) = fraction else { return weft_model::Fraction::ALL };
+    let denominator = denominator.unwrap_or(100);
+    let parts = u32::try_from(*numerator).ok().zip(u32::try_from(denominator).ok());
+    let Some((numerator, denominator)) = parts.filter(|(part, whole)| *whole > 0 && part <= whole) else {
+        let message = format!("{numerator}/{denominator} is no fraction of 1");
+        report.error(&format!("{field}.fraction"), message, "write numerator <= denominator");
+        return weft_model::Fraction::ALL;
+    };
+    weft_model::Fraction { numerator, denominator }
+}
+
+/// A regular expression for the whole of something, not too large once it is compiled: read as the proxy
+/// reads it, where `\d`, `\w` and `\s` are ASCII unless the expression needs Unicode.
+pub(super) fn regex(pattern: &str, field: &str, report: &mut Report<'_>) {
+    let build = |text: &str| {
+        let with = |unicode| {
+            let mut builder = regex::bytes::RegexBuilder::new(text);
+            builder.unicode(unicode).size_limit(REGEX_SIZE).dfa_size_limit(REGEX_SIZE).build()
+        };
+        with(false).or_else(|_| with(true))
+    };
+    // Alone too: in `a)(b` the parentheses only match around the group.
+    match build(pattern).and_then(|_| build(&format!(r"\A(?:{pattern})\z"))) {
+        Ok(_) => {}
+        Err(regex::Error::CompiledTooBig(_)) => {
+            let message = format!("\"{pattern}\" is larger than {REGEX_SIZE} bytes once it is compiled");
+            report.error(field, message, "repeat less in it, or match less exactly");
+        }
+        Err(error) => {
+            // The last line says what is wrong; those above draw where.
+            let text = error.to_string();
+            let cause = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let remedy = "write it in RE2 syntax, which has no look-around and no back-references";
+            report.error(field, format!("\"{pattern}\" is no regular expression: {cause}"), remedy);
+        }
+    }
+}
+
+/// A host's name; `wildcard` allows `*.` in front.
+pub(super) fn hostname(name: &str, wildcard: bool, field: &str, report: &mut Report<'_>) {
+    let bare = if wildcard { name.strip_prefix("*.").unwrap_or(name) } else { name };
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        report.error(field, format!("{name} is an address, not a host's name"), "write a DNS name");
+    } else if let Err(why) = syntax::dns_subdomain(bare) {
+        let remedy = if wildcard { "write a DNS name, or *. and one" } else { "write a DNS name" };
+        report.error(field, format!("\"{name}\" {why}"), remedy);
+    }
+}
+
+/// A header's value.
+pub(super) fn header_value(value: &str, longest: usize, field: &str, report: &mut Report<'_>) {
+    if value.is_empty() || value.len() > longest {
+        let message = format!("{} characters; a value has 1 to {longest}", value.len());
+        report.error(field, message, "write a value of that length");
+    } else if !syntax::header_value(value) {
+        report.error(field, "a control character in a header's value", "write printable characters only");
     }
 }
 

@@ -6,7 +6,11 @@ use serde::Deserialize;
 use weft_model::Selector;
 
 use super::selector::LabelSelector;
-use crate::{finding::Report, object::Names, syntax};
+use crate::{
+    finding::Report,
+    object::{Kind, Names},
+    syntax,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,7 +37,16 @@ pub(super) enum TargetKind {
 pub(super) enum Targets {
     Pods(Selector),
     Services(Vec<Arc<str>>),
-    Routes(Vec<Arc<str>>),
+    Routes(Vec<RouteTarget>),
+}
+
+/// A route, or one of its rules.
+#[derive(Debug)]
+pub(super) struct RouteTarget {
+    pub(super) kind: Kind,
+    pub(super) name: Arc<str>,
+    /// The rule's name.
+    pub(super) section: Option<Arc<str>>,
 }
 
 /// At most so many targets, as the CRDs have it.
@@ -77,7 +90,13 @@ pub(super) fn check(
             report.error(&field, "the same target twice", "remove one of the two");
         }
     }
-    let mut names = refs.iter().filter_map(|target| target.name.as_deref()).map(|name| names.share(name));
+    let by_name = refs.iter().filter_map(|target| Some((target, names.share(target.name.as_deref()?))));
+    let by_name: Vec<_> = by_name.collect();
+    let mut route = |kind, (target, name): (&TargetRef, Arc<str>)| RouteTarget {
+        kind,
+        name,
+        section: target.section_name.as_deref().map(|section| names.share(section)),
+    };
     Some(match kind {
         TargetKind::Pod => {
             if refs.len() > 1 {
@@ -93,8 +112,13 @@ pub(super) fn check(
                 selector.map(|s| s.check(&format!("{FIELD}[0].selector"), report)).unwrap_or_default(),
             )
         }
-        TargetKind::Service => Targets::Services(names.by_ref().collect()),
-        TargetKind::HttpRoute | TargetKind::GrpcRoute => Targets::Routes(names.by_ref().collect()),
+        TargetKind::Service => Targets::Services(by_name.into_iter().map(|(_, name)| name).collect()),
+        TargetKind::HttpRoute => {
+            Targets::Routes(by_name.into_iter().map(|target| route(Kind::HttpRoute, target)).collect())
+        }
+        TargetKind::GrpcRoute => {
+            Targets::Routes(by_name.into_iter().map(|target| route(Kind::GrpcRoute, target)).collect())
+        }
     })
 }
 

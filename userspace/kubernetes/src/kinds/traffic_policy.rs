@@ -3,8 +3,10 @@
 mod http;
 mod load_balancer;
 
+use std::sync::Arc;
+
 use serde::Deserialize;
-use weft_model::ObjectName;
+use weft_model::{ObjectName, TrafficSettings};
 
 use self::{
     http::{FaultInjection, RateLimit, Retry, RetryConstraint},
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     finding::Report,
-    object::{Created, Key, Names, TrafficPolicy},
+    object::{Created, Key, Kind, Names, PolicyTargetRef, TrafficPolicy},
 };
 
 #[derive(Debug, Deserialize)]
@@ -68,7 +70,7 @@ struct Timeouts {
     backend_request: Option<String>,
 }
 
-const LARGEST: i64 = i32::MAX as i64;
+use check::LARGEST;
 
 pub(super) fn check(
     spec: &Spec,
@@ -86,34 +88,39 @@ pub(super) fn check(
     let for_route = matches!(targets, Some(Targets::Routes(_)));
     for (section, there) in spec.sections() {
         let of_service = ["loadBalancer", "circuitBreaker", "outlierDetection"].contains(&section);
-        let field = format!("spec.{section}");
         if there && for_route && of_service {
-            report.error(
-                &field,
-                format!("{section} is for Services, not for routes"),
-                "target kind: Service",
-            );
-        } else if there && section != "loadBalancer" {
-            let message = format!("{section} is not enforced yet: it needs the http path");
-            report.warning(&field, message, "connections take the kernel path without it");
+            let message = format!("{section} is for Services, not for routes");
+            report.error(&format!("spec.{section}"), message, "target kind: Service");
         }
     }
     let load_balancer = spec.load_balancer.as_ref().map(|spec| spec.check("spec.loadBalancer", report));
-    spec.check_sections(report);
-    let services = match targets {
-        Some(Targets::Services(services)) => services,
-        _ => Vec::new(),
-    };
-    let namespace = &key.name.namespace;
-    let services = services.into_iter().enumerate().map(|(i, service)| {
-        (format!("spec.targetRefs[{i}]"), ObjectName::new(std::sync::Arc::clone(namespace), service))
-    });
+    let (in_kernel, by_request, slow_start) = load_balancer.unwrap_or_default();
+    let settings = TrafficSettings { load_balancer: by_request, slow_start, ..spec.check_sections(report) };
     TrafficPolicy {
         name: key.name.clone(),
         created,
-        services: services.collect(),
-        load_balancer: load_balancer.unwrap_or_default(),
+        targets: target_refs(targets, &key.name),
+        load_balancer: in_kernel,
+        settings: Arc::new(settings),
     }
+}
+
+fn target_refs(targets: Option<Targets>, policy: &ObjectName) -> Vec<PolicyTargetRef> {
+    let targets: Vec<_> = match targets {
+        Some(Targets::Services(services)) => {
+            services.into_iter().map(|name| (Kind::Service, name, None)).collect()
+        }
+        Some(Targets::Routes(routes)) => {
+            routes.into_iter().map(|route| (route.kind, route.name, route.section)).collect()
+        }
+        Some(Targets::Pods(_)) | None => Vec::new(),
+    };
+    let target = |(i, (kind, name, section))| PolicyTargetRef {
+        field: format!("spec.targetRefs[{i}]"),
+        key: Key { kind, name: ObjectName::new(Arc::clone(&policy.namespace), name) },
+        section,
+    };
+    targets.into_iter().enumerate().map(target).collect()
 }
 
 impl Spec {
@@ -130,86 +137,106 @@ impl Spec {
         ]
     }
 
-    fn check_sections(&self, report: &mut Report<'_>) {
-        if let Some(breaker) = &self.circuit_breaker {
-            breaker.check("spec.circuitBreaker", report);
-        }
-        if let Some(detection) = &self.outlier_detection {
-            detection.check("spec.outlierDetection", report);
-        }
-        if let Some(timeouts) = &self.timeouts {
-            timeouts.check("spec.timeouts", report);
-        }
-        if let Some(retry) = &self.retry {
-            retry.check("spec.retry", report);
-        }
-        if let Some(constraint) = &self.retry_constraint {
-            constraint.check("spec.retryConstraint", report);
-        }
-        if let Some(limit) = &self.rate_limit {
-            limit.check("spec.rateLimit", report);
-        }
-        if let Some(faults) = &self.fault_injection {
-            faults.check("spec.faultInjection", report);
+    fn check_sections(&self, report: &mut Report<'_>) -> TrafficSettings {
+        TrafficSettings {
+            circuit_breaker: self.circuit_breaker.as_ref().map(|it| it.check("spec.circuitBreaker", report)),
+            outlier_detection: self
+                .outlier_detection
+                .as_ref()
+                .map(|it| it.check("spec.outlierDetection", report)),
+            timeouts: self.timeouts.as_ref().map(|it| it.check("spec.timeouts", report)).unwrap_or_default(),
+            retry: self.retry.as_ref().map(|it| it.check("spec.retry", report)),
+            retry_budget: self.retry_constraint.as_ref().map(|it| it.check("spec.retryConstraint", report)),
+            rate_limit: self.rate_limit.as_ref().map(|it| it.check("spec.rateLimit", report)),
+            faults: self.fault_injection.as_ref().map(|it| it.check("spec.faultInjection", report)),
+            ..TrafficSettings::default()
         }
     }
 }
 
 impl CircuitBreaker {
-    fn check(&self, field: &str, report: &mut Report<'_>) {
-        let limits = [
-            ("maxConnections", self.max_connections),
-            ("maxPendingRequests", self.max_pending_requests),
-            ("maxParallelRequests", self.max_parallel_requests),
-            ("maxParallelRetries", self.max_parallel_retries),
-            ("maxRequestsPerConnection", self.max_requests_per_connection),
-        ];
-        for (name, limit) in limits {
-            let least = i64::from(name == "maxRequestsPerConnection");
-            check::range(limit, &(least..=LARGEST), &format!("{field}.{name}"), report);
+    fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::CircuitBreaker {
+        let default = weft_model::CircuitBreaker::default();
+        let mut limit = |limit, name: &str, least, default| {
+            check::count(limit, &(least..=LARGEST), &format!("{field}.{name}"), report).unwrap_or(default)
+        };
+        weft_model::CircuitBreaker {
+            max_connections: limit(self.max_connections, "maxConnections", 0, default.max_connections),
+            max_pending: limit(self.max_pending_requests, "maxPendingRequests", 0, default.max_pending),
+            max_requests: limit(self.max_parallel_requests, "maxParallelRequests", 0, default.max_requests),
+            max_retries: limit(self.max_parallel_retries, "maxParallelRetries", 0, default.max_retries),
+            max_requests_per_connection: limit(
+                self.max_requests_per_connection,
+                "maxRequestsPerConnection",
+                1,
+                default.max_requests_per_connection,
+            ),
         }
     }
 }
 
 impl OutlierDetection {
-    fn check(&self, field: &str, report: &mut Report<'_>) {
-        let counts = [
-            ("consecutive5xxErrors", self.consecutive_5xx_errors),
-            ("consecutiveGatewayErrors", self.consecutive_gateway_errors),
-            ("consecutiveLocalOriginFailures", self.consecutive_local_origin_failures),
-        ];
-        for (name, count) in counts {
-            check::range(count, &(0..=LARGEST), &format!("{field}.{name}"), report);
-        }
-        for (name, percent) in
-            [("maxEjectionPercent", self.max_ejection_percent), ("minHealthPercent", self.min_health_percent)]
-        {
-            check::range(percent, &(0..=100), &format!("{field}.{name}"), report);
-        }
-        check::duration(self.interval.as_ref(), &format!("{field}.interval"), report);
-        let base =
-            check::duration(self.base_ejection_time.as_ref(), &format!("{field}.baseEjectionTime"), report);
-        let most =
-            check::duration(self.max_ejection_time.as_ref(), &format!("{field}.maxEjectionTime"), report);
-        if base.zip(most).is_some_and(|(base, most)| base > most) {
-            let message = "shorter than baseEjectionTime";
+    fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::OutlierDetection {
+        let default = weft_model::OutlierDetection::default();
+        let mut count = |count, name: &str, default| {
+            check::count(count, &(0..=LARGEST), &format!("{field}.{name}"), report).unwrap_or(default)
+        };
+        let consecutive_5xx =
+            count(self.consecutive_5xx_errors, "consecutive5xxErrors", default.consecutive_5xx);
+        let consecutive_gateway_errors = count(
+            self.consecutive_gateway_errors,
+            "consecutiveGatewayErrors",
+            default.consecutive_gateway_errors,
+        );
+        let consecutive_local_failures = count(
+            self.consecutive_local_origin_failures,
+            "consecutiveLocalOriginFailures",
+            default.consecutive_local_failures,
+        );
+        let mut percent = |percent, name: &str, default| {
+            let percent = check::count(percent, &(0..=100), &format!("{field}.{name}"), report);
+            percent.and_then(|percent| u8::try_from(percent).ok()).unwrap_or(default)
+        };
+        let max_ejection_percent =
+            percent(self.max_ejection_percent, "maxEjectionPercent", default.max_ejection_percent);
+        let min_health_percent =
+            percent(self.min_health_percent, "minHealthPercent", default.min_health_percent);
+        let mut time = |time: &Option<String>, name: &str| {
+            check::duration(time.as_ref(), &format!("{field}.{name}"), report)
+        };
+        let interval = time(&self.interval, "interval");
+        let base = time(&self.base_ejection_time, "baseEjectionTime").unwrap_or(default.base_ejection_time);
+        let most = time(&self.max_ejection_time, "maxEjectionTime");
+        if most.is_some_and(|most| base > most) {
+            let message = format!("shorter than baseEjectionTime, {}s", base.as_secs_f64());
             report.error(&format!("{field}.maxEjectionTime"), message, "make it at least as long");
+        }
+        weft_model::OutlierDetection {
+            consecutive_5xx,
+            consecutive_gateway_errors,
+            consecutive_local_failures,
+            interval: interval.unwrap_or(default.interval),
+            base_ejection_time: base,
+            max_ejection_time: most.unwrap_or(default.max_ejection_time.max(base)),
+            max_ejection_percent,
+            min_health_percent,
         }
     }
 }
 
 impl Timeouts {
-    fn check(&self, field: &str, report: &mut Report<'_>) {
-        check::duration(self.connect.as_ref(), &format!("{field}.connect"), report);
-        check::duration(self.idle.as_ref(), &format!("{field}.idle"), report);
-        let request = check::duration(self.request.as_ref(), &format!("{field}.request"), report);
-        let backend =
-            check::duration(self.backend_request.as_ref(), &format!("{field}.backendRequest"), report);
-        // A request timeout of 0s is none at all.
-        let longer = |(request, backend): (std::time::Duration, _)| !request.is_zero() && backend > request;
-        if request.zip(backend).is_some_and(longer) {
-            let message = "a try may take longer than the whole request";
-            report.error(&format!("{field}.backendRequest"), message, "make it at most timeouts.request");
-        }
+    fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::Timeouts {
+        let mut time = |time: &Option<String>, name: &str| {
+            check::duration(time.as_ref(), &format!("{field}.{name}"), report)
+        };
+        let timeouts = weft_model::Timeouts {
+            connect: time(&self.connect, "connect"),
+            idle: time(&self.idle, "idle"),
+            request: time(&self.request, "request"),
+            backend_request: time(&self.backend_request, "backendRequest"),
+        };
+        let field = format!("{field}.backendRequest");
+        check::try_within_request(timeouts.request, timeouts.backend_request, &field, report);
+        timeouts
     }
 }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use weft_model::{Problem, Severity};
+use weft_model::{Problem, RouteName, RouteReason, Severity};
 
 use crate::{
     build::Notice,
@@ -24,6 +24,8 @@ pub(crate) struct Catalog {
     objects: HashMap<Key, Claims>,
     /// Objects that are declared more than once.
     doubled: BTreeSet<Key>,
+    /// Routes whose declaration that counts is refused.
+    refused: BTreeSet<Key>,
     /// Objects whose declarations have changed since they were last settled.
     unsettled: BTreeSet<Key>,
     names: Names,
@@ -122,6 +124,11 @@ impl Catalog {
             } else {
                 self.doubled.remove(&key)
             };
+            if claims.declared.first().is_some_and(|(_, declared)| declared.refusal.is_some()) {
+                self.refused.insert(key.clone())
+            } else {
+                self.refused.remove(&key)
+            };
             if claims.declared.is_empty() {
                 self.objects.remove(&key);
                 changes.push((key, None));
@@ -139,6 +146,16 @@ impl Catalog {
             }
         }
         changes
+    }
+
+    /// The routes whose newest version is refused: why, and in which words.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (RouteName, RouteReason, String)> {
+        self.refused.iter().filter_map(|key| {
+            let (_, declared) = self.objects.get(key)?.declared.first()?;
+            let wrong = declared.findings.iter().find(|finding| finding.severity == Severity::Error)?;
+            let place = if wrong.field.is_empty() { String::new() } else { format!("{}: ", wrong.field) };
+            Some((key.route()?, declared.refusal?, format!("{place}{}", wrong.message)))
+        })
     }
 
     /// Everything that is wrong, in the order of files and lines.

@@ -1,14 +1,14 @@
 //! The directory's content, its objects and the snapshot of them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs, io,
     path::PathBuf,
     sync::Arc,
     thread,
 };
 
-use weft_model::Snapshot;
+use weft_model::{RouteName, RouteStatus, Snapshot};
 
 use super::{
     Catalog,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Error,
-    build::{Builder, Built},
+    build::{Builder, Built, refused},
 };
 
 /// Everything read so far. Knows no runtime: reading blocks.
@@ -79,7 +79,8 @@ impl Store {
         let changes = self.catalog.settle();
         let built = self.builder.apply(changes);
         let problems = self.catalog.problems(built.notices.values().flatten());
-        if let Some(snapshot) = next(&self.snapshot, built, problems) {
+        let routes = routes(built, &self.catalog);
+        if let Some(snapshot) = next(&self.snapshot, built, routes, problems) {
             self.snapshot = Arc::new(snapshot);
         }
         Arc::clone(&self.snapshot)
@@ -147,8 +148,23 @@ impl Store {
     }
 }
 
+/// What became of each route, those included that cannot be read.
+fn routes(built: &Built, catalog: &Catalog) -> Arc<BTreeMap<RouteName, Arc<RouteStatus>>> {
+    let mut routes = Arc::clone(&built.routes);
+    for (name, reason, message) in catalog.refusals() {
+        let status = refused(reason, &message, built.routes.get(&name).map(|status| &**status));
+        Arc::make_mut(&mut routes).insert(name, Arc::new(status));
+    }
+    routes
+}
+
 /// The snapshot after `old`; `None` where it would hold the same.
-fn next(old: &Snapshot, built: &Built, problems: Vec<weft_model::Problem>) -> Option<Snapshot> {
+fn next(
+    old: &Snapshot,
+    built: &Built,
+    routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
+    problems: Vec<weft_model::Problem>,
+) -> Option<Snapshot> {
     let Built { trust_domain, locality, services, workloads, policies, .. } = built;
     let same = old.version > 0
         && old.trust_domain == *trust_domain
@@ -157,7 +173,8 @@ fn next(old: &Snapshot, built: &Built, problems: Vec<weft_model::Problem>) -> Op
         && Arc::ptr_eq(&old.workloads, workloads)
         && Arc::ptr_eq(&old.policies, policies);
     let problems = if *old.problems == problems { Arc::clone(&old.problems) } else { Arc::new(problems) };
-    if same && Arc::ptr_eq(&old.problems, &problems) {
+    let routes = if old.routes == routes { Arc::clone(&old.routes) } else { routes };
+    if same && Arc::ptr_eq(&old.routes, &routes) && Arc::ptr_eq(&old.problems, &problems) {
         return None;
     }
     Some(Snapshot {
@@ -167,6 +184,7 @@ fn next(old: &Snapshot, built: &Built, problems: Vec<weft_model::Problem>) -> Op
         services: Arc::clone(services),
         workloads: Arc::clone(workloads),
         policies: Arc::clone(policies),
+        routes,
         problems,
     })
 }

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// How large a pattern may be once it is compiled, in bytes. It is checked where objects are read, so that
+/// whoever compiles it as `\A(?:pattern)\z` with this limit cannot fail.
+pub const REGEX_SIZE: usize = 1 << 18;
+
 /// One entry of `matches`: all of it must hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteMatch {

@@ -16,12 +16,13 @@ fn workload(name: &str, ip: &str, label: &str) -> Workload {
         ips: vec![ip.parse().unwrap()],
         node: None,
         local: true,
-        labels: labels(label),
+        labels: Arc::new(labels(label)),
         enrolled: true,
         netns: None,
         ports: vec![],
         ready: true,
         terminating: false,
+        created: u64::MAX,
     }
 }
 
@@ -72,6 +73,7 @@ fn service(name: &str, of: &str, endpoints: &[&str]) -> Arc<Service> {
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
     })
 }
 

@@ -231,6 +231,7 @@ fn service(name: &str, app_protocol: Option<&str>, endpoints: &[SocketAddr]) -> 
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
     }
 }
 

@@ -16,13 +16,14 @@ fn workload(owner: &str) -> Workload {
         ips: Vec::new(),
         node: None,
         local: true,
-        labels: BTreeMap::from([("app".to_owned(), owner.to_owned())]),
+        labels: Arc::new(BTreeMap::from([("app".to_owned(), owner.to_owned())])),
         enrolled: true,
         netns: None,
         ports: Vec::new(),
         owner: owner.into(),
         ready: true,
         terminating: false,
+        created: u64::MAX,
     }
 }
 

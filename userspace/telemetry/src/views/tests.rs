@@ -33,13 +33,14 @@ fn pod(app: &str, last: u8) -> Workload {
         ips: vec![[10, 0, 0, last].into()],
         node: None,
         local: true,
-        labels: BTreeMap::from([("app".to_owned(), app.to_owned())]),
+        labels: Arc::new(BTreeMap::from([("app".to_owned(), app.to_owned())])),
         enrolled: true,
         netns: Some(format!("/run/netns/{app}-1").into()),
         ports: Vec::new(),
         owner: app.into(),
         ready: true,
         terminating: false,
+        created: u64::MAX,
     }
 }
 
@@ -76,6 +77,7 @@ fn service(app: &str, last: u8) -> Service {
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
     }
 }
 

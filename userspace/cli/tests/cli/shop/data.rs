@@ -206,13 +206,14 @@ fn pod(name: &str, app: &str, ip: [u8; 4], local: bool) -> Workload {
         ips: vec![ip.into()],
         node: Some(if local { "n1" } else { "n2" }.into()),
         local,
-        labels: BTreeMap::from([("app".to_owned(), app.to_owned())]),
+        labels: Arc::new(BTreeMap::from([("app".to_owned(), app.to_owned())])),
         enrolled: true,
         netns: local.then(|| format!("/run/netns/{name}").into()),
         ports: Vec::new(),
         owner: app.into(),
         ready: true,
         terminating: false,
+        created: u64::MAX,
     }
 }
 
@@ -284,6 +285,7 @@ fn service(name: &str, kind: ServiceKind, ips: &[IpAddr], ports: Vec<ServicePort
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
     }
 }
 

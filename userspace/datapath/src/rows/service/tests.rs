@@ -43,6 +43,7 @@ fn service(ips: &[&str], groups: Vec<EndpointGroup>) -> Service {
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
         accelerate: false,
+        proxy_failure: ProxyFailure::default(),
     }
 }
 
@@ -54,6 +55,20 @@ fn each_family_has_a_frontend_with_backends_of_its_own() {
     assert!(frontends.iter().all(|f| f.slots.len() == 1 && f.backends.len() == 1));
     assert!(frontends[0].backends[0].1.addr.is_v4() && !frontends[1].backends[0].1.addr.is_v4());
     assert_ne!(frontends[0].id, frontends[1].id);
+}
+
+#[test]
+fn a_port_with_routing_is_the_proxys_and_the_service_says_what_its_failure_means() {
+    let mut web = service(&["10.96.0.1"], vec![group(1, &["10.0.0.1:8080"])]);
+    let flags = |web: &Service| compile(web, &Locality::default())[0].flags;
+    web.proxy_failure = ProxyFailure::Open;
+    assert_eq!(flags(&web), 0, "without a proxy in its way there is no failure of one");
+    web.ports[0].routing = Some(std::sync::Arc::default());
+    assert_eq!(flags(&web), service_flags::PROXY | service_flags::PROXY_OPEN);
+    web.proxy_failure = ProxyFailure::Closed;
+    assert_eq!(flags(&web), service_flags::PROXY);
+    web.ports[0].protocol = Protocol::Udp;
+    assert_eq!(flags(&web), 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use weft_model::{Distribution, LoadBalancer, Protocol, ServiceKind};
+use weft_model::{Distribution, LoadBalancer, Protocol, ProxyFailure, ServiceKind};
 
 use super::{World, addresses, built, endpoints, pod, service, shop, slice};
 
@@ -20,6 +20,17 @@ fn a_service_is_what_its_object_says() {
     assert!(group.node_local && group.weight == 1 && group.service == shop("web"));
     assert_eq!(group.distribution, Distribution::PreferSameZone);
     assert_eq!((web.load_balancer, web.accelerate), (LoadBalancer::Random, false));
+}
+
+#[test]
+fn an_annotation_says_what_a_failed_proxy_means() {
+    let web = service("web", WEB);
+    assert_eq!(World::new(&[&web]).service("web").proxy_failure, ProxyFailure::Closed);
+    for (word, meaning) in [("open", ProxyFailure::Open), ("closed", ProxyFailure::Closed)] {
+        let annotations = format!("namespace: shop, annotations: {{weft.dev/proxy-failure: {word}}}");
+        let web = web.replace("namespace: shop", &annotations);
+        assert_eq!(World::new(&[&web]).service("web").proxy_failure, meaning);
+    }
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! The sections that say something about requests.
 
+use std::{sync::Arc, time::Duration};
+
 use serde::Deserialize;
 
-use super::{LARGEST, check};
+use super::{LARGEST, check, check::Fraction};
 use crate::finding::Report;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Retry {
     attempts: Option<i64>,
-    #[serde(default)]
-    codes: Vec<i64>,
+    codes: Option<Vec<i64>>,
     #[serde(default)]
     grpc_codes: Vec<GrpcCode>,
     backoff: Option<String>,
@@ -78,11 +79,10 @@ struct RateLimitRule {
 #[derive(Debug, Deserialize)]
 struct Limit {
     requests: i64,
-    #[serde(rename = "unit")]
-    _unit: Unit,
+    unit: Unit,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 enum Unit {
     Second,
     Minute,
@@ -132,115 +132,148 @@ struct Abort {
     fraction: Option<Fraction>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Fraction {
-    numerator: i64,
-    denominator: Option<i64>,
-}
-
 impl Retry {
-    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) {
-        check::range(self.attempts, &(1..=LARGEST), &format!("{field}.attempts"), report);
-        check::duration(self.backoff.as_ref(), &format!("{field}.backoff"), report);
-        for (i, code) in self.codes.iter().enumerate() {
-            let field = format!("{field}.codes[{i}]");
-            check::range(Some(*code), &(400..=599), &field, report);
-            if self.codes[..i].contains(code) {
-                report.error(&field, format!("{code} is there twice"), "remove one of the two");
-            }
-        }
+    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::Retry {
         for (i, code) in self.grpc_codes.iter().enumerate() {
             if self.grpc_codes[..i].contains(code) {
                 let field = format!("{field}.grpcCodes[{i}]");
                 report.error(&field, "the same code twice", "remove one of the two");
             }
         }
+        let grpc_codes = self.grpc_codes.iter().map(|code| code.number()).collect();
+        let codes = self.codes.as_deref();
+        let retry = check::retry(self.attempts, codes, self.backoff.as_ref(), field, report);
+        weft_model::Retry { grpc_codes, ..retry }
+    }
+}
+
+impl GrpcCode {
+    /// Its number on the wire.
+    fn number(self) -> u32 {
+        match self {
+            Self::Cancelled => 1,
+            Self::Unknown => 2,
+            Self::InvalidArgument => 3,
+            Self::DeadlineExceeded => 4,
+            Self::NotFound => 5,
+            Self::AlreadyExists => 6,
+            Self::PermissionDenied => 7,
+            Self::ResourceExhausted => 8,
+            Self::FailedPrecondition => 9,
+            Self::Aborted => 10,
+            Self::OutOfRange => 11,
+            Self::Unimplemented => 12,
+            Self::Internal => 13,
+            Self::Unavailable => 14,
+            Self::DataLoss => 15,
+            Self::Unauthenticated => 16,
+        }
     }
 }
 
 impl RetryConstraint {
-    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) {
-        if let Some(budget) = &self.budget {
-            check::range(budget.percent, &(0..=100), &format!("{field}.budget.percent"), report);
-            check::duration(budget.interval.as_ref(), &format!("{field}.budget.interval"), report);
+    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::RetryBudget {
+        let mut budget = weft_model::RetryBudget::default();
+        if let Some(Budget { percent, interval }) = &self.budget {
+            let percent = check::count(*percent, &(0..=100), &format!("{field}.budget.percent"), report);
+            budget.percent = percent.and_then(|percent| percent.try_into().ok()).unwrap_or(budget.percent);
+            let interval = check::duration(interval.as_ref(), &format!("{field}.budget.interval"), report);
+            budget.interval = interval.unwrap_or(budget.interval);
         }
-        if let Some(rate) = &self.min_retry_rate {
-            check::range(rate.count, &(1..=1_000_000), &format!("{field}.minRetryRate.count"), report);
-            check::duration(rate.interval.as_ref(), &format!("{field}.minRetryRate.interval"), report);
+        if let Some(Rate { count, interval }) = &self.min_retry_rate {
+            let count =
+                check::count(*count, &(1..=1_000_000), &format!("{field}.minRetryRate.count"), report);
+            budget.min_retries = count.unwrap_or(budget.min_retries);
+            let interval =
+                check::duration(interval.as_ref(), &format!("{field}.minRetryRate.interval"), report);
+            budget.min_interval = interval.unwrap_or(budget.min_interval);
         }
+        budget
     }
 }
 
 impl RateLimit {
-    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) {
+    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> Vec<weft_model::RateLimitRule> {
         if self.local.rules.is_empty() {
-            let field = format!("{field}.local.rules");
-            report.error(
-                &field,
-                "no rule limits anything",
-                "add a rule: {limit: {requests: 100, unit: Second}}",
-            );
+            let remedy = "add a rule: {limit: {requests: 100, unit: Second}}";
+            report.error(&format!("{field}.local.rules"), "no rule limits anything", remedy);
         }
-        for (i, rule) in self.local.rules.iter().enumerate() {
-            let field = format!("{field}.local.rules[{i}]");
-            check::range(
-                Some(rule.limit.requests),
-                &(1..=LARGEST),
-                &format!("{field}.limit.requests"),
-                report,
-            );
-            check::range(rule.burst, &(1..=LARGEST), &format!("{field}.burst"), report);
-            for (j, key) in rule.key.iter().enumerate() {
-                let field = format!("{field}.key[{j}].header");
-                let by_header = key.r#type == LimitKeyType::Header;
-                check::member(key.header.is_some(), by_header, &field, &format!("{:?}", key.r#type), report);
-                if let Some(header) = &key.header {
-                    check::header(&header.name, &format!("{field}.name"), report);
-                }
+        let rules = self.local.rules.iter().enumerate();
+        rules.map(|(i, rule)| rule.check(&format!("{field}.local.rules[{i}]"), report)).collect()
+    }
+}
+
+impl RateLimitRule {
+    fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::RateLimitRule {
+        let requests = format!("{field}.limit.requests");
+        let requests = check::count(Some(self.limit.requests), &(1..=LARGEST), &requests, report);
+        let requests = requests.unwrap_or(1);
+        let burst = check::count(self.burst, &(1..=LARGEST), &format!("{field}.burst"), report);
+        let mut keys = Vec::new();
+        for (i, key) in self.key.iter().enumerate() {
+            let field = format!("{field}.key[{i}].header");
+            let by_header = key.r#type == LimitKeyType::Header;
+            check::member(key.header.is_some(), by_header, &field, &format!("{:?}", key.r#type), report);
+            if let Some(header) = &key.header {
+                check::header(&header.name, &format!("{field}.name"), report);
             }
+            let name = key.header.as_ref().map(|header| header.name.to_ascii_lowercase());
+            keys.push(match key.r#type {
+                LimitKeyType::SourceIdentity => weft_model::LimitKey::SourceIdentity,
+                LimitKeyType::SourceIp => weft_model::LimitKey::SourceIp,
+                LimitKeyType::Header => weft_model::LimitKey::Header(Arc::from(name.unwrap_or_default())),
+            });
+        }
+        weft_model::RateLimitRule {
+            requests,
+            per: self.limit.unit.time(),
+            burst: burst.unwrap_or(requests),
+            keys,
+        }
+    }
+}
+
+impl Unit {
+    fn time(self) -> Duration {
+        match self {
+            Self::Second => Duration::from_secs(1),
+            Self::Minute => Duration::from_mins(1),
+            Self::Hour => Duration::from_hours(1),
         }
     }
 }
 
 impl FaultInjection {
-    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) {
+    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::FaultInjection {
         if self.delay.is_none() && self.abort.is_none() {
-            report.error(
-                field,
-                "neither delay nor abort is there",
-                "add one of them, or remove faultInjection",
-            );
+            let remedy = "add one of them, or remove faultInjection";
+            report.error(field, "neither delay nor abort is there", remedy);
         }
-        if let Some(delay) = &self.delay {
-            let field = format!("{field}.delay");
-            check::duration(Some(&delay.fixed), &format!("{field}.fixedDelay"), report);
-            check_share(delay.percent, delay.fraction.as_ref(), &field, report);
-        }
-        if let Some(abort) = &self.abort {
-            let field = format!("{field}.abort");
-            if abort.http_status.is_some() == abort.grpc_status.is_some() {
-                report.error(
-                    &field,
-                    "exactly one of httpStatus and grpcStatus says how",
-                    "keep one of the two",
-                );
-            }
-            check::range(abort.http_status, &(200..=599), &format!("{field}.httpStatus"), report);
-            check_share(abort.percent, abort.fraction.as_ref(), &field, report);
+        weft_model::FaultInjection {
+            delay: self.delay.as_ref().map(|delay| delay.check(&format!("{field}.delay"), report)),
+            abort: self.abort.as_ref().map(|abort| abort.check(&format!("{field}.abort"), report)),
         }
     }
 }
 
-fn check_share(percent: Option<i64>, fraction: Option<&Fraction>, field: &str, report: &mut Report<'_>) {
-    if percent.is_some() && fraction.is_some() {
-        report.error(field, "percent and fraction both say how often", "keep one of the two");
+impl Delay {
+    fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::Delay {
+        let time = check::duration(Some(&self.fixed), &format!("{field}.fixedDelay"), report);
+        let share = check::share(self.percent, self.fraction.as_ref(), field, report);
+        weft_model::Delay { time: time.unwrap_or_default(), share }
     }
-    check::range(percent, &(0..=100), &format!("{field}.percent"), report);
-    if let Some(Fraction { numerator, denominator }) = fraction {
-        let denominator = denominator.unwrap_or(100);
-        if denominator < 1 || !(0..=denominator).contains(numerator) {
-            let message = format!("{numerator}/{denominator} is no fraction of 1");
-            report.error(&format!("{field}.fraction"), message, "write numerator <= denominator");
+}
+
+impl Abort {
+    fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::Abort {
+        if self.http_status.is_some() == self.grpc_status.is_some() {
+            let message = "exactly one of httpStatus and grpcStatus says how";
+            report.error(field, message, "keep one of the two");
         }
+        check::range(self.http_status, &(200..=599), &format!("{field}.httpStatus"), report);
+        let http = self.http_status.and_then(|status| u16::try_from(status).ok());
+        let status = self.grpc_status.map_or(Ok(http.unwrap_or_default()), |code| Err(code.number()));
+        let share = check::share(self.percent, self.fraction.as_ref(), field, report);
+        weft_model::Abort { status, share }
     }
 }

@@ -1,7 +1,9 @@
 //! `loadBalancer`: which endpoint is next.
 
+use std::{sync::Arc, time::Duration};
+
 use serde::Deserialize;
-use weft_model::LoadBalancer;
+use weft_model::{HttpLoadBalancer, LoadBalancer};
 
 use super::check;
 use crate::{finding::Report, syntax};
@@ -57,10 +59,8 @@ struct Named {
 
 #[derive(Debug, Deserialize)]
 struct Cookie {
-    #[serde(rename = "name")]
-    _name: String,
-    #[serde(default, rename = "path")]
-    _path: Option<String>,
+    name: String,
+    path: Option<String>,
     ttl: Option<String>,
 }
 
@@ -74,39 +74,36 @@ const DEFAULT_TABLE_SIZE: u32 = 65_537;
 const MAX_TABLE_SIZE: i64 = 5_000_011;
 
 impl LoadBalancerSpec {
-    /// The algorithm of the kernel path.
-    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> LoadBalancer {
+    /// The algorithm of the kernel path, that of the http path, and how long an endpoint takes to start.
+    pub(super) fn check(
+        &self,
+        field: &str,
+        report: &mut Report<'_>,
+    ) -> (LoadBalancer, Option<HttpLoadBalancer>, Option<Duration>) {
         let hash_field = format!("{field}.consistentHash");
         let hashes = self.r#type == Some(Algorithm::ConsistentHash);
         let kind = self.r#type.map_or_else(|| "(none)".into(), |kind| format!("{kind:?}"));
         check::member(self.consistent_hash.is_some(), hashes, &hash_field, &kind, report);
-        if let Some(slow_start) = &self.slow_start {
-            let field = format!("{field}.slowStart");
-            check::duration(Some(&slow_start.window), &format!("{field}.window"), report);
-            let message = "slowStart is not enforced yet: it needs the http path";
-            report.warning(&field, message, "a new endpoint gets its full share at once");
-        }
+        let window = self.slow_start.as_ref().map(|slow_start| &slow_start.window);
+        let slow_start = check::duration(window, &format!("{field}.slowStart.window"), report);
         let hash = self.consistent_hash.as_ref().map(|hash| hash.check(&hash_field, report));
-        match self.r#type {
-            None | Some(Algorithm::Random) => LoadBalancer::Random,
-            Some(Algorithm::RoundRobin) => LoadBalancer::RoundRobin,
-            Some(Algorithm::LeastRequest) => LoadBalancer::LeastRequest,
-            Some(Algorithm::ConsistentHash) => hash.unwrap_or_default(),
-            Some(Algorithm::PeakEwma) => {
-                let message = "PeakEWMA needs the http path, which is not there yet";
-                report.warning(
-                    &format!("{field}.type"),
-                    message,
-                    "connections are spread at random meanwhile",
-                );
-                LoadBalancer::Random
+        let (in_kernel, by_request) = match self.r#type {
+            None => (LoadBalancer::Random, None),
+            Some(Algorithm::Random) => (LoadBalancer::Random, Some(HttpLoadBalancer::Random)),
+            Some(Algorithm::RoundRobin) => (LoadBalancer::RoundRobin, Some(HttpLoadBalancer::RoundRobin)),
+            Some(Algorithm::LeastRequest) => {
+                (LoadBalancer::LeastRequest, Some(HttpLoadBalancer::LeastRequest))
             }
-        }
+            Some(Algorithm::ConsistentHash) => hash.unwrap_or_default(),
+            // Nothing of the kernel path: its connections leave it.
+            Some(Algorithm::PeakEwma) => (LoadBalancer::Random, Some(HttpLoadBalancer::PeakEwma)),
+        };
+        (in_kernel, by_request, slow_start)
     }
 }
 
 impl ConsistentHash {
-    fn check(&self, field: &str, report: &mut Report<'_>) -> LoadBalancer {
+    fn check(&self, field: &str, report: &mut Report<'_>) -> (LoadBalancer, Option<HttpLoadBalancer>) {
         let kind = format!("{:?}", self.r#type);
         let is = |key| self.r#type == key;
         check::member(self.header.is_some(), is(HashKey::Header), &format!("{field}.header"), &kind, report);
@@ -119,8 +116,7 @@ impl ConsistentHash {
         if self.query_param.as_ref().is_some_and(|query| query.name.is_empty()) {
             report.error(&format!("{query}.name"), "is empty", "name the parameter");
         }
-        let ttl = self.cookie.as_ref().and_then(|cookie| cookie.ttl.as_ref());
-        check::duration(ttl, &format!("{field}.cookie.ttl"), report);
+        let cookie = self.cookie.as_ref().map(|cookie| cookie.check(&format!("{field}.cookie"), report));
         if self.algorithm == Some(HashAlgorithm::RingHash) {
             report.error(
                 &format!("{field}.algorithm"),
@@ -129,12 +125,20 @@ impl ConsistentHash {
             );
         }
         let table_size = self.table_size(field, report);
-        if self.r#type == HashKey::SourceIp {
-            return LoadBalancer::SourceIpHash { table_size };
-        }
-        let message = format!("a hash by {kind} needs the http path, which is not there yet");
-        report.warning(&format!("{field}.type"), message, "connections are spread at random meanwhile");
-        LoadBalancer::Random
+        let key = match self.r#type {
+            HashKey::SourceIp => weft_model::HashKey::SourceIp,
+            HashKey::Header => {
+                weft_model::HashKey::Header(name_of(self.header.as_ref()).to_ascii_lowercase().into())
+            }
+            HashKey::QueryParam => weft_model::HashKey::Query(name_of(self.query_param.as_ref()).into()),
+            HashKey::Cookie => cookie.unwrap_or(weft_model::HashKey::SourceIp),
+        };
+        let in_kernel = match self.r#type {
+            HashKey::SourceIp => LoadBalancer::SourceIpHash { table_size },
+            // Nothing of the kernel path: its connections leave it.
+            _ => LoadBalancer::Random,
+        };
+        (in_kernel, Some(HttpLoadBalancer::ConsistentHash { key, table_size }))
     }
 
     fn table_size(&self, field: &str, report: &mut Report<'_>) -> u32 {
@@ -152,5 +156,24 @@ impl ConsistentHash {
             );
         }
         size
+    }
+}
+
+fn name_of(named: Option<&Named>) -> &str {
+    named.map(|named| named.name.as_str()).unwrap_or_default()
+}
+
+impl Cookie {
+    fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::HashKey {
+        check::header(&self.name, &format!("{field}.name"), report);
+        let ttl = check::duration(self.ttl.as_ref(), &format!("{field}.ttl"), report);
+        if self.path.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(';')) {
+            report.error(&format!("{field}.path"), "no path that a cookie can have", "write a path like /");
+        }
+        weft_model::HashKey::Cookie {
+            name: Arc::from(self.name.as_str()),
+            path: self.path.as_deref().map(Into::into),
+            ttl,
+        }
     }
 }

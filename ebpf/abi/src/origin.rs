@@ -1,0 +1,39 @@
+//! What the node's proxy is told about the connections that come to it, and what it says of itself.
+
+use crate::{Addr, BePort};
+
+abi_struct! {
+    /// Key of `weft_origin`: who a connection to the proxy comes from.
+    pub struct OriginKey {
+        /// Network namespace of the pod.
+        pub netns: u64,
+        /// Its address, as the listener sees it.
+        pub addr: Addr,
+        /// Its port.
+        pub port: BePort,
+        /// Zero.
+        pub _pad: [u8; 6],
+    }
+}
+
+abi_struct! {
+    /// Value of `weft_origin`: whom it dialled. Written before the SYN leaves; the proxy takes it away.
+    pub struct Origin {
+        /// The address.
+        pub dialled: Addr,
+        /// Id of the frontend.
+        pub service: u64,
+        /// The port.
+        pub port: BePort,
+        /// Zero.
+        pub _pad: [u8; 6],
+    }
+}
+
+abi_struct! {
+    /// The one entry of `weft_lease`.
+    pub struct Lease {
+        /// When the proxy was last known to be there, in nanoseconds since boot (`CLOCK_MONOTONIC`).
+        pub renewed_ns: u64,
+    }
+}

@@ -1,0 +1,130 @@
+//! Which dials leave the kernel path for the node's proxy.
+
+use weft_abi::{
+    Addr, Backend, BePort, Pod, Reason, ServiceKey, ServiceRow, Slot, SlotKey, TCP, UDP, config_flags,
+    service_flags,
+};
+
+use super::{Dial, Verdict, dial};
+use crate::{Denial, Destination, testing::Memory};
+
+const NETNS: u64 = 77;
+const SERVICE: u64 = 5;
+const PROXY_CGROUP: u64 = 31;
+const SECOND: u64 = 1_000_000_000;
+const OUTBOUND: BePort = BePort::new(39_000);
+
+fn addr(text: &str) -> Addr {
+    Addr::from(text.parse::<core::net::IpAddr>().unwrap())
+}
+
+/// A pod with an outbound listener; two Services, one in each family, that go through the proxy.
+fn shop(flags: u32) -> Memory {
+    let mut memory = Memory::default();
+    memory.config.proxy_cgroup = PROXY_CGROUP;
+    memory.config.proxy_lease_ns = 5 * SECOND;
+    memory.now.set(100 * SECOND);
+    memory.lease = 96 * SECOND;
+    let pod = Pod { ip4: addr("10.77.0.1"), ip6: addr("fd77::1"), outbound: OUTBOUND, ..Pod::zeroed() };
+    memory.pods.insert(NETNS, pod);
+    for (vip, backend) in [("10.96.0.1", "10.77.0.2"), ("fd96::1", "fd77::2")] {
+        for protocol in [TCP, UDP] {
+            let key = ServiceKey { addr: addr(vip), port: BePort::new(80), protocol, ..ServiceKey::zeroed() };
+            let flags = if protocol == TCP { flags } else { 0 };
+            let id = SERVICE + u64::from(vip.contains(':'));
+            memory
+                .services
+                .insert(key, std::vec![ServiceRow { id, slots: 1, flags, ..ServiceRow::zeroed() }]);
+            memory.slots.insert(
+                SlotKey { service: id, ..SlotKey::zeroed() },
+                Slot { backend: id, alias: 0, threshold: 65_536 },
+            );
+            let port = BePort::new(8080);
+            memory
+                .backends
+                .insert(id, Backend { addr: addr(backend), service: id, port, ..Backend::zeroed() });
+        }
+    }
+    memory
+}
+
+fn to(vip: &str) -> Dial {
+    Dial { netns: NETNS, addr: addr(vip), port: BePort::new(80), protocol: TCP, source_port: BePort::new(0) }
+}
+
+#[track_caller]
+fn proxied(memory: &Memory, dialled: &Dial) -> Destination {
+    match dial(memory, dialled) {
+        Verdict::Proxy(to) => to,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_kernel_path(memory: &Memory, dialled: &Dial) {
+    match dial(memory, dialled) {
+        Verdict::Translate(to) => assert_eq!(to.port, BePort::new(8080)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_refused(memory: &Memory, dialled: &Dial) {
+    match dial(memory, dialled) {
+        Verdict::Deny(denial, _) => {
+            assert_eq!(denial, Denial { reason: Reason::PROXY_UNAVAILABLE, rule: 0 });
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_connection_that_needs_the_proxy_goes_to_the_pods_own_listener_in_its_own_family() {
+    let memory = shop(service_flags::PROXY);
+    for (vip, own, id) in [("10.96.0.1", "10.77.0.1", SERVICE), ("fd96::1", "fd77::1", SERVICE + 1)] {
+        let went = proxied(&memory, &to(vip));
+        assert_eq!((went.addr, went.port, went.service, went.backend), (addr(own), OUTBOUND, id, 0));
+        assert!(!went.counted);
+    }
+}
+
+#[test]
+fn only_what_asks_for_it_leaves_the_kernel_path() {
+    let plain = shop(0);
+    assert_kernel_path(&plain, &to("10.96.0.1"));
+    let mut memory = shop(service_flags::PROXY);
+    assert_kernel_path(&memory, &Dial { protocol: UDP, ..to("10.96.0.1") });
+    // The proxy's own connection, and one of no enrolled pod where the whole node is balanced.
+    memory.cgroup = PROXY_CGROUP;
+    assert_kernel_path(&memory, &to("10.96.0.1"));
+    memory.cgroup = PROXY_CGROUP + 1;
+    memory.config.flags = config_flags::SCOPE_NODE;
+    assert_kernel_path(&memory, &Dial { netns: NETNS + 1, ..to("10.96.0.1") });
+    proxied(&memory, &to("10.96.0.1"));
+}
+
+#[test]
+fn a_process_without_a_cgroup_of_the_proxys_is_not_taken_for_it() {
+    let mut memory = shop(service_flags::PROXY);
+    (memory.config.proxy_cgroup, memory.cgroup) = (0, 0);
+    proxied(&memory, &to("10.96.0.1"));
+}
+
+#[test]
+fn without_a_proxy_it_is_refused_or_takes_the_kernel_path_as_the_service_says() {
+    let gone = |flags, change: &dyn Fn(&mut Memory)| {
+        let mut memory = shop(service_flags::PROXY | flags);
+        change(&mut memory);
+        memory
+    };
+    let changes: [&dyn Fn(&mut Memory); 4] = [
+        &|memory| memory.lease = 95 * SECOND,
+        &|memory| memory.lease = 0,
+        &|memory| memory.pods.get_mut(&NETNS).unwrap().outbound = BePort::new(0),
+        &|memory| memory.pods.get_mut(&NETNS).unwrap().ip4 = Addr::ANY,
+    ];
+    for change in changes {
+        assert_refused(&gone(0, change), &to("10.96.0.1"));
+        assert_kernel_path(&gone(service_flags::PROXY_OPEN, change), &to("10.96.0.1"));
+    }
+}

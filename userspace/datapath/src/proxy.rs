@@ -1,0 +1,106 @@
+//! The node's proxy, as the kernel sees it: where pods' connections come to it, whom each was for, and
+//! whether it is there.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use nix::time::{ClockId, clock_gettime};
+use weft_abi::{self as abi, BePort, OriginKey, names::map};
+use weft_model::ObjectName;
+use weft_transport::{Netns, Origin, Origins};
+
+use crate::maps::Error;
+
+/// An enrolled pod of this node, whose network namespace is held.
+#[derive(Clone, Debug)]
+pub struct LocalPod {
+    /// Its name.
+    pub name: ObjectName,
+    /// Cookie of its network namespace.
+    pub netns_cookie: u64,
+    /// Its network namespace: let go of it when the pod is no longer among [`crate::Enforcer::pods`].
+    pub netns: Arc<Netns>,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+}
+
+impl PartialEq for LocalPod {
+    /// A namespace is told by its cookie.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.netns_cookie, &self.ips) == (&other.name, other.netns_cookie, &other.ips)
+    }
+}
+
+/// The maps that the proxy works with. Each is a descriptor of its own.
+#[derive(Debug)]
+pub struct ProxyMaps {
+    /// For [`OriginMap`].
+    pub origins: OwnedFd,
+    /// For [`LeaseMap`].
+    pub lease: OwnedFd,
+}
+
+/// `weft_origin`: where redirected connections were going.
+pub struct OriginMap {
+    map: Mutex<HashMap<MapData, OriginKey, abi::Origin>>,
+}
+
+/// `weft_lease`: when the proxy was last known to be there.
+pub struct LeaseMap {
+    map: Mutex<Array<MapData, abi::Lease>>,
+}
+
+impl OriginMap {
+    /// The map behind `fd`, which the agent lent.
+    ///
+    /// # Kernel
+    /// Takes `CAP_BPF` (5.8) or `CAP_SYS_ADMIN` to be read.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, Error> {
+        let map = MapData::from_fd(fd).map(Map::LruHashMap).and_then(HashMap::try_from);
+        let map = map.map_err(|source| Error::Refused { map: map::ORIGINS, source })?;
+        Ok(Self { map: map.into() })
+    }
+}
+
+impl Origins for OriginMap {
+    fn take(&self, netns_cookie: u64, peer: SocketAddr) -> Result<Option<Origin>, weft_transport::Error> {
+        let addr = peer.ip().into();
+        let key = OriginKey { netns: netns_cookie, addr, port: BePort::new(peer.port()), _pad: [0; 6] };
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let unreadable =
+            |error: MapError| weft_transport::Error::Origin { peer, source: std::io::Error::other(error) };
+        let origin = match map.get(&key, 0) {
+            Ok(origin) => origin,
+            Err(MapError::KeyNotFound) => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        // Two connections never have the same key at once: whoever finds it is the one it is for.
+        match map.remove(&key) {
+            Ok(()) | Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+        let dialled = SocketAddr::new(origin.dialled.to_ip(), origin.port.get());
+        Ok(Some(Origin { dialled, frontend: origin.service, backend: None }))
+    }
+}
+
+impl LeaseMap {
+    /// The map behind `fd`, which the agent lent.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, Error> {
+        let map = MapData::from_fd(fd).map(Map::Array).and_then(Array::try_from);
+        let map = map.map_err(|source| Error::Refused { map: map::LEASE, source })?;
+        Ok(Self { map: map.into() })
+    }
+
+    /// Says that the proxy is there now.
+    pub fn renew(&self) -> Result<(), Error> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from).unwrap_or_default();
+        let lease = abi::Lease { renewed_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) };
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        map.set(0, lease, 0).map_err(|source| Error::Refused { map: map::LEASE, source })
+    }
+}

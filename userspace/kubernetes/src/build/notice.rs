@@ -1,0 +1,51 @@
+//! What is said about an object when the objects around it are known.
+
+use weft_model::{ObjectName, Severity};
+
+use crate::{
+    finding::Finding,
+    object::{Key, Kind},
+};
+
+/// Something about an object that only the others around it show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) key: Key,
+    pub(crate) finding: Finding,
+}
+
+impl Notice {
+    /// The object is used, and not as its owner may expect.
+    pub(super) fn warning(
+        key: impl Into<Key>,
+        field: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let finding = Finding {
+            severity: Severity::Warning,
+            field: field.to_owned(),
+            line: 0,
+            message: message.into(),
+            remedy: remedy.into(),
+        };
+        Self { key: key.into(), finding }
+    }
+
+    /// Another object of its kind holds for `target` already.
+    pub(super) fn conflicted(
+        loser: impl Into<Key>,
+        field: &str,
+        target: impl std::fmt::Display,
+        winner: impl std::fmt::Display,
+    ) -> Self {
+        let message = format!("Conflicted: {winner} holds for {target} already");
+        let remedy = "the oldest wins, then the first by name: merge the two, or remove one";
+        Self::warning(loser, field, message, remedy)
+    }
+}
+
+/// The Service `name`, as messages have it.
+pub(super) fn service(name: &ObjectName) -> Key {
+    Key { kind: Kind::Service, name: name.clone() }
+}
