@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+mod agent;
 pub mod balance;
 pub mod bounds;
 pub mod clock;
@@ -31,6 +32,7 @@ mod stream;
 mod tables;
 mod worker;
 
+pub use agent::{Maps, Unlent, serve_agent};
 pub use bounds::Limits;
 pub use proxy::{Error, Handle, Lease, PodSockets, Proxy, Settings, Status};
 pub use reason::Reason;

@@ -26,7 +26,7 @@ use crate::{
     tables::Port,
     worker::Served,
 };
-pub(crate) use connect::{Connected, connect};
+pub(crate) use connect::{Connected, Early, connect};
 use decide::Next;
 
 /// What is known of a connection so far, for its record.

@@ -24,7 +24,7 @@ use crate::{
     balance::EndpointState,
     clock::Moment,
     limits::{Held, Limit},
-    outbound::{self, Connected},
+    outbound::{self, Early},
     serve::Client,
     tables::Upstream,
 };
@@ -58,9 +58,7 @@ impl Want<'_> {
 
     /// Opens a connection, or takes the one that was opened before HTTP was spoken, if it leads to the same endpoint.
     async fn open(&self) -> Result<(TcpStream, Option<Held>), Reason> {
-        if let Some(early) =
-            self.take_early().filter(|early| early.serving.endpoint().address() == self.endpoint.address())
-        {
+        if let Some(early) = self.take_early() {
             return Ok((early.stream, early.held));
         }
         let held = self.may_connect().await?;
@@ -69,9 +67,17 @@ impl Want<'_> {
         Ok((stream, held))
     }
 
-    /// Nobody uses it later than for the first request.
-    fn take_early(&self) -> Option<Connected> {
-        if self.early { self.client.early.take() } else { None }
+    /// The early connection, if it leads to the endpoint. Nobody uses it later than for the first request.
+    fn take_early(&self) -> Option<Early> {
+        let early = if self.early { self.client.early.take() } else { None };
+        early.filter(|early| early.endpoint.address() == self.endpoint.address())
+    }
+
+    /// Whether there is one. One that leads elsewhere is closed.
+    fn has_early(&self) -> bool {
+        let Some(early) = self.take_early() else { return false };
+        self.client.early.replace(Some(early));
+        true
     }
 
     /// Waits until the circuit breaker allows one more connection, among as many as it lets wait.
@@ -79,6 +85,12 @@ impl Want<'_> {
         let Some(limits) = self.breaker() else { return Ok(None) };
         let breaker = &self.upstream.breaker;
         if let Ok(held) = breaker.hold(Limit::Connections, limits) {
+            return Ok(Some(held));
+        }
+        // One that is idle counts as well, and may lead to another endpoint.
+        if self.client.served.pools.close_one_of(self.upstream)
+            && let Ok(held) = breaker.hold(Limit::Connections, limits)
+        {
             return Ok(Some(held));
         }
         let _pending = breaker.hold(Limit::Pending, limits).map_err(|_| {

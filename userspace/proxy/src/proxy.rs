@@ -4,6 +4,7 @@ use std::{
     io,
     net::TcpListener,
     num::NonZeroUsize,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -120,6 +121,9 @@ pub struct Status {
     pub pods: Vec<(ObjectName, Usage)>,
 }
 
+/// Ends with the last connection.
+pub(crate) type Draining = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Starts proxies.
 #[derive(Debug)]
 pub struct Proxy;
@@ -226,19 +230,28 @@ impl Handle {
     }
 
     /// Accepts nothing more and renews the lease no more; returns when the last connection has ended, at the latest
-    /// `within` this time.
+    /// `within` this time. A second call can bring the end forward, never back.
     pub async fn drain(&self, within: Duration) -> Result<(), Error> {
+        self.begin_drain(within).await?.await;
+        Ok(())
+    }
+
+    /// As [`Handle::drain`], but the wait for the end is the caller's.
+    pub(crate) async fn begin_drain(&self, within: Duration) -> Result<Draining, Error> {
         self.draining.store(true, Relaxed);
         let mut all = Vec::new();
         for worker in &self.workers {
-            let (done, drained) = oneshot::channel();
-            worker.tell(Message::Drain { within, done }).await;
+            let (begun, (done, drained)) = (oneshot::channel(), oneshot::channel());
+            worker.tell(Message::Drain { within, begun: begun.0, done }).await;
+            begun.1.await.map_err(|_| Error::WorkerGone)?;
             all.push(drained);
         }
-        for drained in all {
-            drained.await.map_err(|_| Error::WorkerGone)?;
-        }
-        Ok(())
+        // A worker that is gone has drained, too.
+        Ok(Box::pin(async move {
+            for drained in all {
+                let _ = drained.await;
+            }
+        }))
     }
 
     /// How the proxy is.

@@ -28,7 +28,7 @@ use crate::{
     exchange,
     http1::{Guarded, Refusal},
     observe::Protocol,
-    outbound::Connected,
+    outbound::Early,
     stream::{Stream, Wire},
     worker::{Served, Watch},
 };
@@ -42,7 +42,7 @@ pub(crate) struct Client {
     /// Whether the connection ends with the next answer.
     pub last: Cell<bool>,
     /// A connection that was made before anybody knew that HTTP is spoken.
-    pub early: RefCell<Option<Connected>>,
+    pub early: RefCell<Option<Early>>,
     stream: RefCell<Option<Stream>>,
     wire: Arc<Wire>,
     refusal: OnceCell<Refusal>,
@@ -57,7 +57,7 @@ impl Client {
         address: SocketAddr,
         dialled: SocketAddr,
         spoken: Protocol,
-        early: Option<Connected>,
+        early: Option<Early>,
     ) -> Rc<Self> {
         let stream = Stream::new(socket, first, Arc::clone(&served.pod.account), served.worker.shared.clock);
         Rc::new(Self {
@@ -90,8 +90,8 @@ impl Client {
 
     /// A watch for what goes on on this connection after hyper has let go of it.
     pub(crate) fn watch(&self) -> Rc<Watch> {
-        let watch = Rc::new(Watch::new(Arc::clone(&self.wire)));
-        self.served.worker.watch(&watch);
+        let watch = Rc::new(Watch::new(self.address, Arc::clone(&self.wire)));
+        self.served.watch(&watch);
         watch
     }
 }

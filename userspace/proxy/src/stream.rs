@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
+use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
@@ -79,6 +80,15 @@ impl Wire {
     pub(crate) fn awaits_head(&self, awaits: bool) {
         self.awaits_head.store(awaits, Relaxed);
         self.head_since.store(0, Relaxed);
+    }
+
+    /// Whether the client has sent its end while it awaits an answer.
+    pub(crate) fn awaits_answer_at_end(&self) -> bool {
+        if self.awaits_head.load(Relaxed) {
+            return false;
+        }
+        let ready = self.socket.ready(Interest::READABLE).now_or_never();
+        ready.and_then(Result::ok).is_some_and(tokio::io::Ready::is_read_closed)
     }
 
     /// Waits until the connection breaks, without reading from it.

@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     io,
     net::TcpListener,
-    rc::{Rc, Weak},
+    rc::Rc,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -57,8 +57,8 @@ pub(crate) enum Message {
     Remove { cookie: u64, done: oneshot::Sender<()> },
     /// Endpoints have left.
     Left,
-    /// Accept nothing more. Answered once the last connection has ended, within this time.
-    Drain { within: Duration, done: oneshot::Sender<()> },
+    /// Accept nothing more. Answered when that is so, and once the last connection has ended, within this time.
+    Drain { within: Duration, begun: oneshot::Sender<()>, done: oneshot::Sender<()> },
 }
 
 /// A worker, on its own thread.
@@ -68,7 +68,6 @@ pub(crate) struct Worker {
     /// Cancelled once nothing more is accepted.
     pub draining: CancellationToken,
     pods: RefCell<HashMap<u64, Rc<Served>>>,
-    watched: RefCell<Vec<Weak<Watch>>>,
     own: Tasks,
 }
 
@@ -90,7 +89,6 @@ impl Reach {
                 dice: RefCell::new(Dice::new()),
                 draining: CancellationToken::new(),
                 pods: RefCell::default(),
-                watched: RefCell::default(),
                 own: Tasks::of(Arc::<Account>::default()),
             });
             LocalSet::new().block_on(&runtime, worker.run(received));
@@ -126,11 +124,6 @@ impl Worker {
         self.shared.clock.now()
     }
 
-    /// Has a connection watched for silence and slowness.
-    pub(crate) fn watch(&self, watch: &Rc<Watch>) {
-        self.watched.borrow_mut().push(Rc::downgrade(watch));
-    }
-
     async fn run(self: Rc<Self>, mut messages: mpsc::Receiver<Message>) {
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -157,13 +150,20 @@ impl Worker {
                 let _ = done.send(added);
             }
             Message::Remove { cookie, done } => {
-                if let Some(served) = self.pods.borrow_mut().remove(&cookie) {
-                    served.stop();
-                }
-                let _ = done.send(());
+                let served = self.pods.borrow_mut().remove(&cookie);
+                self.own.spawn("remove", async move {
+                    if let Some(served) = served {
+                        served.stop();
+                        served.ended().await;
+                    }
+                    let _ = done.send(());
+                });
             }
             Message::Left => self.close_idle(),
-            Message::Drain { within, done } => self.drain(within, done),
+            Message::Drain { within, begun, done } => {
+                self.drain(within, done);
+                let _ = begun.send(());
+            }
         }
     }
 
@@ -214,12 +214,9 @@ impl Worker {
 
     fn sweep(&self) {
         self.close_idle();
-        let now = self.now();
-        self.watched.borrow_mut().retain(|watch| {
-            let Some(watch) = watch.upgrade() else { return false };
-            watch.check(now, &self.shared.limits);
-            true
-        });
+        for served in self.pods.borrow().values() {
+            served.check_connections();
+        }
     }
 }
 

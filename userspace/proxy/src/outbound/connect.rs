@@ -23,6 +23,20 @@ pub(crate) struct Connected {
     pub held: Option<Held>,
 }
 
+/// A connection that was made before anybody knew that HTTP is spoken. Not counted until a request uses it.
+pub(crate) struct Early {
+    pub stream: TcpStream,
+    pub endpoint: Arc<EndpointState>,
+    pub held: Option<Held>,
+}
+
+impl From<Connected> for Early {
+    fn from(connected: Connected) -> Self {
+        let Connected { stream, serving, held } = connected;
+        Self { stream, endpoint: Arc::clone(serving.endpoint()), held }
+    }
+}
+
 /// Connects to an endpoint of `upstream`, and to another where the first does not answer.
 pub(super) async fn connect_any(
     served: &Served,

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpStream, time::sleep};
 use weft_model::{AppProtocol, BackendTarget};
 
-use super::{Connected, connect::connect_any};
+use super::{Connected, Early, connect::connect_any};
 use crate::{
     Reason,
     draw::Draw as _,
@@ -25,7 +25,7 @@ pub(super) enum Next {
     /// Its bytes are carried; `first` was read already.
     Relay { first: Bytes, to: Connected, tls: bool },
     /// Its requests are answered. `early` is a connection that may be used for the first of them.
-    Http { first: Bytes, version: Protocol, early: Option<Connected> },
+    Http { first: Bytes, version: Protocol, early: Option<Early> },
 }
 
 /// One connection that is being decided.
@@ -90,33 +90,31 @@ impl Arrival<'_> {
         };
         let (mut connecting, mut connected) = (pin!(connecting), None);
         let mut quiet = pin!(sleep(served.worker.shared.limits.detect_time));
+        // What is there already may do without a connection.
+        let mut ended = false;
+        self.read_now();
         loop {
+            match detect::spoken(&self.first) {
+                Spoken::NeedMore if !ended => {}
+                Spoken::Http1 => return Ok(self.answer(Protocol::Http1, connected)),
+                Spoken::Http2 => return Ok(self.answer(Protocol::Http2, connected)),
+                Spoken::Tls if matches!(self.routes(), Routes::Tls(_)) => return self.tls().await,
+                Spoken::NeedMore | Spoken::Tls | Spoken::Other => break,
+            }
             tokio::select! {
                 biased;
-                read = self.read() => {
-                    let ended = read? == 0;
-                    match detect::spoken(&self.first) {
-                        Spoken::NeedMore if !ended => continue,
-                        Spoken::Http1 => return Ok(self.answer(Protocol::Http1, connected.and_then(Result::ok))),
-                        Spoken::Http2 => return Ok(self.answer(Protocol::Http2, connected.and_then(Result::ok))),
-                        Spoken::Tls if matches!(self.routes(), Routes::Tls(_)) => return self.tls().await,
-                        Spoken::NeedMore | Spoken::Tls | Spoken::Other => {}
-                    }
-                }
-                early = &mut connecting, if connected.is_none() => {
-                    // Who is to blame is told to whoever turns out not to speak HTTP.
-                    connected = Some(early);
-                    continue;
-                }
-                () = speaks(connected.as_ref()) => {}
-                () = &mut quiet, if !self.first.is_empty() || matches!(connected, Some(Err(_))) => {}
+                // Who is to blame is told to whoever turns out not to speak HTTP.
+                early = &mut connecting, if connected.is_none() => connected = Some(early),
+                read = self.read() => ended = read? == 0,
+                () = speaks(connected.as_ref()) => break,
+                () = &mut quiet, if !self.first.is_empty() || matches!(connected, Some(Err(_))) => break,
             }
-            let to = match connected.take() {
-                Some(early) => early,
-                None => connecting.await,
-            };
-            return Ok(Next::Relay { first: self.first.freeze(), to: to?, tls: false });
         }
+        let to = match connected {
+            Some(early) => early,
+            None => connecting.await,
+        };
+        Ok(Next::Relay { first: self.first.freeze(), to: to?, tls: false })
     }
 
     /// By the name in the ClientHello, where a TLSRoute holds; else as it is.
@@ -162,12 +160,19 @@ impl Arrival<'_> {
         Ok(Next::Relay { first: self.first.freeze(), to, tls })
     }
 
-    fn answer(self, version: Protocol, early: Option<Connected>) -> Next {
+    fn answer(self, version: Protocol, early: Option<Result<Connected, Reason>>) -> Next {
+        let early = early.and_then(Result::ok).map(Early::from);
         Next::Http { first: self.first.freeze(), version, early }
     }
 
     fn routes(&self) -> &Routes {
         self.port.routes.for_client(&self.served.pod.name.namespace)
+    }
+
+    /// Reads what there is now, if there is anything. What goes wrong is found by the next read.
+    fn read_now(&mut self) {
+        self.first.reserve(READ);
+        let _ = self.socket.try_read_buf(&mut self.first);
     }
 
     /// Reads what there is, once there is something.

@@ -48,10 +48,11 @@ impl Pools {
     /// A connection for one request: an idle one, or a new one.
     pub(crate) async fn http1(&self, want: &Want<'_>) -> Result<Http1, Reason> {
         let pod = Rc::clone(&want.client.served);
+        // What was made for this client is not made in vain.
         if !want.fresh
+            && !want.has_early()
             && let Some(line) = self.idle(want)
         {
-            want.take_early();
             return Ok(Http1 { line: Some(line), pod, reused: true });
         }
         let (stream, held) = want.open().await?;
@@ -87,6 +88,18 @@ impl Pools {
             }
         }
         None
+    }
+
+    /// Closes an idle connection of a backend, if there is one.
+    pub(super) fn close_one_of(&self, upstream: &Upstream) -> bool {
+        let mut pools = self.http1.borrow_mut();
+        let found = pools.values_mut().find_map(|kept| {
+            let at =
+                kept.iter().position(|idle| Arc::ptr_eq(&idle.line.upstream.breaker, &upstream.breaker))?;
+            Some(kept.swap_remove(at))
+        });
+        self.idle.set(self.idle.get().saturating_sub(usize::from(found.is_some())));
+        found.is_some()
     }
 
     fn put_back(&self, line: Line, now: Moment, limits: &Limits) {

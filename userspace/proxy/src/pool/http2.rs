@@ -56,6 +56,7 @@ impl Pools {
         let mut fresh = want.fresh;
         loop {
             if !fresh && let Some(shared) = self.with_room(want, most) {
+                // One connection carries all: the early one is closed.
                 want.take_early();
                 return Ok(shared.take(&want.client.served));
             }

@@ -1,11 +1,20 @@
 //! A pod on one worker.
 
-use std::{cell::Cell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    io,
+    net::SocketAddr,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::net::TcpListener;
+use weft_transport::{Diag, Query, States};
 
-use super::{Tasks, Worker};
-use crate::{outbound, pool::Pools, proxy::Pod};
+use super::{Tasks, Watch, Worker};
+use crate::{Reason, outbound, pool::Pools, proxy::Pod};
 
 /// A pod whose connections this worker accepts.
 pub(crate) struct Served {
@@ -20,6 +29,7 @@ pub(crate) struct Served {
     /// Copies for mirrors that are under way.
     pub mirrors: Cell<usize>,
     accepting: Tasks,
+    watched: RefCell<Vec<Weak<Watch>>>,
 }
 
 impl Served {
@@ -31,6 +41,7 @@ impl Served {
             upstreams: tasks(),
             accepting: tasks(),
             mirrors: Cell::new(0),
+            watched: RefCell::default(),
             pod,
             worker,
         }
@@ -47,8 +58,52 @@ impl Served {
         self.accepting.spawn("accept", accept(Rc::clone(self), listener));
     }
 
+    /// Has a connection watched for silence, slowness and clients that left.
+    pub(crate) fn watch(&self, watch: &Rc<Watch>) {
+        self.watched.borrow_mut().push(Rc::downgrade(watch));
+    }
+
+    /// Tells connections that go on for no good.
+    pub(super) fn check_connections(&self) {
+        let (now, limits) = (self.worker.now(), &self.worker.shared.limits);
+        let mut at_end = Vec::new();
+        self.watched.borrow_mut().retain(|watch| {
+            let Some(watch) = watch.upgrade() else { return false };
+            watch.check(now, limits);
+            if let Some(client) = watch.may_have_left() {
+                at_end.push((client, watch));
+            }
+            true
+        });
+        if at_end.is_empty() {
+            return;
+        }
+        // A FIN does not tell a client that closed from one that only has no more to send. The kernel does: nobody
+        // holds the socket of the one that closed. Both are in this pod's namespace.
+        match self.half_open() {
+            Ok(half_open) => {
+                let left = at_end.iter().filter(|(client, _)| !half_open.contains(client));
+                left.for_each(|(_, watch)| watch.ends(Reason::ClientGone));
+            }
+            Err(error) => tracing::debug!(pod = %self.pod.name, %error, "cannot list who waits"),
+        }
+    }
+
+    /// Addresses of the pod's sockets that have sent their end and still have a process behind them.
+    fn half_open(&self) -> Result<HashSet<SocketAddr>, weft_transport::Error> {
+        let sockets = Diag::open(&self.pod.netns)?.sockets(&Query::tcp(States::SENT_END))?;
+        Ok(sockets.iter().filter(|socket| socket.inode != 0).map(|socket| socket.local).collect())
+    }
+
     pub(super) fn accept_nothing_more(&self) {
         self.accepting.stop();
+    }
+
+    /// Waits until nothing of the pod runs here any more.
+    pub(super) async fn ended(&self) {
+        for tasks in [&self.accepting, &self.clients, &self.upstreams] {
+            tasks.ended().await;
+        }
     }
 
     /// Ends everything of the pod here.

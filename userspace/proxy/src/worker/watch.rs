@@ -1,6 +1,6 @@
 //! A connection as the worker's sweep sees it.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
@@ -9,14 +9,15 @@ use crate::{Limits, Reason, clock::Moment, stream::Wire};
 /// Tells a connection that it is silent or slow for too long.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    client: SocketAddr,
     wire: Arc<Wire>,
     why: Cell<Option<Reason>>,
     found: Notify,
 }
 
 impl Watch {
-    pub(crate) fn new(wire: Arc<Wire>) -> Self {
-        Self { wire, why: Cell::new(None), found: Notify::new() }
+    pub(crate) fn new(client: SocketAddr, wire: Arc<Wire>) -> Self {
+        Self { client, wire, why: Cell::new(None), found: Notify::new() }
     }
 
     /// Waits until the sweep finds something.
@@ -38,6 +39,15 @@ impl Watch {
         } else {
             return;
         };
+        self.ends(why);
+    }
+
+    /// The client's address, if it has sent its end and awaits an answer, or has left: the bytes are the same.
+    pub(super) fn may_have_left(&self) -> Option<SocketAddr> {
+        self.wire.awaits_answer_at_end().then_some(self.client)
+    }
+
+    pub(super) fn ends(&self, why: Reason) {
         self.why.set(Some(why));
         self.found.notify_one();
     }

@@ -16,7 +16,7 @@ use weft_model::{
     PortRouting, Protocol, Route, RouteMatch, RouteRule, RouteSet, Service, ServiceKind, ServicePort,
     Snapshot, Timeouts, TrafficSettings,
 };
-use weft_proxy::observe::Reader;
+use weft_proxy::observe::{ConnectionRecord, Reader, Record, RequestRecord};
 use weft_proxy::{Handle, Lease, Limits, PodSockets, Proxy, Settings};
 use weft_transport::testing::WrittenOrigins;
 use weft_transport::{Netns, Origin};
@@ -31,7 +31,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// See the module. The server's endpoints are in the same namespace, on other ports.
 pub(crate) struct Mesh {
     pub(crate) handle: Handle,
-    pub(crate) reader: tokio::sync::Mutex<Reader>,
+    reader: tokio::sync::Mutex<Reader>,
     netns: Netns,
     cookie: u64,
     origins: Arc<WrittenOrigins>,
@@ -74,6 +74,10 @@ impl Mesh {
         mesh
     }
 
+    pub(crate) fn origins(&self) -> Arc<WrittenOrigins> {
+        Arc::clone(&self.origins)
+    }
+
     pub(crate) fn cookie(&self) -> u64 {
         self.cookie
     }
@@ -106,12 +110,16 @@ impl Mesh {
     }
 
     /// As [`Mesh::serve`], with backends beside it that routes may name.
-    pub(crate) fn serve_all(
-        &self,
-        routing: PortRouting,
-        endpoints: &[SocketAddr],
-        others: &[(&str, Option<&str>, &[SocketAddr])],
-    ) {
+    pub(crate) fn serve_all(&self, routing: PortRouting, endpoints: &[SocketAddr], others: &[Other<'_>]) {
+        self.handle.apply(&self.snapshot_of(routing, endpoints, others)).unwrap();
+    }
+
+    /// What [`Mesh::serve`] puts in force.
+    pub(crate) fn snapshot(&self, routing: PortRouting, endpoints: &[SocketAddr]) -> Snapshot {
+        self.snapshot_of(routing, endpoints, &[])
+    }
+
+    fn snapshot_of(&self, routing: PortRouting, endpoints: &[SocketAddr], others: &[Other<'_>]) -> Snapshot {
         let mut version = self.version.lock().unwrap();
         *version += 1;
         let mut web = service("web", None, endpoints);
@@ -119,9 +127,7 @@ impl Mesh {
         web.ports[0].routing = Some(Arc::new(routing));
         let others = others.iter().map(|(name, protocol, endpoints)| service(name, *protocol, endpoints));
         let services = others.chain([web]).map(|service| (service.name.clone(), Arc::new(service)));
-        let snapshot =
-            Snapshot { version: *version, services: Arc::new(services.collect()), ..Snapshot::default() };
-        self.handle.apply(&snapshot).unwrap();
+        Snapshot { version: *version, services: Arc::new(services.collect()), ..Snapshot::default() }
     }
 
     /// Dials the Service, as the hook would have it.
@@ -150,8 +156,32 @@ impl Mesh {
         }
         let to = SocketAddr::from(([127, 0, 0, 1], self.listener.local_addr().unwrap().port()));
         let stream = socket.connect(to).await?;
-        stream.set_nodelay(true).unwrap();
+        let _ = stream.set_nodelay(true);
         Ok(stream)
+    }
+
+    /// The record of the next connection that ends.
+    pub(crate) async fn connection(&self) -> Box<ConnectionRecord> {
+        loop {
+            if let Record::Connection(record) = self.record().await {
+                return record;
+            }
+        }
+    }
+
+    /// The record of the next request that ends.
+    pub(crate) async fn request(&self) -> Box<RequestRecord> {
+        loop {
+            if let Record::Request(record) = self.record().await {
+                return record;
+            }
+        }
+    }
+
+    async fn record(&self) -> Record {
+        let mut reader = self.reader.lock().await;
+        let next = tokio::time::timeout(PATIENCE, reader.next()).await;
+        next.expect("something ends").expect("the proxy lives")
     }
 
     /// A client of HTTP/1 on a new connection.
@@ -175,6 +205,8 @@ impl Mesh {
     }
 }
 
+/// A backend: its name, its `appProtocol`, its endpoints.
+pub(crate) type Other<'a> = (&'a str, Option<&'a str>, &'a [SocketAddr]);
 pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 pub(crate) fn empty() -> Body {

@@ -7,6 +7,7 @@ use hyper::{Request, Response, body::Incoming};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use weft_model::AppProtocol::{Detect, Http, Http2};
+use weft_proxy::Reason;
 
 async fn echo(request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
@@ -43,9 +44,11 @@ async fn without_an_origin_a_connection_is_reset() {
     let mesh = Mesh::start().await;
     let server = Server::http1(&mesh, echo);
     mesh.serve(plain(Http), &[server.address]);
-    let mut stream = mesh.try_dial(false).await.unwrap();
-    let read = timeout(PATIENCE, stream.read(&mut [0])).await.unwrap();
+    // The reset may be there before connect has returned.
+    let connecting = async { mesh.try_dial(false).await?.read(&mut [0]).await };
+    let read = timeout(PATIENCE, connecting).await.unwrap();
     assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(mesh.connection().await.reason, Some(Reason::NoOrigin));
     assert_eq!(mesh.handle.report().pods[0].1.refused, 1);
     assert_eq!(server.accepted(), 0);
 }

@@ -99,6 +99,12 @@ impl Tries<'_> {
             let id = affinity.filter(|_| session.is_none())?.endpoint(ip, now)?;
             endpoints.sticky(id, &ask)
         });
+        // Plain balancing has chosen for this client already.
+        let stuck = stuck.or_else(|| {
+            let early = self.client.early.borrow();
+            let id = early.as_ref().filter(|_| ask.hash.is_none())?.endpoint.id();
+            endpoints.sticky(id, &ask)
+        });
         let endpoint = stuck.or_else(|| endpoints.pick(&ask, &mut *worker.dice.borrow_mut()))?;
         if let Some(affinity) = affinity {
             affinity.used(ip, endpoint.id(), now);
