@@ -17,6 +17,7 @@ mod mirror;
 mod routed;
 mod tries;
 mod upgrade;
+mod websocket;
 
 use std::{convert::Infallible, ops::ControlFlow, rc::Rc};
 

@@ -87,8 +87,6 @@ reasons! {
     UpstreamReset = 502, "UC", "the server ended the connection before it answered";
     /// What the endpoint answered is malformed.
     UpstreamMalformed = 502, "UPE", "what the server answered is malformed";
-    /// A tunnel was asked for that the endpoint's protocol has not.
-    UpgradeUnsupported = 501, "UPE", "the server's protocol carries no such upgrade";
     /// The request took longer than `timeouts.request` or `grpc-timeout`.
     RequestTimeout = 504, "UT", "the request took longer than its timeout";
     /// The last try took longer than `timeouts.backendRequest`.

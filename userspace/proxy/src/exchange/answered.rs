@@ -19,6 +19,7 @@ use crate::{
     balance::Serving,
     http1::Malformed,
     limits::Held,
+    observe::Protocol,
     pool::{Http1, Http2},
 };
 
@@ -53,6 +54,16 @@ pub(super) enum Carrier {
     Http1(Http1),
     /// Held: the stream counts as long as the answer lasts.
     Http2(#[expect(dead_code, reason = "its drop is what counts")] Http2),
+}
+
+impl Carrier {
+    /// What is spoken on it.
+    pub(super) fn version(&self) -> Protocol {
+        match self {
+            Self::Http1(_) => Protocol::Http1,
+            Self::Http2(_) => Protocol::Http2,
+        }
+    }
 }
 
 /// What counts a try as under way.

@@ -1,12 +1,13 @@
 //! Heads between HTTP/1 and HTTP/2, and what ends at this hop.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{CONNECTION, COOKIE, EXPECT, HOST, UPGRADE},
     request, response,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
+use super::websocket;
 use crate::{
     draw::Draw as _,
     http1::hop_by_hop::{Upgrading, strip},
@@ -40,9 +41,6 @@ pub(super) fn for_server(parts: &mut request::Parts, client: &Client, version: P
     strip(&mut parts.headers, if tunnel { Upgrading::WebSocket } else { Upgrading::No });
     // Answered here, with the first byte of the body that is read.
     parts.headers.remove(EXPECT);
-    if tunnel {
-        ask_for_websocket(&mut parts.headers, client);
-    }
     let host = parts.uri.authority().cloned();
     if version == Protocol::Http2 {
         let host = host.or_else(|| Authority::try_from(parts.headers.get(HOST)?.as_bytes()).ok());
@@ -54,6 +52,9 @@ pub(super) fn for_server(parts: &mut request::Parts, client: &Client, version: P
         (uri.scheme, uri.authority) = (Some(Scheme::HTTP), Some(host));
         uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
         parts.uri = Uri::from_parts(uri).expect("it has a scheme, a host and a path");
+        if tunnel {
+            websocket::ask_http2(parts);
+        }
         parts.version = Version::HTTP_2;
         return;
     }
@@ -66,48 +67,20 @@ pub(super) fn for_server(parts: &mut request::Parts, client: &Client, version: P
         let value = HeaderValue::from_str(dialled(client).as_str());
         parts.headers.insert(HOST, value.expect("an authority is visible ASCII"));
     }
+    if tunnel {
+        websocket::ask_http1(&mut parts.headers, &mut *client.served.worker.dice.borrow_mut());
+    }
     join_cookies(&mut parts.headers);
     parts.version = Version::HTTP_11;
 }
 
 /// Makes of a server's head what the client is sent.
 pub(super) fn for_client(parts: &mut response::Parts, client: &Client) {
-    let tunnel = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    strip(&mut parts.headers, if tunnel { Upgrading::WebSocket } else { Upgrading::No });
+    strip(&mut parts.headers, Upgrading::No);
     if client.spoken == Protocol::Http2 {
         parts.headers.remove(CONNECTION);
-        if tunnel {
-            // RFC 8441: the tunnel is there once the answer is, and nothing is switched.
-            parts.status = StatusCode::OK;
-            for name in
-                [UPGRADE, HeaderName::from_static("sec-websocket-accept"), http::header::CONTENT_LENGTH]
-            {
-                parts.headers.remove(name);
-            }
-        }
     }
     parts.version = Version::HTTP_11;
-}
-
-/// RFC 8441 has no key: nothing of it is switched. A server of HTTP/1 wants one.
-fn ask_for_websocket(headers: &mut HeaderMap, client: &Client) {
-    const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
-    if headers.contains_key(KEY) {
-        return;
-    }
-    let mut dice = client.served.worker.dice.borrow_mut();
-    let nonce = u128::from(dice.number()) << 64 | u128::from(dice.number());
-    headers.insert(KEY, HeaderValue::try_from(base64(nonce)).expect("letters, digits, `+`, `/` and `=`"));
-}
-
-/// Sixteen bytes in base64: 21 digits of six bits, one of two bits, padding.
-fn base64(bytes: u128) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |six: u128| char::from(DIGITS[usize::try_from(six & 63).expect("masked")]);
-    let mut text: String = (0..21).map(|place| digit(bytes >> (122 - 6 * place))).collect();
-    text.push(digit(bytes << 4));
-    text.push_str("==");
-    text
 }
 
 /// A client without a host, which HTTP/1.0 allows, asked for the address that it dialled.
@@ -129,12 +102,6 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_nonce_is_written_as_rfc_4648_writes_it() {
-        let bytes = u128::from_be_bytes(*b"the sample nonce");
-        assert_eq!(base64(bytes), "dGhlIHNhbXBsZSBub25jZQ==");
-    }
 
     #[test]
     fn crumbs_of_a_cookie_become_one_line() {

@@ -13,7 +13,7 @@ use super::{
     AnswerBody, Asked, Ledger, Refused, RequestBody, Routed,
     answered::{Carried, Carrier, Permits},
     failed::Failed,
-    head, upgrade,
+    head, upgrade, websocket,
 };
 use crate::{
     Reason,
@@ -148,8 +148,8 @@ impl Tries<'_> {
     fn finish(&self, answer: Answer, target: &Target<'_>) -> Response<AnswerBody> {
         let Answer { mut response, carrier, permits, deadline } = answer;
         let theirs = hyper::upgrade::on(&mut response);
-        let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
         let (mut parts, incoming) = response.into_parts();
+        let switched = self.asked.is_tunnel && websocket::agreed(parts.status, carrier.version());
         head::for_client(&mut parts, self.client);
         let backend = target.backend.map(|backend| &backend.filters);
         for filters in self.routed.rule.map(|rule| &rule.filters).into_iter().chain(backend) {
@@ -163,7 +163,8 @@ impl Tries<'_> {
         }
         match self.asked.tunnel.take() {
             Some(ours) if switched => {
-                upgrade::tunnel(self.client, ours, theirs, permits);
+                websocket::agree(&mut parts, self.client.spoken, self.parts.headers.get(websocket::KEY));
+                upgrade::tunnel(self.client, ours, theirs, permits, carrier);
                 Response::from_parts(parts, AnswerBody::empty())
             }
             _ => {

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod failures;
+mod hostile;
 mod life;
 mod mesh;
 mod namespace;

@@ -169,6 +169,15 @@ impl Mesh {
         }
     }
 
+    /// Why the next connection that is refused is.
+    pub(crate) async fn refused(&self) -> weft_proxy::Reason {
+        loop {
+            if let Some(reason) = self.connection().await.reason {
+                return reason;
+            }
+        }
+    }
+
     /// The record of the next request that ends.
     pub(crate) async fn request(&self) -> Box<RequestRecord> {
         loop {

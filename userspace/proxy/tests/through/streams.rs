@@ -121,9 +121,9 @@ async fn a_call_streams_both_ways_at_once_and_ends_with_trailers() {
 }
 
 /// A server that agrees to a WebSocket and echoes what comes.
-fn echoing(mesh: &Mesh) -> Server {
-    Server::http1(mesh, |mut request| async move {
-        assert!(request.headers().contains_key("sec-websocket-key"));
+fn echoing(mesh: &Mesh, http2: bool) -> Server {
+    Server::start(mesh.listen(), http2, move |mut request| async move {
+        assert_eq!(request.headers().contains_key("sec-websocket-key"), !http2);
         let upgrade = hyper::upgrade::on(&mut request);
         tokio::task::spawn(async move {
             let (mut read, mut write) = tokio::io::split(TokioIo::new(upgrade.await.unwrap()));
@@ -131,6 +131,9 @@ fn echoing(mesh: &Mesh) -> Server {
             write.shutdown().await.unwrap();
         });
         let mut answer = Response::new(empty());
+        if http2 {
+            return answer;
+        }
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         answer.headers_mut().insert("connection", "upgrade".parse().unwrap());
         answer.headers_mut().insert("upgrade", "websocket".parse().unwrap());
@@ -152,40 +155,42 @@ async fn echoes(tunnel: hyper::upgrade::Upgraded) {
 }
 
 #[tokio::test]
-async fn a_websocket_goes_through_over_http1() {
+async fn a_websocket_over_http1_reaches_a_server_of_either_version() {
     let mesh = Mesh::start().await;
-    let server = echoing(&mesh);
-    mesh.serve(plain(Http), &[server.address]);
-    let mut client = mesh.http1().await;
-    let request = Request::get("/chat")
-        .header("host", "web")
-        .header("connection", "keep-alive, Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .header("sec-websocket-version", "13");
-    let answer = client.send_request(request.body(empty()).unwrap()).await.unwrap();
-    assert_eq!(answer.status(), 101);
-    assert_eq!(answer.headers()["sec-websocket-accept"], "x");
-    echoes(hyper::upgrade::on(answer).await.unwrap()).await;
+    for (http2, protocol, proof) in [(false, Http, "x"), (true, Http2, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")] {
+        let server = echoing(&mesh, http2);
+        mesh.serve(plain(protocol), &[server.address]);
+        let mut client = mesh.http1().await;
+        let request = Request::get("/chat")
+            .header("host", "web")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13");
+        let answer = client.send_request(request.body(empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 101);
+        assert_eq!(answer.headers()["sec-websocket-accept"], proof);
+        echoes(hyper::upgrade::on(answer).await.unwrap()).await;
+    }
 }
 
 #[tokio::test]
-async fn a_websocket_over_http2_reaches_a_server_of_http1() {
+async fn a_websocket_over_http2_reaches_a_server_of_either_version() {
     let mesh = Mesh::start().await;
-    let server = echoing(&mesh);
-    mesh.serve(plain(Http), &[server.address]);
-    let mut client = mesh.http2().await;
-    // The server's SETTINGS allow it: one round trip before.
-    let _ = client.send_request(Request::get("http://web/").body(empty()).unwrap()).await;
-    let mut request = Request::new(empty());
-    *request.method_mut() = Method::CONNECT;
-    *request.uri_mut() = "http://web/chat".parse().unwrap();
-    request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
-    request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
-    let answer = timeout(PATIENCE, client.send_request(request)).await.unwrap().unwrap();
-    assert_eq!(answer.status(), 200);
-    assert!(!answer.headers().contains_key("sec-websocket-accept"));
-    echoes(hyper::upgrade::on(answer).await.unwrap()).await;
-    let head = server.heads().pop().unwrap();
-    assert_eq!((head.method, head.uri.to_string()), (Method::GET, "/chat".to_owned()));
+    for (http2, protocol, method) in [(false, Http, Method::GET), (true, Http2, Method::CONNECT)] {
+        let server = echoing(&mesh, http2);
+        mesh.serve(plain(protocol), &[server.address]);
+        let mut client = mesh.http2().await;
+        let mut request = Request::new(empty());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = "http://web/chat".parse().unwrap();
+        request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+        request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
+        let answer = timeout(PATIENCE, client.send_request(request)).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(!answer.headers().contains_key("sec-websocket-accept"));
+        echoes(hyper::upgrade::on(answer).await.unwrap()).await;
+        let head = server.heads().pop().unwrap();
+        assert_eq!((head.method, head.uri.path()), (method, "/chat"));
+    }
 }

@@ -1,9 +1,13 @@
 //! Ports of which nobody says what they speak: whoever speaks first does.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use weft_model::AppProtocol::{Detect, Http, Tcp};
+use weft_model::AppProtocol::{Detect, Http, Tcp, Tls};
+use weft_model::{Backend, BackendTarget, ObjectName, PortRouting, RouteSet, TlsRoute};
+use weft_proxy::Reason;
 
 use crate::mesh::{Mesh, PATIENCE, full, get, plain, read, routed, rule};
 use crate::server::Server;
@@ -111,4 +115,41 @@ async fn nobody_behind_the_service_is_told_in_the_clients_own_protocol() {
     client.write_all(b"*1\r\n").await.unwrap();
     let end = timeout(PATIENCE, client.read(&mut [0])).await.unwrap();
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_client_of_tls_goes_where_its_server_name_says() {
+    // For `Reviews.shop.example`, as `openssl s_client` sends it.
+    const HELLO: &[u8] = include_bytes!("../../src/route/tls/openssl-hello.bin");
+    let mesh = Mesh::start().await;
+    let (own, other) = (mesh.listen(), mesh.listen());
+    let target = BackendTarget::Service { name: ObjectName::new("shop", "other"), port: 80 };
+    let backend = Backend { target, weight: 1, filters: Vec::new() };
+    for (protocol, hostname, reaches) in
+        [(Tls, "*.shop.example", true), (Detect, "reviews.shop.example", true), (Tls, "shop.example", false)]
+    {
+        let route = TlsRoute {
+            name: ObjectName::new("shop", "by-name"),
+            hostnames: vec![hostname.into()],
+            backends: vec![backend.clone()],
+        };
+        let producer = RouteSet::Tls(vec![Arc::new(route)]);
+        let routing = PortRouting { protocol, producer, ..PortRouting::default() };
+        let (own, endpoint) = (own.local_addr().unwrap(), other.local_addr().unwrap());
+        mesh.serve_all(routing, &[own], &[("other", None, &[endpoint])]);
+        let mut client = mesh.dial().await;
+        let (first, rest) = HELLO.split_at(100);
+        client.write_all(first).await.unwrap();
+        client.write_all(rest).await.unwrap();
+        if reaches {
+            let mut server = accept(&other).await;
+            let mut seen = vec![0; HELLO.len()];
+            timeout(PATIENCE, server.read_exact(&mut seen)).await.unwrap().unwrap();
+            assert_eq!(seen, HELLO);
+        } else {
+            let end = timeout(PATIENCE, client.read(&mut [0])).await.unwrap();
+            assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+            assert_eq!(mesh.refused().await, Reason::NoTlsRoute);
+        }
+    }
 }

@@ -76,9 +76,6 @@ impl Tries<'_> {
         }
         let version = version(self.client, &target.upstream, self.asked.is_grpc);
         let tunnel = self.asked.is_tunnel;
-        if tunnel && version == Protocol::Http2 {
-            return Err(Tried::Refused(Reason::UpgradeUnsupported.into()));
-        }
         head::for_server(&mut parts, self.client, version, tunnel);
         let want = Want {
             client: self.client,
