@@ -3,15 +3,36 @@
 //! Owns: what the node proxy does between a client's socket and an upstream's. Must not know: aya, kube, rustls.
 //!
 //! ```text
-//! socket ──► Guarded ──► hyper's server ──► route, limits, balance ──► hyper's client ──► Guarded ──► socket
-//!               │ malformed
-//!               └──► 400, 414, 431 ... and the connection ends; nothing of it was forwarded
+//! Snapshot ──► tables ─────────────────────────────────┐ one pointer
+//!                                                       ▼
+//! pod's listener ──► worker ──► outbound ──► serve ──► exchange ──► pool ──► endpoint
+//!                                  │           │ Guarded     Guarded │
+//!                                  └ relay     └ malformed: 400, 414, 431 ... and nothing of it was forwarded
 //! ```
+//! [`bounds`] lists what is bounded, [`Reason`] why something is refused.
 #![forbid(unsafe_code)]
 
+pub mod account;
+mod agent;
 pub mod balance;
+pub mod bounds;
 pub mod clock;
 pub mod draw;
+mod exchange;
 pub mod http1;
 pub mod limits;
+pub mod observe;
+mod outbound;
+mod pool;
+mod proxy;
+mod reason;
 pub mod route;
+mod serve;
+mod stream;
+mod tables;
+mod worker;
+
+pub use agent::{Maps, Unlent, serve_agent};
+pub use bounds::Limits;
+pub use proxy::{Error, Handle, Lease, PodSockets, Proxy, Settings, Status};
+pub use reason::Reason;

@@ -23,6 +23,7 @@ use crate::clock::{Moment, nanos};
 /// The rate limits of one policy on this node, all workers together. Other rules are another one.
 #[derive(Debug)]
 pub struct RateLimit {
+    made_of: Box<[RateLimitRule]>,
     rules: Box<[Rule]>,
     /// Keyed by what nobody outside knows: a client cannot make its value meet another's bucket. A value is
     /// kept as its hash, so a bucket costs the same whatever a header says.
@@ -65,10 +66,16 @@ impl RateLimit {
     /// Every bucket is full.
     pub fn new(rules: &[RateLimitRule]) -> Self {
         Self {
+            made_of: rules.into(),
             rules: rules.iter().map(Rule::of).collect(),
             hasher: RandomState::new(),
             buckets: Mutex::new(rules.iter().map(|_| Buckets::default()).collect()),
         }
+    }
+
+    /// Whether these are the rules that it was made of.
+    pub fn is_of(&self, rules: &[RateLimitRule]) -> bool {
+        *self.made_of == *rules
     }
 
     /// Takes a token of every rule, or none at all.

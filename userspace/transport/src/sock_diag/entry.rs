@@ -109,6 +109,9 @@ impl State {
 }
 
 impl States {
+    /// The states of a socket that has sent its end and has not got the other's.
+    pub const SENT_END: Self = Self::of(&[State::FinWait1, State::FinWait2]);
+
     /// The states in which data may still be on its way: everything but listeners, sockets that are
     /// not connected, and those that only wait for stray segments.
     pub const LIVE: Self = Self::of(&[

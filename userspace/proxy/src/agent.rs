@@ -1,0 +1,288 @@
+//! The proxy's side of the agent: takes what the agent lends, hands it back to the next agent, renews the lease.
+//!
+//! The agent may go and come back: the proxy goes on as before and connects again. See
+//! [`weft_transport::handover`] for what is said, in which order.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::{MissedTickBehavior, interval};
+use weft_model::Snapshot;
+use weft_runtime::Backoff;
+use weft_transport::{
+    Netns, Origin, Origins,
+    handover::{self, FromAgent, Hello, Nack, NackReason, Pod, ProxyEnd, Report, Role},
+    memfd::{self, Sealed},
+};
+
+use crate::{Error, Handle, Lease, PodSockets, proxy::Draining};
+
+/// What is behind the agent's maps, as the binary opens them.
+pub type Maps = (Arc<dyn Origins>, Arc<dyn Lease>);
+
+/// Origins and lease of a proxy that no agent has lent any: nobody was dialled, nothing is renewed.
+#[derive(Debug)]
+pub struct Unlent;
+
+/// Why a message of the agent's cannot be taken.
+#[derive(Debug, thiserror::Error)]
+enum Untaken {
+    #[error("cannot open the maps that were sent: {0}")]
+    Maps(#[source] io::Error),
+    #[error("the snapshot cannot be read: {0}")]
+    Memory(#[from] memfd::Error),
+    #[error("the snapshot cannot be understood: {0}; agent and proxy are of different versions")]
+    Snapshot(#[from] serde_json::Error),
+    #[error("cannot duplicate the pod's descriptors: {0}; are there any left?")]
+    Descriptors(#[source] io::Error),
+    #[error(transparent)]
+    Proxy(#[from] Error),
+    #[error(transparent)]
+    Transport(#[from] weft_transport::Error),
+}
+
+/// Serves the agent that listens at `path`, and the one after it, until a drain that was asked for is over.
+///
+/// `open` makes of the two descriptors that the agent sends (of the map of origins, of the lease's) what the proxy uses:
+/// it must not know eBPF itself.
+pub async fn serve_agent(
+    handle: &Handle,
+    path: &Path,
+    hello: Hello,
+    open: impl Fn(OwnedFd, OwnedFd) -> io::Result<Maps>,
+) {
+    let mut lent = Lent {
+        handle,
+        open,
+        held: BTreeMap::new(),
+        waiting: Vec::new(),
+        has_maps: false,
+        has_snapshot: false,
+        draining: FuturesUnordered::new(),
+    };
+    tokio::select! {
+        () = lent.serve(path, hello) => {}
+        () = renew(handle) => {}
+    }
+}
+
+/// Renews the lease each second, also while there is no agent.
+async fn renew(handle: &Handle) {
+    let mut seconds = interval(RENEWAL);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        if let Err(error) = handle.renew_lease() {
+            tracing::error!(%error, "cannot renew the lease; in five seconds nobody is sent here any more");
+        }
+    }
+}
+
+/// What the agent has lent.
+struct Lent<'a, F> {
+    handle: &'a Handle,
+    open: F,
+    /// By the cookie of its namespace.
+    held: BTreeMap<u64, Pod>,
+    /// Pods that came before maps and a snapshot, and the messages to be acknowledged for them.
+    waiting: Vec<(u64, u64)>,
+    has_maps: bool,
+    has_snapshot: bool,
+    draining: FuturesUnordered<Draining>,
+}
+
+impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
+    /// Until it has drained.
+    async fn serve(&mut self, path: &Path, mut hello: Hello) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        loop {
+            hello.draining = !self.draining.is_empty();
+            match ProxyEnd::connect(path, &hello).await {
+                Ok(agent) => {
+                    backoff.reset();
+                    match self.talk(&agent).await {
+                        Ok(Talked::Drained) => return,
+                        Ok(Talked::AgentGone) => tracing::info!("the agent is gone; going on as before"),
+                        Err(error) => tracing::warn!(%error, "the agent is left and called again"),
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "no agent yet"),
+            }
+            // Acknowledgements are owed to nobody any more; the next agent sends what it wants.
+            self.waiting.iter_mut().for_each(|(of, _)| *of = NOBODY);
+            tokio::select! {
+                () = backoff.wait() => {}
+                Some(()) = self.draining.next() => return,
+            }
+        }
+    }
+
+    async fn talk(&mut self, agent: &ProxyEnd) -> Result<Talked, handover::Error> {
+        agent.hand_back(self.held.values()).await?;
+        let mut reports = interval(REPORTS);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = agent.receive() => match message? {
+                    None => return Ok(Talked::AgentGone),
+                    Some((of, message)) => self.take(agent, of, message).await?,
+                },
+                _ = reports.tick() => agent.report(self.report()).await?,
+                Some(()) = self.draining.next() => {
+                    agent.report(self.report()).await?;
+                    return Ok(Talked::Drained);
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, agent: &ProxyEnd, of: u64, message: FromAgent) -> Result<(), handover::Error> {
+        let taken = match message {
+            FromAgent::Pod(pod) => match self.pod(of, pod).await {
+                // It is acknowledged when its connections are accepted.
+                Ok(InForce::Later) => return Ok(()),
+                taken => taken.map(drop),
+            },
+            FromAgent::PodGone { cookie } => self.pod_gone(cookie).await,
+            FromAgent::Snapshot { bytes, .. } => self.snapshot(&bytes),
+            FromAgent::Maps { origins, lease } => self.maps(origins, lease),
+            FromAgent::Drain { within } => self.drain(within).await,
+            FromAgent::Nack(nack) => {
+                tracing::warn!(error = nack.error, "the agent cannot take a message of this proxy");
+                return Ok(());
+            }
+            FromAgent::Unfit(nack) => return agent.nack(nack).await,
+        };
+        match taken {
+            Ok(()) => agent.ack(of).await?,
+            Err(error) => {
+                let error = error.to_string();
+                agent.nack(Nack { of, reason: NackReason::Failed, error }).await?;
+            }
+        }
+        self.accept_waiting(agent).await
+    }
+
+    /// Accepts the connections of those pods that came too early.
+    async fn accept_waiting(&mut self, agent: &ProxyEnd) -> Result<(), handover::Error> {
+        if !(self.has_maps && self.has_snapshot) {
+            return Ok(());
+        }
+        for (of, cookie) in std::mem::take(&mut self.waiting) {
+            let Some(pod) = self.held.get(&cookie) else { continue };
+            let added = add(self.handle, pod).await;
+            match added {
+                _ if of == NOBODY => {}
+                Ok(()) => agent.ack(of).await?,
+                Err(error) => {
+                    let error = error.to_string();
+                    agent.nack(Nack { of, reason: NackReason::Failed, error }).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn pod(&mut self, of: u64, pod: Pod) -> Result<InForce, Untaken> {
+        let cookie = pod.cookie;
+        self.waiting.retain(|(_, waiting)| *waiting != cookie);
+        if self.has_maps && self.has_snapshot {
+            add(self.handle, &pod).await?;
+            self.held.insert(cookie, pod);
+            return Ok(InForce::Now);
+        }
+        self.held.insert(cookie, pod);
+        self.waiting.push((of, cookie));
+        Ok(InForce::Later)
+    }
+
+    async fn pod_gone(&mut self, cookie: u64) -> Result<(), Untaken> {
+        self.held.remove(&cookie);
+        self.waiting.retain(|(_, waiting)| *waiting != cookie);
+        Ok(self.handle.remove_pod(cookie).await?)
+    }
+
+    fn snapshot(&mut self, bytes: &Sealed) -> Result<(), Untaken> {
+        let snapshot: Snapshot = serde_json::from_slice(&bytes.read()?)?;
+        match self.handle.apply(&snapshot) {
+            // Everything else of it is in force, which is more than nothing.
+            Err(error @ Error::Routes { .. }) => tracing::error!(%error, version = snapshot.version),
+            applied => applied?,
+        }
+        self.has_snapshot = true;
+        Ok(())
+    }
+
+    fn maps(&mut self, origins: OwnedFd, lease: OwnedFd) -> Result<(), Untaken> {
+        let (origins, lease) = (self.open)(origins, lease).map_err(Untaken::Maps)?;
+        self.handle.use_maps(origins, lease);
+        self.has_maps = true;
+        Ok(())
+    }
+
+    async fn drain(&mut self, within: Duration) -> Result<(), Untaken> {
+        let draining = self.handle.begin_drain(within).await?;
+        self.draining.push(draining);
+        Ok(())
+    }
+
+    fn report(&self) -> Report {
+        let status = self.handle.report();
+        Report {
+            connections: status.pods.iter().map(|(_, usage)| u64::from(usage.connections)).sum(),
+            pods: status.pods.len() as u64,
+            snapshot: status.snapshot,
+            draining: status.draining,
+        }
+    }
+}
+
+/// How a conversation ended.
+enum Talked {
+    AgentGone,
+    Drained,
+}
+
+/// When a pod's connections are accepted.
+enum InForce {
+    Now,
+    Later,
+}
+
+/// The agent's descriptors stay with [`Lent::held`]: they are handed back.
+async fn add(handle: &Handle, pod: &Pod) -> Result<(), Untaken> {
+    let netns = pod.netns.as_fd().try_clone_to_owned().map_err(Untaken::Descriptors)?;
+    let outbound = pod.listeners.iter().filter(|listening| listening.role == Role::Outbound);
+    let listeners = outbound.map(|listening| listening.socket.try_clone());
+    let sockets = PodSockets {
+        name: pod.name.clone(),
+        cookie: pod.cookie,
+        netns: Netns::from_fd(netns)?,
+        listeners: listeners.collect::<io::Result<_>>().map_err(Untaken::Descriptors)?,
+    };
+    Ok(handle.add_pod(sockets).await?)
+}
+
+impl Origins for Unlent {
+    fn take(&self, _: u64, _: std::net::SocketAddr) -> Result<Option<Origin>, weft_transport::Error> {
+        Ok(None)
+    }
+}
+
+impl Lease for Unlent {
+    fn renew(&self) -> Result<(), weft_transport::Error> {
+        Ok(())
+    }
+}
+
+/// No message has this id: they are counted from 1.
+const NOBODY: u64 = 0;
+const RENEWAL: Duration = Duration::from_secs(1);
+const REPORTS: Duration = Duration::from_secs(5);

@@ -1,0 +1,91 @@
+//! Every bound of the proxy, in one place.
+//!
+//! | what | bound | over it |
+//! |---|---|---|
+//! | connections of a pod | [`Limits::pod_connections`] | reset, [`Reason::PodConnections`](crate::Reason::PodConnections) |
+//! | requests of a pod under way | [`Limits::pod_requests`] | 503, [`Reason::PodRequests`](crate::Reason::PodRequests) |
+//! | connections that wait to be accepted | the listener's backlog, 4096 | the kernel drops the SYN, the client tries again |
+//! | head of a request: line, fields, bytes | [`http1::Limits`] | 414, 431 |
+//! | head of an HTTP/2 request | [`Limits::h2_head`] | 431 by hyper |
+//! | time for a head | [`Limits::head_time`] | reset, [`Reason::SlowHead`](crate::Reason::SlowHead) |
+//! | silence of a connection | [`Limits::idle`] | reset, [`Reason::Idle`](crate::Reason::Idle) |
+//! | HTTP/2 streams of a connection | [`Limits::h2_streams`] | refused stream |
+//! | HTTP/2 streams that the client resets before they are served, and that we reset | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
+//! | bytes of a stream not yet read, each way | [`Limits::h2_window`] | flow control |
+//! | bytes of a connection read ahead (HTTP/1) | [`Limits::http1_buffer`] | flow control |
+//! | idle upstream connections of a pod on a worker | [`Limits::pool_idle`] | the one that came back last is closed |
+//! | time that an upstream connection is idle | [`Limits::pool_time`] | closed |
+//! | streams of an upstream HTTP/2 connection | the server's own, [`Limits::h2_streams`] | another connection |
+//! | bytes of a body kept for another try | [`KEPT_BODY`](crate::limits::retry::KEPT_BODY) | no further try |
+//! | copies under way for mirrors, of a pod on a worker | [`Limits::mirrors`] | not copied, counted |
+//! | bytes of a body that a mirror is behind | [`Limits::mirror_behind`] | the copy is cut, counted |
+//! | bytes looked at to tell the protocol | [`detect::LIMIT`](crate::route::detect::LIMIT) | decided by what there is |
+//! | records that wait for a reader | [`Limits::records`] | dropped, counted |
+//! | messages to a worker | 64 | the sender waits |
+
+use std::time::Duration;
+
+use crate::http1;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections of one pod, all workers together: 16 384.
+    pub pod_connections: u32,
+    /// Requests of one pod under way, all workers together: 16 384.
+    pub pod_requests: u32,
+    /// Heads of HTTP/1.
+    pub http1: http1::Limits,
+    /// Bytes that are read ahead of an HTTP/1 connection: 128 KiB, so that the largest head fits.
+    pub http1_buffer: usize,
+    /// From a head's first byte to its last: 15 s.
+    pub head_time: Duration,
+    /// Without a byte either way: 1 h.
+    pub idle: Duration,
+    /// Bytes of an HTTP/2 head, as RFC 9113 counts them: 64 KiB.
+    pub h2_head: u32,
+    /// Streams at once on one HTTP/2 connection: 250.
+    pub h2_streams: u32,
+    /// See the table: 64.
+    pub h2_resets: usize,
+    /// See the table: 1 MiB.
+    pub h2_window: u32,
+    /// See the table: 256.
+    pub pool_idle: usize,
+    /// See the table: 60 s.
+    pub pool_time: Duration,
+    /// See the table: 64.
+    pub mirrors: usize,
+    /// See the table: 64 KiB.
+    pub mirror_behind: usize,
+    /// See the table: 8192.
+    pub records: usize,
+    /// How long a client that began like HTTP may be silent before it is taken for something else: 5 s.
+    pub detect_time: Duration,
+    /// How long a drained proxy leaves idle HTTP/1 connections open for a last request: 10 s.
+    pub drain_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pod_connections: 16_384,
+            pod_requests: 16_384,
+            http1: http1::Limits::default(),
+            http1_buffer: 128 << 10,
+            head_time: Duration::from_secs(15),
+            idle: Duration::from_hours(1),
+            h2_head: 64 << 10,
+            h2_streams: 250,
+            h2_resets: 64,
+            h2_window: 1 << 20,
+            pool_idle: 256,
+            pool_time: Duration::from_mins(1),
+            mirrors: 64,
+            mirror_behind: 64 << 10,
+            records: 8192,
+            detect_time: Duration::from_secs(5),
+            drain_idle: Duration::from_secs(10),
+        }
+    }
+}

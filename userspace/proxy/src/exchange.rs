@@ -1,0 +1,133 @@
+//! One request, from its head to the end of its answer.
+//!
+//! ```text
+//! answer ──► forward: routes ──► rate limit ──► fault ──► filters ──► tries ──► answer's filters ──► client
+//!    │                                                                 │ backend, endpoint, connection, send
+//!    └── a refusal becomes an answer with its Reason                   └─ retry decision, wait, again
+//! ```
+//! The client's leaving drops the future, and with it what is under way upstream.
+
+mod answered;
+mod asked;
+mod body;
+mod failed;
+mod head;
+mod ledger;
+mod mirror;
+mod routed;
+mod tries;
+mod upgrade;
+mod websocket;
+
+use std::{convert::Infallible, ops::ControlFlow, rc::Rc};
+
+use http::{
+    HeaderValue, Request, Response,
+    header::{CONNECTION, ORIGIN},
+    request::Parts,
+};
+use hyper::body::Incoming;
+use tokio::time::{sleep, timeout_at};
+
+use crate::{
+    Reason,
+    limits::{fault, rate::Source},
+    observe::Protocol,
+    route::answer::Form,
+    serve::Client,
+};
+pub(crate) use answered::AnswerBody;
+use asked::Asked;
+pub(crate) use body::RequestBody;
+use failed::Refused;
+use ledger::Ledger;
+use routed::Routed;
+use tries::Tries;
+
+/// Answers one request. Never an error: a refusal is an answer.
+pub(crate) async fn answer(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let form = Form::of(&parts);
+    let mut ledger = Ledger::open(&client, &parts);
+    let answered = match client.request() {
+        Some(under_way) => {
+            ledger.holds(under_way);
+            forward(&client, parts, body, &mut ledger).await
+        }
+        None => Err(Reason::PodRequests.into()),
+    };
+    let mut response = match answered {
+        Ok(response) => response,
+        Err(refused) => {
+            ledger.refused(refused.reason());
+            refused.into_answer(form)
+        }
+    };
+    ledger.head(&response);
+    response.body_mut().enter(ledger);
+    if client.last.get() && client.spoken == Protocol::Http1 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+async fn forward(
+    client: &Rc<Client>,
+    mut parts: Parts,
+    body: Incoming,
+    ledger: &mut Ledger,
+) -> Result<Response<AnswerBody>, Refused> {
+    let tables = client.served.worker.shared.tables.load_full();
+    let port = tables.port(client.dialled).ok_or(Reason::NoService)?;
+    let asked = Asked::read(client, &mut parts)?;
+    ledger.asked(port, &parts);
+    let routed = Routed::find(port, client, &parts)?;
+    ledger.routed(&routed);
+    let deadline = routed.deadline(asked.grpc_timeout);
+    // What the client sent: a filter may change it for the server.
+    let origin = parts.headers.get(ORIGIN).cloned();
+    let body = RequestBody::of(body);
+    let tries =
+        Tries { client, tables: &tables, port, routed: &routed, asked, parts, body, deadline, origin };
+    let work = stages(tries, ledger);
+    let Some(deadline) = deadline else { return work.await };
+    timeout_at(deadline, work).await.unwrap_or(Err(Reason::RequestTimeout.into()))
+}
+
+/// What a request meets on its way, in this order.
+async fn stages(mut tries: Tries<'_>, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
+    within_rate(&tries)?;
+    inject(tries.client, tries.routed).await?;
+    if let Some(rule) = tries.routed.rule
+        && let ControlFlow::Break(answer) = rule.filters.on_request(&mut tries.parts, tries.port.number)
+    {
+        return Ok(answer.map(|()| AnswerBody::empty()));
+    }
+    head::identify(&mut tries.parts, tries.client);
+    ledger.identified(&tries.parts);
+    mirror::send_copies(&tries);
+    tries.run(ledger).await
+}
+
+/// Takes a token of each rule.
+fn within_rate(tries: &Tries<'_>) -> Result<(), Refused> {
+    let Some(limit) = tries.port.limit(tries.routed.rule) else { return Ok(()) };
+    let pod = &tries.client.served.pod.name;
+    let (ip, headers) = (tries.client.address.ip(), &tries.parts.headers);
+    let source = Source { identity: tries.tables.identity(pod), ip, headers };
+    let taken = limit.take(&source, tries.client.served.worker.now());
+    taken.map_err(|limited| Refused::limited(limited.retry_after()))
+}
+
+/// Waits, refuses, or both.
+async fn inject(client: &Client, routed: &Routed<'_>) -> Result<(), Refused> {
+    let Some(faults) = &routed.traffic.faults else { return Ok(()) };
+    let fault = fault::draw(faults, &mut *client.served.worker.dice.borrow_mut());
+    if let Some(delay) = fault.delay {
+        sleep(delay).await;
+    }
+    fault.abort.map_or(Ok(()), |abort| Err(Refused::injected(abort)))
+}

@@ -1,0 +1,212 @@
+//! The body of an answer on its way to the client, and everything that lasts as long as it does.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    Ledger, RequestBody,
+    body::{BodyError, Part},
+};
+use crate::{
+    Reason,
+    balance::Serving,
+    http1::Malformed,
+    limits::Held,
+    observe::Protocol,
+    pool::{Http1, Http2},
+};
+
+/// See the module.
+pub(crate) struct AnswerBody {
+    kind: Kind,
+    ledger: Option<Ledger>,
+}
+
+enum Kind {
+    /// The proxy's own.
+    Own(Option<Bytes>),
+    /// A server's.
+    Carried(Carried),
+}
+
+/// A server's body and what is held for it.
+pub(super) struct Carried {
+    pub incoming: Incoming,
+    pub carrier: Carrier,
+    _permits: Permits,
+    /// The request, whose bytes are counted until the answer is over.
+    pub asked: RequestBody,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// A piece of a body, or why there is none and what the client is told.
+type Piece = Result<Frame<Bytes>, (BodyError, Reason)>;
+
+/// The connection that an answer comes from.
+pub(super) enum Carrier {
+    Http1(Http1),
+    /// Held: the stream counts as long as the answer lasts.
+    Http2(#[expect(dead_code, reason = "its drop is what counts")] Http2),
+}
+
+impl Carrier {
+    /// What is spoken on it.
+    pub(super) fn version(&self) -> Protocol {
+        match self {
+            Self::Http1(_) => Protocol::Http1,
+            Self::Http2(_) => Protocol::Http2,
+        }
+    }
+}
+
+/// What counts a try as under way.
+pub(super) struct Permits {
+    pub serving: Serving,
+    pub _request: Option<Held>,
+    pub _retry: Option<Held>,
+}
+
+impl AnswerBody {
+    pub(super) fn empty() -> Self {
+        Self { kind: Kind::Own(None), ledger: None }
+    }
+
+    pub(super) fn text(text: Bytes) -> Self {
+        Self { kind: Kind::Own(Some(text).filter(|text| !text.is_empty())), ledger: None }
+    }
+
+    pub(super) fn carried(carried: Carried) -> Self {
+        Self { kind: Kind::Carried(carried), ledger: None }
+    }
+
+    /// From now on the ledger is this body's to close.
+    pub(super) fn enter(&mut self, ledger: Ledger) {
+        self.ledger = Some(ledger);
+    }
+
+    /// The answer is over, and so is the request.
+    fn finish(&mut self) {
+        let kind = std::mem::replace(&mut self.kind, Kind::Own(None));
+        if let Kind::Carried(mut carried) = kind {
+            if let Carrier::Http1(connection) = &mut carried.carrier {
+                connection.done();
+            }
+            if let Some(ledger) = &mut self.ledger {
+                ledger.received(carried.asked.received());
+            }
+        }
+        if let Some(ledger) = self.ledger.take() {
+            ledger.close();
+        }
+    }
+
+    fn breaks(&mut self, why: Reason) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.refused(why);
+        }
+    }
+}
+
+impl Carried {
+    pub(super) fn new(
+        incoming: Incoming,
+        carrier: Carrier,
+        permits: Permits,
+        asked: RequestBody,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let deadline = deadline.filter(|_| !incoming.is_end_stream());
+        let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
+        Self { incoming, carrier, _permits: permits, asked, deadline }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err((BodyError::Timeout, Reason::RequestTimeout))));
+        }
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| {
+                let malformed = Malformed::of(&error).is_some();
+                let why = if malformed { Reason::UpstreamMalformed } else { Reason::AnswerBroken };
+                (BodyError::Server(error), why)
+            })
+        }))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let carried = match &mut this.kind {
+            Kind::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Kind::Carried(carried) => carried,
+        };
+        Poll::Ready(match ready!(carried.poll(cx)) {
+            None => {
+                this.finish();
+                None
+            }
+            Some(Err((error, why))) => {
+                this.breaks(why);
+                Some(Err(error))
+            }
+            Some(Ok(frame)) => {
+                let last = carried.incoming.is_end_stream();
+                let part = Part::of(frame);
+                if let Some(ledger) = &mut this.ledger {
+                    match &part {
+                        Part::Data(data) => ledger.sent(data.len()),
+                        Part::Trailers(trailers) => ledger.trailers(trailers),
+                    }
+                }
+                if last {
+                    this.finish();
+                }
+                Some(Ok(part.into_frame()))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Own(text) => text.is_none(),
+            Kind::Carried(carried) => carried.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Kind::Carried(carried) => carried.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    /// What has no body is never read to its end.
+    fn drop(&mut self) {
+        let over = match &self.kind {
+            Kind::Own(_) => true,
+            Kind::Carried(carried) => carried.incoming.is_end_stream(),
+        };
+        if over {
+            self.finish();
+        }
+    }
+}

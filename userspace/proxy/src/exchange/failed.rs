@@ -1,0 +1,80 @@
+//! A request that is not answered by a server, and how the client is told.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+
+use super::AnswerBody;
+use crate::{
+    Reason,
+    limits::retry::Outcome,
+    route::{
+        answer::{self, Form, REASON},
+        grpc,
+    },
+};
+
+/// A request that gets an answer of the proxy's own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refused {
+    reason: Reason,
+    how: How,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// As the reason says.
+    Plain,
+    /// With `Retry-After`, in seconds.
+    Later(u64),
+    /// With this status, or this gRPC code.
+    As(Result<u16, u32>),
+}
+
+/// A try that failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed {
+    pub outcome: Outcome,
+    pub reason: Reason,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self { reason, how: How::Plain }
+    }
+}
+
+impl Refused {
+    pub(super) fn limited(retry_after: u64) -> Self {
+        Self { reason: Reason::RateLimited, how: How::Later(retry_after) }
+    }
+
+    pub(super) fn injected(status: Result<u16, u32>) -> Self {
+        Self { reason: Reason::FaultInjected, how: How::As(status) }
+    }
+
+    pub(super) fn reason(self) -> Reason {
+        self.reason
+    }
+
+    /// The answer in the client's form.
+    pub(super) fn into_answer(self, form: Form) -> Response<AnswerBody> {
+        let status = self.reason.status().unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let (word, text) = (self.reason.word(), self.reason.text());
+        let mut answer = match self.how {
+            How::As(Ok(status)) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+                answer::refusal(form, status, word, text)
+            }
+            How::As(Err(code)) => {
+                let mut answer = grpc::trailers_only(grpc::Code(code), text).map(|()| String::new());
+                answer.headers_mut().insert(REASON, HeaderValue::from_static(word));
+                answer
+            }
+            How::Plain | How::Later(_) => answer::refusal(form, status, word, text),
+        };
+        if let How::Later(seconds) = self.how {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        answer.map(|text| AnswerBody::text(Bytes::from(text)))
+    }
+}

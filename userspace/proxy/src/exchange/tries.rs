@@ -1,0 +1,190 @@
+//! The tries of one request: which endpoint, over which connection, and whether there is another one.
+
+mod attempt;
+mod target;
+
+use std::{net::SocketAddr, rc::Rc};
+
+use http::{HeaderValue, Response, request::Parts};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    AnswerBody, Asked, Ledger, Refused, RequestBody, Routed,
+    answered::{Carried, Carrier, Permits},
+    failed::Failed,
+    head, upgrade, websocket,
+};
+use crate::{
+    Reason,
+    balance::session::Session,
+    limits::{
+        Held, Limit,
+        retry::{self, Decision, Outcome},
+    },
+    route::grpc,
+    serve::Client,
+    tables::{Port, Tables},
+};
+pub(super) use attempt::version;
+use target::Target;
+
+/// What the tries of a request start from.
+pub(super) struct Tries<'a> {
+    pub client: &'a Rc<Client>,
+    pub tables: &'a Tables,
+    pub port: &'a Port,
+    pub routed: &'a Routed<'a>,
+    pub asked: Asked,
+    pub parts: Parts,
+    pub body: RequestBody,
+    pub deadline: Option<Instant>,
+    /// The client's own, for CORS.
+    pub origin: Option<HeaderValue>,
+}
+
+/// A server's answer, of which the head is here.
+struct Answer {
+    response: Response<Incoming>,
+    carrier: Carrier,
+    permits: Permits,
+    /// When the try has to be over.
+    deadline: Option<Instant>,
+}
+
+/// How a try ended.
+enum Tried {
+    Answered(Answer),
+    Failed(Failed),
+    /// Nothing another try would change.
+    Refused(Refused),
+    /// A filter of the backendRef answered.
+    Own(Response<()>),
+}
+
+/// How far the tries are.
+#[derive(Default)]
+struct Progress {
+    made: u32,
+    tried: Vec<SocketAddr>,
+    /// A kept connection failed: the next one is a new one.
+    fresh: bool,
+    retry: Option<Held>,
+}
+
+impl Tries<'_> {
+    /// Tries until there is an answer that is passed on.
+    pub(super) async fn run(self, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
+        let mut progress = Progress::default();
+        let mut target = self.first_target()?;
+        target.upstream.budget.request(self.client.served.worker.now());
+        loop {
+            progress.made += 1;
+            ledger.tried(&target.upstream, target.endpoint.address());
+            let tried = self.attempt(&target, &mut progress).await;
+            let (outcome, reason) = match &tried {
+                Tried::Own(_) | Tried::Refused(_) => (None, Reason::UpstreamReset),
+                Tried::Failed(failed) => (Some(failed.outcome), failed.reason),
+                Tried::Answered(answer) => (self.judge(&answer.response), Reason::UpstreamReset),
+            };
+            if let Some(outcome) = outcome
+                && let Some(next) = self.next(outcome, &target, &mut progress).await
+            {
+                drop(tried);
+                target = next;
+                continue;
+            }
+            if let Some(why) = self.body.failed() {
+                return Err(why.into());
+            }
+            ledger.received(self.body.received());
+            return match tried {
+                Tried::Answered(answer) => Ok(self.finish(answer, &target)),
+                Tried::Own(answer) => Ok(answer.map(|()| AnswerBody::empty())),
+                Tried::Refused(refused) => Err(refused),
+                Tried::Failed(_) => Err(reason.into()),
+            };
+        }
+    }
+
+    /// What an answer is to the retry policy; `None` where there is none.
+    fn judge(&self, answer: &Response<Incoming>) -> Option<Outcome> {
+        self.routed.retry?;
+        match grpc::Code::of(answer.headers()).filter(|_| self.asked.is_grpc) {
+            Some(code) => Some(Outcome::Grpc(code.0)),
+            None => Some(Outcome::Status(answer.status().as_u16())),
+        }
+    }
+
+    /// Decides on another try, waits for it, and says where it goes.
+    async fn next(&self, outcome: Outcome, last: &Target<'_>, progress: &mut Progress) -> Option<Target<'_>> {
+        if outcome != Outcome::StaleConnection {
+            progress.tried.push(last.endpoint.address());
+        }
+        let next = self.next_target(last, &progress.tried)?;
+        let tries = retry::Tries {
+            policy: self.routed.retry,
+            made: progress.made,
+            replayable: self.body.is_whole(),
+            idempotent: is_idempotent(&self.parts.method),
+            left: self.deadline.map(|at| at.saturating_duration_since(Instant::now())),
+        };
+        let worker = &self.client.served.worker;
+        let own = self.routed.rule.and_then(|rule| self.port.budget(rule));
+        let budget = own.unwrap_or(&last.upstream.budget);
+        let decision = retry::decide(outcome, &tries, budget, worker.now(), &mut *worker.dice.borrow_mut());
+        let Decision::Retry(wait) = decision else { return None };
+        if let Some(limits) = &next.upstream.traffic.circuit_breaker {
+            progress.retry = Some(next.upstream.breaker.hold(Limit::Retries, limits).ok()?);
+        }
+        progress.fresh = outcome == Outcome::StaleConnection;
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        Some(next)
+    }
+
+    /// Makes the client's answer of a server's.
+    fn finish(&self, answer: Answer, target: &Target<'_>) -> Response<AnswerBody> {
+        let Answer { mut response, carrier, permits, deadline } = answer;
+        let theirs = hyper::upgrade::on(&mut response);
+        let (mut parts, incoming) = response.into_parts();
+        let switched = self.asked.is_tunnel && websocket::agreed(parts.status, carrier.version());
+        head::for_client(&mut parts, self.client);
+        let backend = target.backend.map(|backend| &backend.filters);
+        for filters in self.routed.rule.map(|rule| &rule.filters).into_iter().chain(backend) {
+            filters.on_response(&mut parts.headers, self.origin.as_ref());
+        }
+        if let Some(line) = &target.granted {
+            parts.headers.append(http::header::SET_COOKIE, line.clone());
+        }
+        if let Some((name, value)) = self.session(target) {
+            parts.headers.append(name, value);
+        }
+        match self.asked.tunnel.take() {
+            Some(ours) if switched => {
+                websocket::agree(&mut parts, self.client.spoken, self.parts.headers.get(websocket::KEY));
+                upgrade::tunnel(self.client, ours, theirs, permits, carrier);
+                Response::from_parts(parts, AnswerBody::empty())
+            }
+            _ => {
+                let carried = Carried::new(incoming, carrier, permits, self.body.handle(), deadline);
+                Response::from_parts(parts, AnswerBody::carried(carried))
+            }
+        }
+    }
+
+    /// The token of a session that begins, or goes on elsewhere.
+    fn session(&self, target: &Target<'_>) -> Option<(http::HeaderName, HeaderValue)> {
+        let rule = self.routed.session.filter(|_| !target.in_session)?;
+        let unix = target::unix();
+        let session = Session { endpoint: target.endpoint.id(), began: unix.as_secs() };
+        session.write(rule, self.routed.matches, unix)
+    }
+}
+
+/// RFC 9110 9.2.2.
+fn is_idempotent(method: &http::Method) -> bool {
+    use http::Method;
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
+}

@@ -1,0 +1,166 @@
+//! A connection that a pod makes, top to bottom: who was dialled, what is spoken, and where it goes.
+//!
+//! ```text
+//! accept ──► origin ──► port ──► appProtocol ──┬─ tcp ───────────────────────► relay
+//!                                              ├─ tls ──► SNI ──► TLSRoute ──► relay
+//!                                              ├─ http ──────────────────────► serve ──► exchange for each request
+//!                                              └─ nobody says: whoever speaks first does
+//! ```
+//! Every way out has a [`Reason`] or is an end that client or server asked for.
+
+mod connect;
+mod decide;
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use weft_model::Timeouts;
+use weft_transport::{End, Origin, Progress, relay};
+
+use crate::{
+    Reason,
+    observe::{ConnectionRecord, Protocol, Record},
+    serve::{self, Client},
+    stream::reset_on_close,
+    tables::Port,
+    worker::Served,
+};
+pub(crate) use connect::{Connected, Early, connect};
+use decide::Next;
+
+/// What is known of a connection so far, for its record.
+struct Seen {
+    origin: Option<Origin>,
+    port: Option<Arc<Port>>,
+    spoken: Protocol,
+    endpoint: Option<SocketAddr>,
+    progress: Progress,
+}
+
+/// Carries a pod's connection from accept to close.
+pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAddr) {
+    // A dual-stack listener calls an IPv4 client ::ffff:a.b.c.d.
+    let client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let began = served.worker.now();
+    let mut seen = Seen {
+        origin: None,
+        port: None,
+        spoken: Protocol::Tcp,
+        endpoint: None,
+        progress: Progress::default(),
+    };
+    let ended = carry(&served, socket, client, &mut seen).await;
+    if ended.is_err() {
+        served.pod.account.refused();
+    }
+    let records = &served.worker.shared.records;
+    if records.wanted() {
+        records.put(Record::Connection(Box::new(ConnectionRecord {
+            ended: SystemTime::now(),
+            pod: served.pod.name.clone(),
+            client,
+            dialled: seen.origin.map(|origin| origin.dialled),
+            service: seen.port.map(|port| (port.service.clone(), port.number)),
+            spoken: seen.spoken,
+            endpoint: seen.endpoint,
+            lasted: served.worker.now().since(began),
+            received: seen.progress.left_to_right(),
+            sent: seen.progress.right_to_left(),
+            reason: ended.err(),
+        })));
+    }
+}
+
+async fn carry(
+    served: &Rc<Served>,
+    socket: TcpStream,
+    client: SocketAddr,
+    seen: &mut Seen,
+) -> Result<(), Reason> {
+    let limits = &served.worker.shared.limits;
+    let refuse = |socket: TcpStream, why| {
+        reset_on_close(&socket);
+        drop(socket);
+        Err(why)
+    };
+    let Some(_open) = served.pod.account.connection(limits.pod_connections) else {
+        return refuse(socket, Reason::PodConnections);
+    };
+    match arrive(served, client, seen) {
+        Ok(()) => {}
+        Err(why) => return refuse(socket, why),
+    }
+    let (Some(origin), Some(port)) = (seen.origin, seen.port.clone()) else {
+        return refuse(socket, Reason::NoService);
+    };
+    // The client writes what it has and waits for the answer: small writes must not wait for an ACK.
+    let _ = socket.set_nodelay(true);
+    let next = match decide::next(served, &socket, &port, origin.dialled, client).await {
+        Ok(next) => next,
+        Err(why) => return refuse(socket, why),
+    };
+    match next {
+        Next::Relay { first, to, tls } => {
+            seen.spoken = if tls { Protocol::Tls } else { Protocol::Tcp };
+            seen.endpoint = Some(to.serving.endpoint().address());
+            carry_bytes(served, socket, &first, to, &port, &seen.progress).await
+        }
+        Next::Http { first, version, early } => {
+            seen.spoken = version;
+            let client = Client::new(served, socket, first, client, origin.dialled, version, early);
+            serve::serve(client).await
+        }
+    }
+}
+
+/// Finds out who was dialled.
+fn arrive(served: &Served, client: SocketAddr, seen: &mut Seen) -> Result<(), Reason> {
+    let shared = &served.worker.shared;
+    let origin = shared.origins.load().take(served.pod.cookie, client).map_err(|error| {
+        tracing::warn!(pod = %served.pod.name, %error, "cannot read who was dialled");
+        Reason::ProxyFailed
+    })?;
+    seen.origin = Some(origin.ok_or(Reason::NoOrigin)?);
+    let tables = shared.tables.load();
+    seen.port = origin.and_then(|origin| tables.port(origin.dialled).cloned());
+    seen.port.is_some().then_some(()).ok_or(Reason::NoService)
+}
+
+async fn carry_bytes(
+    served: &Rc<Served>,
+    socket: TcpStream,
+    first: &Bytes,
+    to: Connected,
+    port: &Port,
+    progress: &Progress,
+) -> Result<(), Reason> {
+    use tokio::io::AsyncWriteExt as _;
+    let account = &served.pod.account;
+    let mut upstream = to.stream;
+    if !first.is_empty() {
+        account.received(first.len());
+        if upstream.write_all(first).await.is_err() {
+            reset_on_close(&socket);
+            return Err(Reason::UpstreamReset);
+        }
+    }
+    let idle = limit(port.traffic.timeouts.idle, Timeouts::IDLE);
+    let relayed = relay(socket, upstream, idle, progress).await;
+    account.received(usize::try_from(progress.left_to_right()).unwrap_or(usize::MAX));
+    account.sent(usize::try_from(progress.right_to_left()).unwrap_or(usize::MAX));
+    drop((to.serving, to.held));
+    match (relayed.left, relayed.right) {
+        (End::Idle, _) | (_, End::Idle) => Err(Reason::Idle),
+        (End::Failed(_), _) | (_, End::Failed(_)) => Err(Reason::Cut),
+        _ => Ok(()),
+    }
+}
+
+/// A timeout of the configuration: zero is none, which is a century.
+pub(crate) fn limit(said: Option<std::time::Duration>, default: std::time::Duration) -> std::time::Duration {
+    match said.unwrap_or(default) {
+        std::time::Duration::ZERO => std::time::Duration::from_hours(24 * 365 * 100),
+        time => time,
+    }
+}

@@ -1,0 +1,207 @@
+//! What is spoken on a connection, and so what becomes of it.
+
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{net::TcpStream, time::sleep};
+use weft_model::{AppProtocol, BackendTarget};
+
+use super::{Connected, Early, connect::connect_any};
+use crate::{
+    Reason,
+    draw::Draw as _,
+    observe::Protocol,
+    route::{
+        Routes,
+        detect::{self, Spoken},
+        tls::{self, ServerName, TlsTable},
+    },
+    tables::Port,
+    worker::Served,
+};
+
+/// What becomes of a connection.
+pub(super) enum Next {
+    /// Its bytes are carried; `first` was read already.
+    Relay { first: Bytes, to: Connected, tls: bool },
+    /// Its requests are answered. `early` is a connection that may be used for the first of them.
+    Http { first: Bytes, version: Protocol, early: Option<Early> },
+}
+
+/// One connection that is being decided.
+struct Arrival<'a> {
+    served: &'a Served,
+    socket: &'a TcpStream,
+    port: &'a Arc<Port>,
+    dialled: SocketAddr,
+    client: SocketAddr,
+    first: BytesMut,
+}
+
+/// Decides by `appProtocol`, else by the first bytes.
+pub(super) async fn next(
+    served: &Served,
+    socket: &TcpStream,
+    port: &Arc<Port>,
+    dialled: SocketAddr,
+    client: SocketAddr,
+) -> Result<Next, Reason> {
+    let arrival = Arrival { served, socket, port, dialled, client, first: BytesMut::new() };
+    match port.protocol {
+        AppProtocol::Http | AppProtocol::Http2 => arrival.http().await,
+        AppProtocol::Tls => arrival.tls().await,
+        AppProtocol::Tcp => arrival.relay(None, false).await,
+        AppProtocol::Detect => arrival.undecided().await,
+    }
+}
+
+impl Arrival<'_> {
+    /// HTTP of either version. What is neither is the framing guard's to refuse.
+    async fn http(mut self) -> Result<Next, Reason> {
+        let wait = sleep(self.served.worker.shared.limits.head_time);
+        let mut wait = pin!(wait);
+        loop {
+            let preface = PREFACE.len().min(self.first.len());
+            if !self.first.is_empty() && self.first[..preface] != PREFACE[..preface] {
+                return Ok(self.answer(Protocol::Http1, None));
+            }
+            if preface == PREFACE.len() {
+                return Ok(self.answer(Protocol::Http2, None));
+            }
+            tokio::select! {
+                read = self.read() => if read? == 0 {
+                    return if self.first.is_empty() { Err(Reason::ClientGone) } else { Ok(self.answer(Protocol::Http1, None)) };
+                },
+                () = &mut wait, if !self.first.is_empty() => return Err(Reason::SlowHead),
+            }
+        }
+    }
+
+    /// Whoever speaks first decides. A server that does must not wait for a client that does not, so it is connected to
+    /// at once.
+    async fn undecided(mut self) -> Result<Next, Reason> {
+        let (served, dialled, client) = (self.served, self.dialled, self.client);
+        let upstream = self.port.plain(&mut *served.worker.dice.borrow_mut()).cloned();
+        let connecting = async move {
+            match upstream {
+                Some(upstream) => connect_any(served, &upstream, dialled, client).await,
+                None => Err(Reason::NoEndpoints),
+            }
+        };
+        let (mut connecting, mut connected) = (pin!(connecting), None);
+        let mut quiet = pin!(sleep(served.worker.shared.limits.detect_time));
+        // What is there already may do without a connection.
+        let mut ended = false;
+        self.read_now();
+        loop {
+            match detect::spoken(&self.first) {
+                Spoken::NeedMore if !ended => {}
+                Spoken::Http1 => return Ok(self.answer(Protocol::Http1, connected)),
+                Spoken::Http2 => return Ok(self.answer(Protocol::Http2, connected)),
+                Spoken::Tls if matches!(self.routes(), Routes::Tls(_)) => return self.tls().await,
+                Spoken::NeedMore | Spoken::Tls | Spoken::Other => break,
+            }
+            tokio::select! {
+                biased;
+                // Who is to blame is told to whoever turns out not to speak HTTP.
+                early = &mut connecting, if connected.is_none() => connected = Some(early),
+                read = self.read() => ended = read? == 0,
+                () = speaks(connected.as_ref()) => break,
+                () = &mut quiet, if !self.first.is_empty() || matches!(connected, Some(Err(_))) => break,
+            }
+        }
+        let to = match connected {
+            Some(early) => early,
+            None => connecting.await,
+        };
+        Ok(Next::Relay { first: self.first.freeze(), to: to?, tls: false })
+    }
+
+    /// By the name in the ClientHello, where a TLSRoute holds; else as it is.
+    async fn tls(mut self) -> Result<Next, Reason> {
+        let port = Arc::clone(self.port);
+        let Routes::Tls(table) = port.routes.for_client(&self.served.pod.name.namespace) else {
+            return self.relay(None, true).await;
+        };
+        let wait = sleep(self.served.worker.shared.limits.head_time);
+        let mut wait = pin!(wait);
+        loop {
+            let name = match tls::server_name(&self.first) {
+                ServerName::NeedMore => None,
+                ServerName::NotTls | ServerName::Broken => return Err(Reason::NoTlsRoute),
+                ServerName::Unnamed => Some(None),
+                ServerName::Name(name) => Some(Some(name)),
+            };
+            if let Some(name) = name {
+                return self.relay(Some((table, name)), true).await;
+            }
+            tokio::select! {
+                read = self.read() => if read? == 0 { return Err(Reason::ClientGone) },
+                () = &mut wait => return Err(Reason::SlowHead),
+            }
+        }
+    }
+
+    async fn relay(self, by_name: Option<(&TlsTable, Option<String>)>, tls: bool) -> Result<Next, Reason> {
+        let worker = &self.served.worker;
+        let upstream = match by_name {
+            None => self.port.plain(&mut *worker.dice.borrow_mut()).cloned().ok_or(Reason::NoEndpoints)?,
+            Some((table, name)) => {
+                let route = table.find(name.as_deref()).ok_or(Reason::NoTlsRoute)?;
+                let drawn = route.backends.draw(worker.dice.borrow_mut().number());
+                let Some(BackendTarget::Service { name, port }) = drawn.map(|backend| &backend.target) else {
+                    return Err(Reason::InvalidBackend);
+                };
+                let tables = worker.shared.tables.load();
+                tables.upstream(name, *port).cloned().ok_or(Reason::NoEndpoints)?
+            }
+        };
+        let to = connect_any(self.served, &upstream, self.dialled, self.client).await?;
+        Ok(Next::Relay { first: self.first.freeze(), to, tls })
+    }
+
+    fn answer(self, version: Protocol, early: Option<Result<Connected, Reason>>) -> Next {
+        let early = early.and_then(Result::ok).map(Early::from);
+        Next::Http { first: self.first.freeze(), version, early }
+    }
+
+    fn routes(&self) -> &Routes {
+        self.port.routes.for_client(&self.served.pod.name.namespace)
+    }
+
+    /// Reads what there is now, if there is anything. What goes wrong is found by the next read.
+    fn read_now(&mut self) {
+        self.first.reserve(READ);
+        let _ = self.socket.try_read_buf(&mut self.first);
+    }
+
+    /// Reads what there is, once there is something.
+    fn read(&mut self) -> impl Future<Output = Result<usize, Reason>> {
+        let (socket, first) = (self.socket, &mut self.first);
+        async move {
+            loop {
+                socket.readable().await.map_err(|_| Reason::ClientGone)?;
+                first.reserve(READ);
+                match socket.try_read_buf(first) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read.map_err(|_| Reason::ClientGone),
+                }
+            }
+        }
+    }
+}
+
+/// Waits until the server has sent something, or has closed.
+async fn speaks(connected: Option<&Result<Connected, Reason>>) {
+    match connected {
+        Some(Ok(connected)) => {
+            // An error is read again by whoever carries the bytes.
+            let _ = connected.stream.readable().await;
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for one read. What follows is read by whoever gets the connection.
+const READ: usize = 4096;

@@ -1,0 +1,162 @@
+//! Connections of HTTP/1: one request at a time.
+
+use std::{rc::Rc, sync::Arc};
+
+use http::Request;
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+
+use super::{Pools, Want};
+use crate::{
+    Limits, Reason,
+    balance::EndpointState,
+    clock::Moment,
+    exchange::RequestBody,
+    http1::Guarded,
+    limits::{Held, breaker},
+    tables::Upstream,
+    worker::Served,
+};
+
+type Sender = http1::SendRequest<RequestBody>;
+type Sent = Result<http::Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>;
+
+/// A connection that nobody uses.
+pub(super) struct Idle {
+    line: Line,
+    since: Moment,
+}
+
+/// A connection and what is known of it.
+struct Line {
+    sender: Sender,
+    endpoint: Arc<EndpointState>,
+    upstream: Arc<Upstream>,
+    served: u32,
+    _held: Option<Held>,
+}
+
+/// A connection that one request has to itself.
+pub(crate) struct Http1 {
+    line: Option<Line>,
+    pod: Rc<Served>,
+    /// Whether it carried a request before, so that the server may have closed it since.
+    pub reused: bool,
+}
+
+impl Pools {
+    /// A connection for one request: an idle one, or a new one.
+    pub(crate) async fn http1(&self, want: &Want<'_>) -> Result<Http1, Reason> {
+        let pod = Rc::clone(&want.client.served);
+        // What was made for this client is not made in vain.
+        if !want.fresh
+            && !want.has_early()
+            && let Some(line) = self.idle(want)
+        {
+            return Ok(Http1 { line: Some(line), pod, reused: true });
+        }
+        let (stream, held) = want.open().await?;
+        let guarded = Guarded::client(stream, pod.worker.shared.limits.http1);
+        let mut builder = http1::Builder::new();
+        builder.max_headers(pod.worker.shared.limits.http1.fields);
+        builder.max_buf_size(pod.worker.shared.limits.http1_buffer);
+        let (sender, connection) =
+            builder.handshake(TokioIo::new(guarded)).await.map_err(|_| Reason::UpstreamReset)?;
+        pod.upstreams.spawn("http1 upstream", async move {
+            // Whoever asked is told by the answer, and the idle pool by the sender.
+            let _ = connection.with_upgrades().await;
+        });
+        let (endpoint, upstream) = (Arc::clone(want.endpoint), Arc::clone(want.upstream));
+        let line = Line { sender, endpoint, upstream, served: 0, _held: held };
+        Ok(Http1 { line: Some(line), pod, reused: false })
+    }
+
+    /// The one that came back last: the others may be closed all the sooner.
+    fn idle(&self, want: &Want<'_>) -> Option<Line> {
+        let mut pools = self.http1.borrow_mut();
+        let kept = pools.get_mut(&want.endpoint.address())?;
+        let mut at = kept.len();
+        while at > 0 {
+            at -= 1;
+            let line = &kept[at].line;
+            if line.sender.is_closed() || line.endpoint.draining() {
+                kept.swap_remove(at);
+                self.idle.set(self.idle.get().saturating_sub(1));
+            } else if line.sender.is_ready() {
+                self.idle.set(self.idle.get().saturating_sub(1));
+                return Some(kept.swap_remove(at).line);
+            }
+        }
+        None
+    }
+
+    /// Closes an idle connection of a backend, if there is one.
+    pub(super) fn close_one_of(&self, upstream: &Upstream) -> bool {
+        let mut pools = self.http1.borrow_mut();
+        let found = pools.values_mut().find_map(|kept| {
+            let at =
+                kept.iter().position(|idle| Arc::ptr_eq(&idle.line.upstream.breaker, &upstream.breaker))?;
+            Some(kept.swap_remove(at))
+        });
+        self.idle.set(self.idle.get().saturating_sub(usize::from(found.is_some())));
+        found.is_some()
+    }
+
+    fn put_back(&self, line: Line, now: Moment, limits: &Limits) {
+        let worn_out = line.upstream.traffic.circuit_breaker.as_ref();
+        let worn_out = worn_out.is_some_and(|breaker| breaker::worn_out(line.served, breaker));
+        if worn_out
+            || line.sender.is_closed()
+            || line.endpoint.draining()
+            || self.idle.get() >= limits.pool_idle
+        {
+            line.close();
+            return;
+        }
+        let freed = Arc::clone(&line.upstream.freed);
+        self.idle.set(self.idle.get() + 1);
+        let address = line.endpoint.address();
+        self.http1.borrow_mut().entry(address).or_default().push(Idle { line, since: now });
+        freed.notify_one();
+    }
+}
+
+impl Http1 {
+    /// Sends a request; dropping the future closes the connection.
+    pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
+        let line = self.line.as_mut().expect("it is given back once");
+        line.served += 1;
+        line.sender.try_send_request(request).await
+    }
+
+    /// The answer has been read to its end.
+    pub(crate) fn done(&mut self) {
+        if let Some(line) = self.line.take() {
+            let worker = &self.pod.worker;
+            self.pod.pools.put_back(line, worker.now(), &worker.shared.limits);
+        }
+    }
+}
+
+impl Drop for Http1 {
+    fn drop(&mut self) {
+        if let Some(line) = self.line.take() {
+            line.close();
+        }
+    }
+}
+
+impl Line {
+    fn close(self) {
+        let freed = Arc::clone(&self.upstream.freed);
+        drop(self);
+        freed.notify_one();
+    }
+}
+
+impl Idle {
+    pub(super) fn is_of_use(&self, now: Moment, limits: &Limits) -> bool {
+        let Line { sender, endpoint, .. } = &self.line;
+        !sender.is_closed() && !endpoint.draining() && now.since(self.since) < limits.pool_time
+    }
+}

@@ -1,0 +1,107 @@
+//! What a Snapshot is to the workers: who is behind a dialled address, ready to be asked.
+//!
+//! Compiled once for each version, off the workers, and put in place as a whole. What counts or remembers (endpoints,
+//! breakers, budgets, buckets) goes on from version to version.
+
+mod compile;
+mod upstream;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use weft_model::{AppProtocol, ObjectName, ServiceAccount, TrafficSettings, Workload};
+
+use crate::{
+    draw::Draw,
+    limits::{Budget, RateLimit},
+    route::{PortRoutes, table::CompiledRule},
+};
+pub(crate) use compile::Compiler;
+pub(crate) use upstream::Upstream;
+
+/// Everything that a request is asked against, of one version.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    /// By the address that apps dial.
+    ports: HashMap<SocketAddr, Arc<Port>>,
+    upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
+    workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
+}
+
+/// A port of a Service that the proxy serves.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub service: ObjectName,
+    pub number: u16,
+    pub protocol: AppProtocol,
+    pub routes: Arc<PortRoutes>,
+    pub traffic: Arc<TrafficSettings>,
+    /// Where plain balancing sends what no route is for, by weight.
+    plain: Vec<(u32, Arc<Upstream>)>,
+    limit: Option<Arc<RateLimit>>,
+    /// Of rules that say more than the Service.
+    rule_limits: HashMap<RuleKey, Arc<RateLimit>>,
+    rule_budgets: HashMap<RuleKey, Arc<Budget>>,
+}
+
+type UpstreamKey = (ObjectName, u16);
+/// A route and a rule's place in it.
+type RuleKey = (ObjectName, usize);
+
+impl Tables {
+    /// The port behind a dialled address.
+    pub(crate) fn port(&self, dialled: SocketAddr) -> Option<&Arc<Port>> {
+        self.ports.get(&dialled)
+    }
+
+    /// The endpoints of a Service's port.
+    pub(crate) fn upstream(&self, service: &ObjectName, port: u16) -> Option<&Arc<Upstream>> {
+        // A key by reference would need a type of its own; the name is two `Arc`s.
+        self.upstreams.get(&(service.clone(), port))
+    }
+
+    /// The ServiceAccount of a pod.
+    pub(crate) fn identity(&self, pod: &ObjectName) -> Option<&ServiceAccount> {
+        Some(&self.workloads.get(pod)?.service_account)
+    }
+}
+
+impl Port {
+    /// Plain balancing's choice among the groups of the port.
+    pub(crate) fn plain(&self, dice: &mut impl Draw) -> Option<&Arc<Upstream>> {
+        if let [(_, only)] = &*self.plain {
+            return Some(only);
+        }
+        let total: u64 = self.plain.iter().map(|(weight, _)| u64::from(*weight)).sum();
+        let mut point = dice.below(total);
+        let mut groups = self.plain.iter();
+        let drawn = groups.find(|(weight, _)| {
+            let here = point < u64::from(*weight);
+            point = point.saturating_sub(u64::from(*weight));
+            here
+        });
+        drawn.map(|(_, upstream)| upstream)
+    }
+
+    /// The rate limit for a request: the rule's own, else the Service's.
+    pub(crate) fn limit(&self, rule: Option<&CompiledRule>) -> Option<&Arc<RateLimit>> {
+        let Some(rule) = rule else { return self.limit.as_ref() };
+        let wanted = rule.rule().traffic.rate_limit.as_ref()?;
+        if Some(wanted) == self.traffic.rate_limit.as_ref() {
+            return self.limit.as_ref();
+        }
+        self.rule_limits.get(&key(rule))
+    }
+
+    /// The retry budget of a rule that has its own; else the backend's holds.
+    pub(crate) fn budget(&self, rule: &CompiledRule) -> Option<&Arc<Budget>> {
+        if self.rule_budgets.is_empty() { None } else { self.rule_budgets.get(&key(rule)) }
+    }
+}
+
+fn key(rule: &CompiledRule) -> RuleKey {
+    (rule.route.name.clone(), rule.index)
+}

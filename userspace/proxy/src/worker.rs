@@ -1,0 +1,226 @@
+//! One worker: a thread with its own runtime, on which everything of the connections that it accepts runs.
+//!
+//! Workers share immutable tables and counters, and nothing that has to be locked. Each has its own descriptor of
+//! every pod's listener; the kernel gives a connection to whoever asks first.
+
+mod served;
+mod tasks;
+mod watch;
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::TcpListener,
+    rc::Rc,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::LocalSet,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use weft_transport::Origins;
+
+use crate::{
+    Limits,
+    account::Account,
+    clock::{Clock, Moment},
+    draw::Dice,
+    observe::Records,
+    proxy::Pod,
+    tables::Tables,
+};
+pub(crate) use served::Served;
+pub(crate) use tasks::Tasks;
+pub(crate) use watch::Watch;
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub tables: ArcSwap<Tables>,
+    pub origins: ArcSwap<Arc<dyn Origins>>,
+    pub limits: Limits,
+    pub clock: Clock,
+    pub records: Records,
+}
+
+/// What a worker is told.
+pub(crate) enum Message {
+    /// Accept this pod's connections. Answered once they are accepted.
+    Add { pod: Arc<Pod>, listeners: Vec<TcpListener>, done: oneshot::Sender<io::Result<()>> },
+    /// Let go of a pod: its listeners, its connections, its namespace.
+    Remove { cookie: u64, done: oneshot::Sender<()> },
+    /// Endpoints have left.
+    Left,
+    /// Accept nothing more. Answered when that is so, and once the last connection has ended, within this time.
+    Drain { within: Duration, begun: oneshot::Sender<()>, done: oneshot::Sender<()> },
+}
+
+/// A worker, on its own thread.
+pub(crate) struct Worker {
+    pub shared: Arc<Shared>,
+    pub dice: RefCell<Dice>,
+    /// Cancelled once nothing more is accepted.
+    pub draining: CancellationToken,
+    pods: RefCell<HashMap<u64, Rc<Served>>>,
+    own: Tasks,
+}
+
+/// How the rest of the process reaches a worker. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    messages: mpsc::Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reach {
+    /// Starts a worker.
+    pub(crate) fn start(number: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        let (messages, received) = mpsc::channel(MESSAGES);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let run = move || {
+            let worker = Rc::new(Worker {
+                shared,
+                dice: RefCell::new(Dice::new()),
+                draining: CancellationToken::new(),
+                pods: RefCell::default(),
+                own: Tasks::of(Arc::<Account>::default()),
+            });
+            LocalSet::new().block_on(&runtime, worker.run(received));
+        };
+        let thread = thread::Builder::new().name(format!("weft-worker-{number}")).spawn(run)?;
+        Ok(Self { messages, thread: Some(thread) })
+    }
+
+    /// Tells the worker something; `false` once it is gone.
+    pub(crate) async fn tell(&self, message: Message) -> bool {
+        self.messages.send(message).await.is_ok()
+    }
+
+    /// As [`Reach::tell`], without waiting: a full queue is swept soon anyway.
+    pub(crate) fn hint(&self, message: Message) {
+        let _ = self.messages.try_send(message);
+    }
+
+    /// Ends the worker and everything on it.
+    pub(crate) fn end(mut self) {
+        let thread = self.thread.take();
+        drop(self);
+        if let Some(thread) = thread {
+            // A panic of the loop itself has been printed by its hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Worker {
+    /// Now.
+    pub(crate) fn now(&self) -> Moment {
+        self.shared.clock.now()
+    }
+
+    async fn run(self: Rc<Self>, mut messages: mpsc::Receiver<Message>) {
+        let mut sweeps = interval(SWEEP);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => break,
+                },
+                _ = sweeps.tick() => self.sweep(),
+            }
+        }
+        for (_, served) in self.pods.take() {
+            served.stop();
+        }
+        self.own.stop();
+    }
+
+    fn take(self: &Rc<Self>, message: Message) {
+        match message {
+            Message::Add { pod, listeners, done } => {
+                let added = self.add(pod, listeners);
+                // Whoever asked may have gone.
+                let _ = done.send(added);
+            }
+            Message::Remove { cookie, done } => {
+                let served = self.pods.borrow_mut().remove(&cookie);
+                self.own.spawn("remove", async move {
+                    if let Some(served) = served {
+                        served.stop();
+                        served.ended().await;
+                    }
+                    let _ = done.send(());
+                });
+            }
+            Message::Left => self.close_idle(),
+            Message::Drain { within, begun, done } => {
+                self.drain(within, done);
+                let _ = begun.send(());
+            }
+        }
+    }
+
+    fn add(self: &Rc<Self>, pod: Arc<Pod>, listeners: Vec<TcpListener>) -> io::Result<()> {
+        let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
+        let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+        let mut pods = self.pods.borrow_mut();
+        let served = match pods.get(&pod.cookie) {
+            // The same namespace: connections go on, what is accepted from now on is the new pod's.
+            Some(before) => before.replaced(pod),
+            None => Rc::new(Served::new(pod, Rc::clone(self))),
+        };
+        if !self.draining.is_cancelled() {
+            for listener in listeners {
+                served.accept_on(listener);
+            }
+        }
+        pods.insert(served.pod.cookie, served);
+        Ok(())
+    }
+
+    fn drain(self: &Rc<Self>, within: Duration, done: oneshot::Sender<()>) {
+        self.draining.cancel();
+        let pods: Vec<_> = self.pods.borrow().values().cloned().collect();
+        for served in &pods {
+            served.accept_nothing_more();
+        }
+        self.own.spawn("drain", async move {
+            let all = async {
+                for served in &pods {
+                    served.clients.ended().await;
+                }
+            };
+            let _ = tokio::time::timeout(within, all).await;
+            for served in &pods {
+                served.stop();
+            }
+            let _ = done.send(());
+        });
+    }
+
+    fn close_idle(&self) {
+        let now = self.now();
+        for served in self.pods.borrow().values() {
+            served.pools.sweep(now, &self.shared.limits);
+        }
+    }
+
+    fn sweep(&self) {
+        self.close_idle();
+        for served in self.pods.borrow().values() {
+            served.check_connections();
+        }
+    }
+}
+
+/// Messages that wait for a worker.
+const MESSAGES: usize = 64;
+/// Between two looks at what is idle or slow.
+const SWEEP: Duration = Duration::from_secs(1);

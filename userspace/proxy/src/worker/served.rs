@@ -1,0 +1,141 @@
+//! A pod on one worker.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    io,
+    net::SocketAddr,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::net::TcpListener;
+use weft_transport::{Diag, Query, States};
+
+use super::{Tasks, Watch, Worker};
+use crate::{Reason, outbound, pool::Pools, proxy::Pod};
+
+/// A pod whose connections this worker accepts.
+pub(crate) struct Served {
+    pub pod: Arc<Pod>,
+    pub worker: Rc<Worker>,
+    /// Its connections to endpoints: they are made in its namespace, so no other pod may use them.
+    pub pools: Pools,
+    /// Its connections, and what goes on because of them.
+    pub clients: Tasks,
+    /// The upstream connections' own tasks.
+    pub upstreams: Tasks,
+    /// Copies for mirrors that are under way.
+    pub mirrors: Cell<usize>,
+    accepting: Tasks,
+    watched: RefCell<Vec<Weak<Watch>>>,
+}
+
+impl Served {
+    pub(super) fn new(pod: Arc<Pod>, worker: Rc<Worker>) -> Self {
+        let tasks = || Tasks::of(Arc::clone(&pod.account));
+        Self {
+            pools: Pools::default(),
+            clients: tasks(),
+            upstreams: tasks(),
+            accepting: tasks(),
+            mirrors: Cell::new(0),
+            watched: RefCell::default(),
+            pod,
+            worker,
+        }
+    }
+
+    /// The same namespace with other listeners or another name.
+    pub(super) fn replaced(&self, pod: Arc<Pod>) -> Rc<Self> {
+        self.accept_nothing_more();
+        let next = Self::new(pod, Rc::clone(&self.worker));
+        Rc::new(Self { clients: self.clients.clone(), upstreams: self.upstreams.clone(), ..next })
+    }
+
+    pub(super) fn accept_on(self: &Rc<Self>, listener: TcpListener) {
+        self.accepting.spawn("accept", accept(Rc::clone(self), listener));
+    }
+
+    /// Has a connection watched for silence, slowness and clients that left.
+    pub(crate) fn watch(&self, watch: &Rc<Watch>) {
+        self.watched.borrow_mut().push(Rc::downgrade(watch));
+    }
+
+    /// Tells connections that go on for no good.
+    pub(super) fn check_connections(&self) {
+        let (now, limits) = (self.worker.now(), &self.worker.shared.limits);
+        let mut at_end = Vec::new();
+        self.watched.borrow_mut().retain(|watch| {
+            let Some(watch) = watch.upgrade() else { return false };
+            watch.check(now, limits);
+            if let Some(client) = watch.may_have_left() {
+                at_end.push((client, watch));
+            }
+            true
+        });
+        if at_end.is_empty() {
+            return;
+        }
+        // A FIN does not tell a client that closed from one that only has no more to send. The kernel does: nobody
+        // holds the socket of the one that closed. Both are in this pod's namespace.
+        match self.half_open() {
+            Ok(half_open) => {
+                let left = at_end.iter().filter(|(client, _)| !half_open.contains(client));
+                left.for_each(|(_, watch)| watch.ends(Reason::ClientGone));
+            }
+            Err(error) => tracing::debug!(pod = %self.pod.name, %error, "cannot list who waits"),
+        }
+    }
+
+    /// Addresses of the pod's sockets that have sent their end and still have a process behind them.
+    fn half_open(&self) -> Result<HashSet<SocketAddr>, weft_transport::Error> {
+        let sockets = Diag::open(&self.pod.netns)?.sockets(&Query::tcp(States::SENT_END))?;
+        Ok(sockets.iter().filter(|socket| socket.inode != 0).map(|socket| socket.local).collect())
+    }
+
+    pub(super) fn accept_nothing_more(&self) {
+        self.accepting.stop();
+    }
+
+    /// Waits until nothing of the pod runs here any more.
+    pub(super) async fn ended(&self) {
+        for tasks in [&self.accepting, &self.clients, &self.upstreams] {
+            tasks.ended().await;
+        }
+    }
+
+    /// Ends everything of the pod here.
+    pub(super) fn stop(&self) {
+        self.accepting.stop();
+        self.clients.stop();
+        self.pools.clear();
+        self.upstreams.stop();
+    }
+}
+
+async fn accept(served: Rc<Served>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                served.clients.spawn("connection", outbound::serve(Rc::clone(&served), socket, peer));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(pod = %served.pod.name, %error, "cannot accept; are there descriptors left?");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors of a connection that is gone before it was accepted (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut};
+    let kind = error.kind();
+    matches!(kind, ConnectionAborted | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut)
+}
+
+/// Between two tries to accept, when there are no descriptors or no memory.
+const PAUSE: Duration = Duration::from_millis(50);

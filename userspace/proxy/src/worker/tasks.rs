@@ -1,0 +1,93 @@
+//! The tasks of one owner on one worker.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use hyper::rt::Executor;
+use pin_project_lite::pin_project;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::account::Account;
+
+/// Tasks that belong to a pod, on the worker that they were spawned on. The time that they take is the pod's.
+#[derive(Debug, Clone)]
+pub(crate) struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    account: Arc<Account>,
+}
+
+impl Tasks {
+    pub(crate) fn of(account: Arc<Account>) -> Self {
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        Self { tracker, stop, account }
+    }
+
+    /// Spawns a task that is dropped when [`Tasks::stop`] is called.
+    pub(crate) fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + 'static) {
+        let stop = self.stop.clone();
+        let work = async move {
+            let _: Option<()> = stop.run_until_cancelled_owned(work).await;
+        };
+        self.track(name, work);
+    }
+
+    /// Drops all tasks, and those that are spawned from now on.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until the last task has ended.
+    pub(crate) async fn ended(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    fn track(&self, name: &'static str, work: impl Future<Output = ()> + 'static) {
+        let account = Arc::clone(&self.account);
+        self.tracker.spawn_local(Timed { name, account, work });
+    }
+}
+
+/// For hyper, whose tasks of a connection end with it.
+impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
+    fn execute(&self, work: F) {
+        self.track("http2 stream", work);
+    }
+}
+
+pin_project! {
+    /// Counts the time of its polls.
+    struct Timed<F> {
+        name: &'static str,
+        account: Arc<Account>,
+        #[pin]
+        work: F,
+    }
+
+    impl<F> PinnedDrop for Timed<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if std::thread::panicking() {
+                tracing::error!(task = *this.project().name, "a task panicked; its connection is closed");
+            }
+        }
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Timed<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let began = Instant::now();
+        let polled = this.work.poll(cx);
+        let nanos = began.elapsed().as_nanos();
+        this.account.busy(u64::try_from(nanos).unwrap_or(u64::MAX));
+        polled
+    }
+}

@@ -1,0 +1,54 @@
+//! A connection as the worker's sweep sees it.
+
+use std::{cell::Cell, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+use crate::{Limits, Reason, clock::Moment, stream::Wire};
+
+/// Tells a connection that it is silent or slow for too long.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    client: SocketAddr,
+    wire: Arc<Wire>,
+    why: Cell<Option<Reason>>,
+    found: Notify,
+}
+
+impl Watch {
+    pub(crate) fn new(client: SocketAddr, wire: Arc<Wire>) -> Self {
+        Self { client, wire, why: Cell::new(None), found: Notify::new() }
+    }
+
+    /// Waits until the sweep finds something.
+    pub(crate) async fn found(&self) -> Reason {
+        loop {
+            if let Some(why) = self.why.get() {
+                return why;
+            }
+            self.found.notified().await;
+        }
+    }
+
+    pub(super) fn check(&self, now: Moment, limits: &Limits) {
+        let past = |since: u64, most: Duration| now.since(Moment::from_nanos(since)) > most;
+        let why = if past(self.wire.moved(), limits.idle) {
+            Reason::Idle
+        } else if self.wire.head_since().is_some_and(|since| past(since, limits.head_time)) {
+            Reason::SlowHead
+        } else {
+            return;
+        };
+        self.ends(why);
+    }
+
+    /// The client's address, if it has sent its end and awaits an answer, or has left: the bytes are the same.
+    pub(super) fn may_have_left(&self) -> Option<SocketAddr> {
+        self.wire.awaits_answer_at_end().then_some(self.client)
+    }
+
+    pub(super) fn ends(&self, why: Reason) {
+        self.why.set(Some(why));
+        self.found.notify_one();
+    }
+}

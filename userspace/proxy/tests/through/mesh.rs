@@ -1,0 +1,313 @@
+//! A pod in a namespace of its own, a proxy for it, and the origins that a hook would write. Needs root.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::{Request, Response, body::Incoming, client::conn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpSocket, TcpStream};
+use weft_model::{
+    AppProtocol, Backend, BackendTarget, Distribution, Endpoint, EndpointGroup, LoadBalancer, ObjectName,
+    PortRouting, Protocol, Route, RouteMatch, RouteRule, RouteSet, Service, ServiceKind, ServicePort,
+    Snapshot, Timeouts, TrafficSettings,
+};
+use weft_proxy::observe::{ConnectionRecord, Reader, Record, RequestRecord};
+use weft_proxy::{Handle, Lease, Limits, PodSockets, Proxy, Settings};
+use weft_transport::testing::WrittenOrigins;
+use weft_transport::{Netns, Origin};
+
+use crate::namespace::namespace;
+
+/// The one address that clients dial.
+pub(crate) const VIP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), 80);
+/// No test waits longer for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// See the module. The server's endpoints are in the same namespace, on other ports.
+pub(crate) struct Mesh {
+    pub(crate) handle: Handle,
+    reader: tokio::sync::Mutex<Reader>,
+    netns: Netns,
+    cookie: u64,
+    origins: Arc<WrittenOrigins>,
+    listener: TcpListener,
+    version: Mutex<u64>,
+}
+
+/// A lease that nobody reads.
+pub(crate) struct NoLease;
+
+impl Lease for NoLease {
+    fn renew(&self) -> Result<(), weft_transport::Error> {
+        Ok(())
+    }
+}
+
+impl Mesh {
+    pub(crate) async fn start() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(crate) async fn with(limits: Limits) -> Self {
+        let netns = namespace();
+        let cookie = netns.cookie().unwrap();
+        let origins = Arc::<WrittenOrigins>::default();
+        let settings = Settings { workers: NonZeroUsize::new(1), limits };
+        let (handle, reader) =
+            Proxy::start(settings, Arc::clone(&origins) as Arc<_>, Arc::new(NoLease)).unwrap();
+        let listener = netns.listen("[::]:0".parse().unwrap()).unwrap();
+        let mesh = Self {
+            handle,
+            reader: tokio::sync::Mutex::new(reader),
+            cookie,
+            netns,
+            origins,
+            listener,
+            version: Mutex::new(0),
+        };
+        mesh.handle.add_pod(mesh.pod()).await.unwrap();
+        mesh
+    }
+
+    pub(crate) fn origins(&self) -> Arc<WrittenOrigins> {
+        Arc::clone(&self.origins)
+    }
+
+    pub(crate) fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// The pod, as an agent lends it.
+    pub(crate) fn pod(&self) -> PodSockets {
+        use std::os::fd::AsFd as _;
+        PodSockets {
+            name: ObjectName::new("shop", "client"),
+            cookie: self.cookie,
+            netns: Netns::from_fd(self.netns.as_fd().try_clone_to_owned().unwrap()).unwrap(),
+            listeners: vec![self.listener.try_clone().unwrap()],
+        }
+    }
+
+    /// A listening socket for a server.
+    pub(crate) fn listen(&self) -> tokio::net::TcpListener {
+        let listener = self.netns.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        tokio::net::TcpListener::from_std(listener).unwrap()
+    }
+
+    /// An address where nobody listens.
+    pub(crate) fn nobody(&self) -> SocketAddr {
+        self.netns.listen("127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap()
+    }
+
+    /// Puts a Service in force: what `routing` says, and these endpoints.
+    pub(crate) fn serve(&self, routing: PortRouting, endpoints: &[SocketAddr]) {
+        self.serve_all(routing, endpoints, &[]);
+    }
+
+    /// As [`Mesh::serve`], with backends beside it that routes may name.
+    pub(crate) fn serve_all(&self, routing: PortRouting, endpoints: &[SocketAddr], others: &[Other<'_>]) {
+        self.handle.apply(&self.snapshot_of(routing, endpoints, others)).unwrap();
+    }
+
+    /// What [`Mesh::serve`] puts in force.
+    pub(crate) fn snapshot(&self, routing: PortRouting, endpoints: &[SocketAddr]) -> Snapshot {
+        self.snapshot_of(routing, endpoints, &[])
+    }
+
+    fn snapshot_of(&self, routing: PortRouting, endpoints: &[SocketAddr], others: &[Other<'_>]) -> Snapshot {
+        let mut version = self.version.lock().unwrap();
+        *version += 1;
+        let mut web = service("web", None, endpoints);
+        web.ips = vec![VIP.ip()];
+        web.ports[0].routing = Some(Arc::new(routing));
+        let others = others.iter().map(|(name, protocol, endpoints)| service(name, *protocol, endpoints));
+        let services = others.chain([web]).map(|service| (service.name.clone(), Arc::new(service)));
+        Snapshot { version: *version, services: Arc::new(services.collect()), ..Snapshot::default() }
+    }
+
+    /// Dials the Service, as the hook would have it.
+    pub(crate) async fn dial(&self) -> TcpStream {
+        self.try_dial(true).await.unwrap()
+    }
+
+    /// Connects to the pod's listener, with an origin or without.
+    pub(crate) async fn try_dial(&self, with_origin: bool) -> std::io::Result<TcpStream> {
+        let socket = self.netns.run(|| TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let from = socket.local_addr().unwrap();
+        drop(socket);
+        let socket = self.netns.run(|| {
+            let socket =
+                rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)
+                    .unwrap();
+            rustix::net::sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+            rustix::net::bind(&socket, &from).unwrap();
+            rustix::io::ioctl_fionbio(&socket, true).unwrap();
+            socket
+        });
+        let socket = TcpSocket::from_std_stream(socket.unwrap().into());
+        if with_origin {
+            let origin = Origin { dialled: VIP, frontend: 1, backend: None };
+            self.origins.write(self.cookie, from, origin);
+        }
+        let to = SocketAddr::from(([127, 0, 0, 1], self.listener.local_addr().unwrap().port()));
+        let stream = socket.connect(to).await?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    /// The record of the next connection that ends.
+    pub(crate) async fn connection(&self) -> Box<ConnectionRecord> {
+        loop {
+            if let Record::Connection(record) = self.record().await {
+                return record;
+            }
+        }
+    }
+
+    /// Why the next connection that is refused is.
+    pub(crate) async fn refused(&self) -> weft_proxy::Reason {
+        loop {
+            if let Some(reason) = self.connection().await.reason {
+                return reason;
+            }
+        }
+    }
+
+    /// The record of the next request that ends.
+    pub(crate) async fn request(&self) -> Box<RequestRecord> {
+        loop {
+            if let Record::Request(record) = self.record().await {
+                return record;
+            }
+        }
+    }
+
+    async fn record(&self) -> Record {
+        let mut reader = self.reader.lock().await;
+        let next = tokio::time::timeout(PATIENCE, reader.next()).await;
+        next.expect("something ends").expect("the proxy lives")
+    }
+
+    /// A client of HTTP/1 on a new connection.
+    pub(crate) async fn http1(&self) -> conn::http1::SendRequest<Body> {
+        let io = TokioIo::new(self.dial().await);
+        let (sender, connection) = conn::http1::handshake(io).await.unwrap();
+        tokio::task::spawn(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        sender
+    }
+
+    /// A client of HTTP/2 on a new connection.
+    pub(crate) async fn http2(&self) -> conn::http2::SendRequest<Body> {
+        let io = TokioIo::new(self.dial().await);
+        let (sender, connection) = conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::task::spawn(async move {
+            let _ = connection.await;
+        });
+        sender
+    }
+}
+
+/// A backend: its name, its `appProtocol`, its endpoints.
+pub(crate) type Other<'a> = (&'a str, Option<&'a str>, &'a [SocketAddr]);
+pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+pub(crate) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+pub(crate) fn full(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).map_err(|never| match never {}).boxed()
+}
+
+pub(crate) fn get(path: &str) -> Request<Body> {
+    Request::get(path).header("host", "web").body(empty()).unwrap()
+}
+
+/// The status, the reason and the body of an answer.
+pub(crate) async fn read(answer: Response<Incoming>) -> (u16, String, String) {
+    let reason = answer.headers().get("x-weft-reason").map(|reason| reason.to_str().unwrap().to_owned());
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, reason.unwrap_or_default(), String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn service(name: &str, app_protocol: Option<&str>, endpoints: &[SocketAddr]) -> Service {
+    let name = ObjectName::new("shop", name);
+    let endpoint = |address: &SocketAddr| Endpoint {
+        address: *address,
+        ready: true,
+        serving: true,
+        terminating: false,
+        node: None,
+        zone: None,
+        hints: None,
+        pod: None,
+    };
+    let group = EndpointGroup {
+        service: name.clone(),
+        weight: 1,
+        node_local: false,
+        distribution: Distribution::Any,
+        endpoints: endpoints.iter().map(endpoint).collect(),
+    };
+    Service {
+        name,
+        kind: ServiceKind::ClusterIp,
+        ips: Vec::new(),
+        ports: vec![ServicePort {
+            name: "".into(),
+            port: 80,
+            protocol: Protocol::Tcp,
+            app_protocol: app_protocol.map(Into::into),
+            groups: vec![group],
+            routing: None,
+        }],
+        session_affinity: None,
+        load_balancer: LoadBalancer::Random,
+        accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
+    }
+}
+
+/// A Service without routes that speaks this.
+pub(crate) fn plain(protocol: AppProtocol) -> PortRouting {
+    PortRouting { protocol, ..PortRouting::default() }
+}
+
+/// A Service with these settings.
+pub(crate) fn with_traffic(protocol: AppProtocol, traffic: TrafficSettings) -> PortRouting {
+    PortRouting { protocol, traffic: Arc::new(traffic), ..PortRouting::default() }
+}
+
+/// A Service with one HTTPRoute.
+pub(crate) fn routed(protocol: AppProtocol, rules: Vec<RouteRule>) -> PortRouting {
+    let route = Route { name: ObjectName::new("shop", "web"), rules };
+    PortRouting { protocol, producer: RouteSet::Http(vec![Arc::new(route)]), ..PortRouting::default() }
+}
+
+/// A rule for everything below a path, to these backends.
+pub(crate) fn rule(prefix: &str, backends: &[(&str, u32)]) -> RouteRule {
+    let path = weft_model::PathMatch::Prefix(prefix.into());
+    let backend = |(name, weight): &(&str, u32)| Backend {
+        target: BackendTarget::Service { name: ObjectName::new("shop", *name), port: 80 },
+        weight: *weight,
+        filters: Vec::new(),
+    };
+    RouteRule {
+        name: None,
+        matches: vec![RouteMatch { path, ..RouteMatch::any() }],
+        filters: Vec::new(),
+        backends: backends.iter().map(backend).collect(),
+        timeouts: Timeouts::default(),
+        retry: None,
+        session: None,
+        traffic: Arc::default(),
+    }
+}

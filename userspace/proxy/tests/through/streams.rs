@@ -1,0 +1,196 @@
+//! What flows: large bodies, calls of gRPC, tunnels.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use weft_model::AppProtocol::{Detect, Http, Http2};
+
+use crate::mesh::{Body, Mesh, PATIENCE, empty, plain};
+use crate::server::Server;
+
+const PIECE: usize = 64 << 10;
+
+type Pieces = mpsc::Sender<Frame<Bytes>>;
+
+/// A body that a test writes piece by piece.
+fn written() -> (Pieces, Body) {
+    let (sender, receiver) = mpsc::channel(1);
+    let pieces = futures_util::stream::unfold(receiver, |mut receiver| async {
+        let piece = receiver.recv().await?;
+        Some((Ok(piece), receiver))
+    });
+    (sender, Body::new(StreamBody::new(pieces)))
+}
+
+#[tokio::test]
+async fn a_gigabyte_each_way_is_never_in_memory() {
+    let mesh = Mesh::start().await;
+    let server = Server::http1(&mesh, |request| async {
+        Response::new(request.into_body().map_err(Into::into).boxed())
+    });
+    mesh.serve(plain(Http), &[server.address]);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let (piece, counted) = (Bytes::from(vec![7; PIECE]), Arc::clone(&sent));
+    let pieces = futures_util::stream::iter(0..(1 << 30) / PIECE).map(move |_| {
+        counted.fetch_add(PIECE, SeqCst);
+        Ok(Frame::data(piece.clone()))
+    });
+    let mut client = mesh.http1().await;
+    let request = Request::post("/").header("host", "web").body(Body::new(StreamBody::new(pieces))).unwrap();
+    let mut body = client.send_request(request).await.unwrap().into_body();
+    let (mut received, mut most_on_the_way) = (0, 0);
+    while let Some(frame) = body.frame().await {
+        received += frame.unwrap().into_data().unwrap().len();
+        most_on_the_way = most_on_the_way.max(sent.load(SeqCst) - received);
+    }
+    assert_eq!(received, 1 << 30);
+    // The kernel's buffers of eight sockets (tcp_rmem, tcp_wmem), and what each reader reads at once.
+    assert!(most_on_the_way < 160 << 20, "{most_on_the_way} bytes were somewhere");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_read_stops_the_client() {
+    let mesh = Mesh::start().await;
+    for (http2, protocol) in [(false, Http), (true, Http2)] {
+        let server = Server::start(mesh.listen(), http2, |request| async move {
+            let _held = request;
+            std::future::pending().await
+        });
+        mesh.serve(plain(protocol), &[server.address]);
+        let (pieces, body) = written();
+        let request = Request::post("http://web/").header("host", "web").body(body).unwrap();
+        let mut client = mesh.http1().await;
+        let asking = client.send_request(request);
+        let sending = async {
+            let mut sent = 0;
+            let piece = Bytes::from(vec![7; 64 << 10]);
+            while let Ok(Ok(())) =
+                timeout(Duration::from_millis(300), pieces.send(Frame::data(piece.clone()))).await
+            {
+                sent += piece.len();
+            }
+            sent
+        };
+        tokio::select! {
+            _ = asking => panic!("nobody answers"),
+            sent = sending => assert!(sent < 32 << 20, "{sent} bytes are somewhere"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_streams_both_ways_at_once_and_ends_with_trailers() {
+    let mesh = Mesh::start().await;
+    let server = Server::http2(&mesh, |request| async move {
+        let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+        let ended = async move { Some(Ok(Frame::trailers(trailers))) };
+        let echoed = http_body_util::BodyDataStream::new(request.into_body());
+        let echoed = echoed.map(|data| data.map(Frame::data).map_err(Into::into));
+        let body = echoed.chain(futures_util::stream::once(ended).filter_map(|frame| async { frame }));
+        Response::new(Body::new(StreamBody::new(Box::pin(body))))
+    });
+    for protocol in [Http2, Detect, Http] {
+        mesh.serve(plain(protocol), &[server.address]);
+        let mut client = mesh.http2().await;
+        let (pieces, body) = written();
+        let call = Request::post("http://web/a.B/C")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let answer = timeout(PATIENCE, client.send_request(call.body(body).unwrap())).await.unwrap().unwrap();
+        let mut answer = answer.into_body();
+        for n in 0..5_u8 {
+            pieces.send(Frame::data(Bytes::from(vec![n; 10]))).await.unwrap();
+            let frame = timeout(PATIENCE, answer.frame()).await.unwrap().unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), vec![n; 10]);
+        }
+        drop(pieces);
+        let trailers = timeout(PATIENCE, answer.frame()).await.unwrap().unwrap().unwrap();
+        assert_eq!(trailers.into_trailers().unwrap()["grpc-status"], "0");
+    }
+    assert_eq!(server.heads()[0].headers["te"], "trailers");
+}
+
+/// A server that agrees to a WebSocket and echoes what comes.
+fn echoing(mesh: &Mesh, http2: bool) -> Server {
+    Server::start(mesh.listen(), http2, move |mut request| async move {
+        assert_eq!(request.headers().contains_key("sec-websocket-key"), !http2);
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::task::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgrade.await.unwrap()));
+            tokio::io::copy(&mut read, &mut write).await.unwrap();
+            write.shutdown().await.unwrap();
+        });
+        let mut answer = Response::new(empty());
+        if http2 {
+            return answer;
+        }
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        answer.headers_mut().insert("connection", "upgrade".parse().unwrap());
+        answer.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+        answer.headers_mut().insert("sec-websocket-accept", "x".parse().unwrap());
+        answer
+    })
+}
+
+async fn echoes(tunnel: hyper::upgrade::Upgraded) {
+    let mut tunnel = TokioIo::new(tunnel);
+    for text in ["one", "two"] {
+        tunnel.write_all(text.as_bytes()).await.unwrap();
+        let mut bytes = [0; 3];
+        timeout(PATIENCE, tunnel.read_exact(&mut bytes)).await.unwrap().unwrap();
+        assert_eq!(&bytes, text.as_bytes());
+    }
+    tunnel.shutdown().await.unwrap();
+    assert_eq!(timeout(PATIENCE, tunnel.read(&mut [0])).await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_websocket_over_http1_reaches_a_server_of_either_version() {
+    let mesh = Mesh::start().await;
+    for (http2, protocol, proof) in [(false, Http, "x"), (true, Http2, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")] {
+        let server = echoing(&mesh, http2);
+        mesh.serve(plain(protocol), &[server.address]);
+        let mut client = mesh.http1().await;
+        let request = Request::get("/chat")
+            .header("host", "web")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13");
+        let answer = client.send_request(request.body(empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 101);
+        assert_eq!(answer.headers()["sec-websocket-accept"], proof);
+        echoes(hyper::upgrade::on(answer).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_reaches_a_server_of_either_version() {
+    let mesh = Mesh::start().await;
+    for (http2, protocol, method) in [(false, Http, Method::GET), (true, Http2, Method::CONNECT)] {
+        let server = echoing(&mesh, http2);
+        mesh.serve(plain(protocol), &[server.address]);
+        let mut client = mesh.http2().await;
+        let mut request = Request::new(empty());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = "http://web/chat".parse().unwrap();
+        request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+        request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
+        let answer = timeout(PATIENCE, client.send_request(request)).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(!answer.headers().contains_key("sec-websocket-accept"));
+        echoes(hyper::upgrade::on(answer).await.unwrap()).await;
+        let head = server.heads().pop().unwrap();
+        assert_eq!((head.method, head.uri.path()), (method, "/chat"));
+    }
+}
