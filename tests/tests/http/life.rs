@@ -33,8 +33,9 @@ fn without_a_proxy_connections_are_refused_or_stay_in_the_kernel_as_the_service_
     for (annotations, open) in [("{}", false), ("{weft.dev/proxy-failure: open}", true)] {
         let Some(mut shop) = Shop::open_with(annotations, ROUTE) else { return };
         // Nobody is there to start another one.
+        let proxy = shop.node.proxy_pid();
         shop.agent.kill();
-        kill(Pid::from_raw(shop.node.proxy_pid()), Signal::SIGKILL).unwrap();
+        kill(Pid::from_raw(proxy), Signal::SIGKILL).unwrap();
         let outcome = || shop.web.tcp_connect(FRONT).map(drop).map_err(|error| error.kind());
         if open {
             eventually(Duration::from_secs(7), || {
@@ -77,6 +78,7 @@ fn a_killed_agent_leaves_the_proxy_serving_and_the_next_one_adopts_it() {
         asking.join().unwrap()
     });
     assert_eq!(refused, 0);
+    eventually(Duration::from_secs(5), || shop.node.has_proxy());
     assert_eq!(shop.node.proxy_pid(), proxy, "no second proxy");
     assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200, "its connections live on");
 }

@@ -85,9 +85,9 @@ enum Acceleration {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Proxy {
     /// While a Service needs it, and from then on
+    #[default]
     Auto,
     /// Never
-    #[default]
     Off,
 }
 
