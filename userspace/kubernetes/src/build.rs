@@ -6,7 +6,6 @@ mod backend;
 mod endpoints;
 mod notice;
 mod objects;
-mod pending;
 mod routing;
 mod selection;
 mod service;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use weft_model::{BackendShare, Condition, ParentStatus, RouteName, RouteReason, RouteStatus, RuleSummary};
 
-use super::{Built, backend, notice::Notice, objects::Objects, pending, routing::unsupported, traffic};
-use crate::object::{BackendRef, Key, ParentRef, Route, Target};
+use super::{Built, backend, notice::Notice, objects::Objects, routing::unsupported, traffic};
+use crate::object::{BackendRef, ParentRef, Route, Target};
 
 /// The status of `name`, unless there is no such route; `notices` gets what is wrong with it and with the
 /// policies for it.
@@ -28,9 +28,6 @@ pub(super) fn build(
     let parents: Vec<_> = route.parents.iter().map(parent).collect();
     if parents.iter().any(|parent| parent.accepted.status) {
         note_backends(objects, route, notices);
-        if name.kind != weft_model::RouteKind::Tcp {
-            pending::note(Key::from(name), notices);
-        }
     }
     Some(RouteStatus { parents, rules: summary(route) })
 }
