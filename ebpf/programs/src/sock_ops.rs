@@ -131,9 +131,10 @@ fn accepted(call: &SockOps) {
         return;
     }
     let outward = outward(call);
-    // The client's side is on this node, and reports: this side keeps nothing, and nothing is to be done
-    // when it ends.
-    let mirrored = Kernel.pod_at(&outward.dst).is_some_and(|row| row.netns != 0);
+    // The client's side is on this node and enrolled, and reports: this side keeps nothing, and nothing is to
+    // be done when it ends.
+    let client = Kernel.pod_at(&outward.dst).map_or(0, |row| row.netns);
+    let mirrored = client != 0 && Kernel.pod(client).is_some();
     if mirrored && !pairs::is_on() {
         return;
     }
