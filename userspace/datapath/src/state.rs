@@ -24,7 +24,7 @@ use crate::{
     proxy::LocalPod,
     rows::policy::{PolicyRows, compile},
     settings::Settings,
-    sweep::{self, Datagrams, Protections},
+    sweep::{self, Hints, Protections},
 };
 
 /// Why the data path could not be brought to a Snapshot.
@@ -402,13 +402,13 @@ impl State {
         if judged.is_empty() {
             return;
         }
-        let datagrams = Datagrams {
+        let hints = Hints {
             asking: self.maps.udp_connected.entries().into_iter().map(|(socket, _)| socket.cookie).collect(),
-            served: self.services.udp_endpoints().collect(),
+            served: self.services.endpoints().collect(),
         };
         let states = socket_states(&self.maps.sockets);
         let attests = |key: &FlowKey| self.maps.flows.get(key, 0).ok().map(|record| record.identity);
-        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, &datagrams, attests);
+        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, &hints, attests);
         if ended > 0 {
             tracing::info!(sockets = ended, "connections ended that policy now forbids");
         }
