@@ -155,6 +155,16 @@ mod tests {
     }
 
     #[test]
+    fn the_last_65_535_flows_are_kept() {
+        let log = FlowLog::new();
+        for bytes_sent in 0..=65_535 {
+            log.push(Flow { bytes_sent, ..sample("a", "api") });
+        }
+        let kept = log.last(&FlowFilter::default(), usize::MAX);
+        assert_eq!((kept.len(), kept[0].bytes_sent), (65_535, 1), "the first of 65 536 made room");
+    }
+
+    #[test]
     fn last_counts_only_what_the_filter_keeps() {
         let log = FlowLog::new();
         for pod in ["a", "b", "a", "c"] {
