@@ -121,9 +121,10 @@ fn arrive(served: &Served, client: SocketAddr, seen: &mut Seen) -> Result<(), Re
         tracing::warn!(pod = %served.pod.name, %error, "cannot read who was dialled");
         Reason::ProxyFailed
     })?;
-    seen.origin = Some(origin.ok_or(Reason::NoOrigin)?);
-    let tables = shared.tables.load();
-    seen.port = origin.and_then(|origin| tables.port(origin.dialled).cloned());
+    let mut origin = origin.ok_or(Reason::NoOrigin)?;
+    origin.dialled.set_ip(origin.dialled.ip().to_canonical());
+    seen.origin = Some(origin);
+    seen.port = shared.tables.load().port(origin.dialled).cloned();
     seen.port.is_some().then_some(()).ok_or(Reason::NoService)
 }
 

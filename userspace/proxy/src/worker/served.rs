@@ -28,7 +28,7 @@ pub(crate) struct Served {
     pub upstreams: Tasks,
     /// Copies for mirrors that are under way.
     pub mirrors: Cell<usize>,
-    accepting: Tasks,
+    accepting: RefCell<Tasks>,
     watched: RefCell<Vec<Weak<Watch>>>,
 }
 
@@ -39,7 +39,7 @@ impl Served {
             pools: Pools::default(),
             clients: tasks(),
             upstreams: tasks(),
-            accepting: tasks(),
+            accepting: RefCell::new(tasks()),
             mirrors: Cell::new(0),
             watched: RefCell::default(),
             pod,
@@ -47,15 +47,13 @@ impl Served {
         }
     }
 
-    /// The same namespace with other listeners or another name.
-    pub(super) fn replaced(&self, pod: Arc<Pod>) -> Rc<Self> {
-        self.accept_nothing_more();
-        let next = Self::new(pod, Rc::clone(&self.worker));
-        Rc::new(Self { clients: self.clients.clone(), upstreams: self.upstreams.clone(), ..next })
-    }
-
-    pub(super) fn accept_on(self: &Rc<Self>, listener: TcpListener) {
-        self.accepting.spawn("accept", accept(Rc::clone(self), listener));
+    /// Accepts on these listeners, and no more on those from before.
+    pub(super) fn accept_on(self: &Rc<Self>, listeners: Vec<TcpListener>) {
+        let accepting = Tasks::of(Arc::clone(&self.pod.account));
+        for listener in listeners {
+            accepting.spawn("accept", accept(Rc::clone(self), listener));
+        }
+        self.accepting.replace(accepting).stop();
     }
 
     /// Has a connection watched for silence, slowness and clients that left.
@@ -96,19 +94,20 @@ impl Served {
     }
 
     pub(super) fn accept_nothing_more(&self) {
-        self.accepting.stop();
+        self.accepting.borrow().stop();
     }
 
     /// Waits until nothing of the pod runs here any more.
     pub(super) async fn ended(&self) {
-        for tasks in [&self.accepting, &self.clients, &self.upstreams] {
+        let accepting = self.accepting.borrow().clone();
+        for tasks in [&accepting, &self.clients, &self.upstreams] {
             tasks.ended().await;
         }
     }
 
     /// Ends everything of the pod here.
     pub(super) fn stop(&self) {
-        self.accepting.stop();
+        self.accepting.borrow().stop();
         self.clients.stop();
         self.pools.clear();
         self.upstreams.stop();

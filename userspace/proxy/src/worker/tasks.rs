@@ -37,6 +37,11 @@ impl Tasks {
         self.track(name, work);
     }
 
+    /// Tasks that run now.
+    pub(crate) fn count(&self) -> usize {
+        self.tracker.len()
+    }
+
     /// Drops all tasks, and those that are spawned from now on.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
