@@ -165,3 +165,21 @@ pub(crate) fn limit(said: Option<std::time::Duration>, default: std::time::Durat
         time => time,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: impl Fn(Rc<Served>, TcpStream, SocketAddr) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_is_not_larger_than_its_budget() {
+        let size = size_of_future(serve);
+        assert!(size <= BUDGET, "{size} bytes");
+    }
+
+    /// Bytes of the future that is a connection, for as long as it lives.
+    const BUDGET: usize = 4096;
+}

@@ -59,7 +59,8 @@ impl Client {
         spoken: Protocol,
         early: Option<Early>,
     ) -> Rc<Self> {
-        let stream = Stream::new(socket, first, Arc::clone(&served.pod.account), served.worker.shared.clock);
+        let (account, clock) = (Arc::clone(&served.pod.account), served.worker.shared.clock);
+        let stream = Stream::new(socket, first, spoken, account, clock);
         Rc::new(Self {
             served: Rc::clone(served),
             address,

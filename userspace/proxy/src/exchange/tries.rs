@@ -74,7 +74,7 @@ struct Progress {
 
 impl Tries<'_> {
     /// Tries until there is an answer that is passed on.
-    pub(super) async fn run(self, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
+    pub(super) async fn run(&self, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
         let mut progress = Progress::default();
         let mut target = self.first_target()?;
         self.budget(&target).request(self.client.served.worker.now());
