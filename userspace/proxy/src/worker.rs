@@ -5,6 +5,7 @@
 
 mod served;
 mod tasks;
+mod turns;
 mod watch;
 
 use std::{
@@ -38,6 +39,7 @@ use crate::{
 };
 pub(crate) use served::Served;
 pub(crate) use tasks::Tasks;
+pub(crate) use turns::{Share, Turns};
 pub(crate) use watch::Watch;
 
 /// What all workers share.
@@ -65,6 +67,7 @@ pub(crate) enum Message {
 pub(crate) struct Worker {
     pub shared: Arc<Shared>,
     pub dice: RefCell<Dice>,
+    pub turns: Rc<Turns>,
     /// Cancelled once nothing more is accepted.
     pub draining: CancellationToken,
     pods: RefCell<HashMap<u64, Rc<Served>>>,
@@ -86,13 +89,15 @@ impl Reach {
         let (messages, received) = mpsc::channel(MESSAGES);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || {
+            let turns = Rc::<Turns>::default();
             let worker = Rc::new(Worker {
                 shared,
                 dice: RefCell::new(Dice::new()),
                 draining: CancellationToken::new(),
                 pods: RefCell::default(),
                 renamed: RefCell::default(),
-                own: Tasks::of(Arc::<Account>::default()),
+                own: Tasks::of(Arc::<Account>::default(), Share::new(&turns)),
+                turns,
             });
             LocalSet::new().block_on(&runtime, worker.run(received));
         };

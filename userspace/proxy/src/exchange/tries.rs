@@ -110,13 +110,11 @@ impl Tries<'_> {
     /// What an answer is to the retry policy, if it is worth another try.
     fn judge(&self, answer: &Response<Incoming>) -> Option<Outcome> {
         let policy = self.routed.retry?;
-        match grpc::Code::of(answer.headers()).filter(|_| self.asked.is_grpc) {
-            Some(code) => policy.grpc_codes.contains(&code.0).then_some(Outcome::Grpc(code.0)),
-            None => {
-                let status = answer.status().as_u16();
-                policy.codes.contains(&status).then_some(Outcome::Status(status))
-            }
+        if let Some(code) = grpc::Code::of(answer.headers()).filter(|_| self.asked.is_grpc) {
+            return policy.grpc_codes.contains(&code.0).then_some(Outcome::Grpc(code.0));
         }
+        let status = answer.status().as_u16();
+        policy.codes.contains(&status).then_some(Outcome::Status(status))
     }
 
     /// The rule's own retry budget, else the backend's.

@@ -13,7 +13,7 @@ use std::{
 use tokio::net::TcpListener;
 use weft_transport::{Diag, Query, States};
 
-use super::{Tasks, Watch, Worker};
+use super::{Share, Tasks, Watch, Worker};
 use crate::{Reason, outbound, pool::Pools, proxy::Pod};
 
 /// A pod whose connections this worker accepts.
@@ -29,17 +29,20 @@ pub(crate) struct Served {
     /// Copies for mirrors that are under way.
     pub mirrors: Cell<usize>,
     accepting: RefCell<Tasks>,
+    share: Rc<Share>,
     watched: RefCell<Vec<Weak<Watch>>>,
 }
 
 impl Served {
     pub(super) fn new(pod: Arc<Pod>, worker: Rc<Worker>) -> Self {
-        let tasks = || Tasks::of(Arc::clone(&pod.account));
+        let share = Share::new(&worker.turns);
+        let tasks = || Tasks::of(Arc::clone(&pod.account), Rc::clone(&share));
         Self {
             pools: Pools::default(),
             clients: tasks(),
             upstreams: tasks(),
             accepting: RefCell::new(tasks()),
+            share: Rc::clone(&share),
             mirrors: Cell::new(0),
             watched: RefCell::default(),
             pod,
@@ -49,7 +52,7 @@ impl Served {
 
     /// Accepts on these listeners, and no more on those from before.
     pub(super) fn accept_on(self: &Rc<Self>, listeners: Vec<TcpListener>) {
-        let accepting = Tasks::of(Arc::clone(&self.pod.account));
+        let accepting = Tasks::of(Arc::clone(&self.pod.account), Rc::clone(&self.share));
         for listener in listeners {
             accepting.spawn("accept", accept(Rc::clone(self), listener));
         }
