@@ -58,6 +58,11 @@ pub fn tcp_route(name: &str, spec: &str) -> String {
     object("gateway.networking.k8s.io/v1", "TCPRoute", name, &format!("spec: {spec}"))
 }
 
+/// An `HTTPRoute`, `namespace/name`.
+pub fn http_route(name: &str, spec: &str) -> String {
+    object("gateway.networking.k8s.io/v1", "HTTPRoute", name, &format!("spec: {spec}"))
+}
+
 /// Several objects in one file.
 pub fn documents(objects: &[String]) -> String {
     objects.join("---\n")

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -51,6 +52,29 @@ impl Node {
         all.iter().map(|one| format!("{}: {}", text(&one["feature"]), text(&one["reason"]))).collect()
     }
 
+    /// The process of the node's proxy that is in force.
+    #[track_caller]
+    pub fn proxy_pid(&self) -> i32 {
+        let status = self.weft_json(&["status"]);
+        active_proxy(&status).unwrap_or_else(|| panic!("no proxy is in force: {}", status["proxy"]))
+    }
+
+    /// Whether a proxy is in force.
+    #[track_caller]
+    pub fn has_proxy(&self) -> bool {
+        active_proxy(&self.weft_json(&["status"])).is_some()
+    }
+
+    /// How many entries the map called `name` has.
+    #[track_caller]
+    pub fn map_entries(&self, name: &str) -> usize {
+        let pin = self.map_pin(name);
+        let output = Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(pin).output();
+        let output = output.expect("these tests need bpftool (`cargo xtask setup` installs it)");
+        let entries: Vec<Value> = serde_json::from_slice(&output.stdout).expect("bpftool prints a list");
+        entries.len()
+    }
+
     /// Where the map called `name` is pinned, whatever the version of the layout.
     #[track_caller]
     pub fn map_pin(&self, name: &str) -> PathBuf {
@@ -59,4 +83,10 @@ impl Node {
         let mut pins = versions.flatten().map(|version| version.path().join("maps").join(name));
         pins.find(|pin| pin.exists()).unwrap_or_else(|| panic!("{name} is not pinned"))
     }
+}
+
+fn active_proxy(status: &Value) -> Option<i32> {
+    let generations = status["proxy"]["generations"].as_array()?;
+    let active = generations.iter().rfind(|generation| generation["state"] == "Active")?;
+    active["pid"].as_i64()?.try_into().ok()
 }

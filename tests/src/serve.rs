@@ -23,9 +23,9 @@ pub struct Server {
 type Connections = Arc<Mutex<Vec<Weak<TcpStream>>>>;
 
 impl Server {
-    pub(crate) fn tcp(listener: TcpListener, name: Option<&str>) -> Self {
+    /// Serves each connection by `work`, on a thread of its own.
+    pub(crate) fn each(listener: TcpListener, name: String, work: fn(&TcpStream, &str)) -> Self {
         let (stop, connections) = (Arc::default(), Connections::default());
-        let greeting = name.map(|name| format!("{name}\n")).unwrap_or_default();
         let accepting = listener.try_clone().expect("one more descriptor is allowed");
         let open = Arc::clone(&connections);
         let thread = thread::spawn(move || {
@@ -33,11 +33,19 @@ impl Server {
             while let Ok((stream, _)) = accepting.accept() {
                 let stream = Arc::new(stream);
                 remember(&open, &stream);
-                let greeting = greeting.clone();
-                thread::spawn(move || echo(&stream, &greeting));
+                let name = name.clone();
+                thread::spawn(move || work(&stream, &name));
             }
         });
         Self { stop, listener: Some(listener), connections, thread: Some(thread) }
+    }
+
+    pub(crate) fn tcp(listener: TcpListener, name: Option<&str>) -> Self {
+        let greeting = name.map(|name| format!("{name}\n")).unwrap_or_default();
+        Self::each(listener, greeting, |stream, greeting| {
+            // It ends with the connection.
+            let _ = echo(stream, greeting);
+        })
     }
 
     pub(crate) fn udp(socket: UdpSocket, name: Option<&str>) -> Self {

@@ -115,9 +115,11 @@ fn is_for_proxy(pod: &PodRow, arrival: &Arrival) -> bool {
 
 /// Whether an attestation still stands: its sender's handshake is under way, or was just now over (TCP),
 /// or its datagram may be on its way (UDP). Whoever forges the sender's address later is nobody.
+///
+/// It may have been written after `now` was read: the sender runs on another processor.
 #[inline(always)]
 fn holds(record: &FlowRecord, lasts_ns: u64, now: u64) -> bool {
-    record.flags & flow_flags::HELD != 0 || now.wrapping_sub(record.used_ns) < lasts_ns
+    record.flags & flow_flags::HELD != 0 || now.saturating_sub(record.used_ns) < lasts_ns
 }
 
 /// A pod may always talk to itself. IPv6 has no martian check: a datagram from the pod's own address may

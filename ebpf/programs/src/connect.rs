@@ -74,7 +74,7 @@ fn forget(call: &SockAddr, protocol: u8) {
 }
 
 /// A probe of a pod of ours is known by the cgroup of whoever connects. [`crate::sock_ops`] attests it.
-#[inline(always)]
+#[inline(never)]
 fn mark_probe(call: &SockAddr, wanted: &Dial) {
     let probes = Kernel.config().map_or(0, |config| config.probe_cgroup);
     // SAFETY: no arguments; "current" is the thread that connects.
@@ -91,7 +91,9 @@ fn mark_probe(call: &SockAddr, wanted: &Dial) {
 }
 
 /// What the node's proxy connects for a pod is the proxy's to report.
-#[inline(always)]
+///
+/// A BPF function of its own, as is [`mark_probe`]: their stack is free again while `dial` needs its own.
+#[inline(never)]
 fn mark_proxy(call: &SockAddr, wanted: &Dial) {
     if wanted.protocol == TCP
         && Kernel.pod(wanted.netns).is_some_and(|pod| pod.outbound.be != 0)
@@ -123,7 +125,8 @@ fn expect_answers(wanted: &Dial, addr: &Addr, port: BePort) {
     }
 }
 
-#[inline(always)]
+/// A BPF function of its own, as [`mark_proxy`].
+#[inline(never)]
 fn translate(call: &SockAddr, wanted: &Dial, to: &Destination, flags: u32) -> i32 {
     maps::count(stat::TRANSLATED, 1);
     if let Some(state) = sockets::state_or_new(call.socket()) {

@@ -65,18 +65,20 @@ fn dialling(call: &SockOps) {
     let (identity, namespace) = (pod.identity, pod.namespace);
     let server = Kernel.pod_at(&call.remote());
     let guarded = server.is_some_and(|row| row.netns != 0 && row.flags & pod_flags::GUARDED != 0);
-    let mut pair = 0;
-    if let Some(state) = state.or_else(|| sockets::state_or_new(call.socket())) {
-        state.netns = netns;
-        state.since_ns = Kernel.now_ns();
-        pair = pairs::wanted(call, state, server);
-        state.flags &= !(socket_flags::REPORTED | socket_flags::ATTESTED);
-        state.flags |= socket_flags::CLIENT;
-        if guarded || pair != 0 {
-            state.flags |= socket_flags::ATTESTED;
+    let Some(state) = state.or_else(|| sockets::state_or_new(call.socket())) else {
+        // An attestation that nobody remembers would not die with its connection: fails closed.
+        if guarded {
+            maps::count(stat::FLOWS_LOST, 1);
         }
-    }
+        return;
+    };
+    state.netns = netns;
+    state.since_ns = Kernel.now_ns();
+    let pair = pairs::wanted(call, state, server);
+    state.flags &= !(socket_flags::REPORTED | socket_flags::ATTESTED);
+    state.flags |= socket_flags::CLIENT;
     if guarded || pair != 0 {
+        state.flags |= socket_flags::ATTESTED;
         let flags = flow_flags::HELD;
         attest(call, FlowRecord { identity, namespace, used_ns: 0, pair, flags, _pad: 0 });
     }
@@ -129,9 +131,10 @@ fn accepted(call: &SockOps) {
         return;
     }
     let outward = outward(call);
-    // The client's side is on this node, and reports: this side keeps nothing, and nothing is to be done
-    // when it ends.
-    let mirrored = Kernel.pod_at(&outward.dst).is_some_and(|row| row.netns != 0);
+    // The client's side is on this node and enrolled, and reports: this side keeps nothing, and nothing is to
+    // be done when it ends.
+    let client = Kernel.pod_at(&outward.dst).map_or(0, |row| row.netns);
+    let mirrored = client != 0 && Kernel.pod(client).is_some();
     if mirrored && !pairs::is_on() {
         return;
     }

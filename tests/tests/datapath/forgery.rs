@@ -1,13 +1,14 @@
 //! Packets that claim to be somebody else's, made with raw sockets.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 use serde_json::Value;
+use socket2::{SockFilter, Socket};
 use weft_tests::packet::{Segment, Sniffer, send_datagram, send_syn};
 use weft_tests::{Pod, eventually, throughout};
 use weft_transport::{Diag, Query, States};
@@ -89,6 +90,24 @@ fn a_refused_or_failed_connection_leaves_no_attestation() {
 }
 
 #[test]
+fn a_connection_of_which_nothing_can_be_remembered_is_not_attested() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, cron, api, node, .. } = &stage;
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
+    let listener = listen(api, 8080);
+    let _agent = node.agent();
+    let socket = Socket::from(front.socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP).unwrap());
+    exhaust_option_memory(&socket).unwrap();
+    socket.bind(&SocketAddr::from((front.ip(), 41_000)).into()).unwrap();
+    let refused = socket.connect(&api.addr(8080).into()).map_err(|error| error.kind());
+    assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused), "nobody can prove who it is");
+    drop(socket);
+    assert!(!is_attested(&node.map_pin("weft_flow"), 41_000), "or who took it away again?");
+    assert_reset(cron, front, 41_000, api);
+    assert_untouched(&listener);
+}
+
+#[test]
 fn a_packet_from_outside_with_the_pods_own_address_gets_nowhere() {
     let Some(stage) = Stage::open() else { return };
     let Stage { front, api, node, .. } = &stage;
@@ -160,6 +179,30 @@ fn is_attested(pin: &Path, port: u16) -> bool {
     let keys: Vec<Vec<u8>> = rows.as_array().unwrap().iter().map(|row| key(row).unwrap()).collect();
     // `FlowKey`: two addresses, then the sender's port.
     keys.iter().any(|key| key[32..34] == port.to_be_bytes() && key[36] == weft_abi::TCP)
+}
+
+/// Leaves a socket less memory for options than its storage takes, by filters that let everything pass.
+fn exhaust_option_memory(socket: &Socket) -> io::Result<()> {
+    let attach = |words, numbers| {
+        // The kernel makes several instructions of the first, and one of the second.
+        let load_words = (0..words).map(|_| SockFilter::new(0x20, 0, 0, 0));
+        let load_numbers = (0..numbers).map(|_| SockFilter::new(0, 0, 0, 0));
+        let pass = SockFilter::new(6, 0, 0, u32::MAX);
+        socket.attach_filter(&load_words.chain(load_numbers).chain([pass]).collect::<Vec<_>>())
+    };
+    let fits = |words, numbers| attach(words, numbers).and_then(|()| socket.detach_filter()).is_ok();
+    let words = most(|words| fits(words, 0));
+    attach(words, most(|numbers| fits(words, numbers)))
+}
+
+/// The largest number below the most instructions of a filter that `works`.
+fn most(works: impl Fn(u16) -> bool) -> u16 {
+    let (mut good, mut bad) = (0_u16, 4096);
+    while bad - good > 1 {
+        let middle = good.midpoint(bad);
+        if works(middle) { good = middle } else { bad = middle }
+    }
+    good
 }
 
 /// Bytes still go both ways.

@@ -70,6 +70,35 @@ fn a_tighter_policy_ends_many_connections_and_half_open_ones_within_a_second() {
 }
 
 #[test]
+fn a_tighter_policy_ends_what_a_server_still_serves_after_its_listener_and_its_client_left() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, cron, api, node, .. } = &stage;
+    let (by_service, attested) = (listen(api, 8080), listen(api, 9000));
+    let ports = "[{port: 80, targetPort: 8080}]";
+    let service = format!("{{clusterIP: 10.96.0.1, selector: {{app: api}}, ports: {ports}}}");
+    node.apply("service.yaml", &manifests::service("shop/api", &service));
+    let _agent = node.agent();
+    let _server = front.serve_echo(7000);
+    let own = api.tcp_connect(front.addr(7000)).unwrap();
+    let one = cron.tcp_connect(api.addr(8080)).unwrap();
+    node.apply_and_wait("policy.yaml", &policy("shop/api", "ALLOW", &from("web/cron")));
+    let other = cron.tcp_connect(api.addr(9000)).unwrap();
+    let served = [&by_service, &attested].map(|listener| {
+        listener.set_nonblocking(false).unwrap();
+        listener.accept().unwrap()
+    });
+    drop((by_service, attested));
+    cron.update(|manifest| manifest.enrol_as("disabled"));
+    node.wait();
+    assert!(is_open(&one) && is_open(&other), "leaving cuts nothing");
+
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    eventually(SECOND, || !is_open(&one) && !is_open(&other));
+    assert!(is_open(&own), "the pod's own is no server's");
+    drop(served);
+}
+
+#[test]
 fn a_tighter_policy_ends_connected_sockets_of_udp_servers_and_of_no_clients() {
     let Some(stage) = Stage::open() else { return };
     let Stage { front, cron, api, node, .. } = &stage;

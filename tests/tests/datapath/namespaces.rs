@@ -115,6 +115,26 @@ fn a_pod_that_cannot_be_protected_keeps_the_agent_from_being_ready() {
 }
 
 #[test]
+fn who_reaches_a_server_from_a_pod_that_cannot_be_protected_is_reported_by_the_server() {
+    let Some(mut market) = Market::open() else { return };
+    market.agent.cleanup();
+    let _others: Vec<_> = (0..64).map(|_| Foreign::passing_lookup(&market.web).unwrap()).collect();
+    market.world.apply("policy.yaml", "");
+    market.agent.start();
+    let refused = || market.node.http("/readyz").is_ok_and(|answer| answer.contains("shop/web"));
+    eventually(Duration::from_secs(10), refused);
+    let stream = market.web.tcp_connect(market.api.addr(8080)).unwrap();
+    let port = stream.local_addr().unwrap().port();
+    let kinds = |kind: &str| {
+        let flows = market.node.flows(&["--pod", "shop/api"]);
+        flows.iter().filter(|flow| flow["kind"] == kind && flow["source"]["port"] == port).count()
+    };
+    eventually(Duration::from_secs(2), || kinds("opened") == 1);
+    drop(stream);
+    eventually(Duration::from_secs(2), || kinds("closed") == 1);
+}
+
+#[test]
 fn of_two_pods_that_name_one_namespace_the_older_has_it_and_the_other_is_a_problem() {
     let Some(mut market) = Market::open() else { return };
     let outsider = market.node.pod("shop/outsider").outsider().start();

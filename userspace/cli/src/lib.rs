@@ -22,6 +22,7 @@ mod get;
 mod observe;
 mod output;
 mod problem;
+pub mod proxy;
 mod screen;
 mod status;
 mod table;

@@ -95,9 +95,9 @@ fn paint(text: &str) -> String {
 /// The words of closed lists only, so that no name is taken for one.
 fn colour(word: &str) -> Option<AnsiColor> {
     match word {
-        "FORWARDED" | "Enforced" | "attached" => Some(AnsiColor::Green),
+        "FORWARDED" | "Enforced" | "attached" | "Active" => Some(AnsiColor::Green),
         "AUDIT" | "Waiting" | "NotReady" | "Terminating" | "warning:" | "warn" => Some(AnsiColor::Yellow),
-        "DENIED" | "Gone" | "error:" | "FAIL" => Some(AnsiColor::Red),
+        "DENIED" | "Gone" | "Failing" | "error:" | "FAIL" => Some(AnsiColor::Red),
         _ => None,
     }
 }

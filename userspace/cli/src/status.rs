@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub(crate) use show::show;
 use tokio::time::{sleep, timeout};
-use weft_telemetry::api::{Status, Synced};
+use weft_telemetry::api::{ProxyState, Status, Synced};
 
 use crate::{Client, Error, Exit, Screen, ask::Ask};
 
@@ -34,7 +34,7 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
     let Some(patience) = args.wait else {
         let status: Status = client.get("/v1/status").await?;
         args.ask.output.write(screen, &status, |status, screen| show(status, screen.width()))?;
-        return Ok(if status.failure.is_none() { Exit::Yes } else { Exit::No });
+        return Ok(if is_healthy(&status) { Exit::Yes } else { Exit::No });
     };
     match timeout(patience, enforced(&client)).await {
         Ok(status) => {
@@ -43,6 +43,11 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
         }
         Err(_) => late(&args, &client, patience, screen).await,
     }
+}
+
+fn is_healthy(status: &Status) -> bool {
+    let failing = status.proxy.as_ref().is_some_and(|proxy| proxy.state == ProxyState::Failing);
+    status.failure.is_none() && !failing
 }
 
 /// Waits until all that is in the manifests now is enforced.

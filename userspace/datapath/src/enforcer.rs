@@ -40,7 +40,7 @@ struct Shared {
     log: Arc<FlowLog>,
     metrics: Arc<Metrics>,
     tracker: Arc<Tracker>,
-    pods: watch::Sender<Arc<Vec<LocalPod>>>,
+    pods: watch::Sender<Option<Arc<[LocalPod]>>>,
 }
 
 /// What is known without asking the kernel.
@@ -122,8 +122,9 @@ impl Enforcer {
         &self.shared.metrics
     }
 
-    /// The enrolled pods of this node whose namespaces are held, whenever they change.
-    pub fn pods(&self) -> watch::Receiver<Arc<Vec<LocalPod>>> {
+    /// The enrolled pods of this node whose namespaces are held, whenever they change; `None` until a Snapshot
+    /// is enforced, which is no reason to take the pods of an earlier agent for gone.
+    pub fn pods(&self) -> watch::Receiver<Option<Arc<[LocalPod]>>> {
         self.shared.pods.subscribe()
     }
 
@@ -196,9 +197,9 @@ impl Enforcer {
             let pods = state.local_pods();
             drop(state);
             self.shared.pods.send_if_modified(|known| {
-                let other = **known != pods;
+                let other = known.as_deref() != pods.as_deref();
                 if other {
-                    *known = Arc::new(pods);
+                    *known = pods.map(Into::into);
                 }
                 other
             });

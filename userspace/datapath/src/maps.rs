@@ -136,6 +136,11 @@ impl Maps {
         self.config.get(&0, 0).map_or(0, |config| config.flags)
     }
 
+    /// The cgroup by which the proxy is known; 0 for none.
+    pub(crate) fn proxy_cgroup(&self) -> u64 {
+        self.config.get(&0, 0).map_or(0, |config| config.proxy_cgroup)
+    }
+
     /// The maps that the proxy works with.
     pub(crate) fn for_proxy(&self) -> std::io::Result<ProxyMaps> {
         let lend = |map: &Map| match map {

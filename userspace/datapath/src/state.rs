@@ -24,7 +24,7 @@ use crate::{
     proxy::LocalPod,
     rows::policy::{PolicyRows, compile},
     settings::Settings,
-    sweep::{self, Datagrams, Protections},
+    sweep::{self, Hints, Protections},
 };
 
 /// Why the data path could not be brought to a Snapshot.
@@ -109,6 +109,8 @@ impl State {
             // An earlier agent's connections stay accelerated until this one knows what is asked for.
             config.flags |= maps.flags() & config_flags::ACCELERATE;
         }
+        // A proxy that an earlier agent has started goes on, and its connections stay its own.
+        config.proxy_cgroup = maps.proxy_cgroup();
         maps.configure(&config)?;
         let services = Services::adopt(&mut maps, settings.proxy)?;
         let (policies, pods) = (Policies::adopt(&maps), Pods::adopt(&maps));
@@ -330,11 +332,9 @@ impl State {
         Ok(())
     }
 
-    /// Takes off the layouts of earlier agents, once nothing of today's is missing. Until then they do what
-    /// they were told last, where nobody else does.
-    /// The enrolled pods whose namespaces are held.
-    pub(crate) fn local_pods(&self) -> Vec<LocalPod> {
-        let Some(snapshot) = &self.snapshot else { return Vec::new() };
+    /// The enrolled pods whose namespaces are held; `None` until that is known.
+    pub(crate) fn local_pods(&self) -> Option<Vec<LocalPod>> {
+        let snapshot = self.snapshot.as_ref()?;
         let placed = local(snapshot).filter_map(|pod| Some((pod, self.namespaces.get(&pod.name)?)));
         let placed = placed.filter(|(pod, _)| !self.refused_pods.contains_key(&pod.name));
         let pod = |(pod, held): (&Workload, &Held)| LocalPod {
@@ -343,7 +343,7 @@ impl State {
             netns: Arc::clone(&held.netns),
             ips: pod.ips.clone(),
         };
-        placed.map(pod).collect()
+        Some(placed.map(pod).collect())
     }
 
     /// Where the connections of a pod come to the node's proxy; port 0 for nowhere.
@@ -359,6 +359,8 @@ impl State {
         Ok(())
     }
 
+    /// Takes off the layouts of earlier agents, once nothing of today's is missing. Until then they do what
+    /// they were told last, where nobody else does.
     fn drop_retired(&mut self) {
         let unopened = self.namespaces.waiting().any(|(_, waiting)| waiting.there);
         if !self.unattached.is_empty() || !self.refused_pods.is_empty() || unopened {
@@ -402,13 +404,13 @@ impl State {
         if judged.is_empty() {
             return;
         }
-        let datagrams = Datagrams {
+        let hints = Hints {
             asking: self.maps.udp_connected.entries().into_iter().map(|(socket, _)| socket.cookie).collect(),
-            served: self.services.udp_endpoints().collect(),
+            served: self.services.endpoints().collect(),
         };
         let states = socket_states(&self.maps.sockets);
         let attests = |key: &FlowKey| self.maps.flows.get(key, 0).ok().map(|record| record.identity);
-        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, &datagrams, attests);
+        let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, &hints, attests);
         if ended > 0 {
             tracing::info!(sockets = ended, "connections ended that policy now forbids");
         }

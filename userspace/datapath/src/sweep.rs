@@ -31,7 +31,7 @@ pub(crate) fn forbidden(
     snapshot: &Snapshot,
     judged: &Protections,
     states: BorrowedFd<'_>,
-    datagrams: &Datagrams,
+    hints: &Hints,
     attests: impl Fn(&FlowKey) -> Option<u64>,
 ) -> usize {
     let people = People::of(snapshot, |pod| namespaces.get(pod).is_some());
@@ -43,13 +43,14 @@ pub(crate) fn forbidden(
         let ports = Ports::of(sockets);
         for socket in sockets {
             let other = ends.other(socket);
-            if !inbound(socket, other.map(|(_, other)| other), &ports, datagrams) {
+            let tcp = socket.protocol == weft_transport::Protocol::Tcp;
+            let attested = if tcp { attests(&inward(socket)) } else { None };
+            if !inbound(socket, other.map(|(_, other)| other), attested.is_some(), &ports, hints) {
                 continue;
             }
             let proven = |pod: &Workload| {
                 let account = || Some(token::service_account(&pod.service_account));
-                let tcp = socket.protocol == weft_transport::Protocol::Tcp;
-                other.is_some() || (tcp && attests(&inward(socket)) == account()) || ends.sends(pod, socket)
+                other.is_some() || (tcp && attested == account()) || ends.sends(pod, socket)
             };
             if is_forbidden(protection, socket, &people, proven) {
                 doomed.entry(name.clone()).or_default().push(socket.clone());
@@ -80,12 +81,12 @@ pub(crate) fn stale_udp(namespaces: &mut Namespaces, cookies: &HashSet<u64>) -> 
     ended
 }
 
-/// What is known of UDP sockets, whose storage `sock_diag` does not tell.
-pub(crate) struct Datagrams {
-    /// Cookies of those that are connected through a Service: they ask.
+/// What is known of sockets that do not say themselves which end they are.
+pub(crate) struct Hints {
+    /// Cookies of UDP sockets that are connected through a Service: they ask.
     pub asking: HashSet<u64>,
-    /// Where Services send datagrams to: who has such an address answers.
-    pub served: HashSet<SocketAddr>,
+    /// Where Services lead to: who has such an address answers.
+    pub served: HashSet<(weft_transport::Protocol, SocketAddr)>,
 }
 
 /// Who has which address.
@@ -174,10 +175,11 @@ impl Ports {
 }
 
 /// Whether the pod is the server. A server's socket has no state when its client is a pod of this node, which
-/// has one and says so. Nor has a connection that is older than the pod's enrolment, and a UDP socket never
-/// shows its state: that is inbound when it is on a port that is open to all, or that a Service leads to,
-/// unless it is connected through a Service itself.
-fn inbound(socket: &Socket, other: Option<&Socket>, ports: &Ports, datagrams: &Datagrams) -> bool {
+/// has one and says so, unless it left the mesh meanwhile. Nor has a connection that is older than the pod's
+/// enrolment, and a UDP socket never shows its state. Such a one is inbound when the kernel `attested` its
+/// client, or when it is on a port that is open to all, or that a Service leads to, unless it is connected
+/// through a Service itself.
+fn inbound(socket: &Socket, other: Option<&Socket>, attested: bool, ports: &Ports, hints: &Hints) -> bool {
     if matches!(socket.state, State::Listen | State::Close) || socket.remote.ip() == socket.local.ip() {
         return false;
     }
@@ -189,12 +191,8 @@ fn inbound(socket: &Socket, other: Option<&Socket>, ports: &Ports, datagrams: &D
         return other & socket_flags::CLIENT != 0;
     }
     let open = ports.0.contains(&(socket.protocol, socket.local.port()));
-    match socket.protocol {
-        weft_transport::Protocol::Tcp => open,
-        weft_transport::Protocol::Udp => {
-            (open || datagrams.served.contains(&socket.local)) && !datagrams.asking.contains(&socket.cookie)
-        }
-    }
+    let served = hints.served.contains(&(socket.protocol, socket.local));
+    attested || ((open || served) && !hints.asking.contains(&socket.cookie))
 }
 
 /// The key of what the client sends to `socket`, as TCP clients are attested. (What is attested of a datagram

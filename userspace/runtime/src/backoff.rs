@@ -30,7 +30,8 @@ impl Backoff {
         self.next = self.first;
     }
 
-    fn step(&mut self) -> Duration {
+    /// How long to wait before the next try, for those who wait for something else too. Grows with each call.
+    pub fn step(&mut self) -> Duration {
         let full = self.next.min(self.longest);
         self.next = full.saturating_mul(2);
         full / 2 + (full / 2).mul_f64(fraction())

@@ -64,6 +64,9 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The connect hook cannot be told that the proxy is there.
+    #[error("cannot renew the proxy's lease (is the agent's map of it still there?): {0}")]
+    Lease(#[source] io::Error),
     /// No thread could be started to enter the namespace.
     #[error("cannot start a thread for a network namespace: {0}")]
     Thread(#[source] io::Error),

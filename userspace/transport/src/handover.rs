@@ -35,7 +35,8 @@
 //! - An `ack` says that the thing is in force, not that it arrived: connections of that pod are accepted,
 //!   that snapshot decides, nothing of that pod is held any more. After a `nack` the state is that before.
 //! - Everything may be said again: a `pod` with a known cookie replaces that pod, a `snapshot` the last
-//!   one, `maps` the last ones. The cookie is the pod's name between the two: it is never used again.
+//!   one, `maps` the last ones. The cookie is the pod's name between the two: it is never used again. The
+//!   version of a snapshot is no order: an agent that was restarted counts anew, and what it said last holds.
 //! - Each side reads while it writes. Whoever stops reading until its own message has gone out may wait
 //!   for a peer that does the same.
 //!

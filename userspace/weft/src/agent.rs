@@ -6,22 +6,23 @@ use anyhow::{Result, anyhow, bail};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use weft_datapath::{Enforcer, Tenancy, last_good};
+use weft_keeper::Keeper;
 use weft_kubernetes::{ManifestSource, Options, Refresh};
 use weft_model::Snapshot;
 use weft_runtime::{Shutdown, Tasks};
 use weft_telemetry::{
     admin,
-    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    api::{BpfTable, ConnectionView, Failure, ProxyUpgraded, Status, Table},
     flows::FlowLog,
     logging,
     metrics::Metrics,
 };
 
-use crate::settings::AgentArgs;
+use crate::{node_proxy, settings::AgentArgs};
 
 /// Runs until a signal asks it to end, or a part of it fails.
 pub(crate) async fn run(args: AgentArgs) -> Result<()> {
-    logging::start(&args.log, args.log_format())?;
+    logging::start(&args.log, args.log_format.into())?;
     let mut shutdown = Shutdown::catch()?;
     let node = args.node()?;
     // First of all, so that a second agent of this run directory touches nothing.
@@ -37,14 +38,19 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let options = Options { node: node.as_str().into(), last_good: Some(last_good) };
     let (source, snapshots) = ManifestSource::open(&args.manifests, options)?;
     let enforcer = Enforcer::open(args.datapath(node.clone()))?;
+    let keeper = node_proxy::open(&args, &enforcer)?;
 
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
     let agent = Arc::new(NodeAgent {
         enforcer: enforcer.clone(),
+        keeper: keeper.clone(),
         refresh: source.refresh_handle(),
         snapshots: snapshots.clone(),
     });
+    if let Some(keeper) = keeper {
+        node_proxy::start(&keeper, &enforcer, snapshots.clone(), &tasks)?;
+    }
     enforcer.start(&tasks, snapshots);
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn("manifests", async {
@@ -72,13 +78,15 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
 /// What the admin API asks of this process.
 struct NodeAgent {
     enforcer: Enforcer,
+    keeper: Option<Keeper>,
     refresh: Refresh,
     snapshots: watch::Receiver<Arc<Snapshot>>,
 }
 
 impl admin::Agent for NodeAgent {
     fn status(&self) -> Status {
-        self.enforcer.status(&self.snapshot())
+        let proxy = self.keeper.as_ref().map(Keeper::status);
+        Status { proxy, ..self.enforcer.status(&self.snapshot()) }
     }
 
     fn ready(&self) -> Result<(), Failure> {
@@ -87,6 +95,15 @@ impl admin::Agent for NodeAgent {
 
     fn sync(&self) -> BoxFuture<'_, Result<u64, Failure>> {
         Box::pin(async { Ok(self.refresh.refresh().await) })
+    }
+
+    fn upgrade_proxy(&self) -> BoxFuture<'_, Result<ProxyUpgraded, Failure>> {
+        Box::pin(async {
+            match &self.keeper {
+                Some(keeper) => keeper.upgrade().await,
+                None => Err(Failure::new("the agent runs without a proxy", "start it with --proxy auto")),
+            }
+        })
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

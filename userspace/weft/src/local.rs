@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use weft_cli::{Error, Exit, Format, Screen, check};
+use weft_datapath::TenancyError;
 
 /// Looks at kernel, BTF, cgroup tree, BPF filesystem, capabilities, helpers and foreign programs, and
 /// loads weft's own once. Leaves nothing behind.
@@ -19,7 +20,8 @@ pub(crate) struct CheckArgs {
 }
 
 /// Withdraws redirection first, then policy, then every map, pin and file of the agent that had the run
-/// directory. Connections live on. Refused while an agent runs.
+/// directory, and ends its proxy. Connections that the proxy does not carry live on. Refused while an agent
+/// runs.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example:\n  weft cleanup --run-dir /run/weft-n1")]
 pub(crate) struct CleanupArgs {
@@ -33,7 +35,13 @@ pub(crate) fn run_check(args: &CheckArgs, screen: &mut Screen) -> Result<Exit, E
     check::show(&weft_datapath::check(args.cgroup.as_deref()), args.output, screen)
 }
 
-/// Runs `weft cleanup`.
-pub(crate) fn run_cleanup(args: &CleanupArgs) -> Result<Exit, weft_datapath::TenancyError> {
-    weft_datapath::cleanup(&args.run_dir).map(|()| Exit::Yes)
+/// Runs `weft cleanup`: redirection first, so that no socket is sent to a listener that ends.
+pub(crate) fn run_cleanup(args: &CleanupArgs) -> anyhow::Result<Exit> {
+    match weft_datapath::cleanup(&args.run_dir) {
+        // What is left of a cleanup that could not end the proxy.
+        Err(TenancyError::Unknown { .. }) if weft_keeper::is_left(&args.run_dir) => {}
+        done => done?,
+    }
+    weft_keeper::cleanup(&args.run_dir)?;
+    Ok(Exit::Yes)
 }

@@ -4,6 +4,8 @@
 
 mod agent;
 mod local;
+mod node_proxy;
+mod proxy;
 mod settings;
 
 use std::{fmt::Display, io, process::ExitCode};
@@ -15,6 +17,7 @@ use weft_cli::{Exit, Screen, Verb};
 
 use self::{
     local::{CheckArgs, CleanupArgs},
+    proxy::{ProxyArgs, ProxyVerb},
     settings::AgentArgs,
 };
 
@@ -34,6 +37,11 @@ enum Command {
     /// stays in the kernel when the agent ends; the next one takes it over without a gap. Broken documents
     /// are reported (see `weft status`) and skipped, and the last good version of them stays in force.
     Agent(AgentArgs),
+    /// Run the proxy of a node, which the agent does by itself; or upgrade it
+    ///
+    /// It carries the connections that need more than the kernel can do: routes for HTTP and gRPC. It lives on
+    /// when the agent ends, with two capabilities of all that root has.
+    Proxy(ProxyArgs),
     #[command(flatten)]
     Verb(Verb),
     /// Show whether this machine can run weft
@@ -51,7 +59,11 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Agent(args) => run_agent(args),
-        Command::Verb(verb) => run_verb(verb),
+        Command::Proxy(ProxyArgs { verb: Some(ProxyVerb::Upgrade(args)), .. }) => {
+            ask(weft_cli::proxy::upgrade(args, &mut Screen::standard()))
+        }
+        Command::Proxy(args) => told(proxy::run(&args)),
+        Command::Verb(verb) => ask(verb.run(&mut Screen::standard())),
         Command::Check(args) => end(local::run_check(&args, &mut Screen::standard())),
         Command::Cleanup(args) => end(local::run_cleanup(&args)),
         Command::Completion { shell } => {
@@ -68,6 +80,11 @@ fn run_agent(args: AgentArgs) -> ExitCode {
         .build()
         .map_err(Into::into)
         .and_then(|runtime| runtime.block_on(agent::run(args)));
+    told(done)
+}
+
+/// A process that failed says why.
+fn told(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -78,10 +95,10 @@ fn run_agent(args: AgentArgs) -> ExitCode {
     }
 }
 
-fn run_verb(verb: Verb) -> ExitCode {
+fn ask(question: impl Future<Output = Result<Exit, weft_cli::Error>>) -> ExitCode {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let answer = match runtime {
-        Ok(runtime) => runtime.block_on(verb.run(&mut Screen::standard())),
+        Ok(runtime) => runtime.block_on(question),
         Err(error) => Err(error.into()),
     };
     match answer {

@@ -1,6 +1,6 @@
 //! What the agent is told. Nothing is read from the environment.
 
-use std::{fs, io, net::SocketAddr, path::PathBuf};
+use std::{env, ffi::OsString, fs, io, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use weft_abi::names::map;
@@ -45,6 +45,10 @@ pub(crate) struct AgentArgs {
     /// those that are
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     acceleration: Acceleration,
+    /// Whether Services with routes for HTTP are served by the node's proxy, which the agent starts when the
+    /// first one is there; `off` leaves their connections to the kernel, and lets a proxy that runs finish
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    proxy: Proxy,
     /// How many entries a map may have, where the built-in limit is too small or too large; repeatable.
     /// Another size moves to new maps when the agent starts
     #[arg(long, value_name = "NAME=N", value_parser = map_size)]
@@ -54,7 +58,7 @@ pub(crate) struct AgentArgs {
     pub(crate) log: String,
     /// How it is logged
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }
 
 /// Whose connections to Services are balanced.
@@ -77,8 +81,19 @@ enum Acceleration {
     Off,
 }
 
+/// Whether there is a node proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Proxy {
+    /// While a Service needs it, and from then on
+    #[default]
+    Auto,
+    /// Never
+    Off,
+}
+
+/// How log lines look.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum LogFormat {
+pub(crate) enum LogFormat {
     #[default]
     Text,
     Json,
@@ -105,19 +120,36 @@ impl AgentArgs {
             cgroup: self.cgroup.clone(),
             balance_everyone: self.service_scope == ServiceScope::Node,
             probe_cgroup: self.probe_cgroup.clone(),
-            // The node's proxy is not wired yet.
-            proxy: false,
+            proxy: self.has_proxy(),
             acceleration: self.acceleration == Acceleration::Auto,
             kernel: None,
             map_sizes: self.map_size.iter().cloned().collect(),
         }
     }
 
-    /// How log lines look.
-    pub(crate) fn log_format(&self) -> logging::Format {
-        match self.log_format {
-            LogFormat::Text => logging::Format::Text,
-            LogFormat::Json => logging::Format::Json,
+    /// Whether the agent runs the node's proxy.
+    pub(crate) fn has_proxy(&self) -> bool {
+        self.proxy == Proxy::Auto
+    }
+
+    /// How `weft proxy` is started: from the file that is at this program's path by then.
+    pub(crate) fn proxy_program(&self) -> io::Result<weft_keeper::Program> {
+        let run_dir = std::path::absolute(&self.run_dir)?;
+        let words = ["proxy".into(), "--run-dir".into(), run_dir.into_os_string()];
+        let format = self.log_format.to_possible_value().expect("no format is skipped");
+        let log = ["--log", &self.log, "--log-format", format.get_name()].map(OsString::from);
+        Ok(weft_keeper::Program {
+            path: env::current_exe()?,
+            arguments: words.into_iter().chain(log).collect(),
+        })
+    }
+}
+
+impl From<LogFormat> for logging::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
         }
     }
 }

@@ -28,6 +28,7 @@ fn exit_codes_tell_no_from_not_asked() {
         (1, &["analyze", &path("bad.yaml")]),
         (2, &["analyze", &path("missing.yaml")]),
         (2, &["status", "--run-dir", &path("nobody")]),
+        (2, &["proxy", "upgrade", "--run-dir", &path("nobody")]),
         (1, &["status", "--wait", "50ms", "--run-dir", &path("nobody")]),
         (2, &["get", "gateways"]),
         (2, &[]),

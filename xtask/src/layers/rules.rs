@@ -89,6 +89,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("weft-transport", 3),
     ("weft-datapath", 4),
     ("weft-proxy", 4),
+    ("weft-keeper", 4),
     ("weft-controller", 4),
     ("weft-cli", 4),
     ("weft", 5),

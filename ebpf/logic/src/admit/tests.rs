@@ -112,6 +112,20 @@ fn a_client_is_proven_while_its_handshake_is_under_way_and_a_moment_longer() {
 }
 
 #[test]
+fn what_is_written_while_a_packet_is_judged_holds() {
+    let mut memory = memory();
+    let later = FlowRecord { used_ns: NOW + 1, ..attested(0) };
+    for protocol in [TCP, UDP] {
+        let arrival = from(2, protocol);
+        memory.flows.insert(inward(&arrival), later);
+        assert_eq!(admit(&memory, &arrival), Admission::Allow(proven(), Denial::NONE));
+    }
+    let answer = from(9, UDP);
+    memory.flows.insert(inward(&answer).reversed(), later);
+    assert_eq!(admit(&memory, &answer), Admission::Pass);
+}
+
+#[test]
 fn a_datagram_proves_its_sender_for_no_longer_than_a_handshake() {
     let mut memory = memory();
     let arrival = from(2, UDP);

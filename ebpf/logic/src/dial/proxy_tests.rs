@@ -104,6 +104,13 @@ fn only_what_asks_for_it_leaves_the_kernel_path() {
 }
 
 #[test]
+fn a_lease_that_is_renewed_while_a_dial_is_judged_is_one() {
+    let mut memory = shop(service_flags::PROXY);
+    memory.lease = memory.now.get() + 1;
+    proxied(&memory, &to("10.96.0.1"));
+}
+
+#[test]
 fn a_process_without_a_cgroup_of_the_proxys_is_not_taken_for_it() {
     let mut memory = shop(service_flags::PROXY);
     (memory.config.proxy_cgroup, memory.cgroup) = (0, 0);

@@ -1,6 +1,8 @@
 //! How a status reads.
 
-use weft_telemetry::api::{PodStatus, Status};
+use std::fmt::Write;
+
+use weft_telemetry::api::{GenerationStatus, PodStatus, ProxyState, ProxyStatus, Status};
 
 use crate::{
     describe::fields,
@@ -14,6 +16,9 @@ pub(crate) fn show(status: &Status, width: Option<u16>) -> String {
     let mut sections = vec![head(status)];
     if !status.pods.is_empty() {
         sections.push(pods(status).render(width));
+    }
+    if let Some(proxy) = status.proxy.as_ref().filter(|proxy| !proxy.generations.is_empty()) {
+        sections.push(generations(&proxy.generations).render(width));
     }
     if !status.programs.is_empty() {
         sections.push(programs(status).render(width));
@@ -45,10 +50,57 @@ fn head(status: &Status) -> String {
     if let Some(failure) = &status.failure {
         lines.push(("Failure", failure.to_string()));
     }
+    if let Some(proxy) = &status.proxy {
+        lines.push(("Proxy", in_words(proxy)));
+        lines.extend(proxy.failure.iter().map(|failure| ("Proxy failure", failure.to_string())));
+    }
     if !status.problems.is_empty() {
         lines.push(("Problems", format!("{}, see below", problem::count(&status.problems))));
     }
     fields(&lines)
+}
+
+/// `Active`, `Failing, none in force since 2026-11-21T12:00:00.000Z, ended 3 times unasked`.
+fn in_words(proxy: &ProxyStatus) -> String {
+    let mut words = proxy.state.to_string();
+    if let Some(since) = proxy.without_since.filter(|_| proxy.state != ProxyState::Idle) {
+        let _ = write!(words, ", none in force since {since}");
+    }
+    match proxy.restarts {
+        0 => {}
+        1 => words += ", ended once unasked",
+        times => {
+            let _ = write!(words, ", ended {times} times unasked");
+        }
+    }
+    words
+}
+
+fn generations(generations: &[GenerationStatus]) -> Table {
+    let mut table = Table::new([
+        Column::number("PROXY-PID"),
+        Column::whole("STATE"),
+        Column::number("PODS"),
+        Column::number("CONFIGURATION"),
+        Column::number("CONNECTIONS"),
+        Column::extra("BUILD"),
+        Column::extra("SINCE"),
+        Column::folding("DETAIL"),
+    ]);
+    let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+    for generation in generations {
+        table.row([
+            generation.pid.to_string(),
+            generation.state.to_string(),
+            generation.pods.to_string(),
+            number(generation.snapshot_version),
+            number(generation.connections),
+            generation.build.clone(),
+            generation.since.to_string(),
+            generation.detail.clone().unwrap_or_default(),
+        ]);
+    }
+    table
 }
 
 fn pods(status: &Status) -> Table {

@@ -63,6 +63,29 @@ async fn a_configuration_that_the_kernel_refused_is_not_healthy() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_is_gone_is_not_healthy() {
+    let shop = Shop::open();
+    shop.agent.proxy_fails.store(true, Ordering::Relaxed);
+    let answer = shop.ask("status").await;
+    assert!(matches!(answer.exit, Ok(Exit::No)), "{answer:?}");
+    let line = "Failing, none in force since 1970-01-01T00:00:02.000Z, ended 3 times unasked\n";
+    assert!(answer.out.contains(line), "{}", answer.out);
+    assert!(answer.out.contains("the proxy with pid 4101 ended with exit status: 1\n"), "{}", answer.out);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_fails_is_a_no_with_its_reason() {
+    let shop = Shop::open();
+    let failure = weft_telemetry::api::Failure::new("the proxy was not upgraded", "see its log");
+    *shop.agent.failure.lock().unwrap() = Some(failure);
+    let answer = shop.ask("proxy upgrade").await;
+    assert!(matches!(answer.exit, Ok(Exit::No)), "{answer:?}");
+    assert_eq!(answer.err, "weft: the proxy was not upgraded\n  see its log\n");
+    let error = Shop::closed().ask("proxy upgrade").await.exit.unwrap_err().to_string();
+    assert!(error.starts_with("no agent answers at "), "{error}");
+}
+
+#[tokio::test]
 async fn authz_check_says_no_with_its_exit_code() {
     let shop = Shop::open();
     let allowed = shop.ask("authz check --from shop/web --to shop/api:80").await;

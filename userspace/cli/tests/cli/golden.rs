@@ -10,6 +10,7 @@ const PAGES: &[(&str, &str, u16)] = &[
     ("status.160", "status", 160),
     ("status.80", "status", 80),
     ("status.pipe", "status", 0),
+    ("proxy-upgrade", "proxy upgrade", 80),
     ("services.80", "get services", 80),
     ("services.pipe", "get svc", 0),
     ("endpoints.80", "get endpoints", 80),

@@ -7,19 +7,22 @@ use std::{
     io::{self, Write},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use futures_util::future::BoxFuture;
 use tempfile::{TempDir, tempdir};
-use weft_cli::{Error, Exit, Screen, Verb};
+use weft_cli::{
+    Error, Exit, Screen, Verb,
+    proxy::{UpgradeArgs, upgrade},
+};
 use weft_model::Snapshot;
 use weft_runtime::{Stop, Tasks};
 use weft_telemetry::{
     admin::{Agent, bind, serve_api},
-    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    api::{BpfTable, ConnectionView, Failure, ProxyState, ProxyUpgraded, Status, Table},
     flows::FlowLog,
     metrics::Metrics,
 };
@@ -40,6 +43,8 @@ pub(crate) struct Fake {
     metrics: Metrics,
     /// The version that its kernel would enforce.
     pub(crate) enforced: AtomicU64,
+    /// Whether its proxy would be gone.
+    pub(crate) proxy_fails: AtomicBool,
     /// Why it would not enforce more.
     pub(crate) failure: Mutex<Option<Failure>>,
 }
@@ -55,7 +60,30 @@ pub(crate) struct Answer {
 #[derive(Parser)]
 struct Line {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
+}
+
+/// As the binary has them; there, `proxy` is a process too.
+#[derive(Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Verb(Verb),
+    #[command(subcommand)]
+    Proxy(ProxyVerb),
+}
+
+#[derive(Subcommand)]
+enum ProxyVerb {
+    Upgrade(UpgradeArgs),
+}
+
+impl Command {
+    async fn run(self, screen: &mut Screen) -> Result<Exit, Error> {
+        match self {
+            Self::Verb(verb) => verb.run(screen).await,
+            Self::Proxy(ProxyVerb::Upgrade(args)) => upgrade(args, screen).await,
+        }
+    }
 }
 
 impl Shop {
@@ -66,6 +94,7 @@ impl Shop {
             flows: FlowLog::new(),
             metrics: Metrics::new("0.1.0"),
             enforced: AtomicU64::new(12),
+            proxy_fails: AtomicBool::new(false),
             failure: Mutex::default(),
         });
         for flow in data::flows() {
@@ -110,7 +139,7 @@ impl Shop {
         let needs_agent = !line.starts_with("analyze");
         let words =
             ["weft"].into_iter().chain(line.split(' ')).chain(run_dir.into_iter().filter(|_| needs_agent));
-        let exit = Line::try_parse_from(words).unwrap().verb.run(&mut screen).await;
+        let exit = Line::try_parse_from(words).unwrap().command.run(&mut screen).await;
         Answer { out: out.text(), err: err.text(), exit }
     }
 
@@ -129,7 +158,14 @@ pub(crate) fn usage_error(line: &str) -> String {
 impl Agent for Fake {
     fn status(&self) -> Status {
         let failure = self.failure.lock().unwrap().clone();
-        Status { enforced_version: self.enforced.load(Ordering::Relaxed), failure, ..data::status() }
+        let mut status = data::status();
+        if let Some(proxy) = status.proxy.as_mut().filter(|_| self.proxy_fails.load(Ordering::Relaxed)) {
+            proxy.state = ProxyState::Failing;
+            proxy.without_since = proxy.generations.pop().map(|last| last.since);
+            proxy.restarts = 3;
+            proxy.failure = Some(Failure::new("the proxy with pid 4101 ended with exit status: 1", ""));
+        }
+        Status { enforced_version: self.enforced.load(Ordering::Relaxed), failure, ..status }
     }
 
     fn ready(&self) -> Result<(), Failure> {
@@ -138,6 +174,13 @@ impl Agent for Fake {
 
     fn sync(&self) -> BoxFuture<'_, Result<u64, Failure>> {
         Box::pin(async { Ok(self.snapshot.version) })
+    }
+
+    fn upgrade_proxy(&self) -> BoxFuture<'_, Result<ProxyUpgraded, Failure>> {
+        let (pid, draining) = (4122, vec![4101]);
+        let upgraded = ProxyUpgraded { pid, build: "0.2.0".into(), draining, drain_seconds: 300 };
+        let failure = self.failure.lock().unwrap().clone();
+        Box::pin(async { failure.map_or(Ok(upgraded), Err) })
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

@@ -139,7 +139,11 @@ impl Pods {
     /// by then nobody else can come there.
     pub(crate) fn listen(&mut self, maps: &mut Maps, netns: u64, port: u16) -> Result<(), Error> {
         let outbound = BePort::new(port);
-        self.outbound.insert(netns, outbound);
+        match port {
+            // Of a pod that is gone nothing is kept.
+            0 => self.outbound.remove(&netns),
+            _ => self.outbound.insert(netns, outbound),
+        };
         for (addr, row) in self.ips.iter_mut().filter(|(_, row)| row.netns == netns) {
             let new = PodRow { outbound, ..*row };
             if *row != new {

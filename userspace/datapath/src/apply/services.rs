@@ -9,6 +9,7 @@ use std::{
 use tokio::time::Instant;
 use weft_abi::{Backend, BackendKey, MaglevKey, ServiceKey, ServiceRow, SlotKey, UDP};
 use weft_model::{Locality, ObjectName, Service};
+use weft_transport::Protocol;
 
 use super::GRACE;
 use crate::{
@@ -225,11 +226,13 @@ impl Services {
         udp.flat_map(|live| &live.frontend.backends).map(|(id, _)| *id).collect()
     }
 
-    /// The addresses and ports behind UDP frontends.
-    pub(crate) fn udp_endpoints(&self) -> impl Iterator<Item = SocketAddr> {
-        let udp = self.live.values().filter(|live| live.frontend.key.protocol == UDP);
-        let backends = udp.flat_map(|live| &live.frontend.backends);
-        backends.map(|(_, backend)| SocketAddr::new(backend.addr.to_ip(), backend.port.get()))
+    /// The addresses and ports behind frontends.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> {
+        self.live.values().flat_map(|Live { frontend, .. }| {
+            let protocol = if frontend.key.protocol == UDP { Protocol::Udp } else { Protocol::Tcp };
+            let at = |backend: &Backend| SocketAddr::new(backend.addr.to_ip(), backend.port.get());
+            frontend.backends.iter().map(move |(_, backend)| (protocol, at(backend)))
+        })
     }
 
     /// Frontends, slots and backends in the maps.

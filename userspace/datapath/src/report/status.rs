@@ -220,7 +220,8 @@ fn maps(state: &State, settings: &Settings) -> Vec<MapStatus> {
 
 /// Whether a UDP port is protected by rules that name ServiceAccounts.
 fn udp_identity(state: &State) -> bool {
-    let behind: HashSet<IpAddr> = state.services.udp_endpoints().map(|at| at.ip()).collect();
+    let udp = state.services.endpoints().filter(|(protocol, _)| *protocol == weft_transport::Protocol::Udp);
+    let behind: HashSet<IpAddr> = udp.map(|(_, at)| at.ip()).collect();
     state.protections.iter().any(|(pod, protection)| {
         let addresses = state.namespaces.get(pod).map(|held| &held.addresses);
         let serves = || addresses.is_some_and(|addresses| addresses.iter().any(|ip| behind.contains(ip)));

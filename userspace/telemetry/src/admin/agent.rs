@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use weft_model::Snapshot;
 
 use crate::{
-    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    api::{BpfTable, ConnectionView, Failure, ProxyUpgraded, Status, Table},
     flows::FlowLog,
     metrics::Metrics,
 };
@@ -25,6 +25,10 @@ pub trait Agent: Send + Sync + 'static {
     /// Reads the configuration now. The answer is the version that holds everything that was there
     /// when this was called, whether or not that is enforced yet.
     fn sync(&self) -> BoxFuture<'_, Result<u64, Failure>>;
+
+    /// Replaces the node's proxy by the next generation. Returns when that alone accepts connections; when it
+    /// cannot, the one before goes on.
+    fn upgrade_proxy(&self) -> BoxFuture<'_, Result<ProxyUpgraded, Failure>>;
 
     /// The configuration that was read last.
     fn snapshot(&self) -> Arc<Snapshot>;

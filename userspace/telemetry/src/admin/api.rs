@@ -23,7 +23,8 @@ use super::{
 use crate::{
     api::{
         AuthzAnswer, AuthzQuery, BpfTable, ConnectionView, EndpointView, FlowFilter, FlowLine,
-        PodDescription, PolicyView, ServiceDescription, ServiceView, Status, Synced, Table, WorkloadView,
+        PodDescription, PolicyView, ProxyUpgraded, ServiceDescription, ServiceView, Status, Synced, Table,
+        WorkloadView,
     },
     views,
 };
@@ -32,6 +33,7 @@ pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/sync", post(sync))
+        .route("/v1/proxy/upgrade", post(upgrade_proxy))
         .route("/v1/services", get(services))
         .route("/v1/services/{namespace}/{name}", get(service))
         .route("/v1/endpoints", get(endpoints))
@@ -65,6 +67,10 @@ async fn status(State(agent): Asked) -> Reply<Status> {
 
 async fn sync(State(agent): Asked) -> Reply<Synced> {
     Ok(Json(Synced { version: agent.sync().await? }))
+}
+
+async fn upgrade_proxy(State(agent): Asked) -> Reply<ProxyUpgraded> {
+    Ok(Json(agent.upgrade_proxy().await?))
 }
 
 async fn services(State(agent): Asked) -> Reply<Vec<ServiceView>> {

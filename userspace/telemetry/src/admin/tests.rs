@@ -17,7 +17,7 @@ use weft_runtime::{Stop, Tasks};
 
 use super::{Agent, SOCKET, bind, listen, serve_api, serve_health};
 use crate::{
-    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    api::{BpfTable, ConnectionView, Failure, ProxyUpgraded, Status, Table},
     flows::{FlowLog, sample},
     metrics::Metrics,
     views::tests::shop,
@@ -43,6 +43,12 @@ impl Agent for Configured {
 
     fn sync(&self) -> BoxFuture<'_, Result<u64, Failure>> {
         Box::pin(async { Ok(self.snapshot.version) })
+    }
+
+    fn upgrade_proxy(&self) -> BoxFuture<'_, Result<ProxyUpgraded, Failure>> {
+        Box::pin(async {
+            Ok(ProxyUpgraded { pid: 9, build: "1.2.3".into(), draining: vec![7], drain_seconds: 300 })
+        })
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -143,6 +149,9 @@ async fn each_question_has_an_answer_of_its_shape() {
     }
     let synced = world.ask(Method::POST, "/v1/sync").await.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&synced[..], b"{\"version\":7}");
+    let upgraded = world.ask(Method::POST, "/v1/proxy/upgrade").await.into_body();
+    let upgraded: Value = serde_json::from_slice(&upgraded.collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!((&upgraded["draining"][0], &upgraded["drainSeconds"]), (&7.into(), &300.into()));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use serde::{Deserialize, Serialize};
 use weft_model::Problem;
 
-use super::Failure;
+use super::{Failure, ProxyStatus};
 
 /// How an agent is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Status {
     pub failure: Option<Failure>,
     /// The enrolled pods of this node.
     pub pods: Vec<PodStatus>,
+    /// The node's proxy; `null` where the agent runs without.
+    #[serde(default)]
+    pub proxy: Option<ProxyStatus>,
     /// The eBPF programs.
     pub programs: Vec<ProgramStatus>,
     /// The eBPF maps.

@@ -13,8 +13,9 @@ use weft_model::{
     ServiceKind, ServicePort, Severity, Snapshot, Source, Workload,
 };
 use weft_telemetry::api::{
-    ConnectionView, Degradation, Destination, Flow, FlowKind, MapStatus, Path, PodState, PodStatus,
-    ProgramStatus, Source as Client, Status, Table, Time, Verdict,
+    ConnectionView, Degradation, Destination, Flow, FlowKind, GenerationState, GenerationStatus, MapStatus,
+    Path, PodState, PodStatus, ProgramStatus, ProxyState, ProxyStatus, Source as Client, Status, Table, Time,
+    Verdict,
 };
 
 pub(crate) fn snapshot() -> Snapshot {
@@ -33,6 +34,32 @@ pub(crate) fn snapshot() -> Snapshot {
         services: Arc::new(services.into_iter().map(|item| (item.name.clone(), Arc::new(item))).collect()),
         policies: Arc::new(policies.into_iter().map(|item| (item.name.clone(), Arc::new(item))).collect()),
         ..Snapshot::default()
+    }
+}
+
+fn proxy() -> ProxyStatus {
+    let generation = |generation, pid, state, build: &str, detail: Option<&str>| GenerationStatus {
+        generation,
+        pid,
+        build: build.into(),
+        protocol: 1,
+        state,
+        pods: 2,
+        snapshot_version: Some(11),
+        connections: Some(generation * 20),
+        since: (SystemTime::UNIX_EPOCH + Duration::from_secs(generation)).into(),
+        detail: detail.map(Into::into),
+    };
+    ProxyStatus {
+        state: ProxyState::Active,
+        snapshot_version: Some(12),
+        pods: 2,
+        restarts: 1,
+        generations: vec![
+            generation(1, 4101, GenerationState::Draining, "0.1.0", None),
+            generation(2, 4122, GenerationState::Active, "0.2.0", Some("snapshot 12 was refused: too large")),
+        ],
+        ..ProxyStatus::default()
     }
 }
 
@@ -70,6 +97,7 @@ pub(crate) fn status() -> Status {
                 &[],
             ),
         ],
+        proxy: Some(proxy()),
         programs: vec![
             program("weft_connect4", 2101, "/sys/fs/cgroup"),
             program("weft_sk_lookup", 2110, "2 network namespaces"),

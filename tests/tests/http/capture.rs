@@ -1,0 +1,105 @@
+//! How connections come to the proxy: what the app notices of it, and who may not.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
+use weft_tests::{HttpClient, Pod, SocketRequest, eventually};
+
+use crate::shop::{FRONT, Shop};
+
+#[test]
+fn the_app_sees_the_address_that_it_dialled_and_its_own() {
+    let Some(shop) = Shop::open() else { return };
+    let stream = shop.web.tcp_connect(FRONT).unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), FRONT);
+    assert_eq!(stream.local_addr().unwrap().ip(), shop.web.ip());
+    let answer = HttpClient::over(stream).ask(("GET", "/"), &[], &[]).unwrap();
+    assert_eq!(answer.seen().server, "v1");
+}
+
+#[test]
+fn sockets_bound_to_an_address_or_a_device_come_through() {
+    let Some(shop) = Shop::open() else { return };
+    for request in [
+        SocketRequest::tcp(FRONT).from(SocketAddr::new(shop.web.ip().into(), 0)),
+        SocketRequest::tcp(FRONT).device("eth0"),
+    ] {
+        let stream = std::net::TcpStream::from(shop.web.open(&request).unwrap());
+        let answer = HttpClient::over(stream).ask(("GET", "/"), &[], &[]).unwrap();
+        assert_eq!(answer.seen().peer.ip(), shop.web.ip());
+    }
+}
+
+#[test]
+fn fifty_thousand_short_connections_all_have_their_origin_and_leave_none_behind() {
+    let Some(shop) = Shop::open() else { return };
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for n in 0..CONNECTIONS / THREADS {
+                    let mut client = shop.web.http(FRONT).unwrap();
+                    // Every tenth carries a request: the others are only made and ended.
+                    if n % 10 == 0 {
+                        assert_eq!(client.ask(("GET", "/"), &[], &[]).unwrap().status, 200);
+                    }
+                    set_socket_linger(client.stream(), Some(Duration::ZERO)).unwrap();
+                }
+            });
+        }
+    });
+    eventually(Duration::from_secs(5), || shop.node.map_entries("weft_origin") == 0);
+    assert_eq!(shop.node.stat("origins_lost"), 0);
+}
+
+#[test]
+fn the_same_source_port_in_two_pods_is_two_connections() {
+    let Some(shop) = Shop::open() else { return };
+    let other = shop.node.pod("shop/other").start();
+    shop.node.wait();
+    let clients = [&shop.web, &other].map(|pod| {
+        let request = SocketRequest::tcp(FRONT).from(SocketAddr::new(pod.ip().into(), 40_000));
+        HttpClient::over(std::net::TcpStream::from(pod.open(&request).unwrap()))
+    });
+    let peers: BTreeSet<_> = clients
+        .into_iter()
+        .map(|mut client| client.ask(("GET", "/"), &[], &[]).unwrap().seen().peer.ip())
+        .collect();
+    assert_eq!(peers, BTreeSet::from([shop.web.ip().into(), other.ip().into()]));
+}
+
+#[test]
+fn nobody_uses_a_pods_listener_directly() {
+    let Some(shop) = Shop::open() else { return };
+    let outsider = shop.node.pod("shop/outsider").outsider().start();
+    let port = listening(&shop.web);
+    let listener = SocketAddr::new(shop.web.ip().into(), port);
+    for stranger in [&outsider, &shop.v1] {
+        let refused = stranger.tcp_connect(listener).map(drop).map_err(|error| error.kind());
+        assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
+    }
+    // The pod itself reaches it, and is not served.
+    let mut own = shop.web.tcp_connect(listener).unwrap();
+    let _ = own.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut bytes = Vec::new();
+    let end = own.read_to_end(&mut bytes);
+    assert!(
+        matches!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset) | Ok(0)),
+        "{bytes:?}"
+    );
+    assert_eq!(shop.web.get(FRONT, "/", &[]).unwrap().status, 200, "and it goes on");
+}
+
+/// The one port that a pod without servers listens on.
+fn listening(pod: &Pod) -> u16 {
+    let output = pod.exec(&["ss", "-Htln"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let address = text.split_whitespace().nth(3).unwrap_or_else(|| panic!("nothing listens: {text:?}"));
+    address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{text:?}"))
+}
+
+const CONNECTIONS: usize = 50_000;
+const THREADS: usize = 4;

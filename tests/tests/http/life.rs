@@ -1,0 +1,110 @@
+//! The proxy ends, comes back, is replaced.
+
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use weft_tests::{eventually, throughout};
+
+use crate::shop::{FRONT, PLAIN, ROUTE, Shop};
+
+#[test]
+fn a_killed_proxy_refuses_no_connection_and_is_back_within_two_seconds() {
+    let Some(shop) = Shop::open() else { return };
+    let mut kept = shop.web.http(PLAIN).unwrap();
+    assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200);
+    let old = shop.node.proxy_pid();
+    kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
+    let killed = Instant::now();
+    // Made while there is none: it waits for the successor.
+    let answer = shop.web.get(FRONT, "/", &[]).unwrap();
+    assert_eq!(answer.seen().server, "v1");
+    assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    assert_ne!(shop.node.proxy_pid(), old);
+    // Connections that stayed in the kernel do not notice.
+    assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200);
+}
+
+#[test]
+fn without_a_proxy_connections_are_refused_or_stay_in_the_kernel_as_the_service_says() {
+    for (annotations, open) in [("{}", false), ("{weft.dev/proxy-failure: open}", true)] {
+        let Some(mut shop) = Shop::open_with(annotations, ROUTE) else { return };
+        // Nobody is there to start another one.
+        let proxy = shop.node.proxy_pid();
+        shop.agent.kill();
+        kill(Pid::from_raw(proxy), Signal::SIGKILL).unwrap();
+        let outcome = || shop.web.tcp_connect(FRONT).map(drop).map_err(|error| error.kind());
+        if open {
+            eventually(Duration::from_secs(7), || {
+                shop.web
+                    .get(FRONT, "/", &[])
+                    .is_ok_and(|answer| !answer.seen().headers.contains_key("x-request-id"))
+            });
+        } else {
+            eventually(Duration::from_secs(7), || outcome() == Err(ErrorKind::ConnectionRefused));
+            throughout(Duration::from_millis(300), || outcome() == Err(ErrorKind::ConnectionRefused));
+        }
+        assert_eq!(shop.web.get(PLAIN, "/", &[]).unwrap().status, 200, "the kernel path does not notice");
+        // The listeners went with the two of them; a new agent makes new ones.
+        shop.agent.start();
+        eventually(Duration::from_secs(10), || {
+            shop.web
+                .get(FRONT, "/", &[])
+                .is_ok_and(|answer| answer.seen().headers.contains_key("x-request-id"))
+        });
+    }
+}
+
+#[test]
+fn a_killed_agent_leaves_the_proxy_serving_and_the_next_one_adopts_it() {
+    let Some(mut shop) = Shop::open() else { return };
+    let proxy = shop.node.proxy_pid();
+    let mut kept = shop.web.http(FRONT).unwrap();
+    assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200);
+    shop.agent.kill();
+    // Longer than its lease.
+    throughout(Duration::from_secs(6), || {
+        thread::sleep(Duration::from_millis(50));
+        shop.web.get(FRONT, "/v2", &[]).is_ok_and(|answer| answer.seen().server == "v2")
+    });
+    shop.agent.start();
+    let web = &shop.web;
+    let refused = thread::scope(|scope| {
+        let asking = scope.spawn(|| (0..100).filter(|_| web.get(FRONT, "/", &[]).is_err()).count());
+        shop.node.wait();
+        asking.join().unwrap()
+    });
+    assert_eq!(refused, 0);
+    eventually(Duration::from_secs(5), || shop.node.has_proxy());
+    assert_eq!(shop.node.proxy_pid(), proxy, "no second proxy");
+    assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200, "its connections live on");
+}
+
+#[test]
+fn an_upgrade_under_load_fails_no_request() {
+    let Some(shop) = Shop::open() else { return };
+    let old = shop.node.proxy_pid();
+    let (web, node) = (&shop.web, &shop.node);
+    let done = AtomicBool::new(false);
+    let failed = thread::scope(|scope| {
+        let fresh = scope.spawn(|| {
+            let mut failed = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                match web.get(FRONT, "/", &[]) {
+                    Ok(answer) if answer.status == 200 => {}
+                    other => failed.push(format!("{other:?}")),
+                }
+            }
+            failed
+        });
+        let upgrade = node.weft(&["proxy", "upgrade"]);
+        assert!(upgrade.status.success(), "{}", weft_tests::text(&upgrade));
+        eventually(Duration::from_secs(10), || node.proxy_pid() != old);
+        done.store(true, Ordering::Relaxed);
+        fresh.join().unwrap()
+    });
+    assert_eq!(failed, Vec::<String>::new());
+}

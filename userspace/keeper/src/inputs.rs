@@ -1,0 +1,88 @@
+//! What the keeper is given and follows, and whom it tells about ports.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use weft_model::ObjectName;
+use weft_transport::Netns;
+
+/// Settings of the keeper.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The agent's run directory.
+    pub run_dir: PathBuf,
+    /// The cgroup v2 whose sockets the agent sees; the proxy lives in `weft-proxy` below it.
+    pub cgroup: PathBuf,
+    /// How a proxy is started. It begins with [`crate::enter`].
+    pub program: Program,
+    /// The agent's build, for people.
+    pub build: String,
+}
+
+/// A program and what it is told.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Its file. Looked up by path at each start, so that an upgrade starts what is there by then.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+}
+
+/// What the keeper follows.
+pub struct Inputs {
+    /// The pods of this node whose connections are ours; `None` until that is known. An agent that was
+    /// restarted must not say "none" before it knows.
+    pub pods: watch::Receiver<Option<Arc<[LocalPod]>>>,
+    /// What the proxy decides by; `None` while nothing needs a proxy. The first one starts it, and it is kept
+    /// from then on: ending it would cut connections, and a route that comes and goes would do so each time.
+    pub configuration: watch::Receiver<Option<Configuration>>,
+    /// The eBPF maps that the proxy works with.
+    pub maps: Maps,
+    /// Who is told about ports.
+    pub ports: Arc<dyn Ports>,
+}
+
+/// A pod of this node.
+#[derive(Debug, Clone)]
+pub struct LocalPod {
+    /// Its name.
+    pub name: ObjectName,
+    /// The cookie of its network namespace.
+    pub cookie: u64,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its network namespace. The keeper lets go of it when the pod is no longer among those that it follows.
+    pub netns: Arc<Netns>,
+}
+
+/// What the proxy decides by, in the form that it reads.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Grows with each change.
+    pub version: u64,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+/// Descriptors of eBPF maps.
+#[derive(Debug)]
+pub struct Maps {
+    /// Who was dialled.
+    pub origins: OwnedFd,
+    /// Where the proxy says that it lives.
+    pub lease: OwnedFd,
+}
+
+/// Whoever sends pods' connections to their listeners: the data path.
+pub trait Ports: Send + Sync + 'static {
+    /// Connections of the pod with this cookie may be sent to `port` of its own addresses from now on; with
+    /// `None`, no more. They wait there for as long as no proxy accepts them.
+    ///
+    /// Until the first call for a cookie what an earlier agent wrote for it holds. May block for the instant
+    /// of writing a row. A row that cannot be written is the data path's to report.
+    fn outbound(&self, cookie: u64, port: Option<u16>);
+}

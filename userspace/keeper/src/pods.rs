@@ -1,0 +1,160 @@
+//! The pods' listeners: made once, kept for the pod's life, and taken back from a living proxy.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use weft_model::ObjectName;
+use weft_transport::handover::{Listening, Pod, Role};
+use weft_transport::{Error, Netns};
+
+use crate::given::NO_REVISION;
+use crate::wishes::Lent;
+use crate::{LocalPod, Ports};
+
+/// The pods that are lent to proxies.
+pub(crate) struct Pods {
+    lent: Arc<BTreeMap<u64, Lent>>,
+    /// The port of each that the data path knows.
+    published: BTreeMap<u64, u16>,
+    failures: BTreeMap<ObjectName, String>,
+    last_revision: u64,
+    ports: Arc<dyn Ports>,
+}
+
+/// Why a pod has no listener.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// There can be no socket in its namespace.
+    #[error(transparent)]
+    Transport(#[from] Error),
+    /// This process may not have another descriptor.
+    #[error("cannot duplicate a descriptor (raise the agent's limit of open files): {0}")]
+    Descriptor(#[from] io::Error),
+}
+
+impl Pods {
+    pub(crate) fn new(ports: Arc<dyn Ports>) -> Self {
+        let (lent, published, failures) = (Arc::default(), BTreeMap::new(), BTreeMap::new());
+        Self { lent, published, failures, last_revision: NO_REVISION, ports }
+    }
+
+    /// Keeps what a proxy has handed back. Of a pod that is here already, the sockets here are kept: those of
+    /// two generations are the same ones, unless the older one finishes and has closed its own.
+    pub(crate) fn take_back(&mut self, pods: Vec<Pod>) {
+        for pod in pods {
+            if self.lent.get(&pod.cookie).is_none_or(|held| outbound(&held.pod).is_none()) {
+                self.replace(pod);
+            }
+        }
+    }
+
+    /// Lets go of every pod that is not wanted, at once, and gives each wanted one a listener, unless none may
+    /// be made now, and its port to the data path. Whether all went well: else it is worth trying again.
+    pub(crate) fn follow(&mut self, wanted: &[LocalPod], may_make: bool) -> bool {
+        let by_cookie: BTreeMap<u64, &LocalPod> = wanted.iter().map(|pod| (pod.cookie, pod)).collect();
+        let gone = self.lent.keys().filter(|cookie| !by_cookie.contains_key(cookie)).copied();
+        for cookie in gone.collect::<Vec<_>>() {
+            self.let_go(cookie);
+        }
+        let before = std::mem::take(&mut self.failures);
+        for pod in by_cookie.into_values() {
+            let has_one = self.lent.get(&pod.cookie).is_some_and(|held| outbound(&held.pod).is_some());
+            if !may_make && !has_one {
+                continue;
+            }
+            if let Err(failure) = self.lend(pod) {
+                let failure = failure.to_string();
+                if before.get(&pod.name) != Some(&failure) {
+                    tracing::error!(pod = %pod.name, failure, "no connection of the pod can go to the proxy");
+                }
+                self.failures.insert(pod.name.clone(), failure);
+            }
+        }
+        self.failures.is_empty()
+    }
+
+    /// What there is to lend.
+    pub(crate) fn lent(&self) -> &Arc<BTreeMap<u64, Lent>> {
+        &self.lent
+    }
+
+    /// Why the first of the pods that have no listener has none.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let (name, failure) = self.failures.first_key_value()?;
+        Some(format!("pod {name} has no listener: {failure}"))
+    }
+
+    /// The port first: nothing may be sent to a listener that is about to close.
+    fn let_go(&mut self, cookie: u64) {
+        self.ports.outbound(cookie, None);
+        self.published.remove(&cookie);
+        Arc::make_mut(&mut self.lent).remove(&cookie);
+    }
+
+    fn lend(&mut self, wanted: &LocalPod) -> Result<(), Failure> {
+        let pod = match self.lent.get(&wanted.cookie).map(|lent| &lent.pod) {
+            Some(pod) if is_as_wanted(pod, wanted) => Arc::clone(pod),
+            Some(pod) => self.replace(renewed(pod, wanted)?),
+            None => self.replace(made(wanted)?),
+        };
+        let port = outbound(&pod).and_then(|socket| Some(socket.local_addr().ok()?.port()));
+        if let Some(port) = port.filter(|port| self.published.get(&wanted.cookie) != Some(port)) {
+            self.ports.outbound(wanted.cookie, Some(port));
+            self.published.insert(wanted.cookie, port);
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, pod: Pod) -> Arc<Pod> {
+        let (pod, revision) = (Arc::new(pod), self.next_revision());
+        let lent = Lent { pod: Arc::clone(&pod), revision };
+        Arc::make_mut(&mut self.lent).insert(pod.cookie, lent);
+        pod
+    }
+
+    fn next_revision(&mut self) -> u64 {
+        self.last_revision += 1;
+        self.last_revision
+    }
+}
+
+/// A proxy may have handed back a pod without a listener, or under its old addresses.
+fn is_as_wanted(pod: &Pod, wanted: &LocalPod) -> bool {
+    pod.name == wanted.name && pod.addresses == wanted.addresses && outbound(pod).is_some()
+}
+
+fn outbound(pod: &Pod) -> Option<&TcpListener> {
+    pod.listeners.iter().find(|listening| listening.role == Role::Outbound).map(|found| &found.socket)
+}
+
+fn made(wanted: &LocalPod) -> Result<Pod, Failure> {
+    let (name, cookie, addresses) = (wanted.name.clone(), wanted.cookie, wanted.addresses.clone());
+    let listeners = vec![Listening { role: Role::Outbound, socket: listen(&wanted.netns)? }];
+    Ok(Pod { name, cookie, addresses, netns: duplicate(&wanted.netns)?, listeners })
+}
+
+/// The same sockets under what the pod is called now, and an outbound one.
+fn renewed(pod: &Pod, wanted: &LocalPod) -> Result<Pod, Failure> {
+    let mut listeners = Vec::with_capacity(pod.listeners.len() + 1);
+    for Listening { role, socket } in &pod.listeners {
+        listeners.push(Listening { role: role.clone(), socket: socket.try_clone()? });
+    }
+    if outbound(pod).is_none() {
+        listeners.push(Listening { role: Role::Outbound, socket: listen(&pod.netns)? });
+    }
+    let (name, cookie, addresses) = (wanted.name.clone(), wanted.cookie, wanted.addresses.clone());
+    Ok(Pod { name, cookie, addresses, netns: duplicate(&pod.netns)?, listeners })
+}
+
+/// On every address of the pod, on a port that the kernel chooses. Namespaces without IPv6 have IPv4's only.
+fn listen(netns: &Netns) -> Result<TcpListener, Error> {
+    let both = netns.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
+    both.or_else(|_| netns.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))
+}
+
+fn duplicate(netns: &Netns) -> Result<Netns, Failure> {
+    Ok(Netns::from_fd(netns.as_fd().try_clone_to_owned()?)?)
+}

@@ -1,0 +1,84 @@
+//! The next generation takes over.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use weft_telemetry::api::{GenerationState, ProxyState};
+
+use crate::world::{TestPod, World, eventually, is_gone, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_under_load_fails_no_connection_and_the_old_generation_finishes_its_own() {
+    let (world, web, api) = (World::new(), TestPod::new(), TestPod::new());
+    let agent = world.agent(&[&web, &api]);
+    let mut old = agent.active(1, 2);
+    let callers = [web.caller(agent.port(&web)), api.caller(agent.port(&api))];
+    for _ in 0..3 {
+        for caller in &callers {
+            caller.wait(20);
+        }
+        let mut kept = web.call(agent.port(&web));
+        assert_eq!(kept.answer(), Some(old));
+
+        let upgraded = agent.keeper.upgrade().await.unwrap();
+        assert_ne!(upgraded.pid, old);
+        assert_eq!((upgraded.draining, upgraded.drain_seconds), (vec![old], 300));
+        let states: Vec<_> = agent.status().generations.iter().map(|one| (one.pid, one.state)).collect();
+        assert_eq!(states, [(old, GenerationState::Draining), (upgraded.pid, GenerationState::Active)]);
+        eventually("the old one accepts no more", || {
+            (0..20).all(|_| web.call(agent.port(&web)).answer() == Some(upgraded.pid))
+        });
+        assert_eq!(kept.again(), Some(old), "what it carries lives on");
+        assert!(!is_gone(old));
+        drop(kept);
+        within(Duration::from_secs(5), "the old one ends by itself", || is_gone(old));
+        eventually("one is left", || agent.status().generations.len() == 1);
+        old = upgraded.pid;
+    }
+    for caller in callers {
+        caller.wait(20);
+        let made = caller.finish();
+        assert_eq!((made.refused, made.reset), (vec![], 0));
+        assert_eq!(made.by.len(), 4, "{:?}", made.by);
+    }
+    assert_eq!(agent.status().restarts, 0, "a replaced proxy is no failed one");
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_to_a_proxy_that_fails_leaves_the_old_one_in_force_and_says_why() {
+    let (world, web) = (World::new(), TestPod::new());
+    let agent = world.agent(&[&web]);
+    let (pid, caller) = (agent.active(1, 1), web.caller(agent.port(&web)));
+    for (behaviour, why) in [
+        ("die", "it dies at once, as it was told"),
+        ("refuse", "snapshot 1 was refused: it is no good"),
+        ("newer", "versions 3 to 4"),
+    ] {
+        world.behave(behaviour);
+        let failure = agent.keeper.upgrade().await.unwrap_err();
+        assert!(failure.message.contains(why), "{behaviour}: {failure}");
+        assert!(failure.message.contains("the one before stays in force"), "{failure}");
+        assert!(failure.remedy.contains("proxy.log"), "{failure}");
+        eventually("the new one is gone", || world.processes() == BTreeSet::from([pid]));
+        eventually("the old one is in force", || agent.active(1, 1) == pid);
+    }
+    caller.wait(20);
+    let made = caller.finish();
+    assert_eq!((made.refused, made.reset), (vec![], 0));
+    assert_eq!(made.by.into_keys().collect::<Vec<_>>(), [pid]);
+    let status = agent.status();
+    assert_eq!((status.state, status.restarts), (ProxyState::Active, 0));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_upgrades_at_once_one_is_refused() {
+    let (world, web) = (World::new(), TestPod::new());
+    let agent = world.agent(&[&web]);
+    agent.active(1, 1);
+    let two = tokio::join!(agent.keeper.upgrade(), agent.keeper.upgrade());
+    let refused = [two.0, two.1].into_iter().filter_map(Result::err).map(|failure| failure.message);
+    assert_eq!(refused.collect::<Vec<_>>(), ["an upgrade is under way"]);
+    agent.stop().await;
+}

@@ -1,0 +1,73 @@
+//! An agent that is a keeper and nothing else. It writes ports and status to files of its run directory.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Program, Settings};
+use weft_model::ObjectName;
+use weft_runtime::Tasks;
+use weft_transport::Netns;
+
+use crate::Done;
+
+/// Runs until it is killed. A pod whose namespace is not there is none.
+pub(crate) fn run(run_dir: &Path, cgroup: &Path, pods: &[&str]) -> Done {
+    let pods: Vec<LocalPod> = pods.iter().filter_map(|pod| local(pod)).collect();
+    let path = std::env::current_exe()?;
+    let arguments = vec!["proxy".into(), "--run-dir".into(), run_dir.into()];
+    let program = Program { path, arguments };
+    let build = "trial".to_owned();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let keeper =
+            Keeper::open(Settings { run_dir: run_dir.into(), cgroup: cgroup.into(), program, build })?;
+        let (_wanted, pods) = watch::channel(Some(pods.into()));
+        let configuration = Configuration { version: 1, bytes: Arc::from(*b"good") };
+        let (_configured, configuration) = watch::channel(Some(configuration));
+        let maps = Maps { origins: File::open("/dev/null")?.into(), lease: File::open("/dev/null")?.into() };
+        let ports = Arc::new(Files { path: run_dir.join("ports"), ports: Mutex::default() });
+        keeper.start(&Tasks::new(), Inputs { pods, configuration, maps, ports });
+        loop {
+            let status = keeper.status();
+            let proxies: Vec<_> = status.generations.iter().map(|one| one.pid.to_string()).collect();
+            write(&run_dir.join("status"), &format!("{} {}", status.state, proxies.join(",")))?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+}
+
+fn local(pod: &str) -> Option<LocalPod> {
+    let (name, path) = pod.split_once('=')?;
+    let netns = Netns::open(path).ok()?;
+    let cookie = netns.cookie().ok()?;
+    let addresses = vec![std::net::Ipv4Addr::LOCALHOST.into()];
+    Some(LocalPod { name: ObjectName::parse(name)?, cookie, addresses, netns: Arc::new(netns) })
+}
+
+struct Files {
+    path: PathBuf,
+    ports: Mutex<BTreeMap<u64, u16>>,
+}
+
+impl Ports for Files {
+    fn outbound(&self, cookie: u64, port: Option<u16>) {
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        match port {
+            Some(port) => ports.insert(cookie, port),
+            None => ports.remove(&cookie),
+        };
+        let lines: Vec<_> = ports.iter().map(|(cookie, port)| format!("{cookie} {port}")).collect();
+        write(&self.path, &lines.join("\n")).expect("the run directory is the test's");
+    }
+}
+
+/// Whole, for whoever reads at the same time.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, text)?;
+    fs::rename(&fresh, path)
+}

@@ -1,0 +1,64 @@
+//! What the proxy is given of the Snapshots. What the keeper makes of it is tested there.
+
+use weft_model::{
+    LoadBalancer, ObjectName, PortRouting, Protocol, ProxyFailure, Service, ServiceKind, ServicePort,
+};
+
+use super::*;
+
+#[test]
+fn nothing_is_given_until_a_service_needs_it_and_every_change_from_then_on() {
+    let mut part = Part { needed: false, last: None };
+    assert_eq!(given(&mut part, 1, &[("web", false)]), None);
+    assert_eq!(given(&mut part, 2, &[("web", true)]), Some((2, vec!["web".to_owned()])));
+    let both = Some((3, vec!["api".to_owned(), "web".to_owned()]));
+    assert_eq!(given(&mut part, 3, &[("api", true), ("web", true)]), both);
+    assert_eq!(given(&mut part, 4, &[("web", false)]), Some((4, vec![])), "it is kept, and hears of the end");
+}
+
+#[test]
+fn a_change_that_does_not_concern_the_proxy_is_not_given() {
+    let mut part = Part { needed: false, last: None };
+    assert!(given(&mut part, 1, &[("web", true)]).is_some());
+    assert_eq!(given(&mut part, 2, &[("db", false), ("web", true)]), None);
+    assert!(given(&mut part, 3, &[("api", true), ("web", true)]).is_some());
+}
+
+#[test]
+fn a_proxy_that_an_earlier_agent_left_hears_even_that_nothing_is_routed() {
+    let mut part = Part { needed: true, last: None };
+    assert_eq!(given(&mut part, 0, &[]), None, "before the manifests are read nothing is known");
+    assert_eq!(given(&mut part, 1, &[("web", false)]), Some((1, vec![])));
+}
+
+/// The version and the Services that the proxy is given of a Snapshot with these, of which some are routed.
+fn given(part: &mut Part, version: u64, services: &[(&str, bool)]) -> Option<(u64, Vec<String>)> {
+    let services = services.iter().map(|&(name, routed)| service(name, routed)).collect();
+    let snapshot = Snapshot { version, services: Arc::new(services), ..Snapshot::default() };
+    let configuration = part.of(&snapshot).unwrap()?;
+    let read: Snapshot = serde_json::from_slice(&configuration.bytes).unwrap();
+    assert_eq!(read.version, configuration.version);
+    Some((read.version, read.services.keys().map(|name| name.name.to_string()).collect()))
+}
+
+fn service(name: &str, routed: bool) -> (ObjectName, Arc<Service>) {
+    let port = ServicePort {
+        name: "".into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+        app_protocol: None,
+        groups: Vec::new(),
+        routing: routed.then(|| Arc::new(PortRouting::default())),
+    };
+    let service = Service {
+        name: ObjectName::new("shop", name),
+        kind: ServiceKind::ClusterIp,
+        ips: vec![[10, 96, 0, 1].into()],
+        ports: vec![port],
+        session_affinity: None,
+        load_balancer: LoadBalancer::Random,
+        accelerate: false,
+        proxy_failure: ProxyFailure::default(),
+    };
+    (service.name.clone(), Arc::new(service))
+}
