@@ -35,7 +35,7 @@ pub struct Usage {
     /// Time that workers spent on the pod, in nanoseconds: the wall time of its tasks' polls, which never wait. A
     /// worker that the kernel takes off its core in the middle of one counts too much.
     pub busy_ns: u64,
-    /// Connections that were refused.
+    /// Connections that were refused or cut, each with its Reason in the record.
     pub refused: u64,
     /// Copies for mirrors that were not made or were cut.
     pub mirrors_dropped: u64,

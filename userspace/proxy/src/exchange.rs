@@ -90,16 +90,16 @@ async fn forward(
     // What the client sent: a filter may change it for the server.
     let origin = parts.headers.get(ORIGIN).cloned();
     let body = RequestBody::of(body);
-    let tries =
+    let mut tries =
         Tries { client, tables: &tables, port, routed: &routed, asked, parts, body, deadline, origin };
-    let work = stages(tries, ledger);
+    let work = stages(&mut tries, ledger);
     let Some(deadline) = deadline else { return work.await };
     timeout_at(deadline, work).await.unwrap_or(Err(Reason::RequestTimeout.into()))
 }
 
 /// What a request meets on its way, in this order.
-async fn stages(mut tries: Tries<'_>, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
-    within_rate(&tries)?;
+async fn stages(tries: &mut Tries<'_>, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
+    within_rate(tries)?;
     inject(tries.client, tries.routed).await?;
     if let Some(rule) = tries.routed.rule
         && let ControlFlow::Break(answer) = rule.filters.on_request(&mut tries.parts, tries.port.number)
@@ -108,7 +108,7 @@ async fn stages(mut tries: Tries<'_>, ledger: &mut Ledger) -> Result<Response<An
     }
     head::identify(&mut tries.parts, tries.client);
     ledger.identified(&tries.parts);
-    mirror::send_copies(&tries);
+    mirror::send_copies(tries);
     tries.run(ledger).await
 }
 
@@ -130,4 +130,22 @@ async fn inject(client: &Client, routed: &Routed<'_>) -> Result<(), Refused> {
         sleep(delay).await;
     }
     fault.abort.map_or(Ok(()), |abort| Err(Refused::injected(abort)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: impl Fn(Rc<Client>, Request<Incoming>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_request_is_not_larger_than_its_budget() {
+        let size = size_of_future(answer);
+        assert!(size <= BUDGET, "{size} bytes");
+    }
+
+    /// Bytes of the future that is a request. hyper keeps the room for one in each connection.
+    const BUDGET: usize = 3584;
 }

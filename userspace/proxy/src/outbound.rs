@@ -121,9 +121,10 @@ fn arrive(served: &Served, client: SocketAddr, seen: &mut Seen) -> Result<(), Re
         tracing::warn!(pod = %served.pod.name, %error, "cannot read who was dialled");
         Reason::ProxyFailed
     })?;
-    seen.origin = Some(origin.ok_or(Reason::NoOrigin)?);
-    let tables = shared.tables.load();
-    seen.port = origin.and_then(|origin| tables.port(origin.dialled).cloned());
+    let mut origin = origin.ok_or(Reason::NoOrigin)?;
+    origin.dialled.set_ip(origin.dialled.ip().to_canonical());
+    seen.origin = Some(origin);
+    seen.port = shared.tables.load().port(origin.dialled).cloned();
     seen.port.is_some().then_some(()).ok_or(Reason::NoService)
 }
 
@@ -163,4 +164,22 @@ pub(crate) fn limit(said: Option<std::time::Duration>, default: std::time::Durat
         std::time::Duration::ZERO => std::time::Duration::from_hours(24 * 365 * 100),
         time => time,
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: impl Fn(Rc<Served>, TcpStream, SocketAddr) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_is_not_larger_than_its_budget() {
+        let size = size_of_future(serve);
+        assert!(size <= BUDGET, "{size} bytes");
+    }
+
+    /// Bytes of the future that is a connection, for as long as it lives.
+    const BUDGET: usize = 4096;
 }

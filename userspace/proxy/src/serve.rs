@@ -59,7 +59,8 @@ impl Client {
         spoken: Protocol,
         early: Option<Early>,
     ) -> Rc<Self> {
-        let stream = Stream::new(socket, first, Arc::clone(&served.pod.account), served.worker.shared.clock);
+        let (account, clock) = (Arc::clone(&served.pod.account), served.worker.shared.clock);
+        let stream = Stream::new(socket, first, spoken, account, clock);
         Rc::new(Self {
             served: Rc::clone(served),
             address,
@@ -82,6 +83,8 @@ impl Client {
     /// A request is under way until the guard is dropped; `None` where the pod has too many.
     pub(crate) fn request(self: &Rc<Self>) -> Option<UnderWay> {
         let most = self.served.worker.shared.limits.pod_requests;
+        // Its head is whole, whatever becomes of it.
+        self.wire.awaits_head(self.under_way.get() == 0);
         let counted = self.served.pod.account.request(most)?;
         self.under_way.set(self.under_way.get() + 1);
         self.wire.awaits_head(false);

@@ -18,7 +18,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{account::Account, clock::Clock};
+use crate::{account::Account, clock::Clock, observe::Protocol};
 
 /// The reading and writing end.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct Wire {
     clock: Clock,
     /// When a byte moved last.
     moved: AtomicU64,
+    /// Whether bytes without a request under way are a head. HTTP/2 has other frames.
+    has_heads: bool,
     /// When the first byte of a head came that is not whole; 0 where none is awaited or none came.
     head_since: AtomicU64,
     /// Whether a head is awaited.
@@ -43,7 +45,13 @@ pub(crate) struct Wire {
 
 impl Stream {
     /// `first` was read from `socket` before.
-    pub(crate) fn new(socket: TcpStream, first: Bytes, account: Arc<Account>, clock: Clock) -> Self {
+    pub(crate) fn new(
+        socket: TcpStream,
+        first: Bytes,
+        spoken: Protocol,
+        account: Arc<Account>,
+        clock: Clock,
+    ) -> Self {
         let now = clock.now().nanos();
         account.received(first.len());
         let wire = Wire {
@@ -51,6 +59,7 @@ impl Stream {
             account,
             clock,
             moved: AtomicU64::new(now),
+            has_heads: spoken == Protocol::Http1,
             head_since: AtomicU64::new(if first.is_empty() { 0 } else { now }),
             awaits_head: AtomicBool::new(true),
         };
@@ -71,8 +80,8 @@ impl Wire {
     /// Since when a head is on its way, in nanoseconds of the clock.
     pub(crate) fn head_since(&self) -> Option<u64> {
         match self.head_since.load(Relaxed) {
-            0 => None,
-            since => Some(since),
+            since if since > 0 && self.has_heads => Some(since),
+            _ => None,
         }
     }
 
@@ -84,7 +93,7 @@ impl Wire {
 
     /// Whether the client has sent its end while it awaits an answer.
     pub(crate) fn awaits_answer_at_end(&self) -> bool {
-        if self.awaits_head.load(Relaxed) {
+        if !self.has_heads || self.awaits_head.load(Relaxed) {
             return false;
         }
         let ready = self.socket.ready(Interest::READABLE).now_or_never();

@@ -105,3 +105,6 @@ impl Port {
 fn key(rule: &CompiledRule) -> RuleKey {
     (rule.route.name.clone(), rule.index)
 }
+
+#[cfg(test)]
+mod tests;

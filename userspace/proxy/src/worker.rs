@@ -5,6 +5,7 @@
 
 mod served;
 mod tasks;
+mod turns;
 mod watch;
 
 use std::{
@@ -38,6 +39,7 @@ use crate::{
 };
 pub(crate) use served::Served;
 pub(crate) use tasks::Tasks;
+pub(crate) use turns::{Share, Turns};
 pub(crate) use watch::Watch;
 
 /// What all workers share.
@@ -65,9 +67,12 @@ pub(crate) enum Message {
 pub(crate) struct Worker {
     pub shared: Arc<Shared>,
     pub dice: RefCell<Dice>,
+    pub turns: Rc<Turns>,
     /// Cancelled once nothing more is accepted.
     pub draining: CancellationToken,
     pods: RefCell<HashMap<u64, Rc<Served>>>,
+    /// Pods of which only connections are left: another one has their namespace now.
+    renamed: RefCell<Vec<Rc<Served>>>,
     own: Tasks,
 }
 
@@ -84,12 +89,15 @@ impl Reach {
         let (messages, received) = mpsc::channel(MESSAGES);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || {
+            let turns = Rc::<Turns>::default();
             let worker = Rc::new(Worker {
                 shared,
                 dice: RefCell::new(Dice::new()),
                 draining: CancellationToken::new(),
                 pods: RefCell::default(),
-                own: Tasks::of(Arc::<Account>::default()),
+                renamed: RefCell::default(),
+                own: Tasks::of(Arc::<Account>::default(), Share::new(&turns)),
+                turns,
             });
             LocalSet::new().block_on(&runtime, worker.run(received));
         };
@@ -136,9 +144,7 @@ impl Worker {
                 _ = sweeps.tick() => self.sweep(),
             }
         }
-        for (_, served) in self.pods.take() {
-            served.stop();
-        }
+        self.all().iter().for_each(|served| served.stop());
         self.own.stop();
     }
 
@@ -150,9 +156,11 @@ impl Worker {
                 let _ = done.send(added);
             }
             Message::Remove { cookie, done } => {
-                let served = self.pods.borrow_mut().remove(&cookie);
+                let mut removed = Vec::from_iter(self.pods.borrow_mut().remove(&cookie));
+                removed
+                    .extend(self.renamed.borrow_mut().extract_if(.., |served| served.pod.cookie == cookie));
                 self.own.spawn("remove", async move {
-                    if let Some(served) = served {
+                    for served in removed {
                         served.stop();
                         served.ended().await;
                     }
@@ -170,24 +178,31 @@ impl Worker {
     fn add(self: &Rc<Self>, pod: Arc<Pod>, listeners: Vec<TcpListener>) -> io::Result<()> {
         let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
         let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
-        let mut pods = self.pods.borrow_mut();
-        let served = match pods.get(&pod.cookie) {
-            // The same namespace: connections go on, what is accepted from now on is the new pod's.
-            Some(before) => before.replaced(pod),
-            None => Rc::new(Served::new(pod, Rc::clone(self))),
-        };
-        if !self.draining.is_cancelled() {
-            for listener in listeners {
-                served.accept_on(listener);
+        let before = self.pods.borrow_mut().remove(&pod.cookie);
+        let same = before.filter(|before| {
+            let same = before.pod.name == pod.name;
+            if !same {
+                before.accept_nothing_more();
+                self.renamed.borrow_mut().push(Rc::clone(before));
             }
+            same
+        });
+        let served = same.unwrap_or_else(|| Rc::new(Served::new(pod, Rc::clone(self))));
+        if !self.draining.is_cancelled() {
+            served.accept_on(listeners);
         }
-        pods.insert(served.pod.cookie, served);
+        self.pods.borrow_mut().insert(served.pod.cookie, served);
         Ok(())
+    }
+
+    fn all(&self) -> Vec<Rc<Served>> {
+        let (pods, renamed) = (self.pods.borrow(), self.renamed.borrow());
+        pods.values().chain(renamed.iter()).cloned().collect()
     }
 
     fn drain(self: &Rc<Self>, within: Duration, done: oneshot::Sender<()>) {
         self.draining.cancel();
-        let pods: Vec<_> = self.pods.borrow().values().cloned().collect();
+        let pods = self.all();
         for served in &pods {
             served.accept_nothing_more();
         }
@@ -207,16 +222,17 @@ impl Worker {
 
     fn close_idle(&self) {
         let now = self.now();
-        for served in self.pods.borrow().values() {
+        for served in self.all() {
             served.pools.sweep(now, &self.shared.limits);
         }
     }
 
     fn sweep(&self) {
         self.close_idle();
-        for served in self.pods.borrow().values() {
+        for served in self.all() {
             served.check_connections();
         }
+        self.renamed.borrow_mut().retain(|served| served.clients.count() > 0);
     }
 }
 

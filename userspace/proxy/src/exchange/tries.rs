@@ -19,7 +19,7 @@ use crate::{
     Reason,
     balance::session::Session,
     limits::{
-        Held, Limit,
+        Budget, Held, Limit,
         retry::{self, Decision, Outcome},
     },
     route::grpc,
@@ -74,10 +74,10 @@ struct Progress {
 
 impl Tries<'_> {
     /// Tries until there is an answer that is passed on.
-    pub(super) async fn run(self, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
+    pub(super) async fn run(&self, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
         let mut progress = Progress::default();
         let mut target = self.first_target()?;
-        target.upstream.budget.request(self.client.served.worker.now());
+        self.budget(&target).request(self.client.served.worker.now());
         loop {
             progress.made += 1;
             ledger.tried(&target.upstream, target.endpoint.address());
@@ -107,13 +107,20 @@ impl Tries<'_> {
         }
     }
 
-    /// What an answer is to the retry policy; `None` where there is none.
+    /// What an answer is to the retry policy, if it is worth another try.
     fn judge(&self, answer: &Response<Incoming>) -> Option<Outcome> {
-        self.routed.retry?;
-        match grpc::Code::of(answer.headers()).filter(|_| self.asked.is_grpc) {
-            Some(code) => Some(Outcome::Grpc(code.0)),
-            None => Some(Outcome::Status(answer.status().as_u16())),
+        let policy = self.routed.retry?;
+        if let Some(code) = grpc::Code::of(answer.headers()).filter(|_| self.asked.is_grpc) {
+            return policy.grpc_codes.contains(&code.0).then_some(Outcome::Grpc(code.0));
         }
+        let status = answer.status().as_u16();
+        policy.codes.contains(&status).then_some(Outcome::Status(status))
+    }
+
+    /// The rule's own retry budget, else the backend's.
+    fn budget<'b>(&'b self, target: &'b Target<'_>) -> &'b Budget {
+        let own = self.routed.rule.and_then(|rule| self.port.budget(rule));
+        own.unwrap_or(&target.upstream.budget)
     }
 
     /// Decides on another try, waits for it, and says where it goes.
@@ -130,8 +137,7 @@ impl Tries<'_> {
             left: self.deadline.map(|at| at.saturating_duration_since(Instant::now())),
         };
         let worker = &self.client.served.worker;
-        let own = self.routed.rule.and_then(|rule| self.port.budget(rule));
-        let budget = own.unwrap_or(&last.upstream.budget);
+        let budget = self.budget(last);
         let decision = retry::decide(outcome, &tries, budget, worker.now(), &mut *worker.dice.borrow_mut());
         let Decision::Retry(wait) = decision else { return None };
         if let Some(limits) = &next.upstream.traffic.circuit_breaker {

@@ -55,19 +55,8 @@ impl Pools {
         {
             return Ok(Http1 { line: Some(line), pod, reused: true });
         }
-        let (stream, held) = want.open().await?;
-        let guarded = Guarded::client(stream, pod.worker.shared.limits.http1);
-        let mut builder = http1::Builder::new();
-        builder.max_headers(pod.worker.shared.limits.http1.fields);
-        builder.max_buf_size(pod.worker.shared.limits.http1_buffer);
-        let (sender, connection) =
-            builder.handshake(TokioIo::new(guarded)).await.map_err(|_| Reason::UpstreamReset)?;
-        pod.upstreams.spawn("http1 upstream", async move {
-            // Whoever asked is told by the answer, and the idle pool by the sender.
-            let _ = connection.with_upgrades().await;
-        });
-        let (endpoint, upstream) = (Arc::clone(want.endpoint), Arc::clone(want.upstream));
-        let line = Line { sender, endpoint, upstream, served: 0, _held: held };
+        // Rare, and large: every request would carry the room for it.
+        let line = Box::pin(open(want)).await?;
         Ok(Http1 { line: Some(line), pod, reused: false })
     }
 
@@ -119,6 +108,23 @@ impl Pools {
         self.http1.borrow_mut().entry(address).or_default().push(Idle { line, since: now });
         freed.notify_one();
     }
+}
+
+async fn open(want: &Want<'_>) -> Result<Line, Reason> {
+    let pod = &want.client.served;
+    let limits = &pod.worker.shared.limits;
+    let (stream, held) = want.open().await?;
+    let guarded = Guarded::client(stream, limits.http1);
+    let mut builder = http1::Builder::new();
+    builder.max_headers(limits.http1.fields).max_buf_size(limits.http1_buffer);
+    let opened = builder.handshake(TokioIo::new(guarded)).await;
+    let (sender, connection) = opened.map_err(|_| Reason::UpstreamReset)?;
+    pod.upstreams.spawn("http1 upstream", async move {
+        // Whoever asked is told by the answer, and the idle pool by the sender.
+        let _ = connection.with_upgrades().await;
+    });
+    let (endpoint, upstream) = (Arc::clone(want.endpoint), Arc::clone(want.upstream));
+    Ok(Line { sender, endpoint, upstream, served: 0, _held: held })
 }
 
 impl Http1 {

@@ -71,7 +71,8 @@ impl Pools {
         let opened = Rc::<Notify>::default();
         self.opening.borrow_mut().insert(address, Rc::clone(&opened));
         let _opening = Opening { pools: self, address, opened };
-        let shared = Rc::new(open(want).await?);
+        // Rare, and large: every request would carry the room for it.
+        let shared = Rc::new(Box::pin(open(want)).await?);
         self.http2.borrow_mut().entry(address).or_default().push(Rc::clone(&shared));
         Ok(shared.take(&want.client.served))
     }

@@ -13,7 +13,7 @@ use std::{
 use tokio::net::TcpListener;
 use weft_transport::{Diag, Query, States};
 
-use super::{Tasks, Watch, Worker};
+use super::{Share, Tasks, Watch, Worker};
 use crate::{Reason, outbound, pool::Pools, proxy::Pod};
 
 /// A pod whose connections this worker accepts.
@@ -28,18 +28,21 @@ pub(crate) struct Served {
     pub upstreams: Tasks,
     /// Copies for mirrors that are under way.
     pub mirrors: Cell<usize>,
-    accepting: Tasks,
+    accepting: RefCell<Tasks>,
+    share: Rc<Share>,
     watched: RefCell<Vec<Weak<Watch>>>,
 }
 
 impl Served {
     pub(super) fn new(pod: Arc<Pod>, worker: Rc<Worker>) -> Self {
-        let tasks = || Tasks::of(Arc::clone(&pod.account));
+        let share = Share::new(&worker.turns);
+        let tasks = || Tasks::of(Arc::clone(&pod.account), Rc::clone(&share));
         Self {
             pools: Pools::default(),
             clients: tasks(),
             upstreams: tasks(),
-            accepting: tasks(),
+            accepting: RefCell::new(tasks()),
+            share: Rc::clone(&share),
             mirrors: Cell::new(0),
             watched: RefCell::default(),
             pod,
@@ -47,15 +50,13 @@ impl Served {
         }
     }
 
-    /// The same namespace with other listeners or another name.
-    pub(super) fn replaced(&self, pod: Arc<Pod>) -> Rc<Self> {
-        self.accept_nothing_more();
-        let next = Self::new(pod, Rc::clone(&self.worker));
-        Rc::new(Self { clients: self.clients.clone(), upstreams: self.upstreams.clone(), ..next })
-    }
-
-    pub(super) fn accept_on(self: &Rc<Self>, listener: TcpListener) {
-        self.accepting.spawn("accept", accept(Rc::clone(self), listener));
+    /// Accepts on these listeners, and no more on those from before.
+    pub(super) fn accept_on(self: &Rc<Self>, listeners: Vec<TcpListener>) {
+        let accepting = Tasks::of(Arc::clone(&self.pod.account), Rc::clone(&self.share));
+        for listener in listeners {
+            accepting.spawn("accept", accept(Rc::clone(self), listener));
+        }
+        self.accepting.replace(accepting).stop();
     }
 
     /// Has a connection watched for silence, slowness and clients that left.
@@ -96,19 +97,20 @@ impl Served {
     }
 
     pub(super) fn accept_nothing_more(&self) {
-        self.accepting.stop();
+        self.accepting.borrow().stop();
     }
 
     /// Waits until nothing of the pod runs here any more.
     pub(super) async fn ended(&self) {
-        for tasks in [&self.accepting, &self.clients, &self.upstreams] {
+        let accepting = self.accepting.borrow().clone();
+        for tasks in [&accepting, &self.clients, &self.upstreams] {
             tasks.ended().await;
         }
     }
 
     /// Ends everything of the pod here.
     pub(super) fn stop(&self) {
-        self.accepting.stop();
+        self.accepting.borrow().stop();
         self.clients.stop();
         self.pools.clear();
         self.upstreams.stop();

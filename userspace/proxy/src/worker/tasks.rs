@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
@@ -12,6 +13,7 @@ use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::turns::{Share, Ticket};
 use crate::account::Account;
 
 /// Tasks that belong to a pod, on the worker that they were spawned on. The time that they take is the pod's.
@@ -20,12 +22,13 @@ pub(crate) struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
     account: Arc<Account>,
+    share: Rc<Share>,
 }
 
 impl Tasks {
-    pub(crate) fn of(account: Arc<Account>) -> Self {
+    pub(crate) fn of(account: Arc<Account>, share: Rc<Share>) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        Self { tracker, stop, account }
+        Self { tracker, stop, account, share }
     }
 
     /// Spawns a task that is dropped when [`Tasks::stop`] is called.
@@ -35,6 +38,11 @@ impl Tasks {
             let _: Option<()> = stop.run_until_cancelled_owned(work).await;
         };
         self.track(name, work);
+    }
+
+    /// Tasks that run now.
+    pub(crate) fn count(&self) -> usize {
+        self.tracker.len()
     }
 
     /// Drops all tasks, and those that are spawned from now on.
@@ -49,8 +57,8 @@ impl Tasks {
     }
 
     fn track(&self, name: &'static str, work: impl Future<Output = ()> + 'static) {
-        let account = Arc::clone(&self.account);
-        self.tracker.spawn_local(Timed { name, account, work });
+        let (account, share) = (Arc::clone(&self.account), Rc::clone(&self.share));
+        self.tracker.spawn_local(Timed { name, account, share, ticket: None, work });
     }
 }
 
@@ -62,10 +70,12 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
 }
 
 pin_project! {
-    /// Counts the time of its polls.
+    /// Counts the time of its polls, and waits for its pod's turn.
     struct Timed<F> {
         name: &'static str,
         account: Arc<Account>,
+        share: Rc<Share>,
+        ticket: Option<Ticket>,
         #[pin]
         work: F,
     }
@@ -84,10 +94,14 @@ impl<F: Future<Output = ()>> Future for Timed<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
+        if !this.share.admits(this.ticket, cx.waker()) {
+            return Poll::Pending;
+        }
         let began = Instant::now();
         let polled = this.work.poll(cx);
-        let nanos = began.elapsed().as_nanos();
-        this.account.busy(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let time = began.elapsed();
+        this.share.spend(time);
+        this.account.busy(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         polled
     }
 }

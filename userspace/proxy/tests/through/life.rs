@@ -145,12 +145,16 @@ async fn a_slow_head_is_cut_off_and_an_idle_connection_is_not() {
     mesh.serve(plain(Http), &[server.address]);
     let mut idle = mesh.http1().await;
     assert_eq!(read(idle.send_request(get("/")).await.unwrap()).await.0, 200);
+    let mut idle_too = mesh.http2().await;
+    let slash = || Request::get("http://web/").body(empty()).unwrap();
+    assert_eq!(read(idle_too.send_request(slash()).await.unwrap()).await.0, 200);
     let mut slow = mesh.dial().await;
     slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
     let end = timeout(PATIENCE, slow.read(&mut [0])).await.expect("it is cut off");
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     idle.ready().await.unwrap();
     assert_eq!(read(idle.send_request(get("/")).await.unwrap()).await.0, 200);
+    assert_eq!(read(idle_too.send_request(slash()).await.unwrap()).await.0, 200);
 }
 
 #[tokio::test]

@@ -38,6 +38,9 @@ impl Tries<'_> {
             },
         };
         let now = self.client.served.worker.now();
+        if let Some(affinity) = &upstream.affinity {
+            affinity.used(self.client.address.ip(), endpoint.id(), now);
+        }
         let permits =
             Permits { serving: endpoint.serve(now), _request: request, _retry: progress.retry.take() };
         let time = self.routed.try_time();

@@ -55,8 +55,10 @@ impl Tries<'_> {
         }
         if let Some(rule) = self.routed.rule {
             let other = |backend: &CompiledBackend| {
-                let upstream = self.upstream(backend);
-                upstream.is_some_and(|upstream| self.pick(Some(backend), upstream, tried).is_some())
+                self.upstream(backend).is_some_and(|upstream| {
+                    let endpoints = upstream.endpoints(self.client.dialled).endpoints();
+                    endpoints.all().iter().any(|one| !tried.contains(&one.address()))
+                })
             };
             let number = self.client.served.worker.dice.borrow_mut().number();
             if let Some(backend) = rule.backends.draw_among(number, other) {
@@ -106,9 +108,6 @@ impl Tries<'_> {
             endpoints.sticky(id, &ask)
         });
         let endpoint = stuck.or_else(|| endpoints.pick(&ask, &mut *worker.dice.borrow_mut()))?;
-        if let Some(affinity) = affinity {
-            affinity.used(ip, endpoint.id(), now);
-        }
         let (endpoint, upstream) = (Arc::clone(endpoint), Arc::clone(upstream));
         Some(Target { backend, upstream, endpoint, in_session, granted })
     }

@@ -1,0 +1,181 @@
+//! Requests a second through the proxy and without it, and what a request costs the worker. Needs root.
+//!
+//! `cargo run --release -p weft-proxy --example through [connections] [seconds]`
+#![expect(clippy::print_stdout, reason = "an example that measures")]
+#![expect(clippy::disallowed_methods, reason = "tasks of a measurement end with it")]
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpSocket, TcpStream},
+};
+use weft_model::{
+    AppProtocol, Distribution, Endpoint, EndpointGroup, LoadBalancer, ObjectName, PortRouting, Protocol,
+    Service, ServiceKind, ServicePort, Snapshot,
+};
+use weft_proxy::{PodSockets, Proxy, Settings, Unlent};
+use weft_transport::{Netns, Origin, testing::WrittenOrigins};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |default| arguments.next().map_or(Ok(default), |text| text.parse());
+    let (connections, seconds) = (number(32)?, number(3)?);
+    let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let endpoint = server.local_addr()?;
+    thread::spawn(move || on_a_thread(serve(server)));
+
+    let here = Netns::current()?;
+    let cookie = here.cookie()?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let proxied = listener.local_addr()?;
+    let origins = Arc::<WrittenOrigins>::default();
+    let settings = Settings { workers: NonZeroUsize::new(1), ..Settings::default() };
+    let (proxy, _) = Proxy::start(settings, Arc::clone(&origins) as Arc<_>, Arc::new(Unlent))?;
+    proxy.apply(&snapshot(endpoint))?;
+    let sockets = PodSockets {
+        name: ObjectName::new("shop", "client"),
+        cookie,
+        netns: here,
+        listeners: vec![listener],
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        proxy.add_pod(sockets).await?;
+        for round in 0..3 {
+            let direct = load(endpoint, connections, seconds, None).await?;
+            let before = proxy.report().pods[0].1.busy_ns;
+            let through = load(proxied, connections, seconds, Some((cookie, &origins))).await?;
+            let busy = proxy.report().pods[0].1.busy_ns - before;
+            let (direct, through) = (direct / seconds, through / seconds);
+            println!(
+                "round {round}: {connections} connections, direct {direct}/s, through {through}/s ({:.2}), {} ns of the worker each",
+                ratio(through, direct),
+                busy / (through * seconds).max(1),
+            );
+        }
+        Ok(())
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+fn ratio(one: u64, other: u64) -> f64 {
+    one as f64 / other.max(1) as f64
+}
+
+fn on_a_thread(work: impl Future<Output = Result<()>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work).expect("the server serves");
+}
+
+/// Answers whatever is one packet.
+async fn serve(listener: std::net::TcpListener) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::task::spawn(async move {
+            let mut bytes = [0; 4096];
+            while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {
+                if stream.write_all(ANSWER).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+async fn load(
+    to: SocketAddr,
+    connections: u64,
+    seconds: u64,
+    origins: Option<(u64, &Arc<WrittenOrigins>)>,
+) -> Result<u64> {
+    let (answered, until) = (Arc::<AtomicU64>::default(), Instant::now() + Duration::from_secs(seconds));
+    let mut clients = Vec::new();
+    for _ in 0..connections {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        if let Some((cookie, origins)) = origins {
+            origins.write(cookie, socket.local_addr()?, Origin { dialled: VIP, frontend: 1, backend: None });
+        }
+        let stream = socket.connect(to).await?;
+        clients.push(tokio::task::spawn(ask(stream, until, Arc::clone(&answered))));
+    }
+    for client in clients {
+        client.await??;
+    }
+    Ok(answered.load(Relaxed))
+}
+
+async fn ask(mut stream: TcpStream, until: Instant, answered: Arc<AtomicU64>) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let mut bytes = [0; 8192];
+    while Instant::now() < until {
+        stream.write_all(REQUEST).await?;
+        if stream.read(&mut bytes).await? == 0 {
+            return Err("the proxy closed".into());
+        }
+        answered.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
+
+fn snapshot(endpoint: SocketAddr) -> Snapshot {
+    let name = ObjectName::new("shop", "web");
+    let endpoint = Endpoint {
+        address: endpoint,
+        ready: true,
+        serving: true,
+        terminating: false,
+        node: None,
+        zone: None,
+        hints: None,
+        pod: None,
+    };
+    let group = EndpointGroup {
+        service: name.clone(),
+        weight: 1,
+        node_local: false,
+        distribution: Distribution::Any,
+        endpoints: vec![endpoint],
+    };
+    let routing = PortRouting { protocol: AppProtocol::Http, ..PortRouting::default() };
+    let port = ServicePort {
+        name: "".into(),
+        port: VIP.port(),
+        protocol: Protocol::Tcp,
+        app_protocol: None,
+        groups: vec![group],
+        routing: Some(Arc::new(routing)),
+    };
+    let service = Service {
+        name: name.clone(),
+        kind: ServiceKind::ClusterIp,
+        ips: vec![VIP.ip()],
+        ports: vec![port],
+        session_affinity: None,
+        load_balancer: LoadBalancer::Random,
+        accelerate: false,
+        proxy_failure: weft_model::ProxyFailure::default(),
+    };
+    Snapshot { version: 1, services: Arc::new([(name, Arc::new(service))].into()), ..Snapshot::default() }
+}
+
+const VIP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)), 80);
+const REQUEST: &[u8] =
+    b"GET /index.html HTTP/1.1\r\nhost: web.shop\r\nuser-agent: through\r\naccept: */*\r\nx-request-id: 1\r\n\r\n";
+const ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\nserver: through\r\ncontent-type: text/plain\r\ncontent-length: 12\r\n\r\nhello, world";
