@@ -13,6 +13,7 @@ mod failure;
 mod filter;
 mod flow;
 mod objects;
+mod route;
 mod status;
 mod time;
 
@@ -27,5 +28,6 @@ pub use flow::{Destination, Flow, FlowKind, FlowLine, Path, Source, Verdict};
 pub use objects::{
     EndpointState, EndpointView, PolicyView, RuleView, ServicePortView, ServiceView, WorkloadView,
 };
+pub use route::{BackendShareView, ConditionView, RouteParentView, RouteRuleView, RouteView};
 pub use status::{Degradation, MapStatus, PodState, PodStatus, ProgramStatus, Status, Synced};
 pub use time::Time;

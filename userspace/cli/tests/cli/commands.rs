@@ -103,7 +103,7 @@ async fn observe_shows_only_what_is_asked_for() {
 #[tokio::test]
 async fn lists_can_be_of_one_namespace() {
     let shop = Shop::open();
-    for kind in ["services", "endpoints", "workloads", "policies", "connections"] {
+    for kind in ["services", "endpoints", "workloads", "policies", "httproutes", "connections"] {
         let lines = async |n: &str| shop.ask(&format!("get {kind} -n {n}")).await.out.lines().count();
         assert!(lines("shop").await > 1, "{kind}");
         assert_eq!(lines("elsewhere").await, 1, "{kind}: the heading alone");
@@ -141,7 +141,10 @@ fn wrong_usage_says_what_is_right() {
         ("authz check --from shop/web --to shop/api", "write NAMESPACE/NAME:PORT, like shop/api:80"),
         ("status --wait soon", "write a time like 10s, 500ms or 1m30s"),
         ("observe --verdict dropped", "a verdict is FORWARDED, DENIED or AUDIT"),
-        ("get gateways", "possible values: services, endpoints, workloads, policies, connections"),
+        (
+            "get gateways",
+            "possible values: services, endpoints, workloads, policies, httproutes, grpcroutes, tlsroutes",
+        ),
     ] {
         let error = usage_error(line);
         assert!(error.contains(hint), "{line}: {error}");

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     api::{
         AuthzAnswer, AuthzQuery, BpfTable, ConnectionView, EndpointView, FlowFilter, FlowLine,
-        PodDescription, PolicyView, ServiceDescription, ServiceView, Status, Synced, Table, WorkloadView,
+        PodDescription, PolicyView, RouteView, ServiceDescription, ServiceView, Status, Synced, Table,
+        WorkloadView,
     },
     views,
 };
@@ -38,6 +39,7 @@ pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
         .route("/v1/workloads", get(workloads))
         .route("/v1/pods/{namespace}/{name}", get(pod))
         .route("/v1/policies", get(policies))
+        .route("/v1/routes", get(routes))
         .route("/v1/connections", get(connections))
         .route("/v1/authz", get(authz))
         .route("/v1/bpf/{table}", get(bpf))
@@ -81,6 +83,10 @@ async fn workloads(State(agent): Asked) -> Reply<Vec<WorkloadView>> {
 
 async fn policies(State(agent): Asked) -> Reply<Vec<PolicyView>> {
     reply(&agent, |agent| Ok(views::policies(&agent.snapshot()))).await
+}
+
+async fn routes(State(agent): Asked) -> Reply<Vec<RouteView>> {
+    reply(&agent, |agent| Ok(views::routes(&agent.snapshot()))).await
 }
 
 async fn connections(State(agent): Asked) -> Reply<Vec<ConnectionView>> {

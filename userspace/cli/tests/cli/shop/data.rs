@@ -1,5 +1,7 @@
 //! What there is in the shop.
 
+mod routes;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -32,6 +34,7 @@ pub(crate) fn snapshot() -> Snapshot {
         workloads: Arc::new(pods.into_iter().map(|pod| (pod.name.clone(), Arc::new(pod))).collect()),
         services: Arc::new(services.into_iter().map(|item| (item.name.clone(), Arc::new(item))).collect()),
         policies: Arc::new(policies.into_iter().map(|item| (item.name.clone(), Arc::new(item))).collect()),
+        routes: Arc::new(routes::all()),
         ..Snapshot::default()
     }
 }
