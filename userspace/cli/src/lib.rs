@@ -17,6 +17,7 @@ mod client;
 mod describe;
 mod error;
 mod exit;
+mod explain;
 mod flow;
 mod get;
 mod observe;

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::{Error, Exit, Screen, analyze, authz, bpf, describe, get, observe, status};
+use crate::{Error, Exit, Screen, analyze, authz, bpf, describe, explain, get, observe, status};
 
 /// Commands that ask an agent, or look at manifests, and change nothing.
 #[derive(Clone, Debug, Subcommand)]
@@ -17,6 +17,8 @@ pub enum Verb {
     Observe(observe::Args),
     /// Ask what the policies say
     Authz(authz::Args),
+    /// Show the way of a request that nobody has made, and why
+    Explain(explain::Args),
     /// Check manifests without an agent
     Analyze(analyze::Args),
     /// Show what the kernel holds
@@ -32,6 +34,7 @@ impl Verb {
             Self::Describe(args) => describe::run(args, screen).await,
             Self::Observe(args) => observe::run(args, screen).await,
             Self::Authz(args) => authz::run(args, screen).await,
+            Self::Explain(args) => explain::run(args, screen).await,
             Self::Analyze(args) => analyze::run(&args, screen),
             Self::Bpf(args) => bpf::run(args, screen).await,
         }

@@ -9,6 +9,7 @@ mod bpf;
 mod check;
 mod connection;
 mod describe;
+mod explain;
 mod failure;
 mod filter;
 mod flow;
@@ -22,6 +23,9 @@ pub use bpf::{BpfTable, Table};
 pub use check::{Check, Outcome};
 pub use connection::ConnectionView;
 pub use describe::{PodDescription, ServiceDescription};
+pub use explain::{
+    ExplainQuery, ExplainedBackend, ExplainedRule, ExplainedSetting, Explanation, NearMiss, OwnAnswer,
+};
 pub use failure::Failure;
 pub use filter::FlowFilter;
 pub use flow::{Destination, Flow, FlowKind, FlowLine, Path, Source, Verdict};

@@ -5,7 +5,7 @@ mod route;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use authz::authz;
+pub use authz::{authz, authz_of_pod};
 pub use route::routes;
 use weft_model::{
     Action, AuthorizationPolicy, Distribution, Endpoint, EndpointGroup, LoadBalancer, Mode, ObjectName,

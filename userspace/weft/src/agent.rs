@@ -11,13 +11,13 @@ use weft_model::Snapshot;
 use weft_runtime::{Shutdown, Tasks};
 use weft_telemetry::{
     admin,
-    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, Status, Table},
     flows::FlowLog,
     logging,
     metrics::Metrics,
 };
 
-use crate::settings::AgentArgs;
+use crate::{explain::explain, settings::AgentArgs};
 
 /// Runs until a signal asks it to end, or a part of it fails.
 pub(crate) async fn run(args: AgentArgs) -> Result<()> {
@@ -99,6 +99,10 @@ impl admin::Agent for NodeAgent {
 
     fn bpf(&self, table: BpfTable) -> Result<Table, Failure> {
         Ok(self.enforcer.bpf(table))
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {
+        explain(&self.snapshot(), query)
     }
 
     fn flows(&self) -> &FlowLog {

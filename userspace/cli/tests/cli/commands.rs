@@ -75,6 +75,18 @@ async fn authz_check_says_no_with_its_exit_code() {
 }
 
 #[tokio::test]
+async fn explain_says_no_with_its_exit_code() {
+    let shop = Shop::open();
+    let passes = shop.ask("explain --from shop/web-1 --to shop/db:5432").await;
+    let refused = shop.ask("explain --from shop/web-1 --to shop/api:80").await;
+    let unknown = shop.ask("explain --from shop/web-1 --to shop/gone:80").await;
+    assert!(matches!(passes.exit, Ok(Exit::Yes)), "{passes:?}");
+    assert!(matches!(refused.exit, Ok(Exit::No)), "{refused:?}");
+    let error = unknown.exit.unwrap_err().to_string();
+    assert_eq!(error, "there is no Service shop/gone\n  see: weft get services");
+}
+
+#[tokio::test]
 async fn observe_follows_until_the_agent_ends() {
     let shop = Shop::open();
     let (answer, ()) = tokio::join!(shop.ask("observe --follow --last 1 --pod shop/web-1 -o json"), async {

@@ -19,7 +19,7 @@ use weft_model::Snapshot;
 use weft_runtime::{Stop, Tasks};
 use weft_telemetry::{
     admin::{Agent, bind, serve_api},
-    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, Status, Table},
     flows::FlowLog,
     metrics::Metrics,
 };
@@ -110,6 +110,8 @@ impl Shop {
         let needs_agent = !line.starts_with("analyze");
         let words =
             ["weft"].into_iter().chain(line.split(' ')).chain(run_dir.into_iter().filter(|_| needs_agent));
+        // A space inside a word is written `_` behind its colon, as in the header `a:_b`.
+        let words = words.map(|word| word.replace(":_", ": "));
         let exit = Line::try_parse_from(words).unwrap().verb.run(&mut screen).await;
         Answer { out: out.text(), err: err.text(), exit }
     }
@@ -155,6 +157,10 @@ impl Agent for Fake {
                 Err(Failure::new(format!("cannot read {other}: permission denied"), "run the agent as root"))
             }
         }
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {
+        data::explain(query)
     }
 
     fn flows(&self) -> &FlowLog {

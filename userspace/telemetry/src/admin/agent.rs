@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use weft_model::Snapshot;
 
 use crate::{
-    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, Status, Table},
     flows::FlowLog,
     metrics::Metrics,
 };
@@ -34,6 +34,10 @@ pub trait Agent: Send + Sync + 'static {
 
     /// What the kernel holds.
     fn bpf(&self, table: BpfTable) -> Result<Table, Failure>;
+
+    /// What would become of a request, by the very engine that routes real ones. A failure is about the
+    /// question.
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure>;
 
     /// The last flows.
     fn flows(&self) -> &FlowLog;

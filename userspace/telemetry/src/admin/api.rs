@@ -22,9 +22,9 @@ use super::{
 };
 use crate::{
     api::{
-        AuthzAnswer, AuthzQuery, BpfTable, ConnectionView, EndpointView, FlowFilter, FlowLine,
-        PodDescription, PolicyView, RouteView, ServiceDescription, ServiceView, Status, Synced, Table,
-        WorkloadView,
+        AuthzAnswer, AuthzQuery, BpfTable, ConnectionView, EndpointView, ExplainQuery, Explanation,
+        FlowFilter, FlowLine, PodDescription, PolicyView, RouteView, ServiceDescription, ServiceView, Status,
+        Synced, Table, WorkloadView,
     },
     views,
 };
@@ -42,6 +42,7 @@ pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
         .route("/v1/routes", get(routes))
         .route("/v1/connections", get(connections))
         .route("/v1/authz", get(authz))
+        .route("/v1/explain", get(explain))
         .route("/v1/bpf/{table}", get(bpf))
         .route("/v1/flows", get(flows))
         .with_state(Api { agent, stop })
@@ -105,6 +106,11 @@ async fn service(State(agent): Asked, Path(name): Path<(String, String)>) -> Rep
 
 async fn authz(State(agent): Asked, Query(query): Query<AuthzQuery>) -> Reply<AuthzAnswer> {
     let answer = ask(&agent, move |agent| Ok(views::authz(&agent.snapshot(), &query))).await?;
+    answer.map(Json).map_err(Refused::question)
+}
+
+async fn explain(State(agent): Asked, Query(query): Query<ExplainQuery>) -> Reply<Explanation> {
+    let answer = ask(&agent, move |agent| Ok(agent.explain(&query))).await?;
     answer.map(Json).map_err(Refused::question)
 }
 

@@ -17,7 +17,7 @@ use weft_runtime::{Stop, Tasks};
 
 use super::{Agent, SOCKET, bind, listen, serve_api, serve_health};
 use crate::{
-    api::{BpfTable, ConnectionView, Failure, Status, Table},
+    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, Status, Table},
     flows::{FlowLog, sample},
     metrics::Metrics,
     views::tests::shop,
@@ -71,6 +71,10 @@ impl Agent for Configured {
             BpfTable::Stat => panic!("a bug in the agent"),
             _ => Err(Failure::new(format!("cannot read {table}"), "run as root")),
         }
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {
+        Err(Failure::new(format!("there is no pod {}", query.from), "see: weft get workloads"))
     }
 
     fn flows(&self) -> &FlowLog {

@@ -88,6 +88,8 @@ pub enum Path {
     Kernel,
     /// As `kernel`, and the sockets of both ends, on one node, hand bytes to each other.
     Accelerated,
+    /// The node's proxy is between them.
+    Http,
 }
 
 /// The client's end.
@@ -159,6 +161,7 @@ impl fmt::Display for Path {
         f.write_str(match self {
             Self::Kernel => "kernel",
             Self::Accelerated => "accelerated",
+            Self::Http => "http",
         })
     }
 }

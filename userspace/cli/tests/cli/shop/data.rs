@@ -1,5 +1,6 @@
 //! What there is in the shop.
 
+mod explained;
 mod routes;
 
 use std::{
@@ -18,6 +19,8 @@ use weft_telemetry::api::{
     ConnectionView, Degradation, Destination, Flow, FlowKind, MapStatus, Path, PodState, PodStatus,
     ProgramStatus, Source as Client, Status, Table, Time, Verdict,
 };
+
+pub(crate) use explained::explain;
 
 pub(crate) fn snapshot() -> Snapshot {
     let pods = [

@@ -46,9 +46,9 @@ pub(crate) fn all() -> BTreeMap<RouteName, Arc<RouteStatus>> {
         (RouteKind::Http, "unread", broken),
         (RouteKind::Tls, "names", names),
     ];
-    let named = |name: &str| ObjectName::new("shop", name);
+    let object = |name: &str| ObjectName::new("shop", name);
     all.into_iter()
-        .map(|(kind, name, status)| (RouteName { kind, name: named(name) }, Arc::new(status)))
+        .map(|(kind, name, status)| (RouteName { kind, name: object(name) }, Arc::new(status)))
         .collect()
 }
 
