@@ -15,4 +15,5 @@ pub mod api;
 pub mod flows;
 pub mod logging;
 pub mod metrics;
+pub mod records;
 pub mod views;
