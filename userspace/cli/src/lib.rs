@@ -24,8 +24,11 @@ mod observe;
 mod output;
 mod problem;
 mod screen;
+mod stat;
 mod status;
 mod table;
+mod top;
+mod traffic;
 mod units;
 mod verb;
 

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! weft-datapath ──► FlowLog, metrics ──┐
+//! weft-proxy ──► records ──► Observer ─┤
 //!                                      ├──► admin ──► unix socket (weft status, get, observe, ...)
 //! weft_model::Snapshot ──► views ──────┘       └────► TCP (/metrics, /healthz, /readyz)
 //! ```
@@ -15,5 +16,8 @@ pub mod api;
 pub mod flows;
 pub mod logging;
 pub mod metrics;
+pub mod observer;
+mod pods;
 pub mod records;
 pub mod views;
+pub mod window;

@@ -45,6 +45,7 @@ mod reason {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use weft_abi::Reason;
 
+    #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(
         reason: &Option<Reason>,
         serializer: S,

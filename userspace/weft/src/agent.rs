@@ -15,6 +15,7 @@ use weft_telemetry::{
     flows::FlowLog,
     logging,
     metrics::Metrics,
+    observer::Observer,
 };
 
 use crate::{explain::explain, settings::AgentArgs};
@@ -44,6 +45,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         enforcer: enforcer.clone(),
         refresh: source.refresh_handle(),
         snapshots: snapshots.clone(),
+        observer: Observer::default(),
     });
     enforcer.start(&tasks, snapshots);
     let stopped = stop.clone().cancelled_owned();
@@ -74,6 +76,7 @@ struct NodeAgent {
     enforcer: Enforcer,
     refresh: Refresh,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    observer: Observer,
 }
 
 impl admin::Agent for NodeAgent {
@@ -107,6 +110,10 @@ impl admin::Agent for NodeAgent {
 
     fn flows(&self) -> &FlowLog {
         self.enforcer.flows()
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     fn metrics(&self) -> &Metrics {

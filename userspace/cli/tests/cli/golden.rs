@@ -49,12 +49,20 @@ const PAGES: &[(&str, &str, u16)] = &[
     ("bpf-services.json", "bpf services -o json", 0),
 ];
 
+/// As [`PAGES`], of an agent whose proxy told of requests.
+const BUSY: &[(&str, &str, u16)] = &[
+    ("observe-http.80", "observe --protocol http", 80),
+    ("observe-http.pipe", "observe --last 6", 0),
+    ("observe-http.json", "observe --protocol HTTP --status 4xx -o json", 0),
+];
+
 #[tokio::test]
 async fn every_page_is_as_its_file_says() {
-    let shop = Shop::open();
+    let (open, busy) = (Shop::open(), Shop::busy());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/golden");
     let mut wrong = Vec::new();
-    for (name, line, width) in PAGES {
+    let pages = PAGES.iter().map(|page| (&open, page)).chain(BUSY.iter().map(|page| (&busy, page)));
+    for (shop, (name, line, width)) in pages {
         let answer = shop.ask_on(line, (*width > 0).then_some(*width), false).await;
         let file = folder.join(format!("{name}.txt"));
         if std::env::var_os("BLESS").is_some() {
@@ -66,7 +74,7 @@ async fn every_page_is_as_its_file_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let files = fs::read_dir(&folder).unwrap().count();
-    assert_eq!(files, PAGES.len(), "each file belongs to a page");
+    assert_eq!(files, PAGES.len() + BUSY.len(), "each file belongs to a page");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use weft_telemetry::{
     api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, Status, Table},
     flows::FlowLog,
     metrics::Metrics,
+    observer::Observer,
 };
 
 /// The agent and its run directory.
@@ -38,6 +39,7 @@ pub(crate) struct Fake {
     snapshot: Arc<Snapshot>,
     flows: FlowLog,
     metrics: Metrics,
+    observer: Observer,
     /// The version that its kernel would enforce.
     pub(crate) enforced: AtomicU64,
     /// Why it would not enforce more.
@@ -65,6 +67,7 @@ impl Shop {
             snapshot: Arc::new(data::snapshot()),
             flows: FlowLog::new(),
             metrics: Metrics::new("0.1.0"),
+            observer: Observer::default(),
             enforced: AtomicU64::new(12),
             failure: Mutex::default(),
         });
@@ -90,6 +93,19 @@ impl Shop {
     /// Ends the agent.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// As [`Shop::open`], after some requests.
+    pub(crate) fn busy() -> Self {
+        let shop = Self::open();
+        shop.request();
+        shop
+    }
+
+    /// The proxy tells of some requests.
+    pub(crate) fn request(&self) {
+        let Fake { observer, snapshot, flows, metrics, .. } = &*self.agent;
+        observer.take(&data::requests(), snapshot, flows, metrics);
     }
 
     /// Adds a flow.
@@ -165,6 +181,10 @@ impl Agent for Fake {
 
     fn flows(&self) -> &FlowLog {
         &self.flows
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     fn metrics(&self) -> &Metrics {

@@ -9,6 +9,7 @@ use crate::{
     api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, Status, Table},
     flows::FlowLog,
     metrics::Metrics,
+    observer::Observer,
 };
 
 /// A running agent. Everything else that the API shows is derived from these.
@@ -41,6 +42,9 @@ pub trait Agent: Send + Sync + 'static {
 
     /// The last flows.
     fn flows(&self) -> &FlowLog;
+
+    /// What became of the proxy's records.
+    fn observer(&self) -> &Observer;
 
     /// Its metrics.
     fn metrics(&self) -> &Metrics;

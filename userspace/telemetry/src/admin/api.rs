@@ -1,6 +1,10 @@
 //! The JSON API of the unix socket.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
@@ -24,7 +28,7 @@ use crate::{
     api::{
         AuthzAnswer, AuthzQuery, BpfTable, ConnectionView, EndpointView, ExplainQuery, Explanation,
         FlowFilter, FlowLine, PodDescription, PolicyView, RouteView, ServiceDescription, ServiceView, Status,
-        Synced, Table, WorkloadView,
+        Synced, Table, TrafficQuery, TrafficView, WorkloadView,
     },
     views,
 };
@@ -43,6 +47,7 @@ pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
         .route("/v1/connections", get(connections))
         .route("/v1/authz", get(authz))
         .route("/v1/explain", get(explain))
+        .route("/v1/traffic", get(traffic))
         .route("/v1/bpf/{table}", get(bpf))
         .route("/v1/flows", get(flows))
         .with_state(Api { agent, stop })
@@ -112,6 +117,11 @@ async fn authz(State(agent): Asked, Query(query): Query<AuthzQuery>) -> Reply<Au
 async fn explain(State(agent): Asked, Query(query): Query<ExplainQuery>) -> Reply<Explanation> {
     let answer = ask(&agent, move |agent| Ok(agent.explain(&query))).await?;
     answer.map(Json).map_err(Refused::question)
+}
+
+async fn traffic(State(agent): Asked, Query(query): Query<TrafficQuery>) -> Reply<Vec<TrafficView>> {
+    let span = Duration::from_secs(query.seconds);
+    reply(&agent, move |agent| Ok(agent.observer().window().last(span, Instant::now()))).await
 }
 
 async fn bpf(State(agent): Asked, Path(table): Path<BpfTable>) -> Reply<Table> {

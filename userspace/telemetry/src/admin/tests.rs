@@ -20,6 +20,8 @@ use crate::{
     api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, Status, Table},
     flows::{FlowLog, sample},
     metrics::Metrics,
+    observer::Observer,
+    records::{RecordBatch, tests::request},
     views::tests::shop,
 };
 
@@ -27,6 +29,7 @@ struct Configured {
     snapshot: Arc<Snapshot>,
     flows: FlowLog,
     metrics: Metrics,
+    observer: Observer,
 }
 
 impl Agent for Configured {
@@ -81,6 +84,10 @@ impl Agent for Configured {
         &self.flows
     }
 
+    fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -100,6 +107,7 @@ impl World {
             snapshot: Arc::new(shop()),
             flows: FlowLog::new(),
             metrics: Metrics::new("1.2.3"),
+            observer: Observer::default(),
         });
         let (tasks, stop) = (Tasks::new(), Stop::new());
         tasks.spawn("api", serve_api(Arc::clone(&agent) as _, bind(dir.path()).unwrap(), stop.clone()));
@@ -147,6 +155,19 @@ async fn each_question_has_an_answer_of_its_shape() {
     }
     let synced = world.ask(Method::POST, "/v1/sync").await.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&synced[..], b"{\"version\":7}");
+}
+
+#[tokio::test]
+async fn the_traffic_of_the_last_seconds_is_told() {
+    let world = World::new();
+    let agent = &world.agent;
+    let batch = RecordBatch { requests: vec![request(), request()], ..RecordBatch::default() };
+    agent.observer.take(&batch, &agent.snapshot, &agent.flows, &agent.metrics);
+    let (status, body) = world.get("/v1/traffic?seconds=10").await;
+    assert_eq!((status, body[0]["requests"].as_u64()), (StatusCode::OK, Some(2)), "{body}");
+    assert_eq!(body[0]["service"], "api");
+    let (status, flows) = world.get("/v1/flows?last=1&protocol=http&status=2xx&method=get").await;
+    assert_eq!((status, flows["http"]["status"].as_u64()), (StatusCode::OK, Some(200)), "{flows}");
 }
 
 #[tokio::test]

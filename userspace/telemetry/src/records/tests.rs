@@ -83,6 +83,12 @@ fn texts_are_cut_before_a_character_when_they_are_read() {
 }
 
 #[test]
+fn no_text_moves_a_terminals_cursor() {
+    let text: Text<32> = serde_json::from_str(r#""/a\u001b[2J\n/b""#).unwrap();
+    assert_eq!(&*text, "/a?[2J?/b");
+}
+
+#[test]
 fn flags_of_a_reason_a_delay_and_used_up_tries_stand_together() {
     let flags =
         |reason, delayed, exhausted| RequestRecord { reason, delayed, exhausted, ..request() }.flags();

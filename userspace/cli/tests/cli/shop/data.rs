@@ -1,6 +1,7 @@
 //! What there is in the shop.
 
 mod explained;
+mod records;
 mod routes;
 
 use std::{
@@ -21,6 +22,7 @@ use weft_telemetry::api::{
 };
 
 pub(crate) use explained::explain;
+pub(crate) use records::requests;
 
 pub(crate) fn snapshot() -> Snapshot {
     let pods = [
@@ -131,6 +133,7 @@ pub(crate) fn flow(ordinal: u64, kind: FlowKind) -> Flow {
         rule: Some("shop/api-read rules[0]".into()),
         rtt_us: Some(80),
         retransmits: Some(0),
+        http: None,
     }
 }
 
