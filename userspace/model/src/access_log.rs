@@ -143,7 +143,7 @@ impl LogFilter {
             Self::Any(any) => any.iter().any(|filter| filter.holds(number, text)),
             Self::Not(filter) => !filter.holds(number, text),
             Self::Number(attribute, comparison, wanted) => comparison.holds(number(*attribute), *wanted),
-            Self::Text(attribute, test, wanted) => test.holds(text(*attribute), wanted),
+            Self::Text(attribute, how, wanted) => how.holds(text(*attribute), wanted),
         }
     }
 }

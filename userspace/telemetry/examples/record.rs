@@ -28,7 +28,7 @@ fn main() {
     };
     let ends: Vec<_> = batch.requests.iter().map(ends_of).collect();
     let window = Window::default();
-    let (observer, flows) = (Observer::default(), FlowLog::new());
+    let (observer, flows) = (Observer::new().0, FlowLog::new());
     let now = Instant::now();
     per_record("to JSON", || drop(black_box(serde_json::to_vec(&batch))));
     per_record("from JSON", || drop(black_box(serde_json::from_slice::<RecordBatch>(&text))));

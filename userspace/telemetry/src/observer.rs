@@ -1,4 +1,4 @@
-//! Makes flows, metrics and `weft top` of what the node's proxy tells.
+//! Makes flows, metrics, access logs and `weft top` of what the node's proxy tells.
 
 mod flow;
 
@@ -10,6 +10,7 @@ use std::{
 use weft_model::Snapshot;
 
 use crate::{
+    access_log::{self, Lines, Logged, Sink},
     flows::FlowLog,
     metrics::{Ends, Metrics},
     pods::Pods,
@@ -20,13 +21,20 @@ use crate::{
 pub(crate) use tests::sample_request;
 
 /// Takes the proxy's records. One for an agent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Observer {
     pods: Mutex<Option<Pods>>,
     window: Window,
+    log: Sink,
 }
 
 impl Observer {
+    /// An observer, and the lines of the access log that it makes.
+    pub fn new() -> (Self, Lines) {
+        let (log, lines) = access_log::queue();
+        (Self { pods: Mutex::default(), window: Window::default(), log }, lines)
+    }
+
     /// Takes a batch of a proxy. Records of pods that are not in `snapshot` any more make flows, and count as of
     /// nobody. Never waits for anybody who reads.
     pub fn take(&self, batch: &RecordBatch, snapshot: &Snapshot, flows: &FlowLog, metrics: &Metrics) {
@@ -66,6 +74,7 @@ impl Observer {
             metrics.proxy.used(batch.generation, usage);
         }
         metrics.proxy.lost(batch.generation, batch.lost);
+        metrics.proxy.lines_lost(self.log.lost());
     }
 
     fn request(
@@ -89,6 +98,7 @@ impl Observer {
             metrics.proxy.rejected(&record.pod, reason);
         }
         self.window.count(record, now);
+        self.log.take(&Logged { record, source, destination }, snapshot);
         flows.push(flow::of_request(record, source, destination, snapshot));
     }
 }

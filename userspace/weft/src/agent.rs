@@ -39,18 +39,26 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let (source, snapshots) = ManifestSource::open(&args.manifests, options)?;
     let enforcer = Enforcer::open(args.datapath(node.clone()))?;
 
+    let (observer, lines) = Observer::new();
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
     let agent = Arc::new(NodeAgent {
         enforcer: enforcer.clone(),
         refresh: source.refresh_handle(),
         snapshots: snapshots.clone(),
-        observer: Observer::default(),
+        observer,
     });
     enforcer.start(&tasks, snapshots);
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn("manifests", async {
         source.run(stopped).await;
+        Ok::<_, Infallible>(())
+    });
+    // Ends by itself with the agent; a standard output that takes no more lines is no reason to end it.
+    tasks.spawn("access-log", async {
+        if let Err(error) = lines.write(tokio::io::stdout()).await {
+            tracing::warn!(%error, "the access log ends: standard output takes no more lines");
+        }
         Ok::<_, Infallible>(())
     });
     tasks.spawn("api", admin::serve_api(Arc::clone(&agent) as _, socket, stop.clone()));

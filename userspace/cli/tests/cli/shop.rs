@@ -67,7 +67,7 @@ impl Shop {
             snapshot: Arc::new(data::snapshot()),
             flows: FlowLog::new(),
             metrics: Metrics::new("0.1.0"),
-            observer: Observer::default(),
+            observer: Observer::new().0,
             enforced: AtomicU64::new(12),
             failure: Mutex::default(),
         });

@@ -127,19 +127,19 @@ impl Parser {
             (Some((_, attribute)), _, Some(_)) => {
                 Err(FilterError::Type { place, name, kind: kind_of(*attribute) })
             }
-            (_, Some((_, attribute)), Some((_, test))) => {
+            (_, Some((_, attribute)), Some((_, how))) => {
                 self.expect("(")?;
                 let wanted = self.text(place, name)?;
                 self.expect(")")?;
-                Ok(LogFilter::Text(*attribute, *test, wanted.into()))
+                Ok(LogFilter::Text(*attribute, *how, wanted.into()))
             }
             (_, Some((_, attribute)), None) => {
-                let test = match self.comparison()? {
+                let how = match self.comparison()? {
                     Comparison::Equal => TextTest::Equal,
                     Comparison::NotEqual => TextTest::NotEqual,
                     _ => return Err(FilterError::Type { place, name, kind: "a text" }),
                 };
-                Ok(LogFilter::Text(*attribute, test, self.text(place, name)?.into()))
+                Ok(LogFilter::Text(*attribute, how, self.text(place, name)?.into()))
             }
             (None, None, _) => Err(FilterError::Attribute { place, name }),
         }

@@ -107,7 +107,7 @@ impl World {
             snapshot: Arc::new(shop()),
             flows: FlowLog::new(),
             metrics: Metrics::new("1.2.3"),
-            observer: Observer::default(),
+            observer: Observer::new().0,
         });
         let (tasks, stop) = (Tasks::new(), Stop::new());
         tasks.spawn("api", serve_api(Arc::clone(&agent) as _, bind(dir.path()).unwrap(), stop.clone()));

@@ -31,6 +31,7 @@ struct All {
     /// Records that were lost, by the proxy that lost them.
     lost: HashMap<u64, u64>,
     lost_before: u64,
+    lines_lost: u64,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +78,11 @@ impl ProxyMetrics {
     /// So many records has the proxy `generation` lost so far.
     pub fn lost(&self, generation: u64, records: u64) {
         self.all().lost.insert(generation, records);
+    }
+
+    /// So many lines of the access log were not written so far.
+    pub fn lines_lost(&self, lines: u64) {
+        self.all().lines_lost = lines;
     }
 
     /// The proxy `generation` is gone: its totals stay, what it had open does not.
@@ -157,11 +163,23 @@ impl Collector for ProxyMetrics {
                 ConstCounter::new(*count).encode(metric.encode_family(&labels)?)?;
             }
         }
-        let help = "Records of requests that were lost because they came too fast";
-        let mut metric =
-            encoder.encode_descriptor("weft_proxy_records_lost", help, None, MetricType::Counter)?;
-        let lost = all.lost_before + all.lost.values().sum::<u64>();
-        metric.encode_counter::<NoLabelSet, _, u64>(&lost, None)
+        let records = all.lost_before + all.lost.values().sum::<u64>();
+        for (name, help, lost) in [
+            (
+                "weft_proxy_records_lost",
+                "Records of requests that were lost because they came too fast",
+                records,
+            ),
+            (
+                "weft_access_log_lines_lost",
+                "Lines of the access log that nobody took in time",
+                all.lines_lost,
+            ),
+        ] {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&lost, None)?;
+        }
+        Ok(())
     }
 }
 

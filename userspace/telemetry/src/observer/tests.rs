@@ -23,7 +23,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let (flows, metrics) = (FlowLog::new(), Metrics::new("1.2.3"));
-        Self { observer: Observer::default(), snapshot: shop(), flows, metrics }
+        Self { observer: Observer::new().0, snapshot: shop(), flows, metrics }
     }
 
     fn take(&self, batch: &RecordBatch) {
