@@ -29,7 +29,7 @@ pub(super) fn build(
     if parents.iter().any(|parent| parent.accepted.status) {
         note_backends(objects, route, notices);
     }
-    Some(RouteStatus { parents, rules: summary(route) })
+    Some(RouteStatus { parents, hostnames: route.hostnames.clone(), rules: summary(route) })
 }
 
 /// The status of a route that cannot be read, whose last good version may still be in force.
@@ -39,11 +39,11 @@ pub(crate) fn refused(reason: RouteReason, message: &str, in_force: Option<&Rout
     if let Some(status) = in_force.filter(|status| !status.parents.is_empty()) {
         let parents = status.parents.iter().cloned();
         let parents = parents.map(|parent| ParentStatus { accepted: accepted.clone(), ..parent });
-        return RouteStatus { parents: parents.collect(), rules: status.rules.clone() };
+        return RouteStatus { parents: parents.collect(), ..status.clone() };
     }
     let resolved = Condition::bad(RouteReason::BackendNotFound, "nothing of the route could be read");
     let parent = ParentStatus { service: None, port: None, section: None, accepted, resolved };
-    RouteStatus { parents: vec![parent], rules: Vec::new() }
+    RouteStatus { parents: vec![parent], hostnames: Vec::new(), rules: Vec::new() }
 }
 
 fn accepted(built: &Built, route: &Route, parent: &ParentRef) -> Condition {

@@ -6,6 +6,7 @@ mod routes;
 mod services;
 mod spread;
 mod status;
+mod telemetry;
 mod workloads;
 
 use std::sync::Arc;
