@@ -117,7 +117,8 @@ fn is_for_proxy(pod: &PodRow, arrival: &Arrival) -> bool {
 /// or its datagram may be on its way (UDP). Whoever forges the sender's address later is nobody.
 #[inline(always)]
 fn holds(record: &FlowRecord, lasts_ns: u64, now: u64) -> bool {
-    record.flags & flow_flags::HELD != 0 || now.wrapping_sub(record.used_ns) < lasts_ns
+    // Another CPU may have written it after `now` was read: that is as fresh as can be.
+    record.flags & flow_flags::HELD != 0 || now.saturating_sub(record.used_ns) < lasts_ns
 }
 
 /// A pod may always talk to itself. IPv6 has no martian check: a datagram from the pod's own address may

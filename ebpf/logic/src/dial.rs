@@ -140,7 +140,8 @@ fn to_proxy<T: Tables>(tables: &T, dial: &Dial, to: &mut Destination) -> Reason 
     let Some(pod) = tables.pod(dial.netns) else { return Reason::PROXY_UNAVAILABLE };
     let Some(config) = tables.config() else { return Reason::PROXY_UNAVAILABLE };
     let own = if dial.addr.is_v4() { pod.ip4 } else { pod.ip6 };
-    let is_there = tables.now_ns().wrapping_sub(tables.lease_ns()) < config.proxy_lease_ns;
+    // A lease may be renewed after the clock was read.
+    let is_there = tables.now_ns().saturating_sub(tables.lease_ns()) < config.proxy_lease_ns;
     if !is_there || pod.outbound.be == 0 || own.is_unspecified() {
         return Reason::PROXY_UNAVAILABLE;
     }

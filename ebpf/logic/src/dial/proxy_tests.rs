@@ -134,6 +134,13 @@ fn without_a_proxy_it_is_refused_or_takes_the_kernel_path_as_the_service_says() 
 }
 
 #[test]
+fn a_lease_that_was_renewed_while_a_dial_is_decided_stands() {
+    let mut memory = shop(service_flags::PROXY);
+    memory.lease = memory.now.get() + 1;
+    proxied(&memory, &to("10.96.0.1"));
+}
+
+#[test]
 fn a_pod_of_one_family_goes_to_the_proxy_in_that_one() {
     let mut memory = shop(service_flags::PROXY);
     memory.pods.get_mut(&NETNS).unwrap().ip6 = Addr::ANY;
