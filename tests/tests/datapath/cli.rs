@@ -130,7 +130,7 @@ fn check_finds_this_machine_fit_and_leaves_nothing_behind() {
         assert!(names.contains(name), "{name} of {names:?}");
     }
     assert!(
-        !crate::lifecycle::entries(std::path::Path::new("/sys/fs/bpf/weft"))
+        !crate::lifecycle::entries(Path::new("/sys/fs/bpf/weft"))
             .iter()
             .any(|name| name.starts_with("_check-"))
     );
