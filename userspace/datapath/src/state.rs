@@ -330,8 +330,6 @@ impl State {
         Ok(())
     }
 
-    /// Takes off the layouts of earlier agents, once nothing of today's is missing. Until then they do what
-    /// they were told last, where nobody else does.
     /// The enrolled pods whose namespaces are held.
     pub(crate) fn local_pods(&self) -> Vec<LocalPod> {
         let Some(snapshot) = &self.snapshot else { return Vec::new() };
@@ -359,6 +357,8 @@ impl State {
         Ok(())
     }
 
+    /// Takes off the layouts of earlier agents, once nothing of today's is missing. Until then they do what
+    /// they were told last, where nobody else does.
     fn drop_retired(&mut self) {
         let unopened = self.namespaces.waiting().any(|(_, waiting)| waiting.there);
         if !self.unattached.is_empty() || !self.refused_pods.is_empty() || unopened {
