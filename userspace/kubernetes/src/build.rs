@@ -90,6 +90,10 @@ impl Builder {
         for name in &dirty.logged {
             self.access_log(name);
         }
+        for name in telemetry::beside(&self.objects, &dirty.telemetry) {
+            let notices = telemetry::conflicts(&self.objects, &name);
+            self.notices(&telemetry::key(&name), notices);
+        }
         for name in &dirty.policies {
             self.policy(name);
         }

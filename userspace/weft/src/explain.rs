@@ -38,6 +38,10 @@ pub(crate) fn explain(snapshot: &Snapshot, query: &ExplainQuery) -> Result<Expla
     let Question { client, service, port, .. } = question;
     let mut told = blank();
     told.managed = client.enrolled;
+    if !client.local {
+        told.notes
+            .push(format!("{} is of another node; endpoints are counted as this one sees them", client.name));
+    }
     if !client.enrolled {
         told.because.push(format!("{} is not in the mesh: its connections are left alone", client.name));
         question.plain(&mut told, &backends::of_groups(snapshot, service, port));

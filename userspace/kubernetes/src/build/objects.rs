@@ -50,8 +50,8 @@ pub(crate) struct Dirty {
     pub(super) policies: NameSet,
     /// Pods whose access log may have changed.
     pub(super) logged: NameSet,
-    /// Namespaces in which anybody's may have.
-    telemetry: BTreeSet<Arc<str>>,
+    /// Those that changed: anybody's of their namespaces may have.
+    pub(super) telemetry: NameSet,
     /// Services of pods with these names and labels, before or after the change.
     pods: Vec<Arc<Pod>>,
     namespaces: BTreeSet<Arc<str>>,
@@ -153,7 +153,7 @@ impl Objects {
             }
             Kind::TelemetryPolicy => {
                 swap(&mut self.telemetry, &key.name, object.and_then(Object::telemetry_policy));
-                dirty.telemetry.insert(key.name.namespace);
+                dirty.telemetry.insert(key.name);
             }
             _ => {}
         }
@@ -170,7 +170,8 @@ impl Objects {
         // A policy for a Service is one for the pods that this selects.
         let services = dirty.redefined.iter().map(|service| &service.namespace);
         let named = services.filter(|namespace| within(&self.telemetry, namespace).next().is_some());
-        for namespace in named.chain(&dirty.telemetry).collect::<BTreeSet<_>>() {
+        let changed = dirty.telemetry.iter().map(|policy| &policy.namespace);
+        for namespace in named.chain(changed).collect::<BTreeSet<_>>() {
             dirty.logged.extend(within(&self.pods, namespace).map(|(name, _)| name.clone()));
         }
         dirty.logged.extend(dirty.workloads.iter().cloned());

@@ -151,6 +151,15 @@ fn a_client_outside_the_mesh_is_left_alone() {
 }
 
 #[test]
+fn that_a_client_is_of_another_node_is_said() {
+    let mut snapshot = shop(None);
+    let web = Arc::get_mut(&mut snapshot.workloads).unwrap().get_mut(&name("web-1")).unwrap();
+    Arc::get_mut(web).unwrap().local = false;
+    let told = explain(&snapshot, &get("/")).unwrap();
+    assert_eq!(told.notes, ["shop/web-1 is of another node; endpoints are counted as this one sees them"]);
+}
+
+#[test]
 fn the_rule_its_match_and_its_shares_are_told() {
     let mut split = rule(vec![below("/other"), canary()], &[("v1", 90), ("v2", 10)]);
     split.name = Some("canary".into());

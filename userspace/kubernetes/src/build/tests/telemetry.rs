@@ -80,3 +80,23 @@ fn a_pod_or_a_policy_that_comes_or_goes_changes_its_own_alone() {
     world.remove("1.yaml");
     assert_eq!(logged(&mut world), [""; 0]);
 }
+
+#[test]
+fn of_two_policies_for_one_target_the_loser_is_told() {
+    let mut world = World::new(&[WEB, &policy("a", ONLY_WEB, "{mode: Enabled}")]);
+    let conflicts = |world: &mut World| -> Vec<String> {
+        let notices = world.built().notices;
+        let messages = notices.values().flatten().map(|notice| notice.finding.message.clone());
+        messages.filter(|message| message.starts_with("Conflicted")).collect()
+    };
+    assert_eq!(conflicts(&mut world), [""; 0]);
+    world.put("b.yaml", &policy("b", ONLY_WEB, "{mode: Disabled}"));
+    assert_eq!(
+        conflicts(&mut world),
+        ["Conflicted: TelemetryPolicy shop/a holds for the same target already"]
+    );
+    assert_eq!(logged(&mut world), ["web"]);
+    world.remove("1.yaml");
+    assert_eq!(conflicts(&mut world), [""; 0], "it wins now");
+    assert_eq!(logged(&mut world), [""; 0]);
+}
