@@ -84,23 +84,19 @@ impl Want<'_> {
     async fn may_open(&self, waiting: &mut Option<Waiting>) -> Result<May, Reason> {
         let Some(limits) = self.breaker().filter(|_| !self.has_early()) else { return Ok(May::Open(None)) };
         let breaker = &self.upstream.breaker;
-        let hold = || breaker.hold(Limit::Connections, limits).ok();
+        let permit = || breaker.hold(Limit::Connections, limits).ok();
         // One that is idle counts as well, and may lead to another endpoint.
         let close_one = || self.client.served.pools.close_one_of(self.upstream);
-        if let Some(held) = hold().or_else(|| close_one().then(hold).flatten()) {
+        if let Some(held) = permit().or_else(|| close_one().then(permit).flatten()) {
             return Ok(May::Open(Some(held)));
         }
-        let until = match waiting {
-            Some(waiting) => waiting.until,
-            None => {
-                let held = breaker.hold(Limit::Pending, limits).map_err(|_| {
-                    if limits.max_pending == 0 { Reason::BreakerConnections } else { Reason::BreakerPending }
-                })?;
-                let until = Instant::now() + self.connect;
-                *waiting = Some(Waiting { until, _held: held });
-                until
-            }
-        };
+        if waiting.is_none() {
+            let pending = breaker.hold(Limit::Pending, limits).map_err(|_| {
+                if limits.max_pending == 0 { Reason::BreakerConnections } else { Reason::BreakerPending }
+            })?;
+            *waiting = Some(Waiting { until: Instant::now() + self.connect, _pending: pending });
+        }
+        let until = waiting.as_ref().expect("it waits from here on at the latest").until;
         let freed = tokio::time::timeout_at(until, self.upstream.freed.notified());
         freed.await.map_err(|_| Reason::BreakerConnections)?;
         Ok(May::LookAgain)
@@ -118,7 +114,7 @@ enum May {
 /// A request that waits for a connection.
 struct Waiting {
     until: Instant,
-    _held: Held,
+    _pending: Held,
 }
 
 impl Pools {
