@@ -57,10 +57,16 @@ fn first_difference(found: &str, wanted: &str) -> String {
     "line ends only".to_owned()
 }
 
-const GENERATED: &[Generated] = &[Generated {
-    path: "ebpf/abi/layout.txt",
-    made_by: &["run", "--quiet", "--package", "weft-abi", "--features", "user", "--example", "layout"],
-}];
+const GENERATED: &[Generated] = &[
+    Generated {
+        path: "ebpf/abi/layout.txt",
+        made_by: &["run", "--quiet", "--package", "weft-abi", "--features", "user", "--example", "layout"],
+    },
+    Generated {
+        path: "docs/reasons.md",
+        made_by: &["run", "--quiet", "--package", "weft-abi", "--features", "user", "--example", "reasons"],
+    },
+];
 
 #[cfg(test)]
 mod tests {

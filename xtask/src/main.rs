@@ -86,7 +86,7 @@ enum Command {
     },
     /// Checks licences, sources and the walls around third-party crates.
     Deny,
-    /// Changes the policy and eBPF decisions at random; fails when tests notice less than 95 %.
+    /// Changes the policy and eBPF decisions one place at a time; fails when tests miss more than 5 % of the changes.
     Mutants,
     /// Everything a change has to pass.
     Ci,

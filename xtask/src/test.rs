@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// On the kernels of --kernel only what touches each hook: minutes a kernel instead of half an hour.
     #[arg(long)]
     core: bool,
-    /// Also `cargo xtask mutants`.
+    /// Also `cargo xtask mutants`; without --tier and --kernel nothing else.
     #[arg(long)]
     mutants: bool,
 }

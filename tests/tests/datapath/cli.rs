@@ -1,12 +1,14 @@
 //! The commands, asked of a live agent. How their tables look is tested in `weft-cli`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weft_abi::names;
-use weft_tests::{Node, text, weft};
+use weft_tests::foreign::{Foreign, Sharing};
+use weft_tests::{Node, World, text, weft};
 
 use crate::market::{API, Market};
 
@@ -133,6 +135,31 @@ fn check_finds_this_machine_fit_and_leaves_nothing_behind() {
             .any(|name| name.starts_with("_check-"))
     );
     market.assert_enforced();
+}
+
+#[test]
+fn check_says_what_to_do_about_each_thing_that_is_not_as_it_should_be() {
+    let Some(world) = World::new() else { return };
+    let node = world.node("a");
+    let check = |cgroup: &Path| {
+        let mut command = Command::new(weft());
+        let output = command.args(["check", "-o", "json", "--cgroup"]).arg(cgroup).output().unwrap();
+        let lines: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        for line in lines.iter().filter(|line| line["outcome"] != "Ok") {
+            assert!(line["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{line}");
+        }
+        let found = |name: &str| lines.iter().find(|line| line["name"] == name).unwrap().clone();
+        (output.status.code(), found("cgroup v2"), lines)
+    };
+    let (code, cgroup, _) = check(&world.dir().join("nowhere"));
+    assert_eq!((code, &cgroup["outcome"]), (Some(1), &"Failed".into()), "{cgroup}");
+
+    let others = Foreign::connect4(node.cgroup(), Sharing::Multi).unwrap();
+    let (code, cgroup, lines) = check(node.cgroup());
+    assert_eq!((code, &cgroup["outcome"]), (Some(0), &"Ok".into()), "{cgroup}");
+    let foreign = lines.iter().find(|line| line["name"] == "foreign program").unwrap();
+    let id = format!("id {}", others.id().unwrap());
+    assert!(foreign["detail"].as_str().unwrap().contains(&id), "{foreign} names {id}");
 }
 
 #[test]

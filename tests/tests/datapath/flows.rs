@@ -111,6 +111,33 @@ fn a_flow_says_who_talked_to_whom_by_which_service_and_for_how_long() {
 }
 
 #[test]
+fn what_had_to_be_sent_again_is_counted() {
+    let Some(market) = Market::open() else { return };
+    market.world.apply("policy.yaml", "");
+    market.node.wait();
+    let Market { web, api, node, .. } = &market;
+    let listener = listen(api);
+    let mut near = web.tcp_connect(api.addr(9000)).unwrap();
+    let port = near.local_addr().unwrap().port();
+    let (mut far, _) = listener.accept().unwrap();
+    let link = |state| assert!(api.exec(&["ip", "link", "set", "eth0", state]).status.success());
+    let sent_again = || {
+        let connections = node.weft_json(&["get", "connections"]);
+        connections[0]["retransmits"].as_u64().unwrap()
+    };
+    assert_eq!(sent_again(), 0);
+    link("down");
+    near.write_all(b"lost").unwrap();
+    eventually(Duration::from_secs(5), || sent_again() > 0);
+    link("up");
+    far.read_exact(&mut [0; 4]).unwrap();
+    drop((near, far));
+    let flows = flows_of(node, port, 2);
+    assert!(flows[1]["retransmits"].as_u64().unwrap() > 0, "{flows:?}");
+    assert_eq!(flows[1]["bytesSent"], 4, "each byte is counted once");
+}
+
+#[test]
 fn a_refused_connection_is_one_line_with_its_reason() {
     let Some(market) = Market::open() else { return };
     let outsider = market.node.pod("shop/outsider").outsider().start();

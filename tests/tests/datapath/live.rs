@@ -99,6 +99,28 @@ fn a_tighter_policy_ends_what_a_server_still_serves_after_its_listener_and_its_c
 }
 
 #[test]
+fn a_live_connection_is_whose_namespace_has_it_and_not_whose_address_it_has() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, cron, api, node, .. } = &stage;
+    let _server = api.serve_name(8080, "api");
+    let _agent = node.agent();
+    // `cron` takes the address of `front`, which is away.
+    let address = format!("{}/16", front.ip());
+    assert!(front.exec(&["ip", "link", "set", "eth0", "down"]).status.success());
+    assert!(cron.exec(&["ip", "address", "add", &address, "dev", "eth0"]).status.success());
+    let taken = SocketRequest::tcp(api.addr(8080)).from((front.ip(), 41_000).into());
+    let taken = TcpStream::from(cron.open(&taken).unwrap());
+    let own = cron.tcp_connect(api.addr(8080)).unwrap();
+    for stream in [&taken, &own] {
+        (&mut &*stream).read_exact(&mut [0; 4]).unwrap();
+    }
+    node.apply_and_wait("policy.yaml", &policy("shop/api", "ALLOW", &from("web/cron")));
+    throughout(Duration::from_millis(500), || is_open(&own) && is_open(&taken));
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
+    eventually(SECOND, || !is_open(&own) && !is_open(&taken));
+}
+
+#[test]
 fn a_tighter_policy_ends_connected_sockets_of_udp_servers_and_of_no_clients() {
     let Some(stage) = Stage::open() else { return };
     let Stage { front, cron, api, node, .. } = &stage;

@@ -182,7 +182,7 @@ fn of_two_pods_that_name_one_namespace_the_older_has_it_and_the_other_is_a_probl
     market.assert_enforced();
 }
 
-/// 50 pods, or the 500 of the promise with `WEFT_SOAK` set, as in nightly runs.
+/// 50 pods, or the 500 of the promise with `WEFT_SOAK` set.
 #[test]
 fn pods_that_come_and_go_leave_nothing_behind_across_restarts() {
     let Some(mut market) = Market::open() else { return };

@@ -25,7 +25,7 @@ fn restarts_under_load_fail_no_connection_and_show_every_dialled_address() {
     market.assert_enforced();
 }
 
-/// For 8 s, or for the 60 s of the promise with `WEFT_SOAK` set, as in nightly runs.
+/// For 8 s, or for the 60 s of the promise with `WEFT_SOAK` set.
 #[test]
 fn killing_the_agent_ten_times_a_second_fails_no_connection_and_leaks_nothing() {
     let Some(mut market) = Market::open() else { return };

@@ -48,6 +48,19 @@ fn only_the_service_with_a_route_leaves_the_kernel_path() {
 }
 
 #[test]
+fn without_a_proxy_the_kernel_balances_and_status_says_so() {
+    let Some(mut shop) = Shop::open() else { return };
+    shop.agent.cleanup();
+    shop.agent = shop.node.spawn_agent(&["--proxy", "off"]);
+    shop.node.wait();
+    eventually(Duration::from_secs(2), || {
+        shop.web.get(FRONT, "/v2", &[]).is_ok_and(|answer| answer.seen().server == "v1")
+    });
+    let off = shop.node.degradations();
+    assert!(off.iter().any(|line| line.starts_with("http path: ")), "{off:?}");
+}
+
+#[test]
 fn weights_split_requests_within_two_points() {
     let route = "{parentRefs: [{group: \"\", kind: Service, name: front}], rules: [{backendRefs: [\
                  {name: v1, port: 80, weight: 70}, {name: v2, port: 80, weight: 30}]}]}";

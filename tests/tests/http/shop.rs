@@ -55,10 +55,12 @@ impl Shop {
         Some(shop)
     }
 
-    /// Waits until the proxy answers.
+    /// Waits until the proxy answers, and is in force.
     #[track_caller]
     pub(crate) fn wait_for_proxy(&self) {
-        eventually(Duration::from_secs(10), || self.web.get(FRONT, "/", &[]).is_ok());
+        eventually(Duration::from_secs(10), || {
+            self.node.has_proxy() && self.web.get(FRONT, "/", &[]).is_ok()
+        });
     }
 }
 

@@ -22,6 +22,13 @@ pub(crate) struct Ask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name(pub(crate) ObjectName);
 
+/// `NAMESPACE/NAME:PORT` of a Service.
+#[derive(Clone, Debug)]
+pub(crate) struct ServicePort {
+    pub(crate) service: Name,
+    pub(crate) port: u16,
+}
+
 impl Ask {
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.run_dir)
@@ -35,5 +42,16 @@ impl FromStr for Name {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-./".contains(c);
         let name = ObjectName::parse(text).filter(|_| text.chars().all(plain));
         name.map(Self).ok_or("write NAMESPACE/NAME, like shop/web")
+    }
+}
+
+impl FromStr for ServicePort {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "write NAMESPACE/NAME:PORT, like shop/api:80";
+        let (service, port) = text.rsplit_once(':').ok_or(wrong)?;
+        let (service, port) = (service.parse().map_err(|_| wrong)?, port.parse().map_err(|_| wrong)?);
+        Ok(Self { service, port })
     }
 }

@@ -1,13 +1,11 @@
 //! `weft authz check`: what the policies say to a connection that nobody has made.
 
-use std::str::FromStr;
-
 use clap::Subcommand;
 use weft_telemetry::api::{AuthzAnswer, AuthzQuery, Verdict};
 
 use crate::{
     Error, Exit, Screen,
-    ask::{Ask, Name},
+    ask::{Ask, Name, ServicePort},
     table::{Column, Table},
 };
 
@@ -40,12 +38,6 @@ struct Check {
     to: ServicePort,
     #[command(flatten)]
     ask: Ask,
-}
-
-#[derive(Clone, Debug)]
-struct ServicePort {
-    service: Name,
-    port: u16,
 }
 
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
@@ -96,15 +88,4 @@ fn table(query: &AuthzQuery, answer: &AuthzAnswer, width: Option<u16>) -> String
         ]);
     }
     format!("{text}\n{}", table.render(width))
-}
-
-impl FromStr for ServicePort {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = "write NAMESPACE/NAME:PORT, like shop/api:80";
-        let (service, port) = text.rsplit_once(':').ok_or(wrong)?;
-        let (service, port) = (service.parse().map_err(|_| wrong)?, port.parse().map_err(|_| wrong)?);
-        Ok(Self { service, port })
-    }
 }

@@ -141,7 +141,8 @@ pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     text
 }
 
-fn section(text: &mut String, title: &str, empty: bool, body: impl FnOnce() -> String) {
+/// A titled part of a page.
+pub(crate) fn section(text: &mut String, title: &str, empty: bool, body: impl FnOnce() -> String) {
     if empty {
         let _ = write!(text, "\n{title}: none\n");
     } else {

@@ -27,7 +27,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The agent went away while it answered.
-    #[error("the agent at {socket} went away while it answered: {source}")]
+    #[error("the agent at {socket} went away while it answered: {source}\n  ask again, once it is back")]
     Interrupted {
         /// Its socket.
         socket: PathBuf,
@@ -48,7 +48,7 @@ pub enum Error {
     #[error("{}{}", .0.message, remedy(.0))]
     Refused(Failure),
     /// There is nothing to look at.
-    #[error("there is no {path}")]
+    #[error("there is no {path}\n  name files or folders of manifests, such as deploy/examples")]
     NoManifest {
         /// The path.
         path: PathBuf,

@@ -1,12 +1,14 @@
 //! `weft get`: lists of what the agent knows.
 
+mod routes;
 mod tables;
 
 use clap::ValueEnum;
+pub(crate) use routes::routes;
 pub(crate) use tables::{
     balancing, bare, connections, endpoints, joined, node, policies, services, state, workloads,
 };
-use weft_telemetry::api::{ConnectionView, EndpointView, PolicyView, ServiceView, WorkloadView};
+use weft_telemetry::api::{ConnectionView, EndpointView, PolicyView, RouteView, ServiceView, WorkloadView};
 
 use crate::{Client, Error, Exit, Screen, ask::Ask};
 
@@ -16,6 +18,7 @@ use crate::{Client, Error, Exit, Screen, ask::Ask};
 Examples:
   weft get services
   weft get endpoints -n shop
+  weft get httproutes
   weft get connections -o json")]
 pub struct Args {
     /// What to list
@@ -42,6 +45,18 @@ enum Kind {
     /// Authorization policies, and what they protect
     #[value(aliases = ["policy", "authz"])]
     Policies,
+    /// HTTPRoutes, and what became of them
+    #[value(name = "httproutes", alias = "httproute")]
+    HttpRoutes,
+    /// GRPCRoutes, and what became of them
+    #[value(name = "grpcroutes", alias = "grpcroute")]
+    GrpcRoutes,
+    /// TLSRoutes, and what became of them
+    #[value(name = "tlsroutes", alias = "tlsroute")]
+    TlsRoutes,
+    /// TCPRoutes, and what became of them
+    #[value(name = "tcproutes", alias = "tcproute")]
+    TcpRoutes,
     /// Live connections of this node's enrolled pods
     #[value(aliases = ["connection", "conn"])]
     Connections,
@@ -67,6 +82,12 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
             let list = list(&client, "policies", |item: &PolicyView| wanted(&item.namespace)).await?;
             format.write(screen, &list, |list, screen| policies(list, screen.width()))?;
         }
+        Kind::HttpRoutes | Kind::GrpcRoutes | Kind::TlsRoutes | Kind::TcpRoutes => {
+            let kind = args.kind.object();
+            let of_kind = |item: &RouteView| item.kind == kind && wanted(&item.namespace);
+            let list = list(&client, "routes", of_kind).await?;
+            format.write(screen, &list, |list, screen| routes(list, screen.width()))?;
+        }
         Kind::Connections => {
             let ends = |item: &ConnectionView| {
                 let ends = [&item.source.namespace, &item.destination.namespace];
@@ -77,6 +98,23 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
         }
     }
     Ok(Exit::Yes)
+}
+
+impl Kind {
+    /// The kind as its objects say it.
+    fn object(self) -> &'static str {
+        match self {
+            Self::HttpRoutes => "HTTPRoute",
+            Self::GrpcRoutes => "GRPCRoute",
+            Self::TlsRoutes => "TLSRoute",
+            Self::TcpRoutes => "TCPRoute",
+            Self::Services => "Service",
+            Self::Endpoints => "EndpointSlice",
+            Self::Workloads => "Pod",
+            Self::Policies => "AuthorizationPolicy",
+            Self::Connections => "Connection",
+        }
+    }
 }
 
 async fn list<T: serde::de::DeserializeOwned>(

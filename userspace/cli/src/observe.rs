@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::ArgAction;
 pub(crate) use line::Columns;
 use serde::Serialize;
-use weft_telemetry::api::{Flow, FlowFilter, FlowLine, Verdict};
+use weft_telemetry::api::{Flow, FlowFilter, FlowLine, FlowProtocol, Statuses, Verdict};
 
 use crate::{Error, Exit, Screen, ask::Ask, output::Format};
 
@@ -16,12 +16,14 @@ use crate::{Error, Exit, Screen, ask::Ask, output::Format};
 #[command(after_help = "\
 Each line: time, client -> Service (server), protocol, verdict; then the path,
 what happened, bytes sent/received, duration and round-trip time, or, for DENIED
-and AUDIT, the reason and the rule. Bytes are payload, seen from the client.
+and AUDIT, the reason and the rule. A request shows its method, path, status,
+latency and route. Bytes are payload, seen from the client.
 With -o json: one object a line.
 
 Examples:
   weft observe --last 100
   weft observe --follow -n shop --verdict DENIED
+  weft observe --follow --protocol HTTP --status 5xx
   weft observe --follow --pod shop/web-1 -o json | jq .destination")]
 pub struct Args {
     /// Show new flows as they come, until interrupted
@@ -36,6 +38,18 @@ pub struct Args {
     /// Only flows with this verdict: FORWARDED, DENIED or AUDIT
     #[arg(long, value_name = "VERDICT", ignore_case = true)]
     verdict: Option<Verdict>,
+    /// Only flows of this protocol: TCP, UDP or HTTP (requests)
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: Option<FlowProtocol>,
+    /// Only requests with this method
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
+    /// Only requests whose path begins so
+    #[arg(long, value_name = "PREFIX")]
+    http_path: Option<String>,
+    /// Only requests that were answered so: a status like 404, or a class like 5xx
+    #[arg(long, value_name = "STATUS")]
+    status: Option<Statuses>,
     /// So many of the last flows [default: 20; 0 with --follow]
     #[arg(long, value_name = "N")]
     last: Option<usize>,
@@ -53,7 +67,15 @@ struct Query {
 }
 
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
-    let filter = FlowFilter { namespace: args.namespace, pod: args.pod, verdict: args.verdict };
+    let filter = FlowFilter {
+        namespace: args.namespace,
+        pod: args.pod,
+        verdict: args.verdict,
+        protocol: args.protocol,
+        method: args.method,
+        http_path: args.http_path,
+        status: args.status,
+    };
     let last = args.last.unwrap_or(if args.follow { 0 } else { LAST });
     let query = Query { last, follow: args.follow, filter };
     let client = args.ask.client();

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::{Error, Exit, Screen, analyze, authz, bpf, describe, get, observe, status};
+use crate::{Error, Exit, Screen, analyze, authz, bpf, describe, explain, get, observe, stat, status, top};
 
 /// Commands that ask an agent, or look at manifests, and change nothing.
 #[derive(Clone, Debug, Subcommand)]
@@ -15,8 +15,14 @@ pub enum Verb {
     Describe(describe::Args),
     /// Show flows: connections that were opened, closed or refused
     Observe(observe::Args),
+    /// Show the requests of the last minute by Service and route: rates, success, latencies
+    Stat(stat::Args),
+    /// Show the busiest routes, live
+    Top(top::Args),
     /// Ask what the policies say
     Authz(authz::Args),
+    /// Show the way of a request that nobody has made, and why
+    Explain(explain::Args),
     /// Check manifests without an agent
     Analyze(analyze::Args),
     /// Show what the kernel holds
@@ -31,7 +37,10 @@ impl Verb {
             Self::Get(args) => get::run(args, screen).await,
             Self::Describe(args) => describe::run(args, screen).await,
             Self::Observe(args) => observe::run(args, screen).await,
+            Self::Stat(args) => stat::run(args, screen).await,
+            Self::Top(args) => top::run(args, screen).await,
             Self::Authz(args) => authz::run(args, screen).await,
+            Self::Explain(args) => explain::run(args, screen).await,
             Self::Analyze(args) => analyze::run(&args, screen),
             Self::Bpf(args) => bpf::run(args, screen).await,
         }

@@ -10,7 +10,7 @@ use std::{
 use aya::maps::Map;
 use tokio::time::Instant;
 use weft_abi::{Addr, Config, FlowKey, PodRow, SCHEMA, config_flags, limits};
-use weft_model::{ObjectName, PolicyTarget, Snapshot, Workload};
+use weft_model::{ObjectName, PolicyTarget, Service, Snapshot, Workload};
 use weft_policy::Policies as PolicyIndex;
 
 use crate::{
@@ -349,6 +349,13 @@ impl State {
     /// Where the connections of a pod come to the node's proxy; port 0 for nowhere.
     pub(crate) fn listen(&mut self, netns: u64, port: u16) -> Result<(), Error> {
         Ok(self.pods.listen(&mut self.maps, netns, port)?)
+    }
+
+    /// Whether a Service asks for the node's proxy, which there is not to be.
+    pub(crate) fn stays_in_the_kernel(&self) -> bool {
+        let asks = |service: &Arc<Service>| service.ports.iter().any(|port| port.routing.is_some());
+        !self.services.may_proxy()
+            && self.snapshot.iter().flat_map(|snapshot| snapshot.services.values()).any(asks)
     }
 
     /// By which cgroup the node's proxy is known.

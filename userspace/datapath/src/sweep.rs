@@ -23,9 +23,10 @@ pub(crate) type Protections = BTreeMap<ObjectName, Arc<Protection>>;
 
 /// Ends what policy forbids, at both ends where both are here. Returns how many connections ended.
 ///
-/// A connection's client is believed to be the pod that has its address when the kernel `attests` that, or
-/// when that pod's own namespace lists the other end of the very connection (of UDP: the socket on the port
-/// that the datagrams come from): the kernel cannot be lied to about either.
+/// A connection's client is the pod whose namespace lists the other end of the very connection, whatever
+/// address that has. Else it is believed to be the pod that has its address when the kernel `attests` that (of
+/// UDP: when that pod has a socket on the port that the datagrams come from): the kernel cannot be lied to
+/// about any of it.
 pub(crate) fn forbidden(
     namespaces: &mut Namespaces,
     snapshot: &Snapshot,
@@ -36,7 +37,7 @@ pub(crate) fn forbidden(
 ) -> usize {
     let people = People::of(snapshot, |pod| namespaces.get(pod).is_some());
     let lists = lists(namespaces, states);
-    let ends = Ends::of(&lists);
+    let ends = Ends::of(&lists, &people);
     let mut doomed: BTreeMap<ObjectName, Vec<Socket>> = BTreeMap::new();
     for (name, protection) in judged {
         let Some(sockets) = lists.get(name) else { continue };
@@ -48,11 +49,18 @@ pub(crate) fn forbidden(
             if !inbound(socket, other.map(|(_, other)| other), attested.is_some(), &ports, hints) {
                 continue;
             }
+            let client = other.and_then(|(name, _)| snapshot.workloads.get(name));
             let proven = |pod: &Workload| {
-                let account = || Some(token::service_account(&pod.service_account));
-                other.is_some() || (tcp && attested == account()) || ends.sends(pod, socket)
+                let account = || token::service_account(&pod.service_account);
+                attested.is_some_and(|attested| attested == account()) || ends.sends(pod, socket)
             };
-            if is_forbidden(protection, socket, &people, proven) {
+            let identity = match (client, people.at(socket)) {
+                (Some(client), _) => Identity::Proven(&client.service_account),
+                (None, Some(pod)) if proven(pod) => Identity::Proven(&pod.service_account),
+                (None, Some(pod)) => Identity::FromAddress(&pod.service_account),
+                (None, None) => Identity::Unknown,
+            };
+            if is_forbidden(protection, socket, identity) {
                 doomed.entry(name.clone()).or_default().push(socket.clone());
                 if let Some((client, other)) = other {
                     doomed.entry(client.clone()).or_default().push(other.clone());
@@ -123,15 +131,20 @@ struct Ends<'a> {
 }
 
 impl<'a> Ends<'a> {
-    fn of(lists: &'a HashMap<ObjectName, Vec<Socket>>) -> Self {
+    fn of(lists: &'a HashMap<ObjectName, Vec<Socket>>, people: &People<'_>) -> Self {
         let all = lists.iter().flat_map(|(name, sockets)| sockets.iter().map(move |socket| (name, socket)));
         let (unconnected, connected): (Vec<_>, Vec<_>) = all.partition(|(_, s)| s.state == State::Close);
-        let by_addresses =
-            connected.into_iter().map(|(name, s)| ((s.protocol, s.remote, s.local), (name, s)));
-        Self {
-            by_addresses: by_addresses.collect(),
-            unconnected: unconnected.into_iter().map(|(name, s)| (name, s.local.port())).collect(),
+        let mut by_addresses = HashMap::new();
+        for (name, s) in connected {
+            // Of two that call themselves alike, it is the socket of the pod that has the address.
+            let owns = || people.by_ip.get(&s.local.ip()).is_some_and(|pod| pod.name == *name);
+            let end = by_addresses.entry((s.protocol, s.remote, s.local)).or_insert((name, s));
+            if end.0 != name && owns() {
+                *end = (name, s);
+            }
         }
+        let unconnected = unconnected.into_iter().map(|(name, s)| (name, s.local.port())).collect();
+        Self { by_addresses, unconnected }
     }
 
     /// Whether `pod` has the socket, not connected, whose datagrams `socket` takes.
@@ -208,18 +221,7 @@ fn inward(socket: &Socket) -> FlowKey {
     }
 }
 
-fn is_forbidden(
-    protection: &Protection,
-    socket: &Socket,
-    people: &People<'_>,
-    proven: impl Fn(&Workload) -> bool,
-) -> bool {
-    let pod = people.at(socket);
-    let identity = match pod.map(|pod| &pod.service_account) {
-        Some(account) if pod.is_some_and(proven) => Identity::Proven(account),
-        Some(account) => Identity::FromAddress(account),
-        None => Identity::Unknown,
-    };
+fn is_forbidden(protection: &Protection, socket: &Socket, identity: Identity<'_>) -> bool {
     let protocol = match socket.protocol {
         weft_transport::Protocol::Tcp => Protocol::Tcp,
         weft_transport::Protocol::Udp => Protocol::Udp,

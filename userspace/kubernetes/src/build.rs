@@ -6,11 +6,11 @@ mod backend;
 mod endpoints;
 mod notice;
 mod objects;
-mod pending;
 mod routing;
 mod selection;
 mod service;
 mod status;
+mod telemetry;
 mod traffic;
 mod workload;
 
@@ -19,7 +19,9 @@ use std::{
     sync::Arc,
 };
 
-use weft_model::{AuthorizationPolicy, Locality, ObjectName, RouteName, RouteStatus, Service, Workload};
+use weft_model::{
+    AccessLog, AuthorizationPolicy, Locality, ObjectName, RouteName, RouteStatus, Service, Workload,
+};
 
 use self::{
     attach::Attachment,
@@ -43,6 +45,7 @@ pub(crate) struct Built {
     pub(crate) services: Arc<BTreeMap<ObjectName, Arc<Service>>>,
     pub(crate) workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     pub(crate) policies: Arc<BTreeMap<ObjectName, Arc<AuthorizationPolicy>>>,
+    pub(crate) access_logs: Arc<BTreeMap<ObjectName, Arc<AccessLog>>>,
     pub(crate) routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     /// What became of the routes that name a Service as a parent.
     attachments: Arc<BTreeMap<ObjectName, Vec<Attachment>>>,
@@ -59,6 +62,7 @@ impl Builder {
             services: Arc::default(),
             workloads: Arc::default(),
             policies: Arc::default(),
+            access_logs: Arc::default(),
             routes: Arc::default(),
             attachments: Arc::default(),
             notices: Arc::default(),
@@ -82,6 +86,9 @@ impl Builder {
         }
         for name in &dirty.workloads {
             self.workload(name);
+        }
+        for name in &dirty.logged {
+            self.access_log(name);
         }
         for name in &dirty.policies {
             self.policy(name);
@@ -133,6 +140,12 @@ impl Builder {
     fn workload(&mut self, name: &ObjectName) {
         let workload = workload::build(&self.objects, &self.built.locality.node, name);
         put(&mut self.built.workloads, name, workload.map(Arc::new));
+    }
+
+    fn access_log(&mut self, name: &ObjectName) {
+        let workload = self.built.workloads.get(name).filter(|workload| workload.local);
+        let log = workload.and_then(|workload| telemetry::access_log(&self.objects, workload));
+        put(&mut self.built.access_logs, name, log.map(Arc::new));
     }
 
     fn policy(&mut self, name: &ObjectName) {

@@ -5,6 +5,7 @@ mod authorization_policy;
 mod check;
 mod grpc_route;
 mod http_route;
+mod log_filter;
 mod mesh_config;
 mod reference_grant;
 mod route;
@@ -71,9 +72,9 @@ pub(crate) fn read(root: &Node<'_>, key: &Key, names: &mut Names, report: &mut R
         }
         Kind::TelemetryPolicy => {
             let object: Resource<telemetry_policy::Spec> = strict_object(root, report)?;
-            common(&object.metadata, report);
-            telemetry_policy::check(&object.spec, names, report);
-            Some(Object::Noted)
+            let created = common(&object.metadata, report);
+            let policy = telemetry_policy::check(&object.spec, key, created, names, report)?;
+            Some(Object::TelemetryPolicy(policy.into()))
         }
         Kind::MeshConfig => {
             let object: Resource<mesh_config::Spec> = strict_object(root, report)?;

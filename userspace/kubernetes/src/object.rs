@@ -14,8 +14,9 @@ use std::{
 };
 
 use weft_model::{
-    Action, AppProtocol, ContainerPort, Distribution, Hints, LoadBalancer, Mode, ObjectName, PolicyTarget,
-    Protocol, ProxyFailure, RouteName, Rule, Selector, ServiceAccount, ServiceKind, TrafficSettings,
+    Action, AppProtocol, ContainerPort, Distribution, Hints, LoadBalancer, LogFilter, LogFormat, Mode,
+    ObjectName, PolicyTarget, Protocol, ProxyFailure, RouteName, Rule, Selector, ServiceAccount, ServiceKind,
+    TrafficSettings,
 };
 
 pub(crate) use route::{BackendRef, Filter, ParentRef, Route, RouteRule, Target};
@@ -60,6 +61,7 @@ pub(crate) enum Object {
     Route(Arc<Route>),
     TrafficPolicy(Arc<TrafficPolicy>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    TelemetryPolicy(Arc<TelemetryPolicy>),
     /// Checked and valid; nothing of it reaches the snapshot.
     Noted,
 }
@@ -85,6 +87,7 @@ picks! {
     route Route
     traffic_policy TrafficPolicy
     authorization_policy AuthorizationPolicy
+    telemetry_policy TelemetryPolicy
 }
 
 /// The settings of the whole mesh.
@@ -94,6 +97,7 @@ pub(crate) struct MeshConfig {
     /// Other names of it: their SPIFFE IDs are ours.
     pub(crate) trust_domain_aliases: Vec<Arc<str>>,
     pub(crate) namespace_selector: Selector,
+    pub(crate) access_log: LogSettings,
 }
 
 #[derive(Debug)]
@@ -209,6 +213,23 @@ pub(crate) struct AuthorizationPolicy {
     pub(crate) target: PolicyTarget,
     /// SPIFFE IDs as written: the trust domain may change under them.
     pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+pub(crate) struct TelemetryPolicy {
+    pub(crate) name: ObjectName,
+    pub(crate) created: Created,
+    /// Pods by their labels, or Services whose pods they are.
+    pub(crate) target: PolicyTarget,
+    pub(crate) access_log: LogSettings,
+}
+
+/// What one policy says of the access log; `None` is left to a less specific one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogSettings {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) format: Option<LogFormat>,
+    pub(crate) filter: Option<Arc<LogFilter>>,
 }
 
 impl TrafficPolicy {

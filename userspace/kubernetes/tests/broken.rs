@@ -36,7 +36,7 @@ fn every_broken_manifest_is_reported_as_it_should_be_and_nothing_else_is_lost() 
     let cases = broken();
     assert!(cases.len() >= 200, "only {} broken manifests", cases.len());
     let good = load(&good());
-    assert!(settled(&good.problems, "").is_empty(), "the good set has problems: {:#?}", good.problems);
+    assert!(good.problems.is_empty(), "the good set has problems: {:#?}", good.problems);
     assert!(good.services.len() >= 2 && !good.workloads.is_empty() && !good.policies.is_empty());
     let try_all = |cases: &[Expected]| cases.iter().flat_map(|case| try_out(case, &good)).collect();
     let try_all = &try_all;
@@ -51,11 +51,10 @@ fn every_broken_manifest_is_reported_as_it_should_be_and_nothing_else_is_lost() 
 #[test]
 fn analyze_says_the_same_as_the_agent_without_one() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    assert!(settled(&analyze(&[directory.join("good")]), "").is_empty());
+    assert!(analyze(&[directory.join("good")]).is_empty());
     let case = broken().into_iter().find(|case| case.name == "authz-cidr-host-bits").unwrap();
     let file = directory.join("broken/authz-cidr-host-bits.yaml");
     let problems = analyze(&[file.clone(), directory.join("good")]);
-    let problems = settled(&problems, "");
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].file, file.display().to_string());
     assert_eq!((problems[0].line, &problems[0].field), (case.line, &case.field));
@@ -79,7 +78,7 @@ fn try_out(case: &Expected, good: &Snapshot) -> Vec<String> {
 
 fn judge(case: &Expected, snapshot: &Snapshot, good: &Snapshot, above: u32, file: &str) -> Vec<String> {
     let mut wrong = Vec::new();
-    let [problem] = settled(&snapshot.problems, &case.message)[..] else {
+    let [problem] = &snapshot.problems[..] else {
         wrong.push(format!("{} in {file}: expected one problem, found {:#?}", case.name, snapshot.problems));
         return wrong;
     };
@@ -103,17 +102,6 @@ fn judge(case: &Expected, snapshot: &Snapshot, good: &Snapshot, above: u32, file
         wrong.push(format!("{} in {file}: a good object is lost or changed", case.name));
     }
     wrong
-}
-
-/// The problems but for what every object of the http path is told before there is a proxy, unless that is
-/// what is `expected`.
-fn settled<'p>(problems: &'p [Problem], expected: &str) -> Vec<&'p Problem> {
-    const PENDING: &str = "is not enforced yet: it needs the http path";
-    let about = expected.contains("is not enforced yet");
-    let told = |problem: &&Problem| {
-        !problem.message.contains(PENDING) || (about && problem.object.ends_with("/broken"))
-    };
-    problems.iter().filter(told).collect()
 }
 
 fn load(files: &[(String, String)]) -> Arc<Snapshot> {

@@ -11,6 +11,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access_log;
 mod eligible;
 mod identity;
 mod maglev;
@@ -24,6 +25,7 @@ mod snapshot;
 mod traffic;
 mod workload;
 
+pub use access_log::{AccessLog, Comparison, LogFilter, LogFormat, LogNumber, LogText, TextTest};
 pub use eligible::{Locality, eligible};
 pub use identity::{ServiceAccount, SpiffeError, SpiffeId};
 pub use maglev::{MaglevSeeds, maglev_table};

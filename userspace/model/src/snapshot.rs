@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AuthorizationPolicy, Locality, ObjectName, Problem, RouteName, RouteStatus, Service, Workload};
+use crate::{
+    AccessLog, AuthorizationPolicy, Locality, ObjectName, Problem, RouteName, RouteStatus, Service, Workload,
+};
 
 /// Everything the data path needs, immutable. Readers share it; parts that did not change between
 /// two versions are the same allocation (`Arc::ptr_eq`), so a reader can skip them.
@@ -28,6 +30,8 @@ pub struct Snapshot {
     pub workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     /// Authorization policies by name.
     pub policies: Arc<BTreeMap<ObjectName, Arc<AuthorizationPolicy>>>,
+    /// The pods of this node whose requests are logged.
+    pub access_logs: Arc<BTreeMap<ObjectName, Arc<AccessLog>>>,
     /// What became of each route, for people.
     pub routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     /// What is wrong with the input.
@@ -43,6 +47,7 @@ impl Default for Snapshot {
             services: Arc::default(),
             workloads: Arc::default(),
             policies: Arc::default(),
+            access_logs: Arc::default(),
             routes: Arc::default(),
             problems: Arc::default(),
         }

@@ -9,25 +9,33 @@ mod bpf;
 mod check;
 mod connection;
 mod describe;
+mod explain;
 mod failure;
 mod filter;
 mod flow;
 mod objects;
 mod proxy;
+mod route;
 mod status;
 mod time;
+mod traffic;
 
 pub use authz::{AuthzAnswer, AuthzQuery, PodAnswer};
 pub use bpf::{BpfTable, Table};
 pub use check::{Check, Outcome};
 pub use connection::ConnectionView;
 pub use describe::{PodDescription, ServiceDescription};
+pub use explain::{
+    ExplainQuery, ExplainedBackend, ExplainedRule, ExplainedSetting, Explanation, NearMiss, OwnAnswer,
+};
 pub use failure::Failure;
-pub use filter::FlowFilter;
-pub use flow::{Destination, Flow, FlowKind, FlowLine, Path, Source, Verdict};
+pub use filter::{FlowFilter, FlowProtocol, Statuses};
+pub use flow::{Destination, Flow, FlowKind, FlowLine, HttpFlow, Path, Source, Verdict};
 pub use objects::{
     EndpointState, EndpointView, PolicyView, RuleView, ServicePortView, ServiceView, WorkloadView,
 };
 pub use proxy::{GenerationState, GenerationStatus, ProxyState, ProxyStatus, ProxyUpgraded};
+pub use route::{BackendShareView, ConditionView, RouteParentView, RouteRuleView, RouteView};
 pub use status::{Degradation, MapStatus, PodState, PodStatus, ProgramStatus, Status, Synced};
 pub use time::Time;
+pub use traffic::{TrafficQuery, TrafficView};

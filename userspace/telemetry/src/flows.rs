@@ -1,6 +1,7 @@
 //! The last flows of this node.
 
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -11,11 +12,19 @@ use crate::api::{Flow, FlowFilter, FlowLine};
 
 /// A ring of the last flows, which others may follow. Writing never waits: the oldest flow makes
 /// room, and a follower that is too slow is told how many it missed.
+///
+/// Requests have a ring of their own: they come so much faster than connections that they would leave none.
 #[derive(Debug)]
 pub struct FlowLog {
-    ring: Mutex<VecDeque<Arc<Flow>>>,
+    rings: Mutex<Rings>,
     followers: broadcast::Sender<Arc<Flow>>,
     capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct Rings {
+    connections: VecDeque<Arc<Flow>>,
+    requests: VecDeque<Arc<Flow>>,
 }
 
 /// New flows, as they come.
@@ -26,7 +35,7 @@ pub struct Follower {
 }
 
 impl FlowLog {
-    /// A log of [`CAPACITY`] flows.
+    /// A log of [`CAPACITY`] flows of connections and a quarter as many requests.
     pub fn new() -> Self {
         Self::with_capacity(CAPACITY)
     }
@@ -34,8 +43,12 @@ impl FlowLog {
     /// Adds a flow.
     pub fn push(&self, flow: Flow) {
         let flow = Arc::new(flow);
-        let mut ring = self.ring();
-        if ring.len() == self.capacity {
+        let mut rings = self.rings();
+        let (ring, capacity) = match flow.http {
+            None => (&mut rings.connections, self.capacity),
+            Some(_) => (&mut rings.requests, self.capacity.div_ceil(REQUESTS)),
+        };
+        if ring.len() == capacity {
             ring.pop_front();
         }
         ring.push_back(Arc::clone(&flow));
@@ -46,24 +59,24 @@ impl FlowLog {
 
     /// The last `count` flows that `filter` keeps, oldest first.
     pub fn last(&self, filter: &FlowFilter, count: usize) -> Vec<Arc<Flow>> {
-        newest(&self.ring(), filter, count)
+        self.rings().newest(filter, count)
     }
 
     /// The last `count` flows that `filter` keeps, and all that come after them.
     pub fn follow(&self, filter: FlowFilter, count: usize) -> (Vec<Arc<Flow>>, Follower) {
-        let ring = self.ring();
-        let past = newest(&ring, &filter, count);
+        let rings = self.rings();
+        let past = rings.newest(&filter, count);
         (past, Follower { receiver: self.followers.subscribe(), filter })
     }
 
     fn with_capacity(capacity: usize) -> Self {
         let (followers, _) = broadcast::channel(BACKLOG);
-        Self { ring: Mutex::default(), followers, capacity }
+        Self { rings: Mutex::default(), followers, capacity }
     }
 
-    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Flow>>> {
-        // A push that panicked left a ring that is still a ring.
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rings(&self) -> MutexGuard<'_, Rings> {
+        // A push that panicked left rings that are still rings.
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,14 +100,28 @@ impl Follower {
     }
 }
 
-fn newest(ring: &VecDeque<Arc<Flow>>, filter: &FlowFilter, count: usize) -> Vec<Arc<Flow>> {
-    let mut kept: Vec<_> = ring.iter().rev().filter(|f| filter.keeps(f)).take(count).cloned().collect();
-    kept.reverse();
-    kept
+impl Rings {
+    /// The last `count` flows of both that `filter` keeps, by time.
+    fn newest(&self, filter: &FlowFilter, count: usize) -> Vec<Arc<Flow>> {
+        let last = |ring: &VecDeque<Arc<Flow>>| -> Vec<_> {
+            ring.iter().rev().filter(|flow| filter.keeps(flow)).take(count).cloned().collect()
+        };
+        let (mut kept, requests) = (last(&self.connections), last(&self.requests));
+        if !requests.is_empty() {
+            kept.extend(requests);
+            kept.sort_by_key(|flow| Reverse(flow.time));
+            kept.truncate(count);
+        }
+        kept.reverse();
+        kept
+    }
 }
 
-/// Flows that are kept.
+/// Flows of connections that are kept.
 pub const CAPACITY: usize = 65_535;
+
+/// Of so many flows that are kept, one more may be a request.
+const REQUESTS: usize = 4;
 
 /// Flows that a follower may lag behind.
 const BACKLOG: usize = 4_096;
@@ -137,6 +164,7 @@ mod tests {
             rule: None,
             rtt_us: Some(80),
             retransmits: Some(0),
+            http: None,
         }
     }
 
@@ -152,6 +180,28 @@ mod tests {
         }
         assert_eq!(pods(&log.last(&FlowFilter::default(), 10)), ["b", "c"]);
         assert_eq!(pods(&log.last(&FlowFilter::default(), 1)), ["c"]);
+    }
+
+    #[test]
+    fn the_last_65_535_flows_are_kept() {
+        let log = FlowLog::new();
+        for bytes_sent in 0..=65_535 {
+            log.push(Flow { bytes_sent, ..sample("a", "api") });
+        }
+        let kept = log.last(&FlowFilter::default(), usize::MAX);
+        assert_eq!((kept.len(), kept[0].bytes_sent), (65_535, 1), "the first of 65 536 made room");
+    }
+
+    #[test]
+    fn a_flood_of_requests_leaves_the_flows_of_connections() {
+        let log = FlowLog::with_capacity(8);
+        log.push(sample("a", "api"));
+        for _ in 0..100 {
+            log.push(crate::observer::sample_request());
+        }
+        let kept = log.last(&FlowFilter::default(), 10);
+        assert_eq!(pods(&kept), ["a", "web-1", "web-1"], "by time, requests are a quarter");
+        assert_eq!(pods(&log.last(&FlowFilter::default(), 1)), ["web-1"]);
     }
 
     #[test]

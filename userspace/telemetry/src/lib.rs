@@ -5,14 +5,20 @@
 //!
 //! ```text
 //! weft-datapath ──► FlowLog, metrics ──┐
+//! weft-proxy ──► records ──► Observer ─┤
 //!                                      ├──► admin ──► unix socket (weft status, get, observe, ...)
 //! weft_model::Snapshot ──► views ──────┘       └────► TCP (/metrics, /healthz, /readyz)
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod admin;
 pub mod api;
 pub mod flows;
 pub mod logging;
 pub mod metrics;
+pub mod observer;
+mod pods;
+pub mod records;
 pub mod views;
+pub mod window;

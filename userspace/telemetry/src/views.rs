@@ -1,10 +1,12 @@
 //! The configuration as people read it: [`Snapshot`] to the types of the API.
 
 mod authz;
+mod route;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use authz::authz;
+pub use authz::{authz, authz_of_pod};
+pub use route::routes;
 use weft_model::{
     Action, AuthorizationPolicy, Distribution, Endpoint, EndpointGroup, LoadBalancer, Mode, ObjectName,
     PolicyTarget, PortRange, Rule, Selector, Service, ServiceKind, ServicePort, Snapshot, Source, Workload,

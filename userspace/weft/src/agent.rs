@@ -12,13 +12,14 @@ use weft_model::Snapshot;
 use weft_runtime::{Shutdown, Tasks};
 use weft_telemetry::{
     admin,
-    api::{BpfTable, ConnectionView, Failure, ProxyUpgraded, Status, Table},
+    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded, Status, Table},
     flows::FlowLog,
     logging,
     metrics::Metrics,
+    observer::Observer,
 };
 
-use crate::{node_proxy, settings::AgentArgs};
+use crate::{explain::explain, node_proxy, settings::AgentArgs};
 
 /// Runs until a signal asks it to end, or a part of it fails.
 pub(crate) async fn run(args: AgentArgs) -> Result<()> {
@@ -40,6 +41,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let enforcer = Enforcer::open(args.datapath(node.clone()))?;
     let keeper = node_proxy::open(&args, &enforcer)?;
 
+    let (observer, lines) = Observer::new();
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
     let agent = Arc::new(NodeAgent {
@@ -47,6 +49,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         keeper: keeper.clone(),
         refresh: source.refresh_handle(),
         snapshots: snapshots.clone(),
+        observer,
     });
     if let Some(keeper) = keeper {
         node_proxy::start(&keeper, &enforcer, snapshots.clone(), &tasks)?;
@@ -55,6 +58,13 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn("manifests", async {
         source.run(stopped).await;
+        Ok::<_, Infallible>(())
+    });
+    // Ends by itself with the agent; a standard output that takes no more lines is no reason to end it.
+    tasks.spawn("access-log", async {
+        if let Err(error) = lines.write(tokio::io::stdout()).await {
+            tracing::warn!(%error, "the access log ends: standard output takes no more lines");
+        }
         Ok::<_, Infallible>(())
     });
     tasks.spawn("api", admin::serve_api(Arc::clone(&agent) as _, socket, stop.clone()));
@@ -81,6 +91,7 @@ struct NodeAgent {
     keeper: Option<Keeper>,
     refresh: Refresh,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    observer: Observer,
 }
 
 impl admin::Agent for NodeAgent {
@@ -118,8 +129,16 @@ impl admin::Agent for NodeAgent {
         Ok(self.enforcer.bpf(table))
     }
 
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {
+        explain(&self.snapshot(), query)
+    }
+
     fn flows(&self) -> &FlowLog {
         self.enforcer.flows()
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     fn metrics(&self) -> &Metrics {

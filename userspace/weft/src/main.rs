@@ -1,8 +1,10 @@
-//! `weft`: one binary, the agent of a node and the commands that ask it. Wiring only; what the agent does
-//! is in `weft-datapath`, what the commands show in `weft-cli`.
+//! `weft`: one binary, the agent of a node and the commands that ask it. Wiring, and what needs both the proxy's
+//! engine and the admin API (`explain`); what the agent does is in `weft-datapath`, what the commands show in
+//! `weft-cli`.
 #![forbid(unsafe_code)]
 
 mod agent;
+mod explain;
 mod local;
 mod node_proxy;
 mod proxy;

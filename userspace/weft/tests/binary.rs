@@ -46,6 +46,16 @@ fn errors_go_to_standard_error_and_pipes_get_no_colour() {
     assert!(output.stdout.is_empty());
     assert!(text(&output.stderr).starts_with("weft: no agent answers at "), "{}", text(&output.stderr));
 
+    let missing = dir.path().join("missing.yaml").display().to_string();
+    let said = weft(&["analyze", &missing]).stderr;
+    assert_eq!(
+        text(&said).lines().collect::<Vec<_>>(),
+        [
+            format!("weft: there is no {missing}").as_str(),
+            "  name files or folders of manifests, such as deploy/examples"
+        ]
+    );
+
     fs::write(dir.path().join("bad.yaml"), "kind: [").expect("writable");
     let output = weft(&["analyze", &dir.path().display().to_string()]);
     assert!(text(&output.stdout).contains("error: "), "{output:?}");

@@ -105,9 +105,11 @@ fn a_client_is_proven_while_its_handshake_is_under_way_and_a_moment_longer() {
         (attested(SECOND - 1), allowed),
         (attested(SECOND), unproven),
         (attested(59 * SECOND), unproven),
+        // Another CPU wrote it after this one looked at the clock.
+        (FlowRecord { used_ns: NOW + 1, ..attested(0) }, allowed),
     ] {
         memory.flows.insert(inward(&arrival), record);
-        assert_eq!(admit(&memory, &arrival), verdict, "{} ns ago", NOW - record.used_ns);
+        assert_eq!(admit(&memory, &arrival), verdict, "at {} ns of {NOW}", record.used_ns);
     }
 }
 
@@ -275,9 +277,15 @@ fn only_the_pod_itself_comes_to_the_listener_of_its_proxy() {
             assert_eq!(admit(&memory, &from(stranger, TCP)), refusal);
         }
         assert_eq!(admit(&memory, &from(1, TCP)), Admission::Pass, "the pod itself");
+        memory.pod_ips.insert(addr(7), PodRow { netns: NETNS, ..PodRow::zeroed() });
+        assert_eq!(admit(&memory, &from(7, TCP)), Admission::Pass, "by another address of it");
+        memory.pod_ips.remove(&addr(7));
     }
     memory.pod_ips.insert(addr(1), PodRow { policy: 0, outbound: BePort::new(8081), ..row });
     assert_eq!(admit(&memory, &from(9, TCP)), Admission::Pass, "another port");
+    memory.pod_ips.insert(addr(1), PodRow { policy: 0, outbound: BePort::new(0), ..row });
+    let to_none = Arrival { local_port: BePort::new(0), ..from(9, TCP) };
+    assert_eq!(admit(&memory, &to_none), Admission::Pass, "no listener");
     memory.pod_ips.insert(addr(1), PodRow { policy: 0, outbound, ..row });
     assert_eq!(admit(&memory, &from(9, UDP)), Admission::Pass, "another protocol");
     memory.pod_ips.insert(addr(1), PodRow { policy: 0, netns: 0, outbound, ..row });

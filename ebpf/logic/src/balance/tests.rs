@@ -180,6 +180,22 @@ fn a_pick_says_where_and_by_which_frontend() {
 }
 
 #[test]
+fn a_connection_that_leaves_for_the_proxy_draws_no_backend_and_sticks_to_none() {
+    let mut memory = service(&[slot(9)]);
+    change(&mut memory, |row| {
+        (row.flags, row.affinity_s, row.algorithm) = (service_flags::PROXY, 10, algorithm::ROUND_ROBIN);
+    });
+    let mut to = dialled();
+    let leaves = Caller { may_leave: true, ..caller(0) };
+    assert_eq!(pick(&memory, &key(), &by(NETNS), &leaves, &mut to), Reason::NONE);
+    assert_eq!(to, Destination { service: SERVICE, service_flags: service_flags::PROXY, ..dialled() });
+    assert_eq!(memory.turn.get(), 0);
+    assert!(memory.affinity.borrow().is_empty());
+    assert_eq!(next(&memory), 9, "who may not leave is balanced here");
+    assert!(!memory.affinity.borrow().is_empty());
+}
+
+#[test]
 fn a_draw_is_a_column_and_a_coin() {
     let half = Slot { backend: 2, alias: 2, threshold: 0x8000 };
     let memory = service(&[slot(1), half, slot(3)]);

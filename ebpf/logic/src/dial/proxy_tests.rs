@@ -1,8 +1,8 @@
 //! Which dials leave the kernel path for the node's proxy.
 
 use weft_abi::{
-    Addr, Backend, BePort, Pod, Reason, ServiceKey, ServiceRow, Slot, SlotKey, TCP, UDP, config_flags,
-    service_flags,
+    Addr, Backend, BePort, Pod, PodRow, PolicyRow, Reason, ServiceKey, ServiceRow, Slot, SlotKey, TCP, UDP,
+    config_flags, policy_bits, service_flags, token,
 };
 
 use super::{Dial, Verdict, dial};
@@ -13,6 +13,8 @@ const SERVICE: u64 = 5;
 const PROXY_CGROUP: u64 = 31;
 const SECOND: u64 = 1_000_000_000;
 const OUTBOUND: BePort = BePort::new(39_000);
+
+type Change = fn(&mut Memory);
 
 fn addr(text: &str) -> Addr {
     Addr::from(text.parse::<core::net::IpAddr>().unwrap())
@@ -30,7 +32,6 @@ fn shop(flags: u32) -> Memory {
     for (vip, backend) in [("10.96.0.1", "10.77.0.2"), ("fd96::1", "fd77::2")] {
         for protocol in [TCP, UDP] {
             let key = ServiceKey { addr: addr(vip), port: BePort::new(80), protocol, ..ServiceKey::zeroed() };
-            let flags = if protocol == TCP { flags } else { 0 };
             let id = SERVICE + u64::from(vip.contains(':'));
             memory
                 .services
@@ -71,8 +72,10 @@ fn assert_kernel_path(memory: &Memory, dialled: &Dial) {
 #[track_caller]
 fn assert_refused(memory: &Memory, dialled: &Dial) {
     match dial(memory, dialled) {
-        Verdict::Deny(denial, _) => {
+        Verdict::Deny(denial, to) => {
             assert_eq!(denial, Denial { reason: Reason::PROXY_UNAVAILABLE, rule: 0 });
+            assert_eq!((to.addr, to.backend), (dialled.addr, 0), "it went nowhere");
+            assert_ne!(to.service, 0, "its flow names the Service");
         }
         other => panic!("{other:?}"),
     }
@@ -119,19 +122,62 @@ fn a_process_without_a_cgroup_of_the_proxys_is_not_taken_for_it() {
 
 #[test]
 fn without_a_proxy_it_is_refused_or_takes_the_kernel_path_as_the_service_says() {
-    let gone = |flags, change: &dyn Fn(&mut Memory)| {
+    let gone = |flags, change: Change| {
         let mut memory = shop(service_flags::PROXY | flags);
         change(&mut memory);
         memory
     };
-    let changes: [&dyn Fn(&mut Memory); 4] = [
-        &|memory| memory.lease = 95 * SECOND,
-        &|memory| memory.lease = 0,
-        &|memory| memory.pods.get_mut(&NETNS).unwrap().outbound = BePort::new(0),
-        &|memory| memory.pods.get_mut(&NETNS).unwrap().ip4 = Addr::ANY,
+    let changes: [(&str, Change); 5] = [
+        ("10.96.0.1", |memory| memory.lease = 95 * SECOND),
+        ("10.96.0.1", |memory| memory.lease = 0),
+        ("10.96.0.1", |memory| memory.pods.get_mut(&NETNS).unwrap().outbound = BePort::new(0)),
+        ("10.96.0.1", |memory| memory.pods.get_mut(&NETNS).unwrap().ip4 = Addr::ANY),
+        ("fd96::1", |memory| memory.pods.get_mut(&NETNS).unwrap().ip6 = Addr::ANY),
     ];
-    for change in changes {
-        assert_refused(&gone(0, change), &to("10.96.0.1"));
-        assert_kernel_path(&gone(service_flags::PROXY_OPEN, change), &to("10.96.0.1"));
+    for (vip, change) in changes {
+        assert_refused(&gone(0, change), &to(vip));
+        assert_kernel_path(&gone(service_flags::PROXY_OPEN, change), &to(vip));
+    }
+}
+
+#[test]
+fn a_lease_that_was_renewed_while_a_dial_is_decided_stands() {
+    let mut memory = shop(service_flags::PROXY);
+    memory.lease = memory.now.get() + 1;
+    proxied(&memory, &to("10.96.0.1"));
+}
+
+#[test]
+fn a_pod_of_one_family_goes_to_the_proxy_in_that_one() {
+    let mut memory = shop(service_flags::PROXY);
+    memory.pods.get_mut(&NETNS).unwrap().ip6 = Addr::ANY;
+    assert_eq!(proxied(&memory, &to("10.96.0.1")).addr, addr("10.77.0.1"));
+}
+
+#[test]
+fn a_service_without_endpoints_is_the_proxys_matter_while_it_is_there() {
+    let mut memory = shop(service_flags::PROXY | service_flags::PROXY_OPEN);
+    memory.services.values_mut().flatten().for_each(|row| row.slots = 0);
+    proxied(&memory, &to("10.96.0.1"));
+    memory.lease = 0;
+    match dial(&memory, &to("10.96.0.1")) {
+        Verdict::Deny(denial, _) => assert_eq!(denial.reason, Reason::NO_ENDPOINTS),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_kernel_path_instead_of_the_proxy_does_not_lead_past_policies() {
+    const POLICY: u64 = 9;
+    let mut memory = shop(service_flags::PROXY | service_flags::PROXY_OPEN);
+    let server = PodRow { netns: NETNS + 1, policy: POLICY, ..PodRow::zeroed() };
+    memory.pod_ips.insert(addr("10.77.0.2"), server);
+    let isolated = PolicyRow { bits: policy_bits::ISOLATED, ..PolicyRow::zeroed() };
+    memory.policies.insert((POLICY, token::ANY), isolated);
+    proxied(&memory, &to("10.96.0.1"));
+    memory.lease = 0;
+    match dial(&memory, &to("10.96.0.1")) {
+        Verdict::Deny(denial, _) => assert_eq!(denial.reason, Reason::NOT_ALLOWED),
+        other => panic!("{other:?}"),
     }
 }

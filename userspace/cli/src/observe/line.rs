@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use weft_telemetry::api::{Flow, FlowKind, Verdict};
+use weft_telemetry::api::{Flow, FlowKind, HttpFlow, Verdict};
 
 use crate::{Screen, flow, units};
 
@@ -37,6 +37,9 @@ impl Columns {
 
 fn details(flow: &Flow) -> String {
     let mut parts = Vec::new();
+    if let Some(http) = &flow.http {
+        return request(flow, http);
+    }
     if flow.verdict == Verdict::Forwarded {
         parts.push(flow.path.to_string());
         parts.push(flow.kind.to_string());
@@ -54,6 +57,23 @@ fn details(flow: &Flow) -> String {
         parts.extend(flow.reason.as_ref().map(ToString::to_string));
         parts.extend(flow.rule.as_ref().map(|rule| format!("by {rule}")));
     }
+    parts.join("  ")
+}
+
+/// `http  GET /v1/items  200  12ms  HTTPRoute shop/web`; a refusal begins with its reason instead.
+fn request(flow: &Flow, http: &HttpFlow) -> String {
+    let refused = flow.verdict != Verdict::Forwarded;
+    let reason = flow.reason.as_ref().map(ToString::to_string);
+    let first = if refused { reason.clone().unwrap_or_default() } else { flow.path.to_string() };
+    let status = match (http.status, http.grpc_status) {
+        (0, _) => "-".to_owned(),
+        (status, None) => status.to_string(),
+        (status, Some(code)) => format!("{status}/grpc {code}"),
+    };
+    let latency = units::span(Duration::from_secs_f64(http.latency_ms.max(0.0) / 1e3));
+    let mut parts = vec![first, format!("{} {}", http.method, http.path), status, latency];
+    parts.extend(http.route.as_ref().map(ToString::to_string));
+    parts.extend(reason.filter(|_| !refused));
     parts.join("  ")
 }
 

@@ -98,6 +98,18 @@ async fn authz_check_says_no_with_its_exit_code() {
 }
 
 #[tokio::test]
+async fn explain_says_no_with_its_exit_code() {
+    let shop = Shop::open();
+    let passes = shop.ask("explain --from shop/web-1 --to shop/db:5432").await;
+    let refused = shop.ask("explain --from shop/web-1 --to shop/api:80").await;
+    let unknown = shop.ask("explain --from shop/web-1 --to shop/gone:80").await;
+    assert!(matches!(passes.exit, Ok(Exit::Yes)), "{passes:?}");
+    assert!(matches!(refused.exit, Ok(Exit::No)), "{refused:?}");
+    let error = unknown.exit.unwrap_err().to_string();
+    assert_eq!(error, "there is no Service shop/gone\n  see: weft get services");
+}
+
+#[tokio::test]
 async fn observe_follows_until_the_agent_ends() {
     let shop = Shop::open();
     let (answer, ()) = tokio::join!(shop.ask("observe --follow --last 1 --pod shop/web-1 -o json"), async {
@@ -124,9 +136,82 @@ async fn observe_shows_only_what_is_asked_for() {
 }
 
 #[tokio::test]
+async fn observe_tells_requests_by_what_they_asked_for() {
+    let shop = Shop::busy();
+    let lines = async |line: &str| shop.ask(line).await.out.lines().count();
+    assert_eq!(lines("observe").await, 10);
+    assert_eq!(lines("observe --protocol http").await, 5);
+    assert_eq!(lines("observe --protocol tcp").await, 5);
+    assert_eq!(lines("observe --method post").await, 2);
+    assert_eq!(lines("observe --http-path /v1").await, 3);
+    assert_eq!(lines("observe --status 404").await, 1);
+    assert_eq!(lines("observe --verdict denied --protocol http").await, 1);
+}
+
+/// Rates depend on the time; what does not is looked at.
+fn without_rates(table: &str) -> Vec<Vec<&str>> {
+    let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines
+        .map(|mut cells| {
+            cells.remove(cells.len() - 5);
+            cells
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn stat_shows_the_last_minute_by_service_and_route() {
+    let shop = Shop::busy();
+    let answer = shop.ask("stat").await;
+    assert_eq!(
+        without_rates(&answer.out),
+        [
+            vec!["NAMESPACE", "SERVICE", "ROUTE", "REQUESTS", "SUCCESS", "P50", "P95", "P99"],
+            vec!["shop", "api", "HTTPRoute", "canary", "2", "100.00%", "12ms", "13ms", "13ms"],
+            vec!["shop", "api", "-", "1", "100.00%", "152us", "152us", "152us"],
+            vec!["shop", "api", "GRPCRoute", "calls", "1", "0.00%", "1.2s", "1.2s", "1.2s"],
+            vec!["shop", "web", "-", "1", "100.00%", "928us", "928us", "928us"],
+        ],
+        "{}",
+        answer.out
+    );
+    let json: serde_json::Value = serde_json::from_str(&shop.ask("stat -o json").await.out).unwrap();
+    assert_eq!(json[0]["requests"], 2);
+    assert_eq!(shop.ask("stat -n elsewhere").await.out.lines().count(), 1);
+    assert!(matches!(answer.exit, Ok(Exit::Yes)));
+}
+
+#[tokio::test]
+async fn top_is_written_once_into_a_pipe_and_where_it_is_asked_to() {
+    let shop = Shop::busy();
+    let piped = shop.ask("top --limit 2").await;
+    assert_eq!(piped.out.lines().count(), 3, "{}", piped.out);
+    let once = shop.ask_on("top --once", Some(80), false).await;
+    assert_eq!((once.out.lines().count(), once.out.contains('\u{1b}')), (5, false), "{}", once.out);
+}
+
+#[tokio::test]
+async fn top_draws_the_screen_anew_until_the_agent_ends() {
+    let shop = Shop::busy();
+    let top = shop.ask_on("top --interval 50", Some(80), false);
+    let (answer, ()) = tokio::join!(top, async {
+        sleep(Duration::from_millis(300)).await;
+        shop.request();
+        sleep(Duration::from_millis(300)).await;
+        shop.stop();
+    });
+    assert!(matches!(answer.exit, Ok(Exit::NotAsked)), "{answer:?}");
+    let drawn: Vec<_> = answer.out.split("\u{1b}[H").skip(1).collect();
+    assert!(drawn.len() > 2, "{answer:?}");
+    assert!(drawn.iter().all(|page| page.ends_with("\u{1b}[J")), "{answer:?}");
+    let requests = |page: &str| page.contains(" HTTPRoute canary");
+    assert!(drawn.iter().all(|page| requests(page)), "{answer:?}");
+}
+
+#[tokio::test]
 async fn lists_can_be_of_one_namespace() {
     let shop = Shop::open();
-    for kind in ["services", "endpoints", "workloads", "policies", "connections"] {
+    for kind in ["services", "endpoints", "workloads", "policies", "httproutes", "connections"] {
         let lines = async |n: &str| shop.ask(&format!("get {kind} -n {n}")).await.out.lines().count();
         assert!(lines("shop").await > 1, "{kind}");
         assert_eq!(lines("elsewhere").await, 1, "{kind}: the heading alone");
@@ -164,7 +249,10 @@ fn wrong_usage_says_what_is_right() {
         ("authz check --from shop/web --to shop/api", "write NAMESPACE/NAME:PORT, like shop/api:80"),
         ("status --wait soon", "write a time like 10s, 500ms or 1m30s"),
         ("observe --verdict dropped", "a verdict is FORWARDED, DENIED or AUDIT"),
-        ("get gateways", "possible values: services, endpoints, workloads, policies, connections"),
+        (
+            "get gateways",
+            "possible values: services, endpoints, workloads, policies, httproutes, grpcroutes, tlsroutes",
+        ),
     ] {
         let error = usage_error(line);
         assert!(error.contains(hint), "{line}: {error}");

@@ -23,12 +23,26 @@ const PAGES: &[(&str, &str, u16)] = &[
     ("connections.160", "get connections", 160),
     ("services.json", "get services -o json", 0),
     ("policies.yaml", "get policies -o yaml", 0),
+    ("httproutes.80", "get httproutes", 80),
+    ("httproutes.pipe", "get httproute -n shop", 0),
+    ("httproutes.json", "get httproutes -o json", 0),
+    ("grpcroutes.pipe", "get grpcroutes", 0),
+    ("tlsroutes.pipe", "get tlsroutes", 0),
+    ("tlsroutes.yaml", "get tlsroutes -o yaml", 0),
     ("describe-pod.160", "describe pod shop/api-1", 160),
     ("describe-pod.80", "describe pod shop/api-1", 80),
     ("describe-service.80", "describe service shop/api", 80),
     ("observe.80", "observe", 80),
     ("observe.pipe", "observe", 0),
     ("observe.json", "observe --last 1 -o json", 0),
+    (
+        "explain-http.80",
+        "explain --from shop/web-1 --to shop/api:80 --path /v1/items -H x-canary:_yes -H x-user:_7",
+        80,
+    ),
+    ("explain-none.80", "explain --from shop/web-1 --to shop/api:80 --path /v1", 80),
+    ("explain-kernel.80", "explain --from shop/web-1 --to shop/db:5432", 80),
+    ("explain-kernel.json", "explain --from shop/web-1 --to shop/db:5432 -o json", 0),
     ("authz-allowed", "authz check --from shop/web --to shop/api:80", 80),
     ("authz-denied", "authz check --from shop/cart --to shop/api:80", 80),
     ("authz-supposed", "authz check --from shop/nobody --to shop/api:80", 80),
@@ -36,12 +50,20 @@ const PAGES: &[(&str, &str, u16)] = &[
     ("bpf-services.json", "bpf services -o json", 0),
 ];
 
+/// As [`PAGES`], of an agent whose proxy told of requests.
+const BUSY: &[(&str, &str, u16)] = &[
+    ("observe-http.80", "observe --protocol http", 80),
+    ("observe-http.pipe", "observe --last 6", 0),
+    ("observe-http.json", "observe --protocol HTTP --status 4xx -o json", 0),
+];
+
 #[tokio::test]
 async fn every_page_is_as_its_file_says() {
-    let shop = Shop::open();
+    let (open, busy) = (Shop::open(), Shop::busy());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/golden");
     let mut wrong = Vec::new();
-    for (name, line, width) in PAGES {
+    let pages = PAGES.iter().map(|page| (&open, page)).chain(BUSY.iter().map(|page| (&busy, page)));
+    for (shop, (name, line, width)) in pages {
         let answer = shop.ask_on(line, (*width > 0).then_some(*width), false).await;
         let file = folder.join(format!("{name}.txt"));
         if std::env::var_os("BLESS").is_some() {
@@ -53,7 +75,7 @@ async fn every_page_is_as_its_file_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let files = fs::read_dir(&folder).unwrap().count();
-    assert_eq!(files, PAGES.len(), "each file belongs to a page");
+    assert_eq!(files, PAGES.len() + BUSY.len(), "each file belongs to a page");
 }
 
 #[tokio::test]

@@ -22,9 +22,13 @@ use weft_model::Snapshot;
 use weft_runtime::{Stop, Tasks};
 use weft_telemetry::{
     admin::{Agent, bind, serve_api},
-    api::{BpfTable, ConnectionView, Failure, ProxyState, ProxyUpgraded, Status, Table},
+    api::{
+        BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, ProxyState, ProxyUpgraded, Status,
+        Table,
+    },
     flows::FlowLog,
     metrics::Metrics,
+    observer::Observer,
 };
 
 /// The agent and its run directory.
@@ -41,6 +45,7 @@ pub(crate) struct Fake {
     snapshot: Arc<Snapshot>,
     flows: FlowLog,
     metrics: Metrics,
+    observer: Observer,
     /// The version that its kernel would enforce.
     pub(crate) enforced: AtomicU64,
     /// Whether its proxy would be gone.
@@ -93,6 +98,7 @@ impl Shop {
             snapshot: Arc::new(data::snapshot()),
             flows: FlowLog::new(),
             metrics: Metrics::new("0.1.0"),
+            observer: Observer::new().0,
             enforced: AtomicU64::new(12),
             proxy_fails: AtomicBool::new(false),
             failure: Mutex::default(),
@@ -121,6 +127,19 @@ impl Shop {
         self.stop.cancel();
     }
 
+    /// As [`Shop::open`], after some requests.
+    pub(crate) fn busy() -> Self {
+        let shop = Self::open();
+        shop.request();
+        shop
+    }
+
+    /// The proxy tells of some requests.
+    pub(crate) fn request(&self) {
+        let Fake { observer, snapshot, flows, metrics, .. } = &*self.agent;
+        observer.take(&data::requests(), snapshot, flows, metrics);
+    }
+
     /// Adds a flow.
     pub(crate) fn push(&self, flow: weft_telemetry::api::Flow) {
         self.agent.flows.push(flow);
@@ -139,6 +158,8 @@ impl Shop {
         let needs_agent = !line.starts_with("analyze");
         let words =
             ["weft"].into_iter().chain(line.split(' ')).chain(run_dir.into_iter().filter(|_| needs_agent));
+        // A space inside a word is written `_` behind its colon, as in the header `a:_b`.
+        let words = words.map(|word| word.replace(":_", ": "));
         let exit = Line::try_parse_from(words).unwrap().command.run(&mut screen).await;
         Answer { out: out.text(), err: err.text(), exit }
     }
@@ -200,8 +221,16 @@ impl Agent for Fake {
         }
     }
 
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {
+        data::explain(query)
+    }
+
     fn flows(&self) -> &FlowLog {
         &self.flows
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     fn metrics(&self) -> &Metrics {

@@ -116,8 +116,10 @@ impl Bench {
     /// does for a Service with the annotation.
     fn enrol(&mut self, dialling: &OwnedFd) -> Result<(), Failure> {
         let cookie = netns_cookie(dialling.as_fd())?;
-        self.pods.insert(NetnsKey { cookie }, Pod::zeroed(), 0)?;
         let elsewhere = PodRow { netns: u64::MAX, ..PodRow::zeroed() };
+        for cookie in [cookie, elsewhere.netns] {
+            self.pods.insert(NetnsKey { cookie }, Pod::zeroed(), 0)?;
+        }
         self.pod_ips.insert(Addr::from(Ipv4Addr::LOCALHOST), elsewhere, 0)?;
         let state = SocketState { flags: socket_flags::ACCELERATE, ..SocketState::zeroed() };
         Ok(self.states.insert(dialling, state, 0)?)

@@ -101,6 +101,11 @@ impl Services {
         Ok(adopted)
     }
 
+    /// Whether connections may go through the node's proxy.
+    pub(crate) fn may_proxy(&self) -> bool {
+        self.may_proxy
+    }
+
     /// Compares `services` with what is there. Nothing is written; an update that does not fit is refused
     /// here, whole.
     pub(crate) fn plan(

@@ -112,6 +112,7 @@ impl Names {
             rule: self.rules.get(&event.rule).cloned(),
             rtt_us: closed.then_some(event.rtt_us),
             retransmits: closed.then_some(event.retransmits),
+            http: None,
         }
     }
 

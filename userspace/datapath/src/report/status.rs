@@ -93,6 +93,14 @@ pub(crate) fn degradations(state: &State, status: &mut Status) {
             "remove the foreign program from the pod's network namespace",
         );
     }
+    if state.stays_in_the_kernel() {
+        add(
+            "http path",
+            "there are routes or policies for HTTP, and no proxy: these Services are balanced by the kernel alone"
+                .to_owned(),
+            "run the agent with --proxy auto",
+        );
+    }
     if let Some(Err(error)) = &state.acceleration {
         add("same-node acceleration", error.to_string(), error.remedy());
     }

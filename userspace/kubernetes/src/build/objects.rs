@@ -11,7 +11,7 @@ use weft_model::{ObjectName, RouteKind, RouteName};
 use super::{NameSet, selection::Selection};
 use crate::object::{
     AuthorizationPolicy, EndpointSlice, Key, Kind, MeshConfig, Namespace, Node, Object, Pod, Route, Service,
-    TrafficPolicy,
+    TelemetryPolicy, TrafficPolicy,
 };
 
 /// What is in force.
@@ -25,6 +25,7 @@ pub(crate) struct Objects {
     pub(super) routes: BTreeMap<RouteName, Arc<Route>>,
     pub(super) traffic: BTreeMap<ObjectName, Arc<TrafficPolicy>>,
     pub(super) authorization: BTreeMap<ObjectName, Arc<AuthorizationPolicy>>,
+    pub(super) telemetry: BTreeMap<ObjectName, Arc<TelemetryPolicy>>,
     selection: Selection,
     /// Services by ClusterIP: the first by name has it.
     owners: HashMap<IpAddr, NameSet>,
@@ -47,6 +48,10 @@ pub(crate) struct Dirty {
     pub(super) routes: BTreeSet<RouteName>,
     pub(super) workloads: NameSet,
     pub(super) policies: NameSet,
+    /// Pods whose access log may have changed.
+    pub(super) logged: NameSet,
+    /// Namespaces in which anybody's may have.
+    telemetry: BTreeSet<Arc<str>>,
     /// Services of pods with these names and labels, before or after the change.
     pods: Vec<Arc<Pod>>,
     namespaces: BTreeSet<Arc<str>>,
@@ -146,6 +151,10 @@ impl Objects {
                 dirty.services.extend(self.refer(&key, services));
                 dirty.policies.insert(key.name);
             }
+            Kind::TelemetryPolicy => {
+                swap(&mut self.telemetry, &key.name, object.and_then(Object::telemetry_policy));
+                dirty.telemetry.insert(key.name.namespace);
+            }
             _ => {}
         }
     }
@@ -158,6 +167,13 @@ impl Objects {
         for namespace in &dirty.namespaces {
             dirty.workloads.extend(within(&self.pods, namespace).map(|(name, _)| name.clone()));
         }
+        // A policy for a Service is one for the pods that this selects.
+        let services = dirty.redefined.iter().map(|service| &service.namespace);
+        let named = services.filter(|namespace| within(&self.telemetry, namespace).next().is_some());
+        for namespace in named.chain(&dirty.telemetry).collect::<BTreeSet<_>>() {
+            dirty.logged.extend(within(&self.pods, namespace).map(|(name, _)| name.clone()));
+        }
+        dirty.logged.extend(dirty.workloads.iter().cloned());
         if dirty.nodes {
             dirty.services.extend(self.services.keys().cloned());
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use weft_model::{BackendShare, Condition, ParentStatus, RouteName, RouteReason, RouteStatus, RuleSummary};
 
-use super::{Built, backend, notice::Notice, objects::Objects, pending, routing::unsupported, traffic};
-use crate::object::{BackendRef, Key, ParentRef, Route, Target};
+use super::{Built, backend, notice::Notice, objects::Objects, routing::unsupported, traffic};
+use crate::object::{BackendRef, ParentRef, Route, Target};
 
 /// The status of `name`, unless there is no such route; `notices` gets what is wrong with it and with the
 /// policies for it.
@@ -28,11 +28,8 @@ pub(super) fn build(
     let parents: Vec<_> = route.parents.iter().map(parent).collect();
     if parents.iter().any(|parent| parent.accepted.status) {
         note_backends(objects, route, notices);
-        if name.kind != weft_model::RouteKind::Tcp {
-            pending::note(Key::from(name), notices);
-        }
     }
-    Some(RouteStatus { parents, rules: summary(route) })
+    Some(RouteStatus { parents, hostnames: route.hostnames.clone(), rules: summary(route) })
 }
 
 /// The status of a route that cannot be read, whose last good version may still be in force.
@@ -42,11 +39,11 @@ pub(crate) fn refused(reason: RouteReason, message: &str, in_force: Option<&Rout
     if let Some(status) = in_force.filter(|status| !status.parents.is_empty()) {
         let parents = status.parents.iter().cloned();
         let parents = parents.map(|parent| ParentStatus { accepted: accepted.clone(), ..parent });
-        return RouteStatus { parents: parents.collect(), rules: status.rules.clone() };
+        return RouteStatus { parents: parents.collect(), ..status.clone() };
     }
     let resolved = Condition::bad(RouteReason::BackendNotFound, "nothing of the route could be read");
     let parent = ParentStatus { service: None, port: None, section: None, accepted, resolved };
-    RouteStatus { parents: vec![parent], rules: Vec::new() }
+    RouteStatus { parents: vec![parent], hostnames: Vec::new(), rules: Vec::new() }
 }
 
 fn accepted(built: &Built, route: &Route, parent: &ParentRef) -> Condition {

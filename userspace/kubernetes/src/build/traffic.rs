@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weft_model::{RouteName, TrafficSettings};
 
-use super::{notice::Notice, objects::Objects, pending};
+use super::{notice::Notice, objects::Objects};
 use crate::object::{Key, Kind, Service, TrafficPolicy};
 
 /// The policies of one route: each rule's own settings over the route's.
@@ -32,13 +32,10 @@ pub(super) fn of_service<'o>(
     Some(winner)
 }
 
-/// Says what of a Service's policy has no effect: all of it before there is a proxy, and later what only a
-/// proxy can do, where no connection takes one.
+/// Says what of a Service's policy has no effect: what only the proxy can do, where no connection takes it.
 pub(super) fn note_idle(policy: &TrafficPolicy, routed: bool, notices: &mut Vec<Notice>) {
     let settings = &policy.settings;
-    if settings.need_proxy() {
-        pending::note(policy.key(), notices);
-    } else if !routed {
+    if !settings.need_proxy() && !routed {
         let said = [
             ("timeouts.connect", settings.timeouts.connect.is_some()),
             ("timeouts.idle", settings.timeouts.idle.is_some()),
@@ -93,7 +90,7 @@ impl RoutePolicies<'_> {
         settings
     }
 
-    /// Says of every policy what becomes of it: nothing yet, or nothing at all for want of its target.
+    /// Says of every policy that has no effect for want of its target.
     pub(super) fn note(&self, objects: &Objects, route: &RouteName, notices: &mut Vec<Notice>) {
         let found = objects.routes.get(route);
         for (section, policy) in &self.policies {
@@ -106,10 +103,7 @@ impl RoutePolicies<'_> {
                     let name = section.unwrap_or_default();
                     (format!("{target} has no rule {name}"), "correct sectionName, or name the rule so")
                 }
-                Some(_) => {
-                    pending::note(policy.key(), notices);
-                    continue;
-                }
+                Some(_) => continue,
             };
             notices.push(Notice::warning(policy.key(), field, message, remedy));
         }

@@ -102,20 +102,18 @@ pub(super) fn check(spec: &Spec, key: &Key, report: &mut Report<'_>) -> Option<M
     if let Some(certificates) = &spec.certificates {
         certificates.check(report);
     }
-    if let Some(telemetry) = &spec.telemetry {
-        telemetry_policy::check_parts(
-            telemetry.tracing.as_ref(),
-            telemetry.access_log.as_ref(),
-            "spec.telemetry",
-            report,
-        );
-    }
+    let telemetry = spec.telemetry.as_ref().map(|telemetry| {
+        let (tracing, access_log) = (telemetry.tracing.as_ref(), telemetry.access_log.as_ref());
+        telemetry_policy::check_parts(tracing, access_log, "spec.telemetry", report)
+    });
     let selector = spec.namespace_selector.as_ref();
     let namespace_selector = selector
         .map_or_else(MeshConfig::default_namespace_selector, |s| s.check("spec.namespaceSelector", report));
     warn(spec, report);
     let trust_domain_aliases = spec.trust_domain_aliases.iter().map(|alias| alias.as_str().into()).collect();
-    (!report.refused()).then_some(MeshConfig { trust_domain, trust_domain_aliases, namespace_selector })
+    let access_log = telemetry.unwrap_or_default();
+    let mesh = MeshConfig { trust_domain, trust_domain_aliases, namespace_selector, access_log };
+    (!report.refused()).then_some(mesh)
 }
 
 impl MeshConfig {

@@ -1,12 +1,18 @@
-//! TelemetryPolicy: tracing and access log. Checked in full; enforced once the http path is there.
+//! TelemetryPolicy: tracing and access log. Tracing is checked in full, and not enforced yet.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, de::IgnoredAny};
+use weft_model::{LogFormat, PolicyTarget};
 
 use super::{
-    check,
-    target_ref::{self, TargetKind, TargetRef},
+    check, log_filter,
+    target_ref::{self, TargetKind, TargetRef, Targets},
 };
-use crate::{finding::Report, object::Names};
+use crate::{
+    finding::Report,
+    object::{Created, Key, LogSettings, Names, TelemetryPolicy},
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,8 +26,7 @@ pub(super) struct Spec {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tracing {
-    #[serde(default, rename = "mode")]
-    _mode: Option<Mode>,
+    mode: Option<Mode>,
     provider: Option<TracingProvider>,
     sampling_rate: Option<Fraction>,
     #[serde(default, rename = "parentBasedSampling")]
@@ -32,12 +37,9 @@ pub(super) struct Tracing {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct AccessLog {
-    #[serde(default, rename = "mode")]
-    _mode: Option<Mode>,
-    #[serde(default, rename = "format")]
-    _format: Option<Format>,
-    #[serde(default, rename = "filter")]
-    _filter: Option<String>,
+    mode: Option<Mode>,
+    format: Option<Format>,
+    filter: Option<String>,
     provider: Option<LogProvider>,
 }
 
@@ -115,8 +117,15 @@ enum AttributeType {
     RequestHeader,
 }
 
-pub(super) fn check(spec: &Spec, names: &mut Names, report: &mut Report<'_>) {
-    target_ref::check(&spec.target_refs, &[TargetKind::Pod, TargetKind::Service], names, report);
+pub(super) fn check(
+    spec: &Spec,
+    key: &Key,
+    created: Created,
+    names: &mut Names,
+    report: &mut Report<'_>,
+) -> Option<TelemetryPolicy> {
+    let targets =
+        target_ref::check(&spec.target_refs, &[TargetKind::Pod, TargetKind::Service], names, report);
     if spec.tracing.is_none() && spec.access_log.is_none() {
         report.error(
             "spec",
@@ -124,37 +133,62 @@ pub(super) fn check(spec: &Spec, names: &mut Names, report: &mut Report<'_>) {
             "add one of them, or remove the policy",
         );
     }
-    check_parts(spec.tracing.as_ref(), spec.access_log.as_ref(), "spec", report);
-    let remedy = "flows of the kernel path show in `weft observe` and in the metrics meanwhile";
-    report.warning("kind", "TelemetryPolicy is not enforced yet: it needs the http path", remedy);
+    let access_log = check_parts(spec.tracing.as_ref(), spec.access_log.as_ref(), "spec", report);
+    let target = match targets? {
+        Targets::Pods(selector) => PolicyTarget::Pods(selector),
+        Targets::Services(names) => PolicyTarget::Services(names),
+        Targets::Routes(_) => return None, // refused as a kind that is not allowed
+    };
+    (!report.refused()).then(|| TelemetryPolicy { name: key.name.clone(), created, target, access_log })
 }
 
-/// What MeshConfig has as well.
+/// What MeshConfig has as well. Says what is not enforced yet; what is, is the answer.
 pub(super) fn check_parts(
     tracing: Option<&Tracing>,
     access_log: Option<&AccessLog>,
     field: &str,
     report: &mut Report<'_>,
-) {
+) -> LogSettings {
     if let Some(tracing) = tracing {
         tracing.check(&format!("{field}.tracing"), report);
     }
-    if let Some(provider) = access_log.and_then(|log| log.provider.as_ref()) {
-        let field = format!("{field}.accessLog.provider.backendRef");
-        let otlp = provider.r#type == LogProviderType::Otlp;
-        check::member(
-            provider.backend_ref.is_some(),
-            otlp,
-            &field,
-            &format!("{:?}", provider.r#type),
-            report,
-        );
-        check_port(provider.backend_ref.as_ref(), &field, report);
+    access_log.map(|log| log.check(&format!("{field}.accessLog"), report)).unwrap_or_default()
+}
+
+impl AccessLog {
+    fn check(&self, field: &str, report: &mut Report<'_>) -> LogSettings {
+        if let Some(provider) = &self.provider {
+            let reference = format!("{field}.provider.backendRef");
+            let kind = format!("{:?}", provider.r#type);
+            let otlp = provider.r#type == LogProviderType::Otlp;
+            check::member(provider.backend_ref.is_some(), otlp, &reference, &kind, report);
+            check_port(provider.backend_ref.as_ref(), &reference, report);
+            if otlp && provider.backend_ref.is_some() {
+                let message = "OTLP is not there yet: lines go to the agent's standard output";
+                report.warning(&format!("{field}.provider.type"), message, "write Stdout until then");
+            }
+        }
+        let parsed = self.filter.as_deref().map(log_filter::parse).transpose();
+        if let Err(error) = &parsed {
+            report.error(&format!("{field}.filter"), error.to_string(), error.remedy());
+        }
+        LogSettings {
+            enabled: self.mode.as_ref().map(|mode| matches!(mode, Mode::Enabled)),
+            format: self.format.as_ref().map(|format| match format {
+                Format::Json => LogFormat::Json,
+                Format::Text => LogFormat::Text,
+            }),
+            filter: parsed.ok().flatten().map(Arc::new),
+        }
     }
 }
 
 impl Tracing {
     fn check(&self, field: &str, report: &mut Report<'_>) {
+        if matches!(self.mode, Some(Mode::Enabled)) {
+            let remedy = "requests show in `weft observe`, metrics and access logs meanwhile";
+            report.warning(field, "tracing is not enforced yet", remedy);
+        }
         let backend = self.provider.as_ref().map(|provider| &provider.backend_ref);
         check_port(backend, &format!("{field}.provider.backendRef"), report);
         if let Some(rate) = &self.sampling_rate {

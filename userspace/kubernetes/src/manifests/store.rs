@@ -165,13 +165,14 @@ fn next(
     routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     problems: Vec<weft_model::Problem>,
 ) -> Option<Snapshot> {
-    let Built { trust_domain, locality, services, workloads, policies, .. } = built;
+    let Built { trust_domain, locality, services, workloads, policies, access_logs, .. } = built;
     let same = old.version > 0
         && old.trust_domain == *trust_domain
         && old.locality == *locality
         && Arc::ptr_eq(&old.services, services)
         && Arc::ptr_eq(&old.workloads, workloads)
-        && Arc::ptr_eq(&old.policies, policies);
+        && Arc::ptr_eq(&old.policies, policies)
+        && Arc::ptr_eq(&old.access_logs, access_logs);
     let problems = if *old.problems == problems { Arc::clone(&old.problems) } else { Arc::new(problems) };
     let routes = if old.routes == routes { Arc::clone(&old.routes) } else { routes };
     if same && Arc::ptr_eq(&old.routes, &routes) && Arc::ptr_eq(&old.problems, &problems) {
@@ -184,6 +185,7 @@ fn next(
         services: Arc::clone(services),
         workloads: Arc::clone(workloads),
         policies: Arc::clone(policies),
+        access_logs: Arc::clone(access_logs),
         routes,
         problems,
     })

@@ -33,6 +33,9 @@ pub struct RouteName {
 pub struct RouteStatus {
     /// One for each Service that it names as a parent, in the object's order. Empty where it names none.
     pub parents: Vec<ParentStatus>,
+    /// Names of servers that it is for: a TLSRoute's. In the mesh the others' do not count.
+    #[serde(default)]
+    pub hostnames: Vec<Arc<str>>,
     /// Its rules, in short.
     pub rules: Vec<RuleSummary>,
 }

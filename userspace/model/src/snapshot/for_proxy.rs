@@ -23,6 +23,7 @@ impl Snapshot {
             services: Arc::new(services),
             workloads: Arc::new(workloads),
             policies: Arc::clone(&self.policies),
+            access_logs: Arc::default(),
             routes: Arc::default(),
             problems: Arc::default(),
         }

@@ -6,9 +6,10 @@ use futures_util::future::BoxFuture;
 use weft_model::Snapshot;
 
 use crate::{
-    api::{BpfTable, ConnectionView, Failure, ProxyUpgraded, Status, Table},
+    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded, Status, Table},
     flows::FlowLog,
     metrics::Metrics,
+    observer::Observer,
 };
 
 /// A running agent. Everything else that the API shows is derived from these.
@@ -39,8 +40,15 @@ pub trait Agent: Send + Sync + 'static {
     /// What the kernel holds.
     fn bpf(&self, table: BpfTable) -> Result<Table, Failure>;
 
+    /// What would become of a request, by the very engine that routes real ones. A failure is about the
+    /// question.
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure>;
+
     /// The last flows.
     fn flows(&self) -> &FlowLog;
+
+    /// What became of the proxy's records.
+    fn observer(&self) -> &Observer;
 
     /// Its metrics.
     fn metrics(&self) -> &Metrics;

@@ -1,6 +1,10 @@
 //! The JSON API of the unix socket.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
@@ -22,9 +26,9 @@ use super::{
 };
 use crate::{
     api::{
-        AuthzAnswer, AuthzQuery, BpfTable, ConnectionView, EndpointView, FlowFilter, FlowLine,
-        PodDescription, PolicyView, ProxyUpgraded, ServiceDescription, ServiceView, Status, Synced, Table,
-        WorkloadView,
+        AuthzAnswer, AuthzQuery, BpfTable, ConnectionView, EndpointView, ExplainQuery, Explanation,
+        FlowFilter, FlowLine, PodDescription, PolicyView, ProxyUpgraded, RouteView, ServiceDescription,
+        ServiceView, Status, Synced, Table, TrafficQuery, TrafficView, WorkloadView,
     },
     views,
 };
@@ -40,8 +44,11 @@ pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
         .route("/v1/workloads", get(workloads))
         .route("/v1/pods/{namespace}/{name}", get(pod))
         .route("/v1/policies", get(policies))
+        .route("/v1/routes", get(routes))
         .route("/v1/connections", get(connections))
         .route("/v1/authz", get(authz))
+        .route("/v1/explain", get(explain))
+        .route("/v1/traffic", get(traffic))
         .route("/v1/bpf/{table}", get(bpf))
         .route("/v1/flows", get(flows))
         .with_state(Api { agent, stop })
@@ -89,6 +96,10 @@ async fn policies(State(agent): Asked) -> Reply<Vec<PolicyView>> {
     reply(&agent, |agent| Ok(views::policies(&agent.snapshot()))).await
 }
 
+async fn routes(State(agent): Asked) -> Reply<Vec<RouteView>> {
+    reply(&agent, |agent| Ok(views::routes(&agent.snapshot()))).await
+}
+
 async fn connections(State(agent): Asked) -> Reply<Vec<ConnectionView>> {
     reply(&agent, <dyn Agent>::connections).await
 }
@@ -106,6 +117,16 @@ async fn service(State(agent): Asked, Path(name): Path<(String, String)>) -> Rep
 async fn authz(State(agent): Asked, Query(query): Query<AuthzQuery>) -> Reply<AuthzAnswer> {
     let answer = ask(&agent, move |agent| Ok(views::authz(&agent.snapshot(), &query))).await?;
     answer.map(Json).map_err(Refused::question)
+}
+
+async fn explain(State(agent): Asked, Query(query): Query<ExplainQuery>) -> Reply<Explanation> {
+    let answer = ask(&agent, move |agent| Ok(agent.explain(&query))).await?;
+    answer.map(Json).map_err(Refused::question)
+}
+
+async fn traffic(State(agent): Asked, Query(query): Query<TrafficQuery>) -> Reply<Vec<TrafficView>> {
+    let span = Duration::from_secs(query.seconds);
+    reply(&agent, move |agent| Ok(agent.observer().window().last(span, Instant::now()))).await
 }
 
 async fn bpf(State(agent): Asked, Path(table): Path<BpfTable>) -> Reply<Table> {

@@ -17,9 +17,11 @@ use weft_runtime::{Stop, Tasks};
 
 use super::{Agent, SOCKET, bind, listen, serve_api, serve_health};
 use crate::{
-    api::{BpfTable, ConnectionView, Failure, ProxyUpgraded, Status, Table},
+    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded, Status, Table},
     flows::{FlowLog, sample},
     metrics::Metrics,
+    observer::Observer,
+    records::{RecordBatch, tests::request},
     views::tests::shop,
 };
 
@@ -27,6 +29,7 @@ struct Configured {
     snapshot: Arc<Snapshot>,
     flows: FlowLog,
     metrics: Metrics,
+    observer: Observer,
 }
 
 impl Agent for Configured {
@@ -79,8 +82,16 @@ impl Agent for Configured {
         }
     }
 
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {
+        Err(Failure::new(format!("there is no pod {}", query.from), "see: weft get workloads"))
+    }
+
     fn flows(&self) -> &FlowLog {
         &self.flows
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     fn metrics(&self) -> &Metrics {
@@ -102,6 +113,7 @@ impl World {
             snapshot: Arc::new(shop()),
             flows: FlowLog::new(),
             metrics: Metrics::new("1.2.3"),
+            observer: Observer::new().0,
         });
         let (tasks, stop) = (Tasks::new(), Stop::new());
         tasks.spawn("api", serve_api(Arc::clone(&agent) as _, bind(dir.path()).unwrap(), stop.clone()));
@@ -152,6 +164,19 @@ async fn each_question_has_an_answer_of_its_shape() {
     let upgraded = world.ask(Method::POST, "/v1/proxy/upgrade").await.into_body();
     let upgraded: Value = serde_json::from_slice(&upgraded.collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!((&upgraded["draining"][0], &upgraded["drainSeconds"]), (&7.into(), &300.into()));
+}
+
+#[tokio::test]
+async fn the_traffic_of_the_last_seconds_is_told() {
+    let world = World::new();
+    let agent = &world.agent;
+    let batch = RecordBatch { requests: vec![request(), request()], ..RecordBatch::default() };
+    agent.observer.take(&batch, &agent.snapshot, &agent.flows, &agent.metrics);
+    let (status, body) = world.get("/v1/traffic?seconds=10").await;
+    assert_eq!((status, body[0]["requests"].as_u64()), (StatusCode::OK, Some(2)), "{body}");
+    assert_eq!(body[0]["service"], "api");
+    let (status, flows) = world.get("/v1/flows?last=1&protocol=http&status=2xx&method=get").await;
+    assert_eq!((status, flows["http"]["status"].as_u64()), (StatusCode::OK, Some(200)), "{flows}");
 }
 
 #[tokio::test]

@@ -39,6 +39,33 @@ pub struct Flow {
     pub rtt_us: Option<u32>,
     /// Segments sent again.
     pub retransmits: Option<u32>,
+    /// The request, where this is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Box<HttpFlow>>,
+}
+
+/// A request and its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpFlow {
+    /// The method.
+    pub method: Box<str>,
+    /// The path, without the query.
+    pub path: Box<str>,
+    /// The answer's status; 0 where there was none.
+    pub status: u16,
+    /// From the request's head to the answer's end.
+    pub latency_ms: f64,
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub protocol: Cow<'static, str>,
+    /// The host that was asked for.
+    pub authority: Box<str>,
+    /// `grpc-status`, where it is a gRPC call that was answered.
+    pub grpc_status: Option<u32>,
+    /// The route that it took, like `HTTPRoute shop/web`.
+    pub route: Option<Box<str>>,
+    /// Envoy's short flags; `-` for none.
+    pub response_flags: Cow<'static, str>,
 }
 
 /// One line of the answer to a question for flows.
@@ -76,6 +103,8 @@ pub enum FlowKind {
     Closed,
     /// It never came to be.
     Refused,
+    /// It was a request, which ended.
+    Request,
     /// It was let through where a policy in audit mode would have refused it.
     Audited,
 }
@@ -88,6 +117,8 @@ pub enum Path {
     Kernel,
     /// As `kernel`, and the sockets of both ends, on one node, hand bytes to each other.
     Accelerated,
+    /// The node's proxy is between them.
+    Http,
 }
 
 /// The client's end.
@@ -149,6 +180,7 @@ impl fmt::Display for FlowKind {
             Self::Opened => "opened",
             Self::Closed => "closed",
             Self::Refused => "refused",
+            Self::Request => "request",
             Self::Audited => "audited",
         })
     }
@@ -159,6 +191,7 @@ impl fmt::Display for Path {
         f.write_str(match self {
             Self::Kernel => "kernel",
             Self::Accelerated => "accelerated",
+            Self::Http => "http",
         })
     }
 }

@@ -6,8 +6,16 @@ use std::{
 
 use weft_model::{ObjectName, Problem, ServiceAccount, Severity, Snapshot, Workload};
 
-use super::{Metrics, Peer, Reporter, TcpLabels, tcp::GRACE};
-use crate::api::{MapStatus, Path, Status};
+use weft_abi::Reason;
+
+use super::{
+    Ends, Metrics, Peer, Reporter, TcpLabels,
+    expiry::{GRACE, Live},
+};
+use crate::{
+    api::{MapStatus, Path, Status},
+    records::{PodUsage, RequestRecord, tests::request},
+};
 
 fn workload(owner: &str) -> Workload {
     Workload {
@@ -66,10 +74,34 @@ fn used() -> Metrics {
     metrics.tcp.opened(&web_to_api());
     metrics.tcp.closed(&web_to_api());
     metrics.tcp.transferred(&web_to_api(), 10, 20);
+    let call = RequestRecord { grpc: true, grpc_status: Some(14), messages: (3, 4), ..request() };
+    let ends = Ends {
+        source: metrics.http.known(Peer::of(&workload("web"), "cluster.local")),
+        destination: metrics.http.known(Peer::of(&workload("api"), "cluster.local")),
+        both: true,
+    };
+    metrics.http.count(&call, &ends);
+    metrics.proxy.used(1, &usage(1));
+    metrics.proxy.rejected(&ObjectName::new("shop", "web-1"), Reason::NO_RULE);
+    metrics.proxy.lost(1, 9);
     metrics.agent.dropped("NotAllowed");
     metrics.agent.audited("PolicyDenied");
     metrics.agent.applied(Duration::from_millis(3));
     metrics
+}
+
+/// What pod `shop/web-1` used: so many connections are open.
+fn usage(open: u64) -> PodUsage {
+    PodUsage {
+        pod: ObjectName::new("shop", "web-1"),
+        connections: open,
+        connections_total: 5,
+        requests: 2,
+        requests_total: 50,
+        received: 500,
+        sent: 5_000,
+        busy_ns: 1_500_000_000,
+    }
 }
 
 fn families(text: &str) -> Vec<&str> {
@@ -134,13 +166,46 @@ fn the_series_of_a_deleted_workload_expire_after_a_grace() {
     let metrics = used();
     let start = Instant::now();
     let shown = || metrics.encode(&status(), &snapshot(&["web"])).contains("istio_tcp_sent_bytes_total{");
-    metrics.tcp.expire(&snapshot(&["web"]), start);
-    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE);
-    metrics.tcp.expire(&snapshot(&["web"]), start + GRACE * 3 / 2);
-    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE * 7 / 4);
-    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE * 10 / 4);
+    metrics.tcp.expire(&Live::of(&snapshot(&["web"])), start);
+    metrics.tcp.expire(&Live::of(&snapshot(&["api"])), start + GRACE);
+    metrics.tcp.expire(&Live::of(&snapshot(&["web"])), start + GRACE * 3 / 2);
+    metrics.tcp.expire(&Live::of(&snapshot(&["api"])), start + GRACE * 7 / 4);
+    metrics.tcp.expire(&Live::of(&snapshot(&["api"])), start + GRACE * 10 / 4);
     assert!(shown(), "it came back between, so its grace began anew");
-    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE * 4);
-    metrics.tcp.expire(&snapshot(&["api"]), start + GRACE * 5);
+    metrics.tcp.expire(&Live::of(&snapshot(&["api"])), start + GRACE * 4);
+    metrics.tcp.expire(&Live::of(&snapshot(&["api"])), start + GRACE * 5);
+    assert!(!shown());
+}
+
+#[test]
+fn a_pods_use_of_the_proxy_goes_on_over_generations() {
+    let metrics = Metrics::new("1.2.3");
+    let shown = || metrics.encode(&status(), &snapshot(&["web"]));
+    let value = |name: &str| {
+        let start = format!("{name}{{namespace=\"shop\",pod=\"web-1\"}} ");
+        let text = shown();
+        let line = text.lines().find_map(|line| line.strip_prefix(&start)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no {start} in\n{text}"))
+    };
+    metrics.proxy.used(1, &usage(3));
+    metrics.proxy.used(2, &usage(4));
+    assert_eq!(value("weft_proxy_connections_open"), "7");
+    assert_eq!(value("weft_proxy_requests_total"), "100");
+    metrics.proxy.ended(1);
+    assert_eq!(value("weft_proxy_connections_open"), "4");
+    assert_eq!(value("weft_proxy_requests_total"), "100", "a counter never falls");
+    assert_eq!(value("weft_proxy_cpu_seconds_total"), "3.0");
+}
+
+#[test]
+fn a_pods_series_of_the_proxy_expire_with_it() {
+    let metrics = Metrics::new("1.2.3");
+    metrics.proxy.used(1, &usage(3));
+    let start = Instant::now();
+    metrics.proxy.expire(&snapshot(&[]), start);
+    metrics.proxy.expire(&snapshot(&[]), start + GRACE * 3 / 4);
+    let shown = || metrics.encode(&status(), &snapshot(&[])).contains("weft_proxy_requests_total{");
+    assert!(shown());
+    metrics.proxy.expire(&snapshot(&[]), start + GRACE);
     assert!(!shown());
 }

@@ -42,6 +42,17 @@ pub fn authz(snapshot: &Snapshot, query: &AuthzQuery) -> Result<AuthzAnswer, Fai
     })
 }
 
+/// What the policies of each of `servers` say to `client`.
+pub fn authz_of_pod<'a>(
+    snapshot: &Snapshot,
+    client: &Workload,
+    servers: impl IntoIterator<Item = (Protocol, &'a Endpoint)>,
+) -> Vec<PodAnswer> {
+    let policies = Policies::new(snapshot);
+    let servers = servers.into_iter();
+    servers.map(|(at, server)| judge(snapshot, &policies, &Client::Pod(client), at, server)).collect()
+}
+
 enum Client<'a> {
     Pod(&'a Workload),
     Supposed(&'a ServiceAccount),

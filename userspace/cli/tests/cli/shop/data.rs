@@ -1,5 +1,9 @@
 //! What there is in the shop.
 
+mod explained;
+mod records;
+mod routes;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -18,6 +22,9 @@ use weft_telemetry::api::{
     Verdict,
 };
 
+pub(crate) use explained::explain;
+pub(crate) use records::requests;
+
 pub(crate) fn snapshot() -> Snapshot {
     let pods = [
         pod("web-1", "web", [10, 1, 0, 11], true),
@@ -33,6 +40,7 @@ pub(crate) fn snapshot() -> Snapshot {
         workloads: Arc::new(pods.into_iter().map(|pod| (pod.name.clone(), Arc::new(pod))).collect()),
         services: Arc::new(services.into_iter().map(|item| (item.name.clone(), Arc::new(item))).collect()),
         policies: Arc::new(policies.into_iter().map(|item| (item.name.clone(), Arc::new(item))).collect()),
+        routes: Arc::new(routes::all()),
         ..Snapshot::default()
     }
 }
@@ -153,6 +161,7 @@ pub(crate) fn flow(ordinal: u64, kind: FlowKind) -> Flow {
         rule: Some("shop/api-read rules[0]".into()),
         rtt_us: Some(80),
         retransmits: Some(0),
+        http: None,
     }
 }
 

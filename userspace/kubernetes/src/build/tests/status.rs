@@ -88,24 +88,3 @@ fn a_status_that_says_the_same_stays_the_same_allocation() {
     assert!(Arc::ptr_eq(&before, &status(&mut world, RouteKind::Http, "shop/r").unwrap()));
     assert!(Arc::ptr_eq(&routes, &world.built().routes));
 }
-
-#[test]
-fn until_there_is_a_proxy_everything_that_asks_for_it_is_told() {
-    let mut world = world();
-    world.put("r", &route("HTTPRoute", "r", 1, &parent("web", ""), &to("v1")));
-    world.put("lost", &route("TCPRoute", "lost", 1, &parent("web", ""), &to("v1")));
-    let target = |target: &str, name: &str| {
-        format!(
-            "{{apiVersion: weft.dev/v1alpha1, kind: TrafficPolicy, metadata: {{name: {name}, namespace: shop}}, \
-             spec: {{targetRefs: [{target}], retry: {{}}}}}}"
-        )
-    };
-    world.put("p", &target("{kind: Service, name: web}", "p"));
-    world.put("q", &target("{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}", "q"));
-    let built = world.built();
-    let told =
-        built.notices.values().flatten().filter(|notice| notice.finding.message.contains("not enforced yet"));
-    let mut told: Vec<_> = told.map(|notice| notice.key.to_string()).collect();
-    told.sort();
-    assert_eq!(told, ["HTTPRoute shop/r", "TrafficPolicy shop/p", "TrafficPolicy shop/q"]);
-}

@@ -1,0 +1,65 @@
+//! How the requests of the last seconds read: `weft stat` and `weft top`.
+
+use std::time::Duration;
+
+use weft_telemetry::api::{TrafficQuery, TrafficView};
+
+use crate::{
+    Client, Error,
+    get::bare,
+    table::{Column, Table},
+    units,
+};
+
+/// The requests of the last `seconds`, of one namespace or of all, the busiest first.
+pub(crate) async fn of_last(
+    client: &Client,
+    seconds: u64,
+    namespace: Option<&str>,
+) -> Result<Vec<TrafficView>, Error> {
+    let mut list: Vec<TrafficView> = client.query("/v1/traffic", &TrafficQuery { seconds }).await?;
+    list.retain(|view| namespace.is_none_or(|wanted| view.namespace.as_deref() == Some(wanted)));
+    Ok(list)
+}
+
+pub(crate) fn table(list: &[TrafficView], width: Option<u16>) -> String {
+    let mut table = Table::new([
+        Column::whole("NAMESPACE"),
+        Column::whole("SERVICE"),
+        Column::folding("ROUTE"),
+        Column::extra("REQUESTS"),
+        Column::number("RPS"),
+        Column::number("SUCCESS"),
+        Column::number("P50"),
+        Column::number("P95"),
+        Column::number("P99"),
+    ]);
+    for view in list {
+        let quantile = |share| units::span(Duration::from_micros(view.latency.quantile(share)));
+        table.row([
+            view.namespace.clone().unwrap_or_default(),
+            view.service.clone().unwrap_or_else(|| "(others)".to_owned()),
+            route(view),
+            view.requests.to_string(),
+            format!("{:.1}", view.rps()),
+            percent(view),
+            quantile(0.5),
+            quantile(0.95),
+            quantile(0.99),
+        ]);
+    }
+    table.render(width)
+}
+
+/// Without the namespace where that is the Service's.
+fn route(view: &TrafficView) -> String {
+    let Some((kind, name)) = view.route.as_deref().and_then(|route| route.split_once(' ')) else {
+        return String::new();
+    };
+    format!("{kind} {}", bare(Some(name), view.namespace.as_deref().unwrap_or_default()))
+}
+
+/// Cut, not rounded: not all succeeded where less than 100 % is shown.
+fn percent(view: &TrafficView) -> String {
+    format!("{:.2}%", (view.success() * 1e4).floor() / 1e2)
+}

@@ -1,0 +1,128 @@
+//! What one record costs the agent, by part: `cargo run --release -p weft-telemetry --example record`.
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+
+use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
+
+use weft_model::{ObjectName, RouteKind, RouteName, ServiceAccount, Snapshot, Workload};
+use weft_telemetry::{
+    flows::FlowLog,
+    metrics::{Ends, Metrics, Peer},
+    observer::Observer,
+    records::{Destination, RecordBatch, RequestRecord, Rule, Security, Spoken},
+    window::Window,
+};
+
+fn main() {
+    let snapshot = snapshot();
+    let batch =
+        RecordBatch { generation: 1, requests: (0..PODS).map(request).collect(), ..RecordBatch::default() };
+    let text = serde_json::to_vec(&batch).expect("keys are strings");
+    println!("{PODS} records of {PODS} series: {} bytes of JSON each", text.len() / usize::from(PODS));
+
+    let metrics = Metrics::new("bench");
+    let known = |pod: &ObjectName| metrics.http.known(Peer::of(&snapshot.workloads[pod], "cluster.local"));
+    let ends_of = |record: &RequestRecord| Ends {
+        source: known(&record.pod),
+        destination: metrics.http.unknown(),
+        both: false,
+    };
+    let ends: Vec<_> = batch.requests.iter().map(ends_of).collect();
+    let window = Window::default();
+    let (observer, flows) = (Observer::new().0, FlowLog::new());
+    let now = Instant::now();
+    per_record("to JSON", || drop(black_box(serde_json::to_vec(&batch))));
+    per_record("from JSON", || drop(black_box(serde_json::from_slice::<RecordBatch>(&text))));
+    per_record("metrics", || {
+        for (record, ends) in batch.requests.iter().zip(&ends) {
+            metrics.http.count(record, ends);
+        }
+    });
+    per_record("window", || {
+        for record in &batch.requests {
+            window.count(record, now);
+        }
+    });
+    per_record("all of Observer::take", || observer.take(&batch, &snapshot, &flows, &metrics));
+
+    let began = Instant::now();
+    let text = metrics.encode(&weft_telemetry::api::Status::default(), &snapshot);
+    println!(
+        "{:>24} {:>8.1} ms, {} KiB",
+        "one scrape",
+        began.elapsed().as_secs_f64() * 1e3,
+        text.len() / 1024
+    );
+}
+
+/// The best of some rounds: the machine is shared.
+fn per_record(what: &str, mut once: impl FnMut()) {
+    let rounds = (0..ROUNDS).map(|_| {
+        let began = Instant::now();
+        (0..BATCHES).for_each(|_| once());
+        began.elapsed().as_secs_f64() * 1e9 / f64::from(BATCHES) / f64::from(PODS)
+    });
+    println!("{what:>24} {:>8.0} ns", rounds.fold(f64::INFINITY, f64::min));
+}
+
+fn request(pod: u16) -> RequestRecord {
+    RequestRecord {
+        ended: 1_700_000_000_123_456,
+        pod: name(pod),
+        client: ([10, 0, 0, 1], 41_234).into(),
+        spoken: Spoken::Http1,
+        grpc: false,
+        service: Some(Destination(ObjectName::new("shop", "api"), 80)),
+        rule: Some(Rule(RouteName { kind: RouteKind::Http, name: ObjectName::new("shop", "canary") }, 1)),
+        backend: Some(Destination(ObjectName::new("shop", "api"), 80)),
+        endpoint: Some(([10, 9, 0, 2], 8080).into()),
+        method: "GET".into(),
+        authority: "api.shop".into(),
+        path: "/v1/items".into(),
+        id: "5f0c2a34-7c1f-4a52-9a3f-0d6c1d1f9b3e".into(),
+        trace: "".into(),
+        agent: "".into(),
+        status: 200,
+        grpc_status: None,
+        reason: None,
+        delayed: false,
+        exhausted: false,
+        tries: 1,
+        lasted: 1_240 * (u64::from(pod) + 1),
+        upstream: 1_190,
+        received: 0,
+        sent: 1_024,
+        messages: (0, 0),
+        security: Security::None,
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let pods = (0..PODS).map(|pod| {
+        let workload = Workload {
+            name: name(pod),
+            service_account: ServiceAccount::new("shop", format!("web-{pod}")),
+            ips: Vec::new(),
+            node: None,
+            local: true,
+            labels: Arc::new(BTreeMap::from([("app".to_owned(), format!("web-{pod}"))])),
+            enrolled: true,
+            netns: None,
+            ports: Vec::new(),
+            owner: format!("web-{pod}").into(),
+            ready: true,
+            terminating: false,
+            created: u64::MAX,
+        };
+        (workload.name.clone(), Arc::new(workload))
+    });
+    Snapshot { workloads: Arc::new(pods.collect()), ..Snapshot::default() }
+}
+
+fn name(pod: u16) -> ObjectName {
+    ObjectName::new("shop", format!("web-{pod}"))
+}
+
+/// Pods that send requests, each a series.
+const PODS: u16 = 100;
+const BATCHES: u32 = 200;
+const ROUNDS: u32 = 20;

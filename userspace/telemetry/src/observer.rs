@@ -1,0 +1,124 @@
+//! Makes flows, metrics, access logs and `weft top` of what the node's proxy tells.
+
+mod flow;
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use weft_model::Snapshot;
+
+use crate::{
+    access_log::{self, Lines, Logged, Sink},
+    flows::FlowLog,
+    metrics::{Ends, Metrics},
+    pods::Pods,
+    records::{ConnectionRecord, RecordBatch, RequestRecord},
+    window::Window,
+};
+#[cfg(test)]
+pub(crate) use tests::sample_request;
+
+/// Takes the proxy's records. One for an agent.
+#[derive(Debug)]
+pub struct Observer {
+    pods: Mutex<Option<Pods>>,
+    window: Window,
+    log: Sink,
+}
+
+impl Observer {
+    /// An observer, and the lines of the access log that it makes.
+    pub fn new() -> (Self, Lines) {
+        let (log, lines) = access_log::queue();
+        (Self { pods: Mutex::default(), window: Window::default(), log }, lines)
+    }
+
+    /// Takes a batch of a proxy. Records of pods that are not in `snapshot` any more make flows, and count as of
+    /// nobody. Never waits for anybody who reads.
+    pub fn take(&self, batch: &RecordBatch, snapshot: &Snapshot, flows: &FlowLog, metrics: &Metrics) {
+        self.take_at(batch, snapshot, flows, metrics, Instant::now());
+    }
+
+    /// The proxy of this generation is gone.
+    pub fn ended(&self, generation: u64, metrics: &Metrics) {
+        metrics.proxy.ended(generation);
+    }
+
+    /// What the last minute was like, for `weft stat` and `weft top`.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    pub(crate) fn take_at(
+        &self,
+        batch: &RecordBatch,
+        snapshot: &Snapshot,
+        flows: &FlowLog,
+        metrics: &Metrics,
+        now: Instant,
+    ) {
+        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let pods = match pods.take().filter(|pods| pods.are_of(snapshot)) {
+            Some(known) => pods.insert(known),
+            None => pods.insert(Pods::of(snapshot, &metrics.http)),
+        };
+        for record in &batch.requests {
+            self.request(record, snapshot, pods, flows, metrics, now);
+        }
+        for record in &batch.connections {
+            connection(record, snapshot, pods, flows, metrics);
+        }
+        for usage in batch.usage.iter().filter(|usage| pods.named(&usage.pod).is_some()) {
+            metrics.proxy.used(batch.generation, usage);
+        }
+        metrics.proxy.lost(batch.generation, batch.lost);
+        metrics.proxy.lines_lost(self.log.lost());
+    }
+
+    fn request(
+        &self,
+        record: &RequestRecord,
+        snapshot: &Snapshot,
+        pods: &Pods,
+        flows: &FlowLog,
+        metrics: &Metrics,
+        now: Instant,
+    ) {
+        let source = pods.named(&record.pod);
+        let destination = record.endpoint.and_then(|endpoint| pods.at(endpoint.ip()));
+        let ends = Ends {
+            source: pods.known(source),
+            destination: pods.known(destination),
+            both: destination.is_some_and(|pod| pod.workload.local && pod.workload.enrolled),
+        };
+        metrics.http.count(record, &ends);
+        if let (Some(reason), Some(_)) = (record.reason, source) {
+            metrics.proxy.rejected(&record.pod, reason);
+        }
+        self.window.count(record, now);
+        self.log.take(&Logged { record, source, destination }, snapshot);
+        flows.push(flow::of_request(record, source, destination, snapshot));
+    }
+}
+
+fn connection(
+    record: &ConnectionRecord,
+    snapshot: &Snapshot,
+    pods: &Pods,
+    flows: &FlowLog,
+    metrics: &Metrics,
+) {
+    let source = pods.named(&record.pod);
+    if let (Some(reason), Some(_)) = (record.reason, source) {
+        metrics.proxy.rejected(&record.pod, reason);
+    }
+    let destination = record.endpoint.and_then(|endpoint| pods.at(endpoint.ip()));
+    if let Some(flow) = flow::of_connection(record, source, destination, snapshot) {
+        flows.push(flow);
+    }
+}
+
+#[cfg(test)]
+mod tests;

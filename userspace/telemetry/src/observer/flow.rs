@@ -1,0 +1,141 @@
+//! Records as flows.
+
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use weft_model::{ObjectName, Protocol, Snapshot};
+
+use crate::{
+    api::{Destination, Flow, FlowKind, HttpFlow, Path, Source, Time, Verdict},
+    pods::Pod,
+    records::{self, ConnectionRecord, RequestRecord, Spoken},
+};
+
+/// A request.
+pub(super) fn of_request(
+    record: &RequestRecord,
+    source: Option<&Pod>,
+    destination: Option<&Pod>,
+    snapshot: &Snapshot,
+) -> Flow {
+    let http = HttpFlow {
+        method: (*record.method).into(),
+        path: (*record.path).into(),
+        status: record.status,
+        latency_ms: record.duration().as_secs_f64() * 1e3,
+        protocol: record.spoken.word().into(),
+        authority: (*record.authority).into(),
+        grpc_status: record.grpc_status,
+        route: record.rule.as_ref().map(|rule| rule.0.to_string().into()),
+        response_flags: record.flags().into(),
+    };
+    let (verdict, kind) = if record.is_refused() {
+        (Verdict::Denied, FlowKind::Refused)
+    } else {
+        (Verdict::Forwarded, FlowKind::Request)
+    };
+    Flow {
+        time: time(record.ended),
+        verdict,
+        kind,
+        reason: record.reason.map(|reason| Cow::Borrowed(reason.word())),
+        path: Path::Http,
+        protocol: Protocol::Tcp,
+        source: of_source(record.client, &record.pod, source),
+        destination: of_destination(record.endpoint, record.service.as_ref(), None, destination, snapshot),
+        bytes_sent: record.received,
+        bytes_received: record.sent,
+        duration_ms: record.lasted / 1_000,
+        rule: None,
+        rtt_us: None,
+        retransmits: None,
+        http: Some(Box::new(http)),
+    }
+}
+
+/// A connection, unless its requests tell all there is to say.
+pub(super) fn of_connection(
+    record: &ConnectionRecord,
+    source: Option<&Pod>,
+    destination: Option<&Pod>,
+    snapshot: &Snapshot,
+) -> Option<Flow> {
+    let relayed = matches!(record.spoken, Spoken::Tcp | Spoken::Tls);
+    if !relayed && record.reason.is_none() {
+        return None;
+    }
+    let refused = record.reason.is_some() && record.endpoint.is_none();
+    let (verdict, kind) =
+        if refused { (Verdict::Denied, FlowKind::Refused) } else { (Verdict::Forwarded, FlowKind::Closed) };
+    Some(Flow {
+        time: time(record.ended),
+        verdict,
+        kind,
+        reason: record.reason.map(|reason| Cow::Borrowed(reason.word())),
+        path: Path::Http,
+        protocol: Protocol::Tcp,
+        source: of_source(record.client, &record.pod, source),
+        destination: of_destination(
+            record.endpoint,
+            record.service.as_ref(),
+            record.dialled,
+            destination,
+            snapshot,
+        ),
+        bytes_sent: record.received,
+        bytes_received: record.sent,
+        duration_ms: record.lasted / 1_000,
+        rule: None,
+        rtt_us: None,
+        retransmits: None,
+        http: None,
+    })
+}
+
+/// The proxy has the connection from the pod's own listener, so who it is needs no other proof.
+fn of_source(client: SocketAddr, name: &ObjectName, pod: Option<&Pod>) -> Source {
+    Source {
+        namespace: Some(Arc::clone(&name.namespace)),
+        pod: Some(Arc::clone(&name.name)),
+        ip: client.ip(),
+        port: client.port(),
+        identity: pod.map(|pod| Arc::clone(&pod.identity)),
+    }
+}
+
+/// Where no endpoint was asked, the Service's own address stands.
+fn of_destination(
+    endpoint: Option<SocketAddr>,
+    service: Option<&records::Destination>,
+    dialled: Option<SocketAddr>,
+    pod: Option<&Pod>,
+    snapshot: &Snapshot,
+) -> Destination {
+    let of_service = || {
+        let records::Destination(name, port) = service?;
+        let ip = snapshot.services.get(name)?.ips.first()?;
+        Some(SocketAddr::new(*ip, *port))
+    };
+    let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    let address = endpoint.or(dialled).or_else(of_service).unwrap_or(nowhere);
+    let namespace =
+        pod.map(|pod| &pod.workload.name.namespace).or(service.map(|service| &service.0.namespace));
+    Destination {
+        namespace: namespace.cloned(),
+        pod: pod.map(|pod| Arc::clone(&pod.workload.name.name)),
+        service: service.map(|service| Arc::clone(&service.0.name)),
+        ip: address.ip(),
+        port: address.port(),
+        identity: pod.filter(|pod| pod.workload.enrolled).map(|pod| Arc::clone(&pod.identity)),
+    }
+}
+
+fn time(micros: u64) -> Time {
+    // A time that no clock can have is shown as 1970, not believed.
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros));
+    Time::from(time.unwrap_or(SystemTime::UNIX_EPOCH))
+}

@@ -1,0 +1,161 @@
+use weft_abi::Reason;
+use weft_model::ObjectName;
+
+use super::*;
+use crate::{
+    api::{FlowFilter, FlowKind, Path, Verdict},
+    records::{PodUsage, Spoken, tests::request},
+    views::tests::shop,
+};
+
+/// The flow of a request from `shop/web-1` to `shop/api-1`.
+pub(crate) fn sample_request() -> crate::api::Flow {
+    flow::of_request(&request(), None, None, &Snapshot::default())
+}
+
+struct World {
+    observer: Observer,
+    snapshot: Snapshot,
+    flows: FlowLog,
+    metrics: Metrics,
+}
+
+impl World {
+    fn new() -> Self {
+        let (flows, metrics) = (FlowLog::new(), Metrics::new("1.2.3"));
+        Self { observer: Observer::new().0, snapshot: shop(), flows, metrics }
+    }
+
+    fn take(&self, batch: &RecordBatch) {
+        self.observer.take(batch, &self.snapshot, &self.flows, &self.metrics);
+    }
+
+    fn requests(&self, requests: Vec<RequestRecord>) {
+        self.take(&RecordBatch { requests, ..RecordBatch::default() });
+    }
+
+    fn last(&self) -> crate::api::Flow {
+        let flows = self.flows.last(&FlowFilter::default(), 1);
+        (**flows.first().expect("a flow was made")).clone()
+    }
+
+    fn has_line(&self, parts: &[&str]) -> bool {
+        let text = self.metrics.encode(&crate::api::Status::default(), &self.snapshot);
+        text.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    }
+}
+
+#[test]
+fn a_request_is_a_flow_with_both_ends_named() {
+    let world = World::new();
+    world.requests(vec![request()]);
+    let flow = world.last();
+    assert_eq!((flow.verdict, flow.kind, flow.path), (Verdict::Forwarded, FlowKind::Request, Path::Http));
+    assert_eq!(flow.source.pod.as_deref(), Some("web-1"));
+    assert_eq!(flow.source.identity.as_deref(), Some("spiffe://cluster.local/ns/shop/sa/web"));
+    assert_eq!(flow.destination.pod.as_deref(), Some("api-1"));
+    assert_eq!((flow.destination.service.as_deref(), flow.destination.port), (Some("api"), 8080));
+    let http = serde_json::to_value(&flow).unwrap()["http"].clone();
+    let expected = serde_json::json!({
+        "method": "GET", "path": "/v1/items", "status": 200, "latencyMs": 12.4, "protocol": "HTTP/1.1",
+        "authority": "api.shop", "grpcStatus": null, "route": "HTTPRoute shop/canary", "responseFlags": "-",
+    });
+    assert_eq!(http, expected);
+}
+
+#[test]
+fn a_refused_request_is_denied_with_its_reason_at_the_services_address() {
+    let world = World::new();
+    let refused = RequestRecord {
+        reason: Some(Reason::NO_RULE),
+        status: 404,
+        tries: 0,
+        endpoint: None,
+        rule: None,
+        ..request()
+    };
+    world.requests(vec![refused]);
+    let flow = world.last();
+    assert_eq!((flow.verdict, flow.kind), (Verdict::Denied, FlowKind::Refused));
+    assert_eq!(flow.reason.as_deref(), Some("NoRule"));
+    assert_eq!((flow.destination.ip.to_string(), flow.destination.port), ("10.96.0.2".into(), 80));
+    assert!(world.has_line(&["weft_proxy_rejected_total{", "pod=\"web-1\"", "reason=\"NoRule\"", "} 1"]));
+    assert!(world.has_line(&[
+        "istio_requests_total{",
+        "response_code=\"404\"",
+        "response_flags=\"NR\"",
+        "} 1"
+    ]));
+}
+
+#[test]
+fn both_ends_on_this_node_report() {
+    let world = World::new();
+    world.requests(vec![request(), request()]);
+    for reporter in ["source", "destination"] {
+        let reporter = format!("reporter=\"{reporter}\"");
+        let labels = ["source_workload=\"web\"", "destination_workload=\"api\"", "} 2"];
+        assert!(world.has_line(&[&["istio_requests_total{", reporter.as_str()], &labels[..]].concat()));
+    }
+}
+
+#[test]
+fn a_pod_that_is_not_known_makes_a_flow_and_no_series_of_its_own() {
+    let world = World::new();
+    let stranger = ObjectName::new("shop", "gone-1");
+    let reason = Some(Reason::CLIENT_GONE);
+    world.take(&RecordBatch {
+        requests: vec![RequestRecord { pod: stranger.clone(), reason, ..request() }],
+        usage: vec![PodUsage {
+            pod: stranger,
+            connections: 1,
+            connections_total: 1,
+            requests: 1,
+            requests_total: 1,
+            received: 1,
+            sent: 1,
+            busy_ns: 1,
+        }],
+        ..RecordBatch::default()
+    });
+    assert_eq!(world.last().source.pod.as_deref(), Some("gone-1"));
+    assert!(world.has_line(&["istio_requests_total{", "source_workload=\"unknown\""]));
+    assert!(!world.has_line(&["gone-1"]));
+}
+
+#[test]
+fn a_relayed_connection_is_a_flow_and_an_http_one_only_where_it_was_refused() {
+    let world = World::new();
+    let relayed = ConnectionRecord {
+        ended: 1_000_000,
+        pod: ObjectName::new("shop", "web-1"),
+        client: ([10, 0, 0, 1], 41_234).into(),
+        dialled: Some(([10, 96, 0, 2], 80).into()),
+        service: request().service,
+        rule: None,
+        endpoint: Some(([10, 0, 0, 2], 8080).into()),
+        spoken: Spoken::Tcp,
+        lasted: 2_000,
+        received: 10,
+        sent: 20,
+        reason: None,
+    };
+    let http = ConnectionRecord { spoken: Spoken::Http1, endpoint: None, ..relayed.clone() };
+    let refused = ConnectionRecord { reason: Some(Reason::POD_CONNECTIONS), ..http.clone() };
+    world.take(&RecordBatch { connections: vec![relayed, http, refused], ..RecordBatch::default() });
+    let flows = world.flows.last(&FlowFilter::default(), 9);
+    let shown: Vec<_> = flows.iter().map(|f| (f.kind, f.reason.as_deref(), f.bytes_sent)).collect();
+    assert_eq!(shown, [(FlowKind::Closed, None, 10), (FlowKind::Refused, Some("PodConnections"), 10)]);
+    assert_eq!(flows[1].destination.ip.to_string(), "10.96.0.2", "what was dialled");
+}
+
+#[test]
+fn a_new_snapshot_names_new_pods() {
+    let mut world = World::new();
+    world.snapshot.workloads = std::sync::Arc::default();
+    world.requests(vec![request()]);
+    assert_eq!(world.last().destination.pod, None);
+    world.snapshot = shop();
+    world.requests(vec![request()]);
+    assert_eq!(world.last().destination.pod.as_deref(), Some("api-1"));
+}

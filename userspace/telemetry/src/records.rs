@@ -1,0 +1,64 @@
+//! What the node's proxy tells the agent of each request and connection that ended.
+//!
+//! The agent makes flows, metrics, access logs and `weft top` of them ([`crate::observer`]). A record names what the
+//! proxy knows by itself; identities, workloads and labels are looked up by the agent. Keys on the wire are short, what
+//! has its usual value is left out, and texts are cut when they are read, whatever the sender says: the proxy is
+//! believed less than the agent. A field that is added needs `#[serde(default)]`: both sides may be of another version.
+
+mod connection;
+mod request;
+mod text;
+mod usage;
+
+pub use connection::{ConnectionRecord, Spoken};
+pub use request::{Destination, RequestRecord, Rule, Security};
+use serde::{Deserialize, Serialize};
+pub use text::Text;
+pub use usage::PodUsage;
+
+/// What a proxy tells at once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecordBatch {
+    /// Which proxy tells it: the same for all batches of a process, another for each process.
+    #[serde(rename = "g")]
+    pub generation: u64,
+    /// Requests that ended.
+    #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestRecord>,
+    /// Connections that ended.
+    #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<ConnectionRecord>,
+    /// What each pod has used of the proxy since that began: totals, not differences.
+    #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<PodUsage>,
+    /// Records that were lost since the proxy began because they came too fast.
+    #[serde(rename = "l", default, skip_serializing_if = "is_default")]
+    pub lost: u64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A reason is its code on the wire; one that this build does not know is [`weft_abi::Reason::UNKNOWN`].
+mod reason {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use weft_abi::Reason;
+
+    #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(
+        reason: &Option<Reason>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        reason.map(|reason| reason.code).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Reason>, D::Error> {
+        Ok(Option::<u8>::deserialize(deserializer)?.map(Reason::from))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

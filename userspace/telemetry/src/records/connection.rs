@@ -1,0 +1,79 @@
+//! A client's connection through the proxy.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use weft_abi::Reason;
+use weft_model::ObjectName;
+
+use super::{Destination, Rule, is_default, reason};
+
+/// A client's connection, from accept to close.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionRecord {
+    /// When it ended, in microseconds since 1970.
+    #[serde(rename = "t")]
+    pub ended: u64,
+    /// The client pod.
+    #[serde(rename = "p")]
+    pub pod: ObjectName,
+    /// The client's address.
+    #[serde(rename = "a")]
+    pub client: SocketAddr,
+    /// Who was dialled; `None` where nobody knows.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub dialled: Option<SocketAddr>,
+    /// The Service behind that.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Destination>,
+    /// The TLSRoute that it took.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
+    /// Where its bytes went; `None` for HTTP, which has an endpoint for each request.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<SocketAddr>,
+    /// What was spoken.
+    #[serde(rename = "k")]
+    pub spoken: Spoken,
+    /// How long it lasted, in microseconds.
+    #[serde(rename = "l")]
+    pub lasted: u64,
+    /// Bytes from the client; 0 for HTTP, which counts by request.
+    #[serde(rename = "f", default, skip_serializing_if = "is_default")]
+    pub received: u64,
+    /// Bytes to the client; as `received`.
+    #[serde(rename = "o", default, skip_serializing_if = "is_default")]
+    pub sent: u64,
+    /// Why it was refused or cut; `None` where either side ended it.
+    #[serde(rename = "x", with = "reason", default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Spoken {
+    /// Bytes.
+    #[serde(rename = "tcp")]
+    Tcp,
+    /// TLS that is not looked into.
+    #[serde(rename = "tls")]
+    Tls,
+    /// HTTP/1.
+    #[serde(rename = "h1")]
+    Http1,
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    Http2,
+}
+
+impl Spoken {
+    /// As flows and logs show it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}

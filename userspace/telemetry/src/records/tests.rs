@@ -1,0 +1,127 @@
+use weft_abi::Reason;
+use weft_model::{ObjectName, RouteKind, RouteName};
+
+use super::*;
+
+/// `GET /v1/items` from pod `shop/web-1` by HTTPRoute `shop/canary` to `shop/api-1`, answered with 200 in 12 ms.
+pub(crate) fn request() -> RequestRecord {
+    RequestRecord {
+        ended: 1_700_000_000_123_456,
+        pod: ObjectName::new("shop", "web-1"),
+        client: ([10, 0, 0, 1], 41_234).into(),
+        spoken: Spoken::Http1,
+        grpc: false,
+        service: Some(Destination(ObjectName::new("shop", "api"), 80)),
+        rule: Some(Rule(RouteName { kind: RouteKind::Http, name: ObjectName::new("shop", "canary") }, 1)),
+        backend: Some(Destination(ObjectName::new("shop", "api"), 80)),
+        endpoint: Some(([10, 0, 0, 2], 8080).into()),
+        method: "GET".into(),
+        authority: "api.shop".into(),
+        path: "/v1/items".into(),
+        id: "".into(),
+        trace: "".into(),
+        agent: "".into(),
+        status: 200,
+        grpc_status: None,
+        reason: None,
+        delayed: false,
+        exhausted: false,
+        tries: 1,
+        lasted: 12_400,
+        upstream: 11_900,
+        received: 0,
+        sent: 1_024,
+        messages: (0, 0),
+        security: Security::None,
+    }
+}
+
+#[test]
+fn a_batch_reads_back_as_it_is_written() {
+    let refused = RequestRecord { reason: Some(Reason::NO_RULE), status: 404, tries: 0, ..request() };
+    let connection = ConnectionRecord {
+        ended: 7,
+        pod: ObjectName::new("shop", "web-1"),
+        client: ([10, 0, 0, 1], 41_234).into(),
+        dialled: None,
+        service: None,
+        rule: None,
+        endpoint: None,
+        spoken: Spoken::Tcp,
+        lasted: 3,
+        received: 0,
+        sent: 0,
+        reason: Some(Reason::NO_ORIGIN),
+    };
+    let batch = RecordBatch {
+        generation: 3,
+        requests: vec![request(), refused],
+        connections: vec![connection],
+        usage: Vec::new(),
+        lost: 0,
+    };
+    let text = serde_json::to_string(&batch).unwrap();
+    assert_eq!(serde_json::from_str::<RecordBatch>(&text).unwrap(), batch);
+    let one = serde_json::to_string(&request()).unwrap();
+    assert!(one.len() < 300, "{} bytes: {one}", one.len());
+}
+
+#[test]
+fn what_a_newer_proxy_adds_is_skipped_and_its_reasons_are_unknown_ones() {
+    let mut value = serde_json::to_value(request()).unwrap();
+    value["new"] = 1.into();
+    value["x"] = 254.into();
+    let read: RequestRecord = serde_json::from_value(value).unwrap();
+    assert_eq!(read.reason, Some(Reason::UNKNOWN));
+}
+
+#[test]
+fn texts_are_cut_before_a_character_when_they_are_read() {
+    let text: Text<4> = serde_json::from_str("\"abcö\"").unwrap();
+    assert_eq!(&*text, "abc");
+    assert_eq!(&*Text::<8>::from("abcö"), "abcö");
+}
+
+#[test]
+fn no_text_moves_a_terminals_cursor() {
+    let text: Text<32> = serde_json::from_str(r#""/a\u001b[2J\n/b""#).unwrap();
+    assert_eq!(&*text, "/a?[2J?/b");
+}
+
+#[test]
+fn flags_of_a_reason_a_delay_and_used_up_tries_stand_together() {
+    let flags =
+        |reason, delayed, exhausted| RequestRecord { reason, delayed, exhausted, ..request() }.flags();
+    assert_eq!(flags(None, false, false), "-");
+    assert_eq!(flags(None, true, false), "DI");
+    assert_eq!(flags(Some(Reason::CONNECT_FAILED), false, true), "UF,URX");
+    for reason in Reason::ALL {
+        let flag = reason.flag();
+        let both = if flag == "-" { "DI,URX".to_owned() } else { format!("{flag},DI,URX") };
+        assert_eq!(flags(Some(*reason), true, true), both, "{reason} is missing among the joined flags");
+    }
+}
+
+#[test]
+fn a_refusal_is_what_no_server_saw_or_a_policy_forbade() {
+    let refused = |reason, tries| RequestRecord { reason, tries, ..request() }.is_refused();
+    assert!(refused(Some(Reason::NO_RULE), 0));
+    assert!(refused(Some(Reason::NOT_ALLOWED), 1));
+    assert!(!refused(Some(Reason::UPSTREAM_RESET), 1));
+    assert!(!refused(None, 0), "a redirect");
+}
+
+#[test]
+fn success_is_an_answer_below_500_and_a_call_that_is_ok() {
+    let ok = |status, grpc_status| RequestRecord { status, grpc_status, ..request() }.succeeded();
+    for (status, grpc, success) in [
+        (200, None, true),
+        (404, None, true),
+        (500, None, false),
+        (0, None, false),
+        (200, Some(0), true),
+        (200, Some(14), false),
+    ] {
+        assert_eq!(ok(status, grpc), success, "{status} {grpc:?}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Text with an end.
+
+use std::{fmt, ops::Deref};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Text of at most `MAX` bytes without control characters: what is longer is cut before a character, and what would
+/// move a terminal's cursor or begin a line in a log is shown as `?`.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Text<const MAX: usize>(Box<str>);
+
+impl<const MAX: usize> From<&str> for Text<MAX> {
+    fn from(text: &str) -> Self {
+        let text = &text[..text.floor_char_boundary(MAX)];
+        if text.contains(char::is_control) {
+            return Self(text.replace(char::is_control, "?").into());
+        }
+        Self(text.into())
+    }
+}
+
+impl<const MAX: usize> Deref for Text<MAX> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Text<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<const MAX: usize> fmt::Display for Text<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<str>::deserialize(deserializer)?;
+        let fits = text.len() <= MAX && !text.contains(char::is_control);
+        Ok(if fits { Self(text) } else { Self::from(&*text) })
+    }
+}

@@ -1,0 +1,197 @@
+//! `weft explain`: what would become of a request that nobody has made, and why.
+//!
+//! Answered here, in the one crate above both: by the routing engine of the proxy ([`weft_proxy::route`]), in the
+//! words of the admin API, so that the answer cannot differ from what the proxy does.
+
+mod backends;
+mod because;
+mod nearest;
+mod routed;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use weft_abi::Reason;
+use weft_model::{
+    Endpoint, LoadBalancer, ObjectName, PolicyTarget, PortRouting, Protocol, Service, ServiceKind,
+    ServicePort, Snapshot, Workload,
+};
+use weft_telemetry::{
+    api::{ExplainQuery, ExplainedSetting, Explanation, Failure, OwnAnswer, Path, Verdict},
+    views,
+};
+
+use self::backends::Share;
+
+/// Who asks whom, found in the snapshot.
+struct Question<'a> {
+    snapshot: &'a Snapshot,
+    query: &'a ExplainQuery,
+    client: &'a Workload,
+    service: &'a Service,
+    port: &'a ServicePort,
+}
+
+/// The way of `query`. A failure is about the question: a name that is not there, a header that is none.
+pub(crate) fn explain(snapshot: &Snapshot, query: &ExplainQuery) -> Result<Explanation, Failure> {
+    let question = Question::find(snapshot, query)?;
+    let Question { client, service, port, .. } = question;
+    let mut told = blank();
+    told.managed = client.enrolled;
+    if !client.enrolled {
+        told.because.push(format!("{} is not in the mesh: its connections are left alone", client.name));
+        question.plain(&mut told, &backends::of_groups(snapshot, service, port));
+        return Ok(told);
+    }
+    match (&port.routing, service.kind) {
+        (Some(routing), ServiceKind::ClusterIp) => question.routed(routing, &mut told)?,
+        (None, ServiceKind::ClusterIp) => {
+            told.because.push("nothing of the Service needs the proxy".to_owned());
+            told.settings.extend(kernel_settings(service));
+            question.plain(&mut told, &backends::of_groups(snapshot, service, port));
+        }
+        (_, ServiceKind::Headless) => {
+            told.because.push("the Service is headless: its clients dial pods".to_owned());
+            question.plain(&mut told, &backends::of_groups(snapshot, service, port));
+        }
+        (_, ServiceKind::ExternalName) => {
+            told.because.push("the Service is an alias in DNS: its connections are left alone".to_owned());
+        }
+    }
+    Ok(told)
+}
+
+impl<'a> Question<'a> {
+    fn find(snapshot: &'a Snapshot, query: &'a ExplainQuery) -> Result<Self, Failure> {
+        let no = |kind: &str, name: &str, list: &str| {
+            Failure::new(format!("there is no {kind} {name}"), format!("see: weft get {list}"))
+        };
+        let pod = ObjectName::parse(&query.from).and_then(|name| snapshot.workloads.get(&name));
+        let service = ObjectName::parse(&query.to).and_then(|name| snapshot.services.get(&name));
+        let client = pod.ok_or_else(|| no("pod", &query.from, "workloads"))?;
+        let service = service.ok_or_else(|| no("Service", &query.to, "services"))?;
+        let tcp = || service.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        let port = tcp().find(|port| port.port == query.port).ok_or_else(|| {
+            let known: Vec<_> = tcp().map(|port| port.port.to_string()).collect();
+            let message = format!("Service {} has no TCP port {}", query.to, query.port);
+            Failure::new(message, format!("its ports are {}", known.join(", ")))
+        })?;
+        Ok(Self { snapshot, query, client, service, port })
+    }
+
+    /// The request takes the proxy.
+    fn routed(&self, routing: &PortRouting, told: &mut Explanation) -> Result<(), Failure> {
+        told.path = Path::Http;
+        told.because = because::because(self.service, routing);
+        told.protocol = Some(because::protocol(routing.protocol).to_owned());
+        let found = routed::find(self, routing)?;
+        told.routes = found.whose;
+        told.rule = found.rule;
+        told.nearest = found.nearest;
+        told.answer = found.answer;
+        told.settings = settings::in_force(found.handling, &routing.traffic);
+        if let Some(reason) = found.refused {
+            refuse(told, reason);
+            return Ok(());
+        }
+        if told.answer.is_some() {
+            return Ok(());
+        }
+        if let Some(route) = &told.rule {
+            told.notes.extend(self.route_policies(&route.route));
+        }
+        let shares =
+            found.backends.unwrap_or_else(|| backends::of_groups(self.snapshot, self.service, self.port));
+        self.plain(told, &shares);
+        Ok(())
+    }
+
+    /// The request goes to one of `shares`, if their policies let it.
+    fn plain(&self, told: &mut Explanation, shares: &[Share<'_>]) {
+        let weighted = || shares.iter().filter(|share| share.weight > 0);
+        let bad: Vec<_> = weighted().filter_map(|share| Some((share, share.problem?))).collect();
+        for (share, reason) in &bad {
+            if bad.len() < weighted().count() {
+                let percent = share.percent(shares);
+                told.notes.push(format!("{percent:.1} % of requests are refused: {reason}, {}", share.name));
+            }
+        }
+        told.backends = shares.iter().map(|share| share.view(shares)).collect();
+        let endpoints = weighted().flat_map(|share| share.eligible.iter().copied());
+        let servers = endpoints.map(|endpoint: &Endpoint| (self.port.protocol, endpoint));
+        told.pods = views::authz_of_pod(self.snapshot, self.client, servers);
+        if weighted().all(|share| share.problem.is_some()) {
+            let reason = bad.first().map(|(_, reason)| *reason);
+            let none = if told.path == Path::Http && told.rule.is_some() {
+                Reason::INVALID_BACKEND
+            } else {
+                Reason::NO_ENDPOINTS
+            };
+            refuse(told, reason.unwrap_or(none));
+            return;
+        }
+        let mut decisive = [Verdict::Denied, Verdict::Audit].into_iter();
+        let decisive = decisive.find_map(|v| told.pods.iter().find(|pod| pod.verdict == v));
+        if let Some(pod) = decisive {
+            (told.verdict, told.reason) = (pod.verdict, pod.reason.clone());
+        }
+    }
+
+    /// Policies that are for the route itself: the proxy decides by them.
+    fn route_policies(&self, route: &str) -> Vec<String> {
+        let of_route = |policy: &&std::sync::Arc<weft_model::AuthorizationPolicy>| match &policy.target {
+            PolicyTarget::Routes(names) => {
+                let name = |name: &str| format!("{}/{name}", policy.name.namespace);
+                names.iter().any(|wanted| route.ends_with(&format!(" {}", name(wanted))))
+            }
+            _ => false,
+        };
+        let policies = self.snapshot.policies.values().filter(of_route);
+        let note =
+            |name: &ObjectName| format!("AuthorizationPolicy {name} is for this route and not judged here");
+        policies.map(|policy| note(&policy.name)).collect()
+    }
+}
+
+fn refuse(told: &mut Explanation, reason: Reason) {
+    (told.verdict, told.reason) = (Verdict::Denied, Some(reason.word().to_owned()));
+    if told.path == Path::Http && told.answer.is_none() {
+        let why = reason.meaning().to_owned();
+        told.answer = Some(OwnAnswer { status: reason.status(), location: None, why });
+    }
+}
+
+fn kernel_settings(service: &Service) -> Vec<ExplainedSetting> {
+    let (algorithm, from) = match service.load_balancer {
+        LoadBalancer::Random => ("Random".to_owned(), "default"),
+        LoadBalancer::RoundRobin => ("RoundRobin".to_owned(), "TrafficPolicy of the Service"),
+        LoadBalancer::LeastRequest => {
+            ("LeastRequest, by connections".to_owned(), "TrafficPolicy of the Service")
+        }
+        LoadBalancer::SourceIpHash { .. } => {
+            ("ConsistentHash by the client's address".to_owned(), "TrafficPolicy of the Service")
+        }
+    };
+    let mut all = vec![settings::setting("loadBalancer", algorithm, from)];
+    all.extend(settings::affinity(service));
+    all
+}
+
+fn blank() -> Explanation {
+    Explanation {
+        verdict: Verdict::Forwarded,
+        reason: None,
+        managed: true,
+        path: Path::Kernel,
+        because: Vec::new(),
+        protocol: None,
+        routes: None,
+        rule: None,
+        nearest: Vec::new(),
+        answer: None,
+        backends: Vec::new(),
+        settings: Vec::new(),
+        pods: Vec::new(),
+        notes: Vec::new(),
+    }
+}
