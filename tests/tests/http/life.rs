@@ -23,6 +23,8 @@ fn a_killed_proxy_refuses_no_connection_and_is_back_within_two_seconds() {
     let answer = shop.web.get(FRONT, "/", &[]).unwrap();
     assert_eq!(answer.seen().server, "v1");
     assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    // That pod's connections are accepted before the last pod's are, and the proxy is in force after that.
+    eventually(Duration::from_secs(5), || shop.node.weft(&["status"]).status.success());
     assert_ne!(shop.node.proxy_pid(), old);
     // Connections that stayed in the kernel do not notice.
     assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200);

@@ -57,11 +57,10 @@ impl Want<'_> {
     }
 
     /// Opens a connection, or takes the one that was opened before HTTP was spoken, if it leads to the same endpoint.
-    async fn open(&self) -> Result<(TcpStream, Option<Held>), Reason> {
+    async fn open(&self, held: Option<Held>) -> Result<(TcpStream, Option<Held>), Reason> {
         if let Some(early) = self.take_early() {
             return Ok((early.stream, early.held));
         }
-        let held = self.may_connect().await?;
         let netns = &self.client.served.pod.netns;
         let stream = outbound::connect(netns, self.endpoint.address(), self.connect).await?;
         Ok((stream, held))
@@ -80,31 +79,42 @@ impl Want<'_> {
         true
     }
 
-    /// Waits until the circuit breaker allows one more connection, among as many as it lets wait.
-    async fn may_connect(&self) -> Result<Option<Held>, Reason> {
-        let Some(limits) = self.breaker() else { return Ok(None) };
+    /// Whether the circuit breaker allows one more connection. Where it does not, waits until one became free or was
+    /// closed, among as many as it lets wait; then the caller looks again what there is.
+    async fn may_open(&self, waiting: &mut Option<Waiting>) -> Result<May, Reason> {
+        let Some(limits) = self.breaker().filter(|_| !self.has_early()) else { return Ok(May::Open(None)) };
         let breaker = &self.upstream.breaker;
-        if let Ok(held) = breaker.hold(Limit::Connections, limits) {
-            return Ok(Some(held));
-        }
+        let permit = || breaker.hold(Limit::Connections, limits).ok();
         // One that is idle counts as well, and may lead to another endpoint.
-        if self.client.served.pools.close_one_of(self.upstream)
-            && let Ok(held) = breaker.hold(Limit::Connections, limits)
-        {
-            return Ok(Some(held));
+        let close_one = || self.client.served.pools.close_one_of(self.upstream);
+        if let Some(held) = permit().or_else(|| close_one().then(permit).flatten()) {
+            return Ok(May::Open(Some(held)));
         }
-        let _pending = breaker.hold(Limit::Pending, limits).map_err(|_| {
-            if limits.max_pending == 0 { Reason::BreakerConnections } else { Reason::BreakerPending }
-        })?;
-        let until = Instant::now() + self.connect;
-        loop {
-            let freed = self.upstream.freed.notified();
-            if let Ok(held) = breaker.hold(Limit::Connections, limits) {
-                return Ok(Some(held));
-            }
-            tokio::time::timeout_at(until, freed).await.map_err(|_| Reason::BreakerConnections)?;
+        if waiting.is_none() {
+            let pending = breaker.hold(Limit::Pending, limits).map_err(|_| {
+                if limits.max_pending == 0 { Reason::BreakerConnections } else { Reason::BreakerPending }
+            })?;
+            *waiting = Some(Waiting { until: Instant::now() + self.connect, _pending: pending });
         }
+        let until = waiting.as_ref().expect("it waits from here on at the latest").until;
+        let freed = tokio::time::timeout_at(until, self.upstream.freed.notified());
+        freed.await.map_err(|_| Reason::BreakerConnections)?;
+        Ok(May::LookAgain)
     }
+}
+
+/// What the circuit breaker says.
+enum May {
+    /// Open a connection, and hold this as long as it lives.
+    Open(Option<Held>),
+    /// Something is free.
+    LookAgain,
+}
+
+/// A request that waits for a connection.
+struct Waiting {
+    until: Instant,
+    _pending: Held,
 }
 
 impl Pools {

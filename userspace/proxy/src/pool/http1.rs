@@ -6,7 +6,7 @@ use http::Request;
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 
-use super::{Pools, Want};
+use super::{May, Pools, Want};
 use crate::{
     Limits, Reason,
     balance::EndpointState,
@@ -48,15 +48,21 @@ impl Pools {
     /// A connection for one request: an idle one, or a new one.
     pub(crate) async fn http1(&self, want: &Want<'_>) -> Result<Http1, Reason> {
         let pod = Rc::clone(&want.client.served);
-        // What was made for this client is not made in vain.
-        if !want.fresh
-            && !want.has_early()
-            && let Some(line) = self.idle(want)
-        {
-            return Ok(Http1 { line: Some(line), pod, reused: true });
-        }
+        let mut waiting = None;
+        let held = loop {
+            // What was made for this client is not made in vain.
+            if !want.fresh
+                && !want.has_early()
+                && let Some(line) = self.idle(want)
+            {
+                return Ok(Http1 { line: Some(line), pod, reused: true });
+            }
+            if let May::Open(held) = want.may_open(&mut waiting).await? {
+                break held;
+            }
+        };
         // Rare, and large: every request would carry the room for it.
-        let line = Box::pin(open(want)).await?;
+        let line = Box::pin(open(want, held)).await?;
         Ok(Http1 { line: Some(line), pod, reused: false })
     }
 
@@ -110,10 +116,10 @@ impl Pools {
     }
 }
 
-async fn open(want: &Want<'_>) -> Result<Line, Reason> {
+async fn open(want: &Want<'_>, held: Option<Held>) -> Result<Line, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
-    let (stream, held) = want.open().await?;
+    let (stream, held) = want.open(held).await?;
     let guarded = Guarded::client(stream, limits.http1);
     let mut builder = http1::Builder::new();
     builder.max_headers(limits.http1.fields).max_buf_size(limits.http1_buffer);

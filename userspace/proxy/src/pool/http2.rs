@@ -13,7 +13,7 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 
-use super::{Pools, Want};
+use super::{May, Pools, Want};
 use crate::{
     Limits, Reason,
     balance::EndpointState,
@@ -53,8 +53,8 @@ impl Pools {
     pub(crate) async fn http2(&self, want: &Want<'_>) -> Result<Http2, Reason> {
         let address = want.endpoint.address();
         let most = want.client.served.worker.shared.limits.h2_streams;
-        let mut fresh = want.fresh;
-        loop {
+        let (mut fresh, mut waiting) = (want.fresh, None);
+        let held = loop {
             if !fresh && let Some(shared) = self.with_room(want, most) {
                 // One connection carries all: the early one is closed.
                 want.take_early();
@@ -63,16 +63,17 @@ impl Pools {
             // What others open is as good as new.
             fresh = false;
             let opening = self.opening.borrow().get(&address).cloned();
-            match opening {
-                Some(opening) => opening.notified().await,
-                None => break,
+            if let Some(opening) = opening {
+                opening.notified().await;
+            } else if let May::Open(held) = want.may_open(&mut waiting).await? {
+                break held;
             }
-        }
+        };
         let opened = Rc::<Notify>::default();
         self.opening.borrow_mut().insert(address, Rc::clone(&opened));
         let _opening = Opening { pools: self, address, opened };
         // Rare, and large: every request would carry the room for it.
-        let shared = Rc::new(Box::pin(open(want)).await?);
+        let shared = Rc::new(Box::pin(open(want, held)).await?);
         self.http2.borrow_mut().entry(address).or_default().push(Rc::clone(&shared));
         Ok(shared.take(&want.client.served))
     }
@@ -98,10 +99,10 @@ impl Drop for Opening<'_> {
     }
 }
 
-async fn open(want: &Want<'_>) -> Result<Shared, Reason> {
+async fn open(want: &Want<'_>, held: Option<Held>) -> Result<Shared, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
-    let (stream, held) = want.open().await?;
+    let (stream, held) = want.open(held).await?;
     let mut builder = http2::Builder::new(pod.upstreams.clone());
     builder
         .timer(TokioTimer::new())

@@ -288,3 +288,31 @@ async fn the_circuit_breaker_says_which_of_its_limits_is_reached() {
         mesh.serve(plain(Http), &[]);
     }
 }
+
+#[tokio::test]
+async fn a_request_over_the_connection_limit_waits_for_the_connection_of_another() {
+    let mesh = Mesh::start().await;
+    for (http2, protocol) in [(false, Http), (true, Http2)] {
+        let server = Server::start(mesh.listen(), http2, |_| async {
+            tokio::task::yield_now().await;
+            answer(200)
+        });
+        let limits = CircuitBreaker { max_connections: 1, ..CircuitBreaker::default() };
+        let traffic = TrafficSettings { circuit_breaker: Some(limits), ..TrafficSettings::default() };
+        mesh.serve(with_traffic(protocol, traffic), &[server.address]);
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            let mut client = mesh.http1().await;
+            clients.push(tokio::task::spawn(async move {
+                read(client.send_request(get("/")).await.unwrap()).await
+            }));
+        }
+        for client in clients {
+            assert_eq!(
+                timeout(PATIENCE, client).await.unwrap().unwrap(),
+                (200, String::new(), "body".to_owned())
+            );
+        }
+        assert_eq!(server.accepted(), 1);
+    }
+}
