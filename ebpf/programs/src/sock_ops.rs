@@ -57,11 +57,10 @@ fn dialling(call: &SockOps) {
         }
         return;
     };
-    if let Some(state) = &state
-        && state.flags & socket_flags::PROXIED != 0
-    {
-        return to_proxy(call, netns, state);
-    }
+    let state = match state {
+        Some(state) if state.flags & socket_flags::PROXIED != 0 => return to_proxy(call, netns, state),
+        other => other,
+    };
     let (identity, namespace) = (pod.identity, pod.namespace);
     let server = Kernel.pod_at(&call.remote());
     let guarded = server.is_some_and(|row| row.netns != 0 && row.flags & pod_flags::GUARDED != 0);
@@ -81,12 +80,17 @@ fn dialling(call: &SockOps) {
         state.flags |= socket_flags::ATTESTED;
         let flags = flow_flags::HELD;
         attest(call, FlowRecord { identity, namespace, used_ns: 0, pair, flags, _pad: 0 });
+    } else if state.flags & socket_flags::COUNTED != 0 {
+        // A refusal is the end of it, too, however long the app keeps the socket.
+        watch(call);
     }
 }
 
 /// The node's proxy is told whom the app dialled, before it can accept.
 #[inline(always)]
-fn to_proxy(call: &SockOps, netns: u64, state: &SocketState) {
+fn to_proxy(call: &SockOps, netns: u64, state: &mut SocketState) {
+    state.netns = netns;
+    state.since_ns = Kernel.now_ns();
     let key = OriginKey { netns, addr: call.local(), port: call.local_port(), _pad: [0; 6] };
     let (dialled, port) = (state.dialled, state.dialled_port);
     let origin = Origin { dialled, service: state.service, port, _pad: [0; 6] };
