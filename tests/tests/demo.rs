@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,12 +11,15 @@ use weft_tests::{World, text};
 #[test]
 fn the_demo_does_what_it_says_and_leaves_nothing_behind() {
     let Some(_counted) = World::new() else { return };
+    let began = Instant::now();
     let demo = demo().spawn().unwrap();
     let name = name(&demo);
     let output = demo.wait_with_output().unwrap();
+    let took = began.elapsed();
     let said = text(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains(" requests in all, 0 failed"), "{said}");
+    assert!(took < Duration::from_secs(60), "it took {took:?}");
     assert!(!said.contains('\u{1b}'), "colours in a pipe: {said}");
     let width = said.lines().map(|line| line.chars().count()).max();
     assert!(width <= Some(100), "a line of {width:?} characters: {said}");

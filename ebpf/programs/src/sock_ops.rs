@@ -130,10 +130,6 @@ fn dialled(call: &SockOps) {
 /// A server of ours has a new connection.
 #[inline(always)]
 fn accepted(call: &SockOps) {
-    let netns = call.netns();
-    if Kernel.pod(netns).is_none() {
-        return;
-    }
     let outward = outward(call);
     // The client's side is on this node and enrolled, and reports: this side keeps nothing, and nothing is to
     // be done when it ends.
@@ -145,6 +141,10 @@ fn accepted(call: &SockOps) {
     let seen = Kernel.flow(&outward.reversed());
     let (pair, probe) = seen.map_or((0, false), |row| (row.pair, row.flags & flow_flags::PROBE != 0));
     if mirrored && pair == 0 {
+        return;
+    }
+    let netns = call.netns();
+    if Kernel.pod(netns).is_none() {
         return;
     }
     let Some(state) = sockets::state_or_new(call.socket()) else { return };
