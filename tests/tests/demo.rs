@@ -19,7 +19,7 @@ fn the_demo_does_what_it_says_and_leaves_nothing_behind() {
     let said = text(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains(" requests in all, 0 failed"), "{said}");
-    assert!(took < Duration::from_secs(60), "it took {took:?}");
+    assert!(took < Duration::from_mins(1), "it took {took:?}");
     assert!(!said.contains('\u{1b}'), "colours in a pipe: {said}");
     let width = said.lines().map(|line| line.chars().count()).max();
     assert!(width <= Some(100), "a line of {width:?} characters: {said}");
