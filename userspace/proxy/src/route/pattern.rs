@@ -2,13 +2,13 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 use thiserror::Error;
-use weft_model::NameMatch;
+use weft_model::{NameMatch, REGEX_SIZE};
 
 /// A regular expression cannot be used.
 #[derive(Debug, Error)]
 #[error(
     "compile the regular expression `{pattern}`: {source}; it has to be RE2 syntax, and {kib} KiB at most compiled",
-    kib = SIZE_KIB
+    kib = REGEX_SIZE / 1024
 )]
 pub struct PatternError {
     /// The expression.
@@ -33,7 +33,11 @@ impl Pattern {
     pub(super) fn compile(pattern: &str) -> Result<Self, PatternError> {
         let build = |text: &str| {
             let with = |unicode| {
-                RegexBuilder::new(text).unicode(unicode).size_limit(SIZE).dfa_size_limit(SIZE).build()
+                RegexBuilder::new(text)
+                    .unicode(unicode)
+                    .size_limit(REGEX_SIZE)
+                    .dfa_size_limit(REGEX_SIZE)
+                    .build()
             };
             with(false).or_else(|_| with(true))
         };
@@ -62,10 +66,6 @@ impl Text {
         }
     }
 }
-
-/// The bound of one compiled expression, and of what it keeps to be fast.
-const SIZE: usize = SIZE_KIB * 1024;
-const SIZE_KIB: usize = 256;
 
 #[cfg(test)]
 mod tests {
