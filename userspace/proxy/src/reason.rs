@@ -110,7 +110,7 @@ reasons! {
     /// The server broke off in the middle of its answer.
     AnswerBroken = 0, "UC", "the server ended the connection in its answer";
     /// The proxy's drain deadline, or the pod went away.
-    Cut = 0, "DO", "the proxy ended the connection";
+    Cut = 0, "LR", "the proxy ended the connection";
     /// The proxy itself cannot go on: a socket or a namespace.
     ProxyFailed = 503, "UF", "the proxy cannot open a connection; its log says why";
 }

@@ -343,3 +343,14 @@ fn every_framing_error_of_the_proxy_is_a_reason() {
         assert_eq!((reason.status(), reason.flag()), (Some(malformed.status()), "DPE"), "{reason}");
     }
 }
+
+#[test]
+fn every_reason_of_the_proxy_is_in_the_list_with_its_status_and_flag() {
+    for ours in weft_proxy::Reason::ALL {
+        let reason =
+            Reason::from_word(ours.word()).unwrap_or_else(|| panic!("{} is not in the list", ours.word()));
+        let flag = if ours.flag().is_empty() { "-" } else { ours.flag() };
+        let status = ours.status().map(|status| status.as_u16());
+        assert_eq!((reason.status(), reason.flag()), (status, flag), "{reason}");
+    }
+}
