@@ -87,7 +87,7 @@ pub enum Error {
         said: usize,
     },
     /// The lock that living proxies hold cannot be used.
-    #[error("cannot use the lock {}: {source}", path.display())]
+    #[error("cannot use the lock {}: {source}; is that the run directory of an agent (--run-dir)?", path.display())]
     Lock {
         /// The lock file.
         path: PathBuf,
