@@ -149,15 +149,19 @@ fn an_audited_policy_decides_nothing_and_is_counted_and_shown() {
     }
     assert_eq!(front.ask(api.addr(8080)).unwrap(), "api");
 
-    assert_eq!(node.stat("audited"), 3);
-    eventually(Duration::from_secs(2), || node.flows(&["--verdict", "AUDIT"]).len() == 3);
+    // A late segment of an ended connection is looked up as a SYN is: there may be more.
+    assert!(node.stat("audited") >= 3);
+    eventually(Duration::from_secs(2), || node.flows(&["--verdict", "AUDIT"]).len() >= 3);
     for flow in node.flows(&["--verdict", "AUDIT"]) {
         assert_eq!(flow["reason"], "PolicyDenied", "{flow}");
         assert_eq!(flow["rule"], "shop/api rules[0]", "{flow}");
         assert_eq!(flow["source"]["pod"], "cron", "{flow}");
     }
     assert!(node.flows(&["--verdict", "DENIED"]).is_empty());
-    eventually(Duration::from_secs(2), || near(node.metric("weft_audited_total", &[]), 3.0));
+    eventually(Duration::from_secs(2), || {
+        let counted = u32::try_from(node.stat("audited")).unwrap();
+        near(node.metric("weft_audited_total", &[]), f64::from(counted))
+    });
     assert!(near(node.metric("weft_drops_total", &[]), 0.0));
 }
 

@@ -21,7 +21,8 @@ fn a_probe_passes_deny_all_and_no_other_process_of_the_host_does() {
         resets += assert_reset_at_once(&other, to);
     }
     assert_eq!(node.stat("probes"), 2);
-    assert_eq!(node.stat("denied_lookup"), resets as u64);
+    // A late segment of an ended probe is nobody's: there may be more.
+    assert!(node.stat("denied_lookup") >= resets as u64);
 }
 
 #[test]
