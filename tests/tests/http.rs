@@ -2,6 +2,8 @@
 
 #[path = "http/capture.rs"]
 mod capture;
+#[path = "http/gapless.rs"]
+mod gapless;
 #[path = "http/life.rs"]
 mod life;
 #[path = "http/routes.rs"]

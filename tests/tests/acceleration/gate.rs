@@ -43,7 +43,7 @@ fn status_on(kernel: (u32, u32, u32)) -> Option<Status> {
     let status = runtime.block_on(async {
         let tasks = Tasks::new();
         let enforcer = Enforcer::open(settings).unwrap();
-        enforcer.start(&tasks, snapshots);
+        enforcer.start(&tasks, snapshots, watch::channel(u64::MAX).1);
         let asked = enforcer.clone();
         tokio::task::spawn_blocking(move || {
             eventually(Duration::from_secs(10), || asked.enforced().is_ok());

@@ -34,6 +34,17 @@ impl Shop {
 
     /// With these annotations of `front`, and this route.
     pub(crate) fn open_with(annotations: &str, route: &str) -> Option<Self> {
+        let shop = Self::start(annotations, Some(route))?;
+        shop.wait_for_proxy();
+        Some(shop)
+    }
+
+    /// Without a route, and so without a proxy.
+    pub(crate) fn open_unrouted() -> Option<Self> {
+        Self::start("{}", None)
+    }
+
+    fn start(annotations: &str, route: Option<&str>) -> Option<Self> {
         let world = World::new()?;
         let node = world.node("a");
         world.apply("namespace.yaml", &manifests::namespace("shop", true));
@@ -44,15 +55,15 @@ impl Shop {
         let front = "{clusterIP: 10.96.0.1, selector: {app: v1}, ports: [{port: 80, targetPort: 8080, \
                      appProtocol: http}]}";
         world.apply("front.yaml", &manifests::annotated_service("shop/front", annotations, front));
-        world.apply("route.yaml", &manifests::http_route("shop/front", route));
+        if let Some(route) = route {
+            world.apply("route.yaml", &manifests::http_route("shop/front", route));
+        }
         let web = node.pod("shop/web").service_account("web").start();
         let [v1, v2] = ["v1", "v2"]
             .map(|name| node.pod(&format!("shop/{name}")).service_account(name).label("app", name).start());
         let servers = vec![v1.serve_http(8080, "v1"), v2.serve_http(8080, "v2")];
         let agent = node.agent();
-        let shop = Self { agent, web, v1, v2, _servers: servers, node, world };
-        shop.wait_for_proxy();
-        Some(shop)
+        Some(Self { agent, web, v1, v2, _servers: servers, node, world })
     }
 
     /// Waits until the proxy answers, and is in force.

@@ -46,6 +46,9 @@ struct Shared {
 /// What is known without asking the kernel.
 #[derive(Default)]
 struct Report {
+    /// The last version that is in the kernel.
+    applied: u64,
+    /// The last one that the proxy knows, too.
     enforced: u64,
     failure: Option<Failure>,
     status: Status,
@@ -70,12 +73,20 @@ impl Enforcer {
     }
 
     /// Starts following `snapshots`. Enforcement stays in the kernel when the tasks end.
-    pub fn start(&self, tasks: &Tasks, snapshots: watch::Receiver<Arc<Snapshot>>) {
+    ///
+    /// `known` is the version that the node's proxy knows: connections of a Service that is new to it stay in the
+    /// kernel until then. What it knew before is not taken away from it.
+    pub fn start(
+        &self,
+        tasks: &Tasks,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        known: watch::Receiver<u64>,
+    ) {
         if let Some(ring) = self.state().maps.events.take() {
             tasks.spawn("flow events", self.clone().read_events(ring, tasks.stop_signal()));
         }
         kernel_log::start(&mut self.state().loaded.ebpf, tasks);
-        tasks.spawn("enforcer", self.clone().follow(snapshots, tasks.stop_signal()));
+        tasks.spawn("enforcer", self.clone().follow(snapshots, known, tasks.stop_signal()));
     }
 
     /// How the data path is doing; `snapshot` is the configuration read last. May block.
@@ -91,7 +102,7 @@ impl Enforcer {
         status
     }
 
-    /// The version that the kernel enforces, or why there is none.
+    /// The version that the kernel enforces and the proxy knows, or why there is none.
     pub fn enforced(&self) -> Result<u64, Failure> {
         let report = self.report();
         match (&report.failure, report.enforced) {
@@ -160,6 +171,7 @@ impl Enforcer {
     async fn follow(
         self,
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        mut known: watch::Receiver<u64>,
         stop: Stop,
     ) -> Result<(), std::convert::Infallible> {
         let mut look = tokio::time::interval(LOOK);
@@ -167,22 +179,38 @@ impl Enforcer {
         for timer in [&mut look, &mut foreign, &mut counted] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
-        self.apply(&snapshots.borrow_and_update().clone());
+        self.apply(&snapshots.borrow_and_update().clone(), *known.borrow_and_update());
         loop {
             tokio::select! {
                 changed = snapshots.changed() => match changed {
-                    Ok(()) => { let next = snapshots.borrow_and_update().clone(); self.apply(&next); }
+                    Ok(()) => self.apply(&snapshots.borrow_and_update().clone(), *known.borrow_and_update()),
                     Err(_) => return Ok(()),
                 },
-                _ = look.tick() => self.look(&snapshots.borrow().clone()),
-                _ = foreign.tick() => self.look_for_foreigners(&snapshots.borrow().clone()),
+                Ok(()) = known.changed() => self.learnt(&snapshots.borrow().clone(), *known.borrow_and_update()),
+                _ = look.tick() => self.look(&snapshots.borrow().clone(), *known.borrow()),
+                _ = foreign.tick() => self.look_for_foreigners(&snapshots.borrow().clone(), *known.borrow()),
                 _ = counted.tick() => self.count(),
                 () = stop.cancelled() => return Ok(()),
             }
         }
     }
 
-    fn apply(&self, snapshot: &Arc<Snapshot>) {
+    /// The proxy knows more: what waited for that may go there.
+    fn learnt(&self, snapshot: &Arc<Snapshot>, known: u64) {
+        let waits = self.state().services.wait_for_proxy();
+        let mut report = self.report();
+        if known < snapshot.version || report.applied != snapshot.version {
+            return;
+        }
+        if waits {
+            drop(report);
+            self.apply(snapshot, known);
+        } else {
+            report.enforced = report.applied;
+        }
+    }
+
+    fn apply(&self, snapshot: &Arc<Snapshot>, known: u64) {
         // The source's first Snapshot has a version; before it there is nothing to enforce.
         if snapshot.version == 0 {
             return;
@@ -190,7 +218,7 @@ impl Enforcer {
         tokio::task::block_in_place(|| {
             let began = Instant::now();
             let mut state = self.state();
-            let outcome = state.apply(snapshot);
+            let outcome = state.apply(snapshot, known >= snapshot.version);
             self.rename(&state, snapshot);
             let status = report::status(&state, &self.shared.settings, snapshot);
             let unprotected = report::unprotected(&state);
@@ -208,7 +236,10 @@ impl Enforcer {
             match outcome {
                 Ok(()) => {
                     self.shared.metrics.agent.applied(began.elapsed());
-                    report.enforced = snapshot.version;
+                    report.applied = snapshot.version;
+                    if known >= snapshot.version {
+                        report.enforced = snapshot.version;
+                    }
                     report.failure = unprotected;
                     tracing::debug!(version = snapshot.version, took = ?began.elapsed(), "enforced");
                 }
@@ -221,7 +252,7 @@ impl Enforcer {
     }
 
     /// Every few hundred milliseconds: namespaces that came or went, rows that are due to go.
-    fn look(&self, snapshot: &Arc<Snapshot>) {
+    fn look(&self, snapshot: &Arc<Snapshot>, known: u64) {
         let (moved, room) = tokio::task::block_in_place(|| {
             let mut state = self.state();
             let removed = state.upkeep().unwrap_or_else(|error| {
@@ -232,12 +263,12 @@ impl Enforcer {
         });
         // What did not fit beside rows that were about to go may fit now.
         if moved || (room && self.report().failure.is_some()) {
-            self.apply(snapshot);
+            self.apply(snapshot, known);
         }
     }
 
     /// Every few seconds: foreign programs that came or went, and what they kept from us.
-    fn look_for_foreigners(&self, snapshot: &Arc<Snapshot>) {
+    fn look_for_foreigners(&self, snapshot: &Arc<Snapshot>, known: u64) {
         let refused = tokio::task::block_in_place(|| {
             let mut state = self.state();
             let refused = state.attach_again().unwrap_or_else(|error| {
@@ -252,7 +283,7 @@ impl Enforcer {
         });
         // A failure may have been the kernel's moment of want.
         if refused || self.report().failure.is_some() {
-            self.apply(snapshot);
+            self.apply(snapshot, known);
         }
     }
 

@@ -136,14 +136,15 @@ impl State {
         })
     }
 
-    /// Makes `snapshot` true. An update that does not fit is refused before anything is written.
-    pub(crate) fn apply(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+    /// Makes `snapshot` true. An update that does not fit is refused before anything is written. What is the
+    /// proxy's from now on waits until that `knows` it.
+    pub(crate) fn apply(&mut self, snapshot: &Arc<Snapshot>, knows: bool) -> Result<(), Error> {
         self.moved |= self.namespaces.follow(local(snapshot));
         let judge = self.moved
             || !self.refused_pods.is_empty()
             || self.snapshot.as_ref().is_none_or(|old| policies_may_differ(old, snapshot));
         let mut judged = judge.then(|| self.judge(snapshot));
-        let change = self.services.plan(&self.maps, &snapshot.services, &snapshot.locality)?;
+        let change = self.services.plan(&self.maps, &snapshot.services, &snapshot.locality, knows)?;
         if let Some(judged) = &mut judged {
             self.policies.fits(&self.maps, &judged.rows)?;
             let people = snapshot.workloads.values().map(|workload| &**workload);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use weft_runtime::Tasks;
 use weft_telemetry::api::{Failure, ProxyStatus, ProxyUpgraded};
 use weft_transport::handover::SOCKET;
@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     pub settings: Settings,
     pub group: Group,
     pub status: Mutex<ProxyStatus>,
+    pub decides_by: watch::Sender<Option<u64>>,
     adopts: bool,
     requests: mpsc::Sender<Request>,
     /// Taken by [`Keeper::start`].
@@ -45,8 +46,8 @@ impl Keeper {
         // One is under way, and one may wait to be told so.
         let (requests, asked) = mpsc::channel(1);
         let ends = Mutex::new(Some((listener, asked)));
-        let status = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { settings, group, status, adopts, requests, ends }) })
+        let (status, decides_by) = Default::default();
+        Ok(Self { shared: Arc::new(Shared { settings, group, status, decides_by, adopts, requests, ends }) })
     }
 
     /// The proxy's cgroup, by which the programs tell its connections from the pods'. To be in force before a
@@ -68,6 +69,12 @@ impl Keeper {
             let run = Run::new(Arc::clone(&self.shared), tasks.clone(), inputs);
             tasks.spawn("keeper", run.follow(listener, requests, tasks.stop_signal()));
         }
+    }
+
+    /// The version of the configuration by which the proxy in force decides; `None` while there is no such proxy,
+    /// or it decides by what an earlier agent has told it.
+    pub fn decides_by(&self) -> watch::Receiver<Option<u64>> {
+        self.shared.decides_by.subscribe()
     }
 
     /// How the proxy is.

@@ -10,6 +10,8 @@ use crate::run::Run;
 impl Run {
     /// Shows how things stand.
     pub(crate) fn publish(&mut self) {
+        let decides_by = self.generations.in_force().and_then(|generation| generation.progress.snapshot);
+        self.shared.decides_by.send_if_modified(|known| std::mem::replace(known, decides_by) != decides_by);
         let in_force = self.generations.in_force().is_some();
         let needed = self.snapshot.is_some();
         self.without_since = (needed && !in_force).then(|| self.without_since.unwrap_or_else(Time::now));

@@ -51,6 +51,20 @@ pub enum AppProtocol {
     Tcp,
 }
 
+impl AppProtocol {
+    /// What a Service port's `appProtocol` means. A name that is not known is some protocol over TCP: whoever
+    /// writes one does not want it guessed.
+    pub fn of(app_protocol: Option<&str>) -> Self {
+        let Some(name) = app_protocol else { return Self::Detect };
+        match &*name.to_ascii_lowercase() {
+            "http" | "ws" | "kubernetes.io/ws" | "grpc-web" => Self::Http,
+            "http2" | "h2c" | "kubernetes.io/h2c" | "grpc" => Self::Http2,
+            "https" | "tls" | "wss" | "kubernetes.io/wss" => Self::Tls,
+            _ => Self::Tcp,
+        }
+    }
+}
+
 /// The routes that hold together for a request: never merged with another set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum RouteSet {

@@ -79,9 +79,13 @@ async fn renew(handle: &Handle) {
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
-        if let Err(error) = handle.renew_lease() {
-            tracing::error!(%error, "cannot renew the lease; in five seconds nobody is sent here any more");
-        }
+        renew_now(handle);
+    }
+}
+
+fn renew_now(handle: &Handle) {
+    if let Err(error) = handle.renew_lease() {
+        tracing::error!(%error, "cannot renew the lease; in five seconds nobody is sent here any more");
     }
 }
 
@@ -223,6 +227,8 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
     fn maps(&mut self, origins: OwnedFd, lease: OwnedFd) -> Result<(), Untaken> {
         let (origins, lease) = (self.open)(origins, lease).map_err(Untaken::Maps)?;
         self.handle.use_maps(origins, lease);
+        // A second without it would be a second of refused connections.
+        renew_now(self.handle);
         self.has_maps = true;
         Ok(())
     }

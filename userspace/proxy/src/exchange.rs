@@ -81,7 +81,11 @@ async fn forward(
     ledger: &mut Ledger,
 ) -> Result<Response<AnswerBody>, Refused> {
     let tables = client.served.worker.shared.tables.load_full();
-    let port = tables.port(client.dialled).ok_or(Reason::NoService)?;
+    let port = tables.port(client.dialled).ok_or_else(|| {
+        // Whoever dials again is told by the kernel, or finds what has taken the address.
+        client.end();
+        Reason::NoService
+    })?;
     let asked = Asked::read(client, &mut parts)?;
     ledger.asked(port, &parts);
     let routed = Routed::find(port, client, &parts)?;

@@ -20,7 +20,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{net::TcpStream, sync::Notify, time::sleep};
 
 use crate::{
     Reason,
@@ -41,6 +41,7 @@ pub(crate) struct Client {
     pub spoken: Protocol,
     /// Whether the connection ends with the next answer.
     pub last: Cell<bool>,
+    ending: Notify,
     /// A connection that was made before anybody knew that HTTP is spoken.
     pub early: RefCell<Option<Early>>,
     stream: RefCell<Option<Stream>>,
@@ -67,12 +68,19 @@ impl Client {
             dialled,
             spoken,
             last: Cell::new(served.worker.draining.is_cancelled()),
+            ending: Notify::new(),
             early: RefCell::new(early),
             wire: Arc::clone(stream.wire()),
             stream: RefCell::new(Some(stream)),
             refusal: OnceCell::new(),
             under_way: Cell::new(0),
         })
+    }
+
+    /// Ends the connection once what is under way on it is answered.
+    pub(crate) fn end(&self) {
+        self.last.set(true);
+        self.ending.notify_one();
     }
 
     /// Why the framing of what the client sends is refused.
@@ -183,9 +191,13 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     let mut found = pin!(watch.found());
     let drained = &client.served.worker.draining;
     let mut drain = pin!(async {
-        drained.cancelled().await;
-        client.last.set(true);
-        sleep(grace).await;
+        tokio::select! {
+            () = client.ending.notified() => {}
+            () = drained.cancelled() => {
+                client.last.set(true);
+                sleep(grace).await;
+            }
+        }
     });
     let mut finishing = false;
     loop {

@@ -51,10 +51,12 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         snapshots: snapshots.clone(),
         observer,
     });
-    if let Some(keeper) = keeper {
-        node_proxy::start(&keeper, &enforcer, snapshots.clone(), &tasks)?;
-    }
-    enforcer.start(&tasks, snapshots);
+    let known = match keeper {
+        Some(keeper) => node_proxy::start(&keeper, &enforcer, snapshots.clone(), &tasks)?,
+        // Nothing waits for a proxy that there is not to be.
+        None => watch::channel(u64::MAX).1,
+    };
+    enforcer.start(&tasks, snapshots, known);
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn("manifests", async {
         source.run(stopped).await;

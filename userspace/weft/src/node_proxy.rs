@@ -1,12 +1,15 @@
 //! The node's proxy and the agent: from the data path and the Snapshot to the keeper, and its ports back.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use weft_datapath::Enforcer;
 use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Settings};
-use weft_model::Snapshot;
+use weft_model::{ObjectName, Snapshot};
 use weft_runtime::{Stop, Tasks};
 
 use crate::settings::AgentArgs;
@@ -27,23 +30,26 @@ pub(crate) fn open(args: &AgentArgs, enforcer: &Enforcer) -> Result<Option<Keepe
     Ok(Some(keeper))
 }
 
-/// Gives the keeper what it follows.
+/// Gives the keeper what it follows. Returns the version of the Snapshots that the proxy knows, which is none for
+/// longer than [`PATIENCE`]: then there is no proxy to wait for.
 pub(crate) fn start(
     keeper: &Keeper,
     enforcer: &Enforcer,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     tasks: &Tasks,
-) -> Result<()> {
+) -> Result<watch::Receiver<u64>> {
     let lent = enforcer.proxy_maps()?;
     let maps = Maps { origins: lent.origins, lease: lent.lease };
     let (wanted, pods) = watch::channel(None);
     let (configured, configuration) = watch::channel(None);
     let ports = Arc::new(Rows(enforcer.clone()));
     tasks.spawn("proxy pods", follow_pods(enforcer.pods(), wanted, tasks.stop_signal()));
-    let part = Part { needed: keeper.adopts(), last: None };
-    tasks.spawn("proxy configuration", configure(snapshots, configured, part, tasks.stop_signal()));
+    let part = Part::new(keeper.adopts());
+    let (settled, known) = watch::channel(0);
+    let configure = Configure { configured, part, decides_by: keeper.decides_by(), settled, owed: None };
+    tasks.spawn("proxy configuration", configure.follow(snapshots, tasks.stop_signal()));
     keeper.start(tasks, Inputs { pods, configuration, maps, ports });
-    Ok(())
+    Ok(known)
 }
 
 type Held = Option<Arc<[weft_datapath::LocalPod]>>;
@@ -68,23 +74,68 @@ fn lent(pod: &weft_datapath::LocalPod) -> LocalPod {
     LocalPod { name, cookie, addresses, netns }
 }
 
-async fn configure(
-    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+/// Tells the keeper what the proxy is to know, and the data path what it knows.
+struct Configure {
     configured: watch::Sender<Option<Configuration>>,
-    mut part: Part,
-    stop: Stop,
-) -> Result<(), serde_json::Error> {
-    loop {
-        let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        if let Some(configuration) = tokio::task::block_in_place(|| part.of(&snapshot))? {
-            configured.send_replace(Some(configuration));
-        }
-        tokio::select! {
-            changed = snapshots.changed() => if changed.is_err() { return Ok(()) },
-            () = stop.cancelled() => return Ok(()),
+    part: Part,
+    decides_by: watch::Receiver<Option<u64>>,
+    settled: watch::Sender<u64>,
+    /// What the proxy was told and has not taken yet, and since when.
+    owed: Option<(u64, Instant)>,
+}
+
+impl Configure {
+    async fn follow(
+        mut self,
+        mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        stop: Stop,
+    ) -> Result<(), serde_json::Error> {
+        loop {
+            let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            if let Some(configuration) = tokio::task::block_in_place(|| self.part.of(&snapshot))? {
+                self.owed = Some((configuration.version, Instant::now()));
+                self.configured.send_replace(Some(configuration));
+            }
+            while self.owes() {
+                let until = self.owed.map_or_else(Instant::now, |(_, since)| since + PATIENCE);
+                tokio::select! {
+                    Ok(()) = self.decides_by.changed() => {}
+                    () = sleep_until(until) => {}
+                    Ok(()) = snapshots.changed() => break,
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+            if self.owed.is_none() {
+                self.settled.send_replace(snapshot.version);
+                tokio::select! {
+                    changed = snapshots.changed() => if changed.is_err() { return Ok(()) },
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
         }
     }
+
+    /// Whether the proxy has not taken yet what it was told, and may still be waited for.
+    fn owes(&mut self) -> bool {
+        let decides_by = *self.decides_by.borrow_and_update();
+        match self.owed {
+            Some((version, _)) if decides_by >= Some(version) => self.owed = None,
+            Some((version, since)) if since.elapsed() >= PATIENCE => {
+                tracing::warn!(
+                    version,
+                    "no proxy has taken the configuration; its Services are left to it all the same"
+                );
+                self.owed = None;
+            }
+            _ => {}
+        }
+        self.owed.is_some()
+    }
 }
+
+/// How long the kernel path serves a Service that is to be the proxy's: as long as a proxy may be away before it
+/// counts as gone (contract: its lease).
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What of the Snapshots the proxy has to know.
 struct Part {
@@ -92,17 +143,25 @@ struct Part {
     needed: bool,
     /// What it was given last, without its version.
     last: Option<Snapshot>,
+    /// The Services that it serves or has served.
+    once: BTreeSet<ObjectName>,
 }
 
 impl Part {
+    fn new(needed: bool) -> Self {
+        Self { needed, last: None, once: BTreeSet::new() }
+    }
+
     /// The part of `snapshot` that the proxy works with, if that is news. Nothing, until a Service needs it.
     fn of(&mut self, snapshot: &Snapshot) -> Result<Option<Configuration>, serde_json::Error> {
-        self.needed |= routes(snapshot);
+        self.once.retain(|name| snapshot.services.contains_key(name));
+        self.once.extend(snapshot.routed().cloned());
+        self.needed |= !self.once.is_empty();
         // The source's first Snapshot has a version; before it nothing is known.
         if !self.needed || snapshot.version == 0 {
             return Ok(None);
         }
-        let (version, part) = (snapshot.version, Snapshot { version: 0, ..snapshot.for_proxy() });
+        let (version, part) = (snapshot.version, Snapshot { version: 0, ..snapshot.for_proxy(&self.once) });
         if self.last.as_ref() == Some(&part) {
             return Ok(None);
         }
@@ -110,10 +169,6 @@ impl Part {
         self.last = Some(part);
         Ok(Some(Configuration { version, bytes }))
     }
-}
-
-fn routes(snapshot: &Snapshot) -> bool {
-    snapshot.services.values().any(|service| service.ports.iter().any(|port| port.routing.is_some()))
 }
 
 /// The rows in which the connect hook reads pods' ports.

@@ -5,6 +5,7 @@ mod cut;
 mod denied;
 mod flows;
 mod outage;
+mod requests;
 mod split;
 mod start;
 
@@ -22,5 +23,6 @@ pub(crate) fn tell(shop: &mut Shop) -> Result<()> {
     denied::tell(shop).context("the denied client")?;
     cut::tell(shop).context("the cut connection")?;
     let since = outage::tell(shop).context("the killed agents")?;
-    flows::tell(shop, since).context("the flows")
+    flows::tell(shop, since).context("the flows")?;
+    requests::tell(shop).context("the HTTPRoute")
 }

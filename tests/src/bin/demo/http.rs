@@ -7,8 +7,14 @@ use weft_tests::Pod;
 
 /// The body of `GET /` from `pod`; any answer but 200 is an error.
 pub(crate) fn get(pod: &Pod, to: SocketAddr) -> io::Result<String> {
+    get_with(pod, to, "")
+}
+
+/// The same with more header lines, each with its end.
+pub(crate) fn get_with(pod: &Pod, to: SocketAddr, headers: &str) -> io::Result<String> {
     let mut stream = pod.tcp_connect(to)?;
-    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let head = format!("GET / HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(head.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -42,6 +42,7 @@ pub(crate) const DB: &str = "10.96.0.30:6379";
 
 /// Files of `deploy/examples/shop`.
 pub(crate) const SPLIT: (&str, &str) = example!("split.yaml");
+pub(crate) const CANARY: (&str, &str) = example!("canary.yaml");
 pub(crate) const DB_CLIENTS: (&str, &str) = example!("db-clients.yaml");
 const SERVICES: [(&str, &str); 4] =
     [example!("namespace.yaml"), example!("web.yaml"), example!("api.yaml"), example!("db.yaml")];

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use weft_tests::Pod;
+use weft_tests::{Pod, eventually};
 
 use crate::http;
 
@@ -33,6 +33,12 @@ impl Traffic {
     /// Requests that were answered by 200 so far.
     pub(crate) fn answered(&self) -> usize {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Waits for so many answers more, or for the first failure.
+    pub(crate) fn more(&self, count: usize) {
+        let goal = self.answered() + count;
+        eventually(Duration::from_secs(20), || self.answered() >= goal || !self.failures().is_empty());
     }
 
     /// What went wrong with the others.

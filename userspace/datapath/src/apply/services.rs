@@ -47,6 +47,8 @@ struct Live {
 struct Seen {
     service: Arc<Service>,
     keys: Vec<ServiceKey>,
+    /// Some of them are for the proxy, once it knows them.
+    early: bool,
 }
 
 enum Retired {
@@ -106,13 +108,22 @@ impl Services {
         self.may_proxy
     }
 
+    /// Whether there are frontends for the proxy that it does not know yet.
+    pub(crate) fn wait_for_proxy(&self) -> bool {
+        self.seen.values().any(|seen| seen.early)
+    }
+
     /// Compares `services` with what is there. Nothing is written; an update that does not fit is refused
     /// here, whole.
+    ///
+    /// A frontend that becomes the proxy's stays in the kernel until the proxy `knows` these Services: sent there
+    /// before, its connections would be refused. One that is the proxy's already stays so, whatever became of it.
     pub(crate) fn plan(
         &self,
         maps: &Maps,
         services: &BTreeMap<ObjectName, Arc<Service>>,
         locality: &Arc<Locality>,
+        knows: bool,
     ) -> Result<Change, Error> {
         let moved = self.locality != *locality;
         let mut change = Change::default();
@@ -125,19 +136,18 @@ impl Services {
                 change.forget(old, seen);
             }
             let seen = before.next_if(|(old, _)| *old == name).map(|(_, seen)| seen);
-            if let Some(seen) = seen.filter(|seen| !moved && Arc::ptr_eq(&seen.service, service)) {
+            let same = |seen: &&Seen| !moved && Arc::ptr_eq(&seen.service, service) && !(seen.early && knows);
+            if let Some(seen) = seen.filter(same) {
                 kept.push(seen);
                 continue;
             }
             let mut frontends = compile(service, locality);
-            if !self.may_proxy {
-                frontends.iter_mut().for_each(Frontend::stay_in_the_kernel);
-            }
+            let early = self.keep_in_the_kernel(&mut frontends, knows);
             let keys: Vec<_> = frontends.iter().map(|frontend| frontend.key).collect();
             if let Some(seen) = seen {
                 change.gone.extend(seen.keys.iter().filter(|key| !keys.contains(key)));
             }
-            change.seen.push((name.clone(), Some(Seen { service: Arc::clone(service), keys })));
+            change.seen.push((name.clone(), Some(Seen { service: Arc::clone(service), keys, early })));
             change.frontends.extend(frontends.into_iter().map(|frontend| (name.clone(), frontend)));
         }
         before.for_each(|(old, seen)| change.forget(old, seen));
@@ -159,6 +169,20 @@ impl Services {
         });
         self.fits(maps, &change)?;
         Ok(change)
+    }
+
+    /// Takes the proxy out of those that cannot go there, and tells whether some can later.
+    fn keep_in_the_kernel(&self, frontends: &mut [Frontend], knows: bool) -> bool {
+        let there = |key: &ServiceKey| self.live.get(key).is_some_and(|live| live.frontend.is_for_proxy());
+        let mut early = false;
+        for frontend in frontends.iter_mut().filter(|frontend| frontend.is_for_proxy()) {
+            let waits = !knows && !there(&frontend.key);
+            if waits || !self.may_proxy {
+                frontend.stay_in_the_kernel();
+            }
+            early |= waits && self.may_proxy;
+        }
+        early
     }
 
     /// Writes a change. A frontend is switched by one write of its row.

@@ -96,7 +96,12 @@ fn flags(service: &Service, port: &ServicePort) -> u32 {
 }
 
 impl Frontend {
-    /// Where there is no proxy, its connections do not go there.
+    /// Whether its connections go to the node's proxy.
+    pub fn is_for_proxy(&self) -> bool {
+        self.flags & service_flags::PROXY != 0
+    }
+
+    /// Where there is no proxy that knows it, its connections do not go there.
     pub fn stay_in_the_kernel(&mut self) {
         self.flags &= !(service_flags::PROXY | service_flags::PROXY_OPEN);
     }

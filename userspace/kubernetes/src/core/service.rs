@@ -159,20 +159,9 @@ fn service_port(
         port: number?,
         protocol: protocol?,
         app_protocol: declared.app_protocol.as_deref().map(|name| names.share(name)),
-        speaks: declared.app_protocol.as_deref().map_or(AppProtocol::Detect, speaks),
+        speaks: AppProtocol::of(declared.app_protocol.as_deref()),
         target: target?,
     })
-}
-
-/// What an `appProtocol` means for the proxy. A name that is not known is some protocol over TCP: whoever
-/// writes one does not want it guessed.
-fn speaks(app_protocol: &str) -> AppProtocol {
-    match &*app_protocol.to_ascii_lowercase() {
-        "http" | "ws" | "kubernetes.io/ws" | "grpc-web" => AppProtocol::Http,
-        "http2" | "h2c" | "kubernetes.io/h2c" | "grpc" => AppProtocol::Http2,
-        "https" | "tls" | "wss" | "kubernetes.io/wss" => AppProtocol::Tls,
-        _ => AppProtocol::Tcp,
-    }
 }
 
 /// An IANA service name, as containers' ports have: `"8080"` in quotes is the usual mistake.
@@ -280,7 +269,10 @@ mod tests {
             (AppProtocol::Tls, ["https", "tls", "kubernetes.io/wss", "wss"]),
             (AppProtocol::Tcp, ["tcp", "redis", "mysql", "example.com/own"]),
         ] {
-            assert!(names.into_iter().all(|name| speaks(name) == protocol), "{protocol:?} {names:?}");
+            assert!(
+                names.into_iter().all(|name| AppProtocol::of(Some(name)) == protocol),
+                "{protocol:?} {names:?}"
+            );
         }
     }
 }

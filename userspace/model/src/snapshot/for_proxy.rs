@@ -13,8 +13,10 @@ impl Snapshot {
     /// The part that the node's proxy works with: Services with a port that it serves, what their routes
     /// lead to, the pods of this node and those behind these Services, and the policies. What only people
     /// read is left out.
-    pub fn for_proxy(&self) -> Self {
-        let services = self.reached();
+    ///
+    /// `once` are Services that it has served: connections to them go on, whatever became of their routes.
+    pub fn for_proxy(&self, once: &BTreeSet<ObjectName>) -> Self {
+        let services = self.reached(once);
         let workloads = self.behind(&services);
         Self {
             version: self.version,
@@ -29,12 +31,17 @@ impl Snapshot {
         }
     }
 
+    /// The Services with a port that the proxy serves.
+    pub fn routed(&self) -> impl Iterator<Item = &ObjectName> {
+        let is_routed = |service: &Service| service.ports.iter().any(|port| port.routing.is_some());
+        self.services.iter().filter(move |(_, service)| is_routed(service)).map(|(name, _)| name)
+    }
+
     /// One level is enough: a backend's own routes do not apply to what another route sends it.
-    fn reached(&self) -> BTreeMap<ObjectName, Arc<Service>> {
-        let mut names = BTreeSet::new();
-        for (name, service) in self.services.iter() {
+    fn reached(&self, once: &BTreeSet<ObjectName>) -> BTreeMap<ObjectName, Arc<Service>> {
+        let mut names: BTreeSet<_> = self.routed().chain(once).collect();
+        for service in self.services.values() {
             for routing in service.ports.iter().filter_map(|port| port.routing.as_ref()) {
-                names.insert(name);
                 names.extend(routing.targets().filter_map(|target| match target {
                     BackendTarget::Service { name, .. } => Some(name),
                     BackendTarget::Invalid { .. } => None,

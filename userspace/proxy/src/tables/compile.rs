@@ -44,7 +44,7 @@ struct CompiledPort {
     /// One for each group; the Service's own endpoints are at `own`.
     upstreams: Vec<Arc<Upstream>>,
     own: Option<usize>,
-    routing: Option<Arc<PortRouting>>,
+    routing: Arc<PortRouting>,
     served: Option<Arc<Port>>,
 }
 
@@ -102,22 +102,15 @@ impl Compiler {
         now: Moment,
         version: &mut Version,
     ) -> CompiledPort {
-        let traffic = port.routing.as_ref().map_or_else(
-            || Arc::new(kernel_settings(service.load_balancer)),
-            |routing| Arc::clone(&routing.traffic),
-        );
-        let protocol = port
-            .routing
-            .as_ref()
-            .map_or_else(|| spoken(port.app_protocol.as_deref()), |routing| routing.protocol);
+        let routing = port.routing.clone().unwrap_or_else(|| plain_routing(service, port));
         let mut last = before.map_or_else(Vec::new, |before| before.upstreams.clone());
         let mut upstreams = Vec::new();
         for group in &port.groups {
             let said = Said {
                 service: &group.service,
                 port: port.port,
-                protocol,
-                traffic: &traffic,
+                protocol: routing.protocol,
+                traffic: &routing.traffic,
                 affinity: service.session_affinity,
                 group,
                 locality: &self.locality,
@@ -129,21 +122,19 @@ impl Compiler {
         }
         version.left.extend(last.iter().flat_map(|gone| gone.gone(now)));
         let plain = plain(&port.groups, &upstreams);
-        let served = port.routing.as_ref().and_then(|routing| {
-            let last = before.and_then(|before| before.served.as_deref());
-            let same = before.is_some_and(|before| before.routing.as_ref() == Some(routing));
-            let routes = last.filter(|_| same).map(|last| Ok(Arc::clone(&last.routes)));
-            let routes = routes.unwrap_or_else(|| PortRoutes::compile(routing).map(Arc::new));
-            match routes.map(|routes| Port::new(service, port.port, routing, routes, plain, last)) {
-                Ok(served) => Some(Arc::new(served)),
-                Err(error) => {
-                    version.errors.push(error);
-                    before.and_then(|before| before.served.clone())
-                }
+        let last = before.and_then(|before| before.served.as_deref());
+        let same = before.is_some_and(|before| before.routing == routing);
+        let routes = last.filter(|_| same).map(|last| Ok(Arc::clone(&last.routes)));
+        let routes = routes.unwrap_or_else(|| PortRoutes::compile(&routing).map(Arc::new));
+        let served = match routes.map(|routes| Port::new(service, port.port, &routing, routes, plain, last)) {
+            Ok(served) => Some(Arc::new(served)),
+            Err(error) => {
+                version.errors.push(error);
+                before.and_then(|before| before.served.clone())
             }
-        });
+        };
         let own = port.groups.iter().position(|group| group.service == service.name);
-        CompiledPort { number: port.port, upstreams, own, routing: port.routing.clone(), served }
+        CompiledPort { number: port.port, upstreams, own, routing, served }
     }
 }
 
@@ -154,7 +145,7 @@ impl Tables {
                 let key = (service.from.name.clone(), port.number);
                 self.upstreams.insert(key, Arc::clone(&port.upstreams[own]));
             }
-            let Some(served) = port.served.as_ref().filter(|_| port.routing.is_some()) else { continue };
+            let Some(served) = &port.served else { continue };
             for ip in &service.from.ips {
                 self.ports.insert(SocketAddr::new(*ip, port.number), Arc::clone(served));
             }
@@ -226,6 +217,15 @@ fn plain(groups: &[EndpointGroup], upstreams: &[Arc<Upstream>]) -> Vec<(u32, Arc
     weighted.map(|(group, upstream)| (group.weight, Arc::clone(upstream))).collect()
 }
 
+/// Of a port that nothing leads here any more: who is still connected is served as by a plain Service.
+fn plain_routing(service: &Service, port: &ServicePort) -> Arc<PortRouting> {
+    Arc::new(PortRouting {
+        protocol: AppProtocol::of(port.app_protocol.as_deref()),
+        traffic: Arc::new(kernel_settings(service.load_balancer)),
+        ..PortRouting::default()
+    })
+}
+
 /// What a Service says that has no TrafficPolicy of the proxy's. `Random` is the kernel's default, so it says nothing.
 fn kernel_settings(balancer: LoadBalancer) -> TrafficSettings {
     let load_balancer = match balancer {
@@ -237,15 +237,4 @@ fn kernel_settings(balancer: LoadBalancer) -> TrafficSettings {
         }
     };
     TrafficSettings { load_balancer, ..TrafficSettings::default() }
-}
-
-/// What the endpoints of a port without routes of its own speak.
-fn spoken(app_protocol: Option<&str>) -> AppProtocol {
-    match app_protocol {
-        None => AppProtocol::Detect,
-        Some("http" | "kubernetes.io/ws") => AppProtocol::Http,
-        Some("kubernetes.io/h2c" | "grpc") => AppProtocol::Http2,
-        Some("https" | "tls" | "kubernetes.io/wss") => AppProtocol::Tls,
-        Some(_) => AppProtocol::Tcp,
-    }
 }

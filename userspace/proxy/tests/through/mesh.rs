@@ -111,20 +111,30 @@ impl Mesh {
 
     /// As [`Mesh::serve`], with backends beside it that routes may name.
     pub(crate) fn serve_all(&self, routing: PortRouting, endpoints: &[SocketAddr], others: &[Other<'_>]) {
-        self.handle.apply(&self.snapshot_of(routing, endpoints, others)).unwrap();
+        self.handle.apply(&self.snapshot_of(Some(routing), endpoints, others)).unwrap();
+    }
+
+    /// The Service has neither routes nor policies any more.
+    pub(crate) fn serve_plainly(&self, endpoints: &[SocketAddr]) {
+        self.handle.apply(&self.snapshot_of(None, endpoints, &[])).unwrap();
     }
 
     /// What [`Mesh::serve`] puts in force.
     pub(crate) fn snapshot(&self, routing: PortRouting, endpoints: &[SocketAddr]) -> Snapshot {
-        self.snapshot_of(routing, endpoints, &[])
+        self.snapshot_of(Some(routing), endpoints, &[])
     }
 
-    fn snapshot_of(&self, routing: PortRouting, endpoints: &[SocketAddr], others: &[Other<'_>]) -> Snapshot {
+    fn snapshot_of(
+        &self,
+        routing: Option<PortRouting>,
+        endpoints: &[SocketAddr],
+        others: &[Other<'_>],
+    ) -> Snapshot {
         let mut version = self.version.lock().unwrap();
         *version += 1;
         let mut web = service("web", None, endpoints);
         web.ips = vec![VIP.ip()];
-        web.ports[0].routing = Some(Arc::new(routing));
+        web.ports[0].routing = routing.map(Arc::new);
         let others = others.iter().map(|(name, protocol, endpoints)| service(name, *protocol, endpoints));
         let services = others.chain([web]).map(|service| (service.name.clone(), Arc::new(service)));
         Snapshot { version: *version, services: Arc::new(services.collect()), ..Snapshot::default() }

@@ -226,4 +226,21 @@ async fn a_service_that_is_gone_is_not_found_on_a_connection_from_before() {
     client.ready().await.unwrap();
     let (status, reason, _) = read(client.send_request(get("/")).await.unwrap()).await;
     assert_eq!((status, reason.as_str()), (503, "NoService"));
+    assert!(client.ready().await.is_err(), "and it ends: who dials again is told by the kernel");
+}
+
+#[tokio::test]
+async fn a_service_that_lost_its_routes_is_a_plain_one_to_connections_from_before() {
+    let mesh = Mesh::start().await;
+    let server = named(&mesh, "ok");
+    mesh.serve(routed(Http, vec![rule("/routed", &[("web", 1)])]), &[server.address]);
+    let (mut first, mut second) = (mesh.http1().await, mesh.http2().await);
+    assert_eq!(read(first.send_request(get("/other")).await.unwrap()).await.0, 404);
+    assert_eq!(read(second.send_request(get("/other")).await.unwrap()).await.0, 404);
+    mesh.serve_plainly(&[server.address]);
+    first.ready().await.unwrap();
+    assert_eq!(read(first.send_request(get("/other")).await.unwrap()).await.0, 200);
+    assert_eq!(read(second.send_request(get("/other")).await.unwrap()).await.0, 200);
+    let mut late = mesh.http1().await;
+    assert_eq!(read(late.send_request(get("/")).await.unwrap()).await.0, 200, "it was on its way");
 }

@@ -8,17 +8,20 @@ use super::*;
 
 #[test]
 fn nothing_is_given_until_a_service_needs_it_and_every_change_from_then_on() {
-    let mut part = Part { needed: false, last: None };
+    let mut part = Part::new(false);
     assert_eq!(given(&mut part, 1, &[("web", false)]), None);
     assert_eq!(given(&mut part, 2, &[("web", true)]), Some((2, vec!["web".to_owned()])));
     let both = Some((3, vec!["api".to_owned(), "web".to_owned()]));
     assert_eq!(given(&mut part, 3, &[("api", true), ("web", true)]), both);
-    assert_eq!(given(&mut part, 4, &[("web", false)]), Some((4, vec![])), "it is kept, and hears of the end");
+    let kept = Some((4, vec!["web".to_owned()]));
+    assert_eq!(given(&mut part, 4, &[("web", false)]), kept, "its connections go on");
+    assert_eq!(given(&mut part, 5, &[]), Some((5, vec![])), "until it is gone");
+    assert_eq!(given(&mut part, 6, &[("web", false)]), None, "another one of that name was never routed");
 }
 
 #[test]
 fn a_change_that_does_not_concern_the_proxy_is_not_given() {
-    let mut part = Part { needed: false, last: None };
+    let mut part = Part::new(false);
     assert!(given(&mut part, 1, &[("web", true)]).is_some());
     assert_eq!(given(&mut part, 2, &[("db", false), ("web", true)]), None);
     assert!(given(&mut part, 3, &[("api", true), ("web", true)]).is_some());
@@ -26,7 +29,7 @@ fn a_change_that_does_not_concern_the_proxy_is_not_given() {
 
 #[test]
 fn a_proxy_that_an_earlier_agent_left_hears_even_that_nothing_is_routed() {
-    let mut part = Part { needed: true, last: None };
+    let mut part = Part::new(true);
     assert_eq!(given(&mut part, 0, &[]), None, "before the manifests are read nothing is known");
     assert_eq!(given(&mut part, 1, &[("web", false)]), Some((1, vec![])));
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use weft_tests::{Agent, eventually};
+use weft_tests::Agent;
 
 use crate::screen::{self, grouped, said};
 use crate::shop::{DB, Shop, WEB};
@@ -17,7 +17,7 @@ pub(super) fn tell(shop: &mut Shop) -> Result<usize> {
     let Shop { agents, nodes, pods, .. } = shop;
     let pids: Vec<String> = agents.iter().filter_map(Agent::pid).map(|pid| pid.to_string()).collect();
     let (traffic, result) = Traffic::during(&pods.visitor, WEB, |traffic| -> Result<_> {
-        more(traffic, SOME);
+        traffic.more(SOME);
         screen::command(format_args!("kill -9 {}", pids.join(" ")));
         agents.iter_mut().for_each(Agent::kill);
         let (died, before) = (Instant::now(), traffic.answered());
@@ -34,7 +34,7 @@ pub(super) fn tell(shop: &mut Shop) -> Result<usize> {
             node.wait();
         }
         let adopted = started.elapsed();
-        more(traffic, SOME);
+        traffic.more(SOME);
         Ok((before, without, gap, error, adopted))
     });
     let (before, without, gap, error, adopted) = result?;
@@ -46,12 +46,6 @@ pub(super) fn tell(shop: &mut Shop) -> Result<usize> {
     screen::timed("new agents adopted what runs in the kernel", adopted);
     screen::fact(format_args!("{} requests in all, {} failed", grouped(traffic.answered()), failures.len()));
     Ok(traffic.answered() - before)
-}
-
-/// Waits for so many answers more.
-fn more(traffic: &Traffic, count: usize) {
-    let goal = traffic.answered() + count;
-    eventually(Duration::from_secs(20), || traffic.answered() >= goal || !traffic.failures().is_empty());
 }
 
 const SOME: usize = 200;
