@@ -80,12 +80,13 @@ fn addresses(tables: &Tables) -> Vec<SocketAddr> {
 }
 
 #[test]
-fn only_a_port_that_leaves_the_kernel_path_is_found_by_its_address() {
+fn a_port_that_nothing_leads_here_any_more_is_served_as_a_plain_one() {
     let mut compiler = Compiler::default();
     let plain = compiler
         .compile(&snapshot(Some(service(None, vec![group("web", 1, &["10.0.0.1:80"])]))), Moment::START);
-    assert!(plain.tables.port(address(VIP)).is_none());
-    assert_eq!(addresses(&plain.tables), [address("10.0.0.1:80")], "but routes may lead there");
+    let port = plain.tables.port(address(VIP)).unwrap();
+    assert_eq!((port.number, port.protocol, port.plain.len()), (80, AppProtocol::Detect, 1));
+    assert_eq!(addresses(&plain.tables), [address("10.0.0.1:80")], "and routes may lead there");
     let routed = service(Some(PortRouting::default()), vec![group("web", 1, &["10.0.0.1:80"])]);
     let routed = compiler.compile(&snapshot(Some(routed)), Moment::START);
     let port = routed.tables.port(address(VIP)).unwrap();
