@@ -101,6 +101,30 @@ fn a_policy_that_forbids_the_connection_is_answered_with_403() {
 }
 
 #[test]
+fn the_answer_to_a_denied_request_has_the_kernels_reason_and_no_other_endpoint_is_asked() {
+    let Some(shop) = Shop::open() else { return };
+    let deny = |app| {
+        format!(
+            "{{targetRefs: [{{group: \"\", kind: Pod, selector: {{matchLabels: {{app: {app}}}}}}}], action: DENY, \
+             rules: [{{sources: [{{type: ServiceAccount, serviceAccount: {{namespace: shop, name: web}}}}]}}]}}"
+        )
+    };
+    shop.world.apply("deny.yaml", &manifests::authorization_policy("shop/deny", &deny("v1")));
+    shop.node.wait();
+    eventually(Duration::from_secs(5), || shop.web.get(FRONT, "/", &[]).unwrap().status == 403);
+    let refused = shop.node.stat("denied_connect");
+    let answer = shop.web.get(FRONT, "/", &[]).unwrap();
+    assert_eq!((answer.status, answer.header("x-weft-reason")), (403, "PolicyDenied"));
+    assert_eq!(shop.node.stat("denied_connect"), refused + 1, "one try, which the kernel refused");
+    let said = |flow: &serde_json::Value| {
+        flow["verdict"] == "DENIED"
+            && flow["reason"] == "PolicyDenied"
+            && flow["rule"] == "shop/deny rules[0]"
+    };
+    eventually(Duration::from_secs(5), || shop.node.flows(&[]).iter().any(said));
+}
+
+#[test]
 fn a_service_without_endpoints_is_answered_with_503() {
     let Some(shop) = Shop::open() else { return };
     let empty = "{clusterIP: 10.96.0.2, selector: {app: nobody}, ports: [{port: 80}]}";

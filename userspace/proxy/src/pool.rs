@@ -61,8 +61,8 @@ impl Want<'_> {
         if let Some(early) = self.take_early() {
             return Ok((early.stream, early.held));
         }
-        let netns = &self.client.served.pod.netns;
-        let stream = outbound::connect(netns, self.endpoint.address(), self.connect).await?;
+        let served = &self.client.served;
+        let stream = outbound::connect(served, self.endpoint.address(), self.connect).await?;
         Ok((stream, held))
     }
 

@@ -7,7 +7,7 @@ use weft_model::{
     Protocol, RouteSet, Service, ServicePort, Snapshot, TrafficSettings,
 };
 
-use super::{Port, RuleKey, Tables, Upstream, upstream::Said};
+use super::{Guards, Port, RuleKey, Tables, Upstream, upstream::Said};
 use crate::{
     balance::EndpointState,
     clock::Moment,
@@ -52,7 +52,11 @@ impl Compiler {
     /// Compiles `snapshot`, which takes the place of the last one.
     pub(crate) fn compile(&mut self, snapshot: &Snapshot, now: Moment) -> Version {
         let mut version = Version {
-            tables: Tables { workloads: Arc::clone(&snapshot.workloads), ..Tables::default() },
+            tables: Tables {
+                workloads: Arc::clone(&snapshot.workloads),
+                guards: Guards::of(snapshot),
+                ..Tables::default()
+            },
             left: Vec::new(),
             errors: Vec::new(),
         };
