@@ -107,7 +107,7 @@ impl Compiler {
         version: &mut Version,
     ) -> CompiledPort {
         let traffic = port.routing.as_ref().map_or_else(
-            || Arc::new(kernel_settings(service.load_balancer)),
+            || Arc::new(service.traffic.over(&kernel_settings(service.load_balancer))),
             |routing| Arc::clone(&routing.traffic),
         );
         let protocol = port
@@ -230,7 +230,7 @@ fn plain(groups: &[EndpointGroup], upstreams: &[Arc<Upstream>]) -> Vec<(u32, Arc
     weighted.map(|(group, upstream)| (group.weight, Arc::clone(upstream))).collect()
 }
 
-/// What a Service says that has no TrafficPolicy of the proxy's. `Random` is the kernel's default, so it says nothing.
+/// What an agent of before [`Service::traffic`] says. `Random` is the kernel's default, so it says nothing.
 fn kernel_settings(balancer: LoadBalancer) -> TrafficSettings {
     let load_balancer = match balancer {
         LoadBalancer::Random => None,

@@ -65,6 +65,7 @@ fn service(app: &str, last: u8, routing: Option<PortRouting>) -> Service {
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: weft_model::ProxyFailure::default(),
+        traffic: Arc::default(),
     }
 }
 

@@ -44,6 +44,7 @@ fn service(ips: &[&str], groups: Vec<EndpointGroup>) -> Service {
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: ProxyFailure::default(),
+        traffic: std::sync::Arc::default(),
     }
 }
 
