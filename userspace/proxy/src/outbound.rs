@@ -89,6 +89,10 @@ async fn carry(
     };
     match arrive(served, client, seen) {
         Ok(()) => {}
+        // The origin of a connection that was reset goes with it.
+        Err(Reason::NO_ORIGIN) if matches!(socket.take_error(), Ok(Some(_))) => {
+            return refuse(socket, Reason::CLIENT_GONE);
+        }
         Err(why) => return refuse(socket, why),
     }
     let (Some(origin), Some(port)) = (seen.origin, seen.port.clone()) else {
