@@ -112,7 +112,7 @@ fn a_pod_that_goes_while_there_is_no_agent_is_let_go_of_by_the_proxy() {
 
 /// Whether the process has a descriptor of the namespace.
 fn holds(process: i32, namespace: u64) -> bool {
-    let links = fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
+    let links = fs::read_dir(format!("/proc/{process}/fd")).expect("it lives").flatten();
     links.filter_map(|link| fs::metadata(link.path()).ok()).any(|file| file.ino() == namespace)
 }
 
@@ -120,7 +120,7 @@ fn holds(process: i32, namespace: u64) -> bool {
 fn devices(shop: &Shop) -> usize {
     let fabric = format!("{}-fabric", shop.world.name());
     let output = Command::new("ip").args(["-n", &fabric, "-o", "link", "show", "type", "veth"]).output();
-    String::from_utf8_lossy(&output.unwrap().stdout).lines().count()
+    String::from_utf8_lossy(&output.expect("iproute2 is there").stdout).lines().count()
 }
 
 #[test]

@@ -96,9 +96,10 @@ fn the_proxy_reaches_the_socket_that_the_kernel_would_choose_also_where_a_foreig
 
 /// A connection of `pod` to `shop/front` whose packets have this mark.
 fn marked(pod: &Pod, mark: u32) -> TcpStream {
-    let socket = Socket::from(pod.socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap());
-    socket.set_mark(mark).unwrap();
-    socket.connect(&FRONT.into()).unwrap();
+    let socket =
+        Socket::from(pod.socket(libc::AF_INET, libc::SOCK_STREAM, 0).expect("any pod may have a socket"));
+    socket.set_mark(mark).expect("root may set any mark");
+    socket.connect(&FRONT.into()).expect("the pod's listener accepts");
     socket.into()
 }
 
