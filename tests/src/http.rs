@@ -101,14 +101,21 @@ impl HttpClient {
     }
 }
 
+impl Server {
+    /// As [`Pod::serve_http`], on a listener that is there.
+    pub fn http(listener: TcpListener, name: &str) -> Self {
+        Self::each(listener, name.to_owned(), |stream, name| {
+            // The client ends it, one way or another.
+            let _ = serve(stream, name);
+        })
+    }
+}
+
 impl Pod {
     /// Serves `port` over HTTP/1.1, both families: each answer is a [`Seen`]. A target `/status/<code>` is
     /// answered with that code, `/wait/<ms>` after that time.
     pub fn serve_http(&self, port: u16, name: &str) -> Server {
-        Server::each(self.listen_everywhere(port), name.to_owned(), |stream, name| {
-            // The client ends it, one way or another.
-            let _ = serve(stream, name);
-        })
+        Server::http(self.listen_everywhere(port), name)
     }
 
     /// Connects over TCP, to ask by HTTP.

@@ -10,3 +10,5 @@ mod life;
 mod routes;
 #[path = "http/shop.rs"]
 mod shop;
+#[path = "http/unusual.rs"]
+mod unusual;

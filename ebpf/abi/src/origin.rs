@@ -17,7 +17,8 @@ abi_struct! {
 }
 
 abi_struct! {
-    /// Value of `weft_origin`: whom it dialled. Written before the SYN leaves; the proxy takes it away.
+    /// Value of `weft_origin`: whom it dialled. Written before the SYN leaves; the proxy takes it away, or the
+    /// hook, when the connection breaks off.
     pub struct Origin {
         /// The address.
         pub dialled: Addr,

@@ -87,7 +87,10 @@ abi_struct! {
         /// may stick to it any more.
         pub retired: u8,
         /// Zero.
-        pub _pad: [u8; 5],
+        pub _pad: u8,
+        /// Its weight beside the frontend's other backends, of which the heaviest has 65 536. It counts where open
+        /// connections are compared; 0 elsewhere.
+        pub weight: u32,
     }
 }
 

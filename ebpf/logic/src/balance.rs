@@ -129,7 +129,7 @@ fn in_turn<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
     weighted(tables, row, turn % row.slots, round.wrapping_mul(GOLDEN) >> 16)
 }
 
-/// The one with fewer open connections of this node, of two drawn by weight. A share without endpoints
+/// The one with fewer open connections of this node for its weight, of two drawn by weight. A share without endpoints
 /// never has any: it is refused when it is drawn first, which is as often as its weight says.
 #[inline(always)]
 fn less_busy<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
@@ -138,7 +138,16 @@ fn less_busy<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
     if one.backend == 0 || other.backend == 0 {
         return Some(one);
     }
-    Some(if tables.open(other.backend) < tables.open(one.backend) { other } else { one })
+    Some(if is_less_busy(tables, other.backend, one.backend) { other } else { one })
+}
+
+/// A row that is not there is no reason to prefer anybody.
+#[inline(always)]
+fn is_less_busy<T: Tables>(tables: &T, one: u64, other: u64) -> bool {
+    let (Some(row), Some(others)) = (tables.backend(one), tables.backend(other)) else { return false };
+    // open / weight < open / weight, without a division.
+    let (open, others_open) = (tables.open(one), tables.open(other));
+    open.wrapping_mul(others.weight.into()) < others_open.wrapping_mul(row.weight.into())
 }
 
 #[inline(always)]

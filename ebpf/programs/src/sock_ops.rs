@@ -91,12 +91,27 @@ fn dialling(call: &SockOps) {
 fn to_proxy(call: &SockOps, netns: u64, state: &mut SocketState) {
     state.netns = netns;
     state.since_ns = Kernel.now_ns();
-    let key = OriginKey { netns, addr: call.local(), port: call.local_port(), _pad: [0; 6] };
     let (dialled, port) = (state.dialled, state.dialled_port);
     let origin = Origin { dialled, service: state.service, port, _pad: [0; 6] };
-    if maps::ORIGINS.insert(key, origin, 0).is_err() {
+    if maps::ORIGINS.insert(origin_key(call, netns), origin, 0).is_err() {
         maps::count(stat::ORIGINS_LOST, 1);
     }
+    watch(call);
+}
+
+/// A connection to the proxy that broke off: what it left is nobody's, unless the proxy has taken it. One that ended
+/// well may still wait to be accepted, with all that it sent.
+#[inline(always)]
+fn broke_off(call: &SockOps, state: &SocketState) {
+    let before = field!(call.ctx, bpf_sock_ops, u32, __bindgen_anon_1.args[0]);
+    if state.flags & socket_flags::PROXIED != 0 && before != TCP_FIN_WAIT2 && before != TCP_CLOSING {
+        let _ = maps::ORIGINS.remove(origin_key(call, state.netns));
+    }
+}
+
+#[inline(always)]
+fn origin_key(call: &SockOps, netns: u64) -> OriginKey {
+    OriginKey { netns, addr: call.local(), port: call.local_port(), _pad: [0; 6] }
 }
 
 /// The handshake is over on the client's side.
@@ -168,6 +183,7 @@ fn changed(call: &SockOps) {
     }
     let Some(state) = sockets::state(call.socket()) else { return };
     sockets::uncount(state);
+    broke_off(call, state);
     pairs::close(call, state);
     // What the kernel attested of a pod's or a probe's connection dies with it.
     if state.flags & (socket_flags::ATTESTED | socket_flags::PROBE) != 0
@@ -211,5 +227,7 @@ fn outward(call: &SockOps) -> FlowKey {
     }
 }
 
-/// `enum tcp_state`: closed.
+/// `enum tcp_state`: closed, and where a socket that was closed comes from once its peer has all that it sent.
 const TCP_CLOSE: u32 = 7;
+const TCP_FIN_WAIT2: u32 = 5;
+const TCP_CLOSING: u32 = 11;

@@ -75,6 +75,7 @@ fn asking() -> Snapshot {
         load_balancer: LoadBalancer::Random,
         accelerate: true,
         proxy_failure: weft_model::ProxyFailure::default(),
+        traffic: Arc::default(),
     };
     let services = Arc::new([(name, Arc::new(service))].into());
     Snapshot { version: 1, services, ..Snapshot::default() }

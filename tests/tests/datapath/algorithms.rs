@@ -229,6 +229,28 @@ fn a_round_robin_of_weights_gives_each_its_share() {
     assert!(counts["new"].abs_diff(100) <= 8, "{counts:?}");
 }
 
+#[test]
+fn least_request_holds_open_connections_to_the_weights() {
+    let Some(world) = World::new() else { return };
+    let node = world.node("a");
+    let web = node.pod("shop/web").start();
+    let _old = Backend::start(&node, "old", "old");
+    let _new = Backend::start(&node, "new", "new");
+    let objects = [
+        service("api", ""),
+        service("old", "").replace("10.96.0.1", "10.96.0.2"),
+        service("new", "").replace("10.96.0.1", "10.96.0.3"),
+        traffic_policy("{type: LeastRequest}"),
+        route("[{name: old, port: 80, weight: 3}, {name: new, port: 80, weight: 1}]"),
+    ];
+    node.apply("services.yaml", &manifests::documents(&objects));
+    let _agent = node.agent();
+    let held: Vec<_> = (0..120).map(|_| greeted(&web, API)).collect();
+    let new = held.iter().filter(|(name, _)| name == "new").count();
+    // A quarter is 30. Without the weights two draws of one and three quarters end at 52.
+    assert!((20..=40).contains(&new), "{new} of 120 held connections, asked for a quarter");
+}
+
 fn service(name: &str, more: &str) -> String {
     let ports = "[{port: 80, targetPort: 8080}]";
     manifests::service(

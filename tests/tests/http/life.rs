@@ -1,6 +1,9 @@
 //! The proxy ends, comes back, is replaced.
 
+use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,6 +86,41 @@ fn a_killed_agent_leaves_the_proxy_serving_and_the_next_one_adopts_it() {
     eventually(Duration::from_secs(5), || shop.node.has_proxy());
     assert_eq!(shop.node.proxy_pid(), proxy, "no second proxy");
     assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200, "its connections live on");
+}
+
+#[test]
+fn a_pod_that_goes_while_there_is_no_agent_is_let_go_of_by_the_proxy() {
+    let Some(mut shop) = Shop::open() else { return };
+    let other = shop.node.pod("shop/other").start();
+    shop.node.wait();
+    eventually(Duration::from_secs(10), || shop.node.has_proxy() && other.get(FRONT, "/", &[]).is_ok());
+    let (proxy, namespace) = (shop.node.proxy_pid(), other.netns().id().inode());
+    assert!(holds(proxy, namespace));
+    let devices = devices(&shop);
+    shop.agent.kill();
+    other.vanish();
+    // Promised within one second; this machine may be busy.
+    eventually(Duration::from_secs(3), || !holds(proxy, namespace));
+    // The other end of its veth goes when nothing holds it: no socket, no descriptor. The kernel takes its time.
+    eventually(Duration::from_secs(10), || self::devices(&shop) == devices - 1);
+    assert_eq!(shop.web.get(FRONT, "/", &[]).unwrap().status, 200, "the others go on");
+    shop.agent.start();
+    shop.node.wait();
+    eventually(Duration::from_secs(10), || shop.node.has_proxy());
+    assert_eq!(shop.node.proxy_pid(), proxy);
+}
+
+/// Whether the process has a descriptor of the namespace.
+fn holds(process: i32, namespace: u64) -> bool {
+    let links = fs::read_dir(format!("/proc/{process}/fd")).expect("it lives").flatten();
+    links.filter_map(|link| fs::metadata(link.path()).ok()).any(|file| file.ino() == namespace)
+}
+
+/// Devices of the network that the pods are on.
+fn devices(shop: &Shop) -> usize {
+    let fabric = format!("{}-fabric", shop.world.name());
+    let output = Command::new("ip").args(["-n", &fabric, "-o", "link", "show", "type", "veth"]).output();
+    String::from_utf8_lossy(&output.expect("iproute2 is there").stdout).lines().count()
 }
 
 #[test]

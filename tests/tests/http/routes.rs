@@ -1,5 +1,6 @@
 //! Requests take routes.
 
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::Duration;
 
 use weft_tests::{eventually, manifests};
@@ -98,6 +99,63 @@ fn a_policy_that_forbids_the_connection_is_answered_with_403() {
     let answer = shop.web.get(FRONT, "/", &[]).unwrap();
     assert_eq!((answer.status, answer.header("x-weft-reason")), (403, "NotAllowed"));
     assert_eq!(shop.web.get(FRONT, "/v2", &[]).unwrap().seen().server, "v2", "the other backend is open");
+}
+
+#[test]
+fn the_answer_to_a_denied_request_has_the_kernels_reason_and_no_other_endpoint_is_asked() {
+    let Some(shop) = Shop::open() else { return };
+    let deny = |app| {
+        format!(
+            "{{targetRefs: [{{group: \"\", kind: Pod, selector: {{matchLabels: {{app: {app}}}}}}}], action: DENY, \
+             rules: [{{sources: [{{type: ServiceAccount, serviceAccount: {{namespace: shop, name: web}}}}]}}]}}"
+        )
+    };
+    shop.world.apply("deny.yaml", &manifests::authorization_policy("shop/deny", &deny("v1")));
+    shop.node.wait();
+    eventually(Duration::from_secs(5), || shop.web.get(FRONT, "/", &[]).unwrap().status == 403);
+    let refused = shop.node.stat("denied_connect");
+    let answer = shop.web.get(FRONT, "/", &[]).unwrap();
+    assert_eq!((answer.status, answer.header("x-weft-reason")), (403, "PolicyDenied"));
+    assert_eq!(shop.node.stat("denied_connect"), refused + 1, "one try, which the kernel refused");
+    let said = |flow: &serde_json::Value| {
+        flow["verdict"] == "DENIED"
+            && flow["reason"] == "PolicyDenied"
+            && flow["rule"] == "shop/deny rules[0]"
+    };
+    eventually(Duration::from_secs(5), || shop.node.flows(&[]).iter().any(said));
+}
+
+#[test]
+fn a_relayed_connection_that_a_policy_denies_is_tried_nowhere_else() {
+    let Some(shop) = Shop::open() else { return };
+    let _pair: Vec<_> = ["one", "two"]
+        .map(|name| shop.node.pod(&format!("shop/{name}")).label("app", "pair").start())
+        .into_iter()
+        .map(|pod| (pod.serve_name(8080, "pair"), pod))
+        .collect();
+    let service = "{clusterIP: 10.96.0.8, selector: {app: pair}, ports: [{port: 80, targetPort: 8080}]}";
+    let target = "{targetRefs: [{group: \"\", kind: Service, name: pair}], circuitBreaker: {}}";
+    let deny = "{targetRefs: [{group: \"\", kind: Pod, selector: {matchLabels: {app: pair}}}], action: DENY, rules: \
+                [{sources: [{type: ServiceAccount, serviceAccount: {namespace: shop, name: web}}]}]}";
+    let objects = [
+        manifests::service("shop/pair", service),
+        manifests::traffic_policy("shop/pair", target),
+        manifests::authorization_policy("shop/pair", deny),
+    ];
+    shop.world.apply("pair.yaml", &manifests::documents(&objects));
+    shop.node.wait();
+    // Once the proxy has it, the connection is accepted, and ends when it turns out not to speak HTTP.
+    let refused = || {
+        let before = shop.node.stat("denied_connect");
+        let ended = shop.web.tcp_connect(vip(8)).and_then(|mut stream| {
+            stream.write_all(b"\0\0\0\0")?;
+            stream.read(&mut [0; 1])
+        });
+        (ended.map_err(|error| error.kind()), shop.node.stat("denied_connect") - before)
+    };
+    let by_the_proxy = Err(ErrorKind::ConnectionReset);
+    eventually(Duration::from_secs(10), || refused().0 == by_the_proxy);
+    assert_eq!(refused(), (by_the_proxy, 1));
 }
 
 #[test]

@@ -71,6 +71,15 @@ pub enum Error {
         /// The kernel's answer.
         source: Errno,
     },
+    /// Somebody speaks like a proxy and is none, as far as the agent can see.
+    #[error(
+        "whoever connected as a proxy (pid {pid}) is not seen to hold its lock; an agent that runs apart from its \
+         proxy needs the host's pid namespace (hostPID)"
+    )]
+    NoProxy {
+        /// Its number, as the kernel or else the process itself tells it.
+        pid: i32,
+    },
     /// A process cannot be told to end.
     #[error("cannot end the proxy with pid {pid}: {source}")]
     End {

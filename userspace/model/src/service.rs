@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectName, PortRouting};
+use crate::{ObjectName, PortRouting, TrafficSettings};
 
 /// A Service with everything that balancing needs, endpoints included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,10 @@ pub struct Service {
     /// `weft.dev/proxy-failure`.
     #[serde(default)]
     pub proxy_failure: ProxyFailure,
+    /// What its TrafficPolicy says, also where nothing of it takes connections to the proxy: requests come here
+    /// by other Services' routes.
+    #[serde(default)]
+    pub traffic: Arc<TrafficSettings>,
 }
 
 /// What becomes of a connection that needs the node's proxy while that is gone for longer than its lease,

@@ -170,6 +170,7 @@ fn snapshot(endpoint: SocketAddr) -> Snapshot {
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: weft_model::ProxyFailure::default(),
+        traffic: Arc::default(),
     };
     Snapshot { version: 1, services: Arc::new([(name, Arc::new(service))].into()), ..Snapshot::default() }
 }

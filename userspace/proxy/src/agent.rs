@@ -3,11 +3,14 @@
 //! The agent may go and come back: the proxy goes on as before and connects again. See
 //! [`weft_transport::handover`] for what is said, in which order.
 
+mod paths;
+
 use std::{
     collections::BTreeMap,
     io,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -23,6 +26,7 @@ use weft_transport::{
 };
 
 use crate::{Error, Handle, Lease, PodSockets, proxy::Draining};
+use paths::Paths;
 
 /// What is behind the agent's maps, as the binary opens them.
 pub type Maps = (Arc<dyn Origins>, Arc<dyn Lease>);
@@ -62,6 +66,7 @@ pub async fn serve_agent(
         handle,
         open,
         held: BTreeMap::new(),
+        paths: Paths::default(),
         waiting: Vec::new(),
         has_maps: false,
         has_snapshot: false,
@@ -95,6 +100,7 @@ struct Lent<'a, F> {
     open: F,
     /// By the cookie of its namespace.
     held: BTreeMap<u64, Pod>,
+    paths: Paths,
     /// Pods that came before maps and a snapshot, and the messages to be acknowledged for them.
     waiting: Vec<(u64, u64)>,
     has_maps: bool,
@@ -108,7 +114,8 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         loop {
             hello.draining = !self.draining.is_empty();
-            match ProxyEnd::connect(path, &hello).await {
+            let Some(connected) = self.alone(ProxyEnd::connect(path, &hello)).await else { return };
+            match connected {
                 Ok(agent) => {
                     backoff.reset();
                     match self.talk(&agent).await {
@@ -121,9 +128,33 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
             }
             // Acknowledgements are owed to nobody any more; the next agent sends what it wants.
             self.waiting.iter_mut().for_each(|(of, _)| *of = NOBODY);
+            if self.alone(backoff.wait()).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for `work` while there is no agent, and looks after the namespaces meanwhile. `None` once it has drained.
+    async fn alone<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
             tokio::select! {
-                () = backoff.wait() => {}
-                Some(()) = self.draining.next() => return,
+                done = &mut work => return Some(done),
+                Some(()) = self.draining.next() => return None,
+                _ = look.tick() => self.let_go_of_what_is_gone().await,
+            }
+        }
+    }
+
+    async fn let_go_of_what_is_gone(&mut self) {
+        for cookie in self.paths.gone(&self.held) {
+            if let Some(pod) = self.held.get(&cookie) {
+                tracing::info!(pod = %pod.name, "the namespace of a pod is gone, and no agent is there");
+            }
+            if let Err(error) = self.pod_gone(cookie).await {
+                tracing::error!(cookie, %error, "a pod whose namespace is gone is still held");
             }
         }
     }
@@ -171,6 +202,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
                 agent.nack(Nack { of, reason: NackReason::Failed, error }).await?;
             }
         }
+        self.paths.look_for(&self.held);
         self.accept_waiting(agent).await
     }
 
@@ -221,6 +253,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
             applied => applied?,
         }
         self.has_snapshot = true;
+        self.paths.learn(&snapshot);
         Ok(())
     }
 
@@ -292,3 +325,5 @@ impl Lease for Unlent {
 const NOBODY: u64 = 0;
 const RENEWAL: Duration = Duration::from_secs(1);
 const REPORTS: Duration = Duration::from_secs(5);
+/// Between two looks at the namespaces while there is no agent: a proxy lets go of one within a second.
+const LOOK: Duration = Duration::from_millis(200);

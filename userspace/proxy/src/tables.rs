@@ -4,6 +4,7 @@
 //! breakers, budgets, buckets) goes on from version to version.
 
 mod compile;
+mod guards;
 mod upstream;
 
 use std::{
@@ -15,11 +16,13 @@ use std::{
 use weft_model::{AppProtocol, ObjectName, ServiceAccount, TrafficSettings, Workload};
 
 use crate::{
+    Reason,
     draw::Draw,
     limits::{Budget, RateLimit},
     route::{PortRoutes, table::CompiledRule},
 };
 pub(crate) use compile::Compiler;
+use guards::Guards;
 pub(crate) use upstream::Upstream;
 
 /// Everything that a request is asked against, of one version.
@@ -29,6 +32,7 @@ pub(crate) struct Tables {
     ports: HashMap<SocketAddr, Arc<Port>>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
     workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
+    guards: Guards,
 }
 
 /// A port of a Service that the proxy serves.
@@ -66,6 +70,15 @@ impl Tables {
     /// The ServiceAccount of a pod.
     pub(crate) fn identity(&self, pod: &ObjectName) -> Option<&ServiceAccount> {
         Some(&self.workloads.get(pod)?.service_account)
+    }
+
+    /// Why the kernel refused the connection of `pod` to `to`.
+    pub(crate) fn why_refused(&self, pod: &ObjectName, to: SocketAddr) -> Reason {
+        let decision = self.workloads.get(pod).and_then(|client| self.guards.decide(client, to));
+        if let Some(rule) = decision.as_ref().and_then(|decision| decision.rule.as_ref()) {
+            tracing::debug!(%pod, %to, %rule, "a policy refuses a connection");
+        }
+        guards::reason(decision.as_ref())
     }
 }
 

@@ -57,8 +57,9 @@
 //!
 //! # What happens when
 //! - **The agent is killed.** The proxy has its own descriptors of listeners, namespaces, maps and
-//!   snapshot: it goes on accepting and keeps the lease. It does not see paths of namespaces: a pod
-//!   that goes away meanwhile is let go of when an agent is back and says `pod-gone`.
+//!   snapshot: it goes on accepting and keeps the lease. It lets go of a pod whose namespace is not at
+//!   the snapshot's path any more; where it cannot see that path (a container of its own), when an agent
+//!   is back and says `pod-gone`.
 //! - **The agent comes back.** It finds the lock held and waits for the proxies to connect instead of
 //!   starting one. Each hands back all pods with namespace and listeners before the agent says anything.
 //!   The agent keeps those listeners as its own: same socket, same port, nothing refused. It sends

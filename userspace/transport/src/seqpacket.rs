@@ -10,6 +10,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -164,6 +165,13 @@ impl Connection {
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
         let (one, other) = pair.map_err(|errno| Error::Register(errno.into()))?;
         Ok((Self::over(one)?, Self::over(other)?))
+    }
+
+    /// Who is at the other end, by its number in this process's pid namespace: whoever called [`Self::connect`],
+    /// [`Listener::bind`] or [`Self::pair`]. `None` for one that cannot be seen from here.
+    pub fn peer_process(&self) -> Option<u32> {
+        let peer = getsockopt(&self.fd, PeerCredentials).ok()?;
+        u32::try_from(peer.pid()).ok().filter(|pid| *pid != 0)
     }
 
     fn over(fd: OwnedFd) -> Result<Self, Error> {

@@ -93,6 +93,7 @@ async fn a_neighbours_version_is_spoken_and_its_new_fields_kinds_and_roles_are_t
     say(&raw, newer, &[]).await;
     let agent = AgentEnd::greet(agent, &ours).await.unwrap();
     assert_eq!(agent.version(), 1);
+    assert_eq!(agent.peer().pid, std::process::id(), "as the kernel has it, whatever it says");
     hear(&raw).await;
 
     let web = pod("shop/web");

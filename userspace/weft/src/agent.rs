@@ -19,7 +19,11 @@ use weft_telemetry::{
     observer::Observer,
 };
 
-use crate::{explain::explain, node_proxy, settings::AgentArgs};
+use crate::{
+    explain::explain,
+    node_proxy,
+    settings::{AgentArgs, ServiceScope},
+};
 
 /// Runs until a signal asks it to end, or a part of it fails.
 pub(crate) async fn run(args: AgentArgs) -> Result<()> {
@@ -50,6 +54,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         refresh: source.refresh_handle(),
         snapshots: snapshots.clone(),
         observer,
+        scope: args.service_scope,
     });
     let known = match keeper {
         Some(keeper) => node_proxy::start(&keeper, &enforcer, snapshots.clone(), &tasks)?,
@@ -94,6 +99,7 @@ struct NodeAgent {
     refresh: Refresh,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     observer: Observer,
+    scope: ServiceScope,
 }
 
 impl admin::Agent for NodeAgent {
@@ -132,7 +138,7 @@ impl admin::Agent for NodeAgent {
     }
 
     fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {
-        explain(&self.snapshot(), query)
+        explain(&self.snapshot(), query, self.scope)
     }
 
     fn flows(&self) -> &FlowLog {

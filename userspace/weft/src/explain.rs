@@ -22,6 +22,7 @@ use weft_telemetry::{
 };
 
 use self::backends::Share;
+use crate::settings::ServiceScope;
 
 /// Who asks whom, found in the snapshot.
 struct Question<'a> {
@@ -33,7 +34,11 @@ struct Question<'a> {
 }
 
 /// The way of `query`. A failure is about the question: a name that is not there, a header that is none.
-pub(crate) fn explain(snapshot: &Snapshot, query: &ExplainQuery) -> Result<Explanation, Failure> {
+pub(crate) fn explain(
+    snapshot: &Snapshot,
+    query: &ExplainQuery,
+    scope: ServiceScope,
+) -> Result<Explanation, Failure> {
     let question = Question::find(snapshot, query)?;
     let Question { client, service, port, .. } = question;
     let mut told = blank();
@@ -43,7 +48,11 @@ pub(crate) fn explain(snapshot: &Snapshot, query: &ExplainQuery) -> Result<Expla
             .push(format!("{} is of another node; endpoints are counted as this one sees them", client.name));
     }
     if !client.enrolled {
-        told.because.push(format!("{} is not in the mesh: its connections are left alone", client.name));
+        let fate = match scope {
+            ServiceScope::Enrolled => "its connections are left alone",
+            ServiceScope::Node => "the kernel balances its connections, and routes are not for them",
+        };
+        told.because.push(format!("{} is not in the mesh: {fate}", client.name));
         question.plain(&mut told, &backends::of_groups(snapshot, service, port));
         return Ok(told);
     }

@@ -37,7 +37,7 @@ pub(crate) struct AgentArgs {
     pub(crate) metrics: SocketAddr,
     /// Whose connections to Services are balanced
     #[arg(long, value_name = "SCOPE", value_enum, default_value_t)]
-    service_scope: ServiceScope,
+    pub(crate) service_scope: ServiceScope,
     /// The cgroup whose connections pass all policies, as the kubelet's probes must [default: none]
     #[arg(long, value_name = "PATH")]
     probe_cgroup: Option<PathBuf>,
@@ -63,11 +63,12 @@ pub(crate) struct AgentArgs {
 
 /// Whose connections to Services are balanced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum ServiceScope {
+pub(crate) enum ServiceScope {
     /// Those of enrolled pods
     #[default]
     Enrolled,
-    /// Those of every socket under the cgroup: for machines without kube-proxy
+    /// Those of every socket under the cgroup: for machines without kube-proxy. Routes and what else takes the proxy
+    /// are for enrolled pods all the same
     Node,
 }
 

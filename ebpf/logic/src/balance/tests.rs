@@ -31,7 +31,7 @@ fn dialled() -> Destination {
 /// Backend `id` has address 10.0.0.id.
 fn backend(id: u64) -> Backend {
     let last = u8::try_from(id).unwrap();
-    Backend { addr: addr(last), service: SERVICE, port: BePort::new(8080), ..Backend::zeroed() }
+    Backend { addr: addr(last), service: SERVICE, port: BePort::new(8080), weight: 100, ..Backend::zeroed() }
 }
 
 fn slot(backend: u64) -> Slot {
@@ -288,6 +288,18 @@ fn the_less_busy_of_two_is_taken_and_the_first_of_equals() {
     memory.open.insert(1, 4);
     roll(&memory, &[0, 0, 1, 0]);
     assert_eq!(next(&memory), 1);
+}
+
+#[test]
+fn open_connections_are_compared_for_each_ones_weight() {
+    let mut memory = service(&[slot(1), slot(2)]);
+    change(&mut memory, |row| row.algorithm = algorithm::LEAST_REQUEST);
+    memory.backends.insert(1, Backend { weight: 300, ..backend(1) });
+    for (heavy, light, expected) in [(5, 2, 1), (6, 2, 2), (7, 2, 2), (0, 0, 2), (0, 1, 1)] {
+        memory.open = [(1, heavy), (2, light)].into();
+        roll(&memory, &[1, 0, 0, 0]);
+        assert_eq!(next(&memory), expected, "{heavy} of 3, {light} of 1");
+    }
 }
 
 #[test]

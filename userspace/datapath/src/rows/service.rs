@@ -1,6 +1,6 @@
 //! A Service as rows: one frontend for each address, port and protocol.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use weft_abi::{
     Addr, Backend, BePort, MAGLEV_CHUNK, MaglevChunk, ServiceKey, Slot, TCP, UDP, algorithm, service_flags,
@@ -79,7 +79,7 @@ fn frontend(service: &Service, port: &ServicePort, ip: IpAddr, locality: &Locali
     match service.load_balancer {
         LoadBalancer::Random => {}
         LoadBalancer::RoundRobin => frontend.algorithm = algorithm::ROUND_ROBIN,
-        LoadBalancer::LeastRequest => frontend.algorithm = algorithm::LEAST_REQUEST,
+        LoadBalancer::LeastRequest => frontend.compare_open_connections(&choices, &weights),
         LoadBalancer::SourceIpHash { table_size } => frontend.hash_by_source(&choices, &weights, table_size),
     }
     frontend
@@ -123,7 +123,8 @@ impl Frontend {
                     service: self.id,
                     port: BePort::new(endpoint.address.port()),
                     retired: 0,
-                    _pad: [0; 5],
+                    _pad: 0,
+                    weight: 0,
                 };
                 let id = backend_id(&backend);
                 self.backends.push((id, backend));
@@ -141,6 +142,26 @@ impl Frontend {
         (choices, weights)
     }
 
+    fn compare_open_connections(&mut self, choices: &[u64], weights: &[f64]) {
+        self.algorithm = algorithm::LEAST_REQUEST;
+        // A backend may be in several groups.
+        let mut by_backend: HashMap<u64, f64> = HashMap::new();
+        for (choice, weight) in choices.iter().zip(weights) {
+            *by_backend.entry(*choice).or_default() += weight;
+        }
+        let weight = |id: u64| by_backend.get(&id).copied().unwrap_or_default();
+        let heaviest = self.backends.iter().map(|(id, _)| weight(*id)).fold(f64::MIN_POSITIVE, f64::max);
+        for (id, backend) in &mut self.backends {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "at most the heaviest's"
+            )]
+            let share = (weight(*id) / heaviest * f64::from(HEAVIEST)).round() as u32;
+            backend.weight = share.max(1);
+        }
+    }
+
     fn hash_by_source(&mut self, choices: &[u64], weights: &[f64], table_size: u32) {
         self.algorithm = algorithm::SOURCE_IP;
         let hash = |kind, choice: &u64| token::id(kind, [&choice.to_be_bytes()[..]]);
@@ -156,6 +177,9 @@ impl Frontend {
         self.maglev = table.chunks(MAGLEV_CHUNK as usize).map(chunk).collect();
     }
 }
+
+/// The weight of a frontend's heaviest backend.
+const HEAVIEST: u32 = 1 << 16;
 
 fn backend_id(backend: &Backend) -> u64 {
     let (service, port) = (backend.service.to_ne_bytes(), backend.port.be.to_ne_bytes());

@@ -7,6 +7,7 @@ use weft_transport::handover;
 use weft_transport::memfd::Sealed;
 
 use super::{DRAIN, Run};
+use crate::Error;
 use crate::event::{Event, Met};
 use crate::generations::{Generation, Verdict};
 use crate::given::Progress;
@@ -28,7 +29,7 @@ impl Run {
         let pid = i32::try_from(met.hello.pid).unwrap_or_default();
         if !holds(&self.shared.settings.run_dir, pid) {
             // Its session ends with the wishes, which are dropped here.
-            return tracing::error!(pid, "whoever connected as a proxy does not hold the lock of one");
+            return self.complain(Error::NoProxy { pid }.to_string());
         }
         if let Err(error) = self.shared.group.admit(pid) {
             return self.complain(error.to_string());

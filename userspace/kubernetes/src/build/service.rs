@@ -30,7 +30,7 @@ pub(super) fn build(
     let policy = traffic::of_service(objects, service, notices);
     let settings = policy.map(|policy| Arc::clone(&policy.settings)).unwrap_or_default();
     let (routes, attachments) = attach::routes(objects, service, notices);
-    let mut routing = Routing::new(objects, settings);
+    let mut routing = Routing::new(objects, Arc::clone(&settings));
     let mut ports = Vec::new();
     for (port, routes) in service.ports.iter().zip(&routes) {
         let routing = routing.port(service, port, routes, notices);
@@ -48,6 +48,7 @@ pub(super) fn build(
         load_balancer: policy.map_or_else(LoadBalancer::default, |policy| policy.load_balancer),
         accelerate: service.accelerate,
         proxy_failure: service.proxy_failure,
+        traffic: settings,
     };
     Some((built, attachments))
 }

@@ -44,9 +44,12 @@ pub(super) fn note_idle(policy: &TrafficPolicy, routed: bool, notices: &mut Vec<
         ];
         let said: Vec<_> = said.into_iter().filter(|(_, said)| *said).map(|(name, _)| name).collect();
         if !said.is_empty() {
-            let message = format!("{} has no effect: connections stay in the kernel", said.join(" and "));
-            let remedy =
-                "it counts once a route or another section takes them to the proxy; remove it until then";
+            let message = format!(
+                "{} has no effect on connections to the Service: they stay in the kernel",
+                said.join(" and ")
+            );
+            let remedy = "it counts for requests that another Service's route sends here, and once a route or \
+                          another section takes connections to the proxy";
             notices.push(Notice::warning(policy.key(), "spec", message, remedy));
         }
     }

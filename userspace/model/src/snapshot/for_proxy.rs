@@ -7,17 +7,18 @@ use std::{
 };
 
 use super::Snapshot;
-use crate::{BackendTarget, ObjectName, PortRouting, RouteSet, Service, ServicePort, Workload};
+use crate::{BackendTarget, ObjectName, PolicyTarget, PortRouting, RouteSet, Service, ServicePort, Workload};
 
 impl Snapshot {
     /// The part that the node's proxy works with: Services with a port that it serves, what their routes
-    /// lead to, the pods of this node and those behind these Services, and the policies. What only people
-    /// read is left out.
+    /// lead to, the pods of this node and those behind these Services, and the policies with the Services that
+    /// they target. What only people read is left out.
     ///
     /// `once` are Services that it has served: connections to them go on, whatever became of their routes.
     pub fn for_proxy(&self, once: &BTreeSet<ObjectName>) -> Self {
-        let services = self.reached(once);
+        let mut services = self.reached(once);
         let workloads = self.behind(&services);
+        services.extend(self.targeted());
         Self {
             version: self.version,
             trust_domain: Arc::clone(&self.trust_domain),
@@ -50,6 +51,21 @@ impl Snapshot {
         }
         let services = names.into_iter().filter_map(|name| self.services.get_key_value(name));
         services.map(|(name, service)| (name.clone(), Arc::clone(service))).collect()
+    }
+
+    /// A Service says which pods its policies protect.
+    fn targeted(&self) -> impl Iterator<Item = (ObjectName, Arc<Service>)> + '_ {
+        let names = self.policies.values().flat_map(|policy| {
+            let services = match &policy.target {
+                PolicyTarget::Services(services) => services.as_slice(),
+                PolicyTarget::Pods(_) | PolicyTarget::Routes(_) => &[],
+            };
+            let namespace = &policy.name.namespace;
+            services.iter().map(|name| ObjectName::new(Arc::clone(namespace), Arc::clone(name)))
+        });
+        names
+            .filter_map(|name| self.services.get_key_value(&name))
+            .map(|(name, it)| (name.clone(), Arc::clone(it)))
     }
 
     fn behind(&self, services: &BTreeMap<ObjectName, Arc<Service>>) -> BTreeMap<ObjectName, Arc<Workload>> {

@@ -74,6 +74,7 @@ fn service(name: &str, of: &str, endpoints: &[&str]) -> Arc<Service> {
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: weft_model::ProxyFailure::default(),
+        traffic: Arc::default(),
     })
 }
 

@@ -28,8 +28,8 @@ use super::{
     tries::version,
 };
 use crate::{
-    balance::Ask, draw::Draw as _, observe::Protocol, pool::Want, serve::Client, tables::Upstream,
-    worker::Served,
+    balance::Ask, draw::Draw as _, observe::Protocol, outbound::limit, pool::Want, serve::Client,
+    tables::Upstream, worker::Served,
 };
 
 /// A copy of a body that is being sent.
@@ -93,7 +93,7 @@ async fn send(client: Rc<Client>, upstream: Arc<Upstream>, mut parts: Parts, bod
     let is_grpc = crate::route::grpc::is_grpc(&parts.headers);
     let version = version(&client, &upstream, is_grpc);
     head::for_server(&mut parts, &client, version, false);
-    let connect = Timeouts::CONNECT;
+    let connect = limit(upstream.traffic.timeouts.connect, Timeouts::CONNECT);
     let request = Request::from_parts(parts, body);
     // Not the early connection: it is the request's own.
     let want = Want {

@@ -5,7 +5,6 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
 use weft_model::Timeouts;
-use weft_transport::Netns;
 
 use super::limit;
 use crate::{
@@ -45,7 +44,7 @@ pub(super) async fn connect_any(
     client: SocketAddr,
 ) -> Result<Connected, Reason> {
     let mut tried = Vec::new();
-    let mut why = Reason::NoEndpoints;
+    let mut why = Reason::NO_ENDPOINTS;
     for _ in 0..TRIES {
         let now = served.worker.now();
         let Some(endpoint) = pick(served, upstream, dialled, client, &tried) else { return Err(why) };
@@ -53,14 +52,16 @@ pub(super) async fn connect_any(
         let held = match &upstream.traffic.circuit_breaker {
             Some(limits) => {
                 let held = upstream.breaker.hold(Limit::Connections, limits);
-                Some(held.map_err(|_| Reason::BreakerConnections)?)
+                Some(held.map_err(|_| Reason::BREAKER_CONNECTIONS)?)
             }
             None => None,
         };
         let serving = endpoint.serve(now);
         let time = limit(upstream.traffic.timeouts.connect, Timeouts::CONNECT);
-        match connect(&served.pod.netns, address, time).await {
+        match connect(served, address, time).await {
             Ok(stream) => return Ok(Connected { stream, serving, held }),
+            // The policy's word, not this endpoint's: it is not asked for until one says yes.
+            Err(refused) if is_of_policy(refused) => return Err(refused),
             Err(failed) => {
                 serving.failed(served.worker.now());
                 why = failed;
@@ -92,25 +93,26 @@ fn pick(
     Some(Arc::clone(picked))
 }
 
-/// Connects to `to` from inside `netns`.
-pub(crate) async fn connect(netns: &Netns, to: SocketAddr, time: Duration) -> Result<TcpStream, Reason> {
-    let socket = netns.outgoing(to, None).map_err(|error| {
+/// Connects to `to` from inside the pod's namespace.
+pub(crate) async fn connect(served: &Served, to: SocketAddr, time: Duration) -> Result<TcpStream, Reason> {
+    let socket = served.pod.netns.outgoing(to, None).map_err(|error| {
         tracing::warn!(%to, %error, "cannot open a socket in a pod's namespace");
-        Reason::ProxyFailed
+        Reason::PROXY_FAILED
     })?;
     match tokio::time::timeout(time, socket.connect(to)).await {
-        Err(_) => Err(Reason::ConnectTimeout),
+        Err(_) => Err(Reason::CONNECT_TIMEOUT),
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(refused(&error)),
+        // What the connect hook says is the policy's; the rest is the network's.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(served.worker.shared.tables.load().why_refused(&served.pod.name, to))
+        }
+        Ok(Err(_)) => Err(Reason::CONNECT_FAILED),
     }
 }
 
-/// What the connect hook says is the policy's; the rest is the network's.
-fn refused(error: &io::Error) -> Reason {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Reason::NotAllowed,
-        _ => Reason::ConnectFailed,
-    }
+/// Whether it was the L4 policy of the server that refused a connection.
+fn is_of_policy(reason: Reason) -> bool {
+    [Reason::POLICY_DENIED, Reason::NOT_ALLOWED, Reason::IDENTITY_UNPROVEN].contains(&reason)
 }
 
 /// The first and one more, as for requests without a policy.

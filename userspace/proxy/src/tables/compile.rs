@@ -7,7 +7,7 @@ use weft_model::{
     Protocol, RouteSet, Service, ServicePort, Snapshot, TrafficSettings,
 };
 
-use super::{Port, RuleKey, Tables, Upstream, upstream::Said};
+use super::{Guards, Port, RuleKey, Tables, Upstream, upstream::Said};
 use crate::{
     balance::EndpointState,
     clock::Moment,
@@ -52,7 +52,11 @@ impl Compiler {
     /// Compiles `snapshot`, which takes the place of the last one.
     pub(crate) fn compile(&mut self, snapshot: &Snapshot, now: Moment) -> Version {
         let mut version = Version {
-            tables: Tables { workloads: Arc::clone(&snapshot.workloads), ..Tables::default() },
+            tables: Tables {
+                workloads: Arc::clone(&snapshot.workloads),
+                guards: Guards::of(snapshot),
+                ..Tables::default()
+            },
             left: Vec::new(),
             errors: Vec::new(),
         };
@@ -221,12 +225,12 @@ fn plain(groups: &[EndpointGroup], upstreams: &[Arc<Upstream>]) -> Vec<(u32, Arc
 fn plain_routing(service: &Service, port: &ServicePort) -> Arc<PortRouting> {
     Arc::new(PortRouting {
         protocol: AppProtocol::of(port.app_protocol.as_deref()),
-        traffic: Arc::new(kernel_settings(service.load_balancer)),
+        traffic: Arc::new(service.traffic.over(&kernel_settings(service.load_balancer))),
         ..PortRouting::default()
     })
 }
 
-/// What a Service says that has no TrafficPolicy of the proxy's. `Random` is the kernel's default, so it says nothing.
+/// What an agent of before [`Service::traffic`] says. `Random` is the kernel's default, so it says nothing.
 fn kernel_settings(balancer: LoadBalancer) -> TrafficSettings {
     let load_balancer = match balancer {
         LoadBalancer::Random => None,

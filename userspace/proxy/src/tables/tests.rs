@@ -1,9 +1,9 @@
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use weft_model::{
-    AppProtocol, Distribution, Endpoint, EndpointGroup, LoadBalancer, ObjectName, PathMatch, PortRouting,
-    Protocol, ProxyFailure, RateLimitRule, Route, RouteSet, Service, ServiceKind, ServicePort, Snapshot,
-    TrafficSettings,
+    AppProtocol, Distribution, Endpoint, EndpointGroup, HttpLoadBalancer, LoadBalancer, ObjectName,
+    PathMatch, PortRouting, Protocol, ProxyFailure, RateLimitRule, Route, RouteSet, Service, ServiceKind,
+    ServicePort, Snapshot, Timeouts, TrafficSettings,
 };
 
 use super::{Compiler, Tables};
@@ -61,6 +61,7 @@ fn service(routing: Option<PortRouting>, groups: Vec<EndpointGroup>) -> Service 
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: ProxyFailure::default(),
+        traffic: Arc::default(),
     }
 }
 
@@ -91,6 +92,18 @@ fn a_port_that_nothing_leads_here_any_more_is_served_as_a_plain_one() {
     let routed = compiler.compile(&snapshot(Some(routed)), Moment::START);
     let port = routed.tables.port(address(VIP)).unwrap();
     assert_eq!((port.number, port.protocol), (80, AppProtocol::Detect));
+}
+
+#[test]
+fn a_backend_that_needs_no_proxy_itself_is_reached_as_its_policy_says() {
+    let timeouts = Timeouts { connect: Some(Duration::from_secs(1)), ..Timeouts::default() };
+    let mut plain = service(None, vec![group("web", 1, &["10.0.0.1:80"])]);
+    plain.load_balancer = LoadBalancer::RoundRobin;
+    plain.traffic = Arc::new(TrafficSettings { timeouts, ..TrafficSettings::default() });
+    let version = Compiler::default().compile(&snapshot(Some(plain)), Moment::START);
+    let traffic = &version.tables.upstream(&name(), 80).unwrap().traffic;
+    assert_eq!(traffic.timeouts, timeouts);
+    assert_eq!(traffic.load_balancer, Some(HttpLoadBalancer::RoundRobin), "an older agent's way to say it");
 }
 
 #[test]
@@ -148,7 +161,7 @@ fn plain_balancing_goes_by_the_weights_of_the_groups() {
 #[test]
 fn buckets_outlive_an_update_that_does_not_concern_them() {
     let limit = |requests| {
-        let per = std::time::Duration::from_secs(1);
+        let per = Duration::from_secs(1);
         let rules = vec![RateLimitRule { requests, per, burst: 1, keys: Vec::new() }];
         let traffic = Arc::new(TrafficSettings { rate_limit: Some(rules), ..TrafficSettings::default() });
         service(Some(PortRouting { traffic, ..PortRouting::default() }), vec![group("web", 1, &[])])

@@ -283,6 +283,7 @@ fn service(name: &str, app_protocol: Option<&str>, endpoints: &[SocketAddr]) -> 
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: weft_model::ProxyFailure::default(),
+        traffic: Arc::default(),
     }
 }
 

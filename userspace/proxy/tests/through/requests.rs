@@ -4,6 +4,8 @@ use crate::mesh::{Body, Mesh, PATIENCE, empty, full, get, plain, read, routed, r
 use crate::server::Server;
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response, body::Incoming};
+use rustix::net::sockopt::set_socket_linger;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use weft_model::AppProtocol::{Detect, Http, Http2};
@@ -48,9 +50,20 @@ async fn without_an_origin_a_connection_is_reset() {
     let connecting = async { mesh.try_dial(false).await?.read(&mut [0]).await };
     let read = timeout(PATIENCE, connecting).await.unwrap();
     assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-    assert_eq!(mesh.connection().await.reason, Some(Reason::NoOrigin));
+    assert_eq!(mesh.connection().await.reason, Some(Reason::NO_ORIGIN));
     assert_eq!(mesh.handle.report().pods[0].1.refused, 1);
     assert_eq!(server.accepted(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_was_reset_before_it_was_accepted_is_gone_whether_its_origin_is_or_not() {
+    let mesh = Mesh::start().await;
+    mesh.handle.remove_pod(mesh.cookie()).await.unwrap();
+    let waiting = mesh.try_dial(false).await.unwrap();
+    set_socket_linger(&waiting, Some(Duration::ZERO)).unwrap();
+    drop(waiting);
+    mesh.handle.add_pod(mesh.pod()).await.unwrap();
+    assert_eq!(mesh.connection().await.reason, Some(Reason::CLIENT_GONE));
 }
 
 #[tokio::test]

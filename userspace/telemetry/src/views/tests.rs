@@ -78,6 +78,7 @@ fn service(app: &str, last: u8) -> Service {
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: weft_model::ProxyFailure::default(),
+        traffic: Arc::default(),
     }
 }
 

@@ -37,9 +37,12 @@ impl Channel {
         send(&connection, 0, Body::Hello(ours.clone()), &[]).await?;
         let expected = "hello";
         let received = due(&connection, peer, expected).await?;
-        let Ok(Body::Hello(hello)) = received.body else {
+        let Ok(Body::Hello(mut hello)) = received.body else {
             return Err(Error::Unexpected { peer, kind: received.kind, expected });
         };
+        if let Some(pid) = connection.peer_process() {
+            hello.pid = pid;
+        }
         let version = ours.negotiate(peer, &hello)?;
         Ok(Self { connection, last_id: AtomicU64::new(0), peer, hello, version })
     }

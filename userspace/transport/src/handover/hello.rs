@@ -18,7 +18,8 @@ pub struct Hello {
     pub versions: Versions,
     /// When the process was started, as [`generation`] gives it: the later one has the higher number.
     pub generation: u64,
-    /// Its process id, in its own pid namespace.
+    /// Its process id: for who says it in its own pid namespace, for who hears it in the hearer's, as the kernel
+    /// tells it, if it can be seen there.
     pub pid: u32,
     /// The build, for people.
     pub build: String,

@@ -65,6 +65,7 @@ fn service(app: &str, last: u8, routing: Option<PortRouting>) -> Service {
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: weft_model::ProxyFailure::default(),
+        traffic: Arc::default(),
     }
 }
 
@@ -128,12 +129,12 @@ fn get(path: &str) -> ExplainQuery {
 }
 
 fn told(routing: PortRouting, query: &ExplainQuery) -> Explanation {
-    explain(&shop(Some(routing)), query).unwrap()
+    explain(&shop(Some(routing)), query, ServiceScope::Enrolled).unwrap()
 }
 
 #[test]
 fn without_routes_it_stays_in_the_kernel() {
-    let told = explain(&shop(None), &get("/")).unwrap();
+    let told = explain(&shop(None), &get("/"), ServiceScope::Enrolled).unwrap();
     assert_eq!((told.verdict, told.path, told.managed), (Verdict::Forwarded, Path::Kernel, true));
     assert_eq!(told.because, ["nothing of the Service needs the proxy"]);
     assert_eq!(told.backends[0].name, "shop/api:80");
@@ -145,9 +146,12 @@ fn a_client_outside_the_mesh_is_left_alone() {
     let mut snapshot = shop(Some(http(Vec::new())));
     let web = Arc::get_mut(&mut snapshot.workloads).unwrap().get_mut(&name("web-1")).unwrap();
     Arc::get_mut(web).unwrap().enrolled = false;
-    let told = explain(&snapshot, &get("/")).unwrap();
+    let told = explain(&snapshot, &get("/"), ServiceScope::Enrolled).unwrap();
     assert_eq!((told.managed, told.path), (false, Path::Kernel));
     assert_eq!(told.because, ["shop/web-1 is not in the mesh: its connections are left alone"]);
+    let everyone = explain(&snapshot, &get("/"), ServiceScope::Node).unwrap();
+    assert_eq!((everyone.managed, everyone.path), (false, Path::Kernel));
+    assert!(everyone.because[0].ends_with("balances its connections, and routes are not for them"));
 }
 
 #[test]
@@ -155,7 +159,7 @@ fn that_a_client_is_of_another_node_is_said() {
     let mut snapshot = shop(None);
     let web = Arc::get_mut(&mut snapshot.workloads).unwrap().get_mut(&name("web-1")).unwrap();
     Arc::get_mut(web).unwrap().local = false;
-    let told = explain(&snapshot, &get("/")).unwrap();
+    let told = explain(&snapshot, &get("/"), ServiceScope::Enrolled).unwrap();
     assert_eq!(told.notes, ["shop/web-1 is of another node; endpoints are counted as this one sees them"]);
 }
 
@@ -259,7 +263,7 @@ fn the_policies_of_the_pods_behind_the_backend_decide() {
         ..policy.clone()
     };
     snapshot.policies = Arc::new([policy, of_route].map(|p| (p.name.clone(), Arc::new(p))).into());
-    let told = explain(&snapshot, &get("/")).unwrap();
+    let told = explain(&snapshot, &get("/"), ServiceScope::Enrolled).unwrap();
     assert_eq!((told.verdict, told.reason.as_deref()), (Verdict::Denied, Some("NotAllowed")));
     assert_eq!(told.answer, None, "the server's side refuses");
     assert_eq!(told.pods[0].pod, "shop/v1-1");
@@ -319,7 +323,9 @@ fn a_tls_route_is_found_by_its_server_name() {
 
 #[test]
 fn a_question_that_cannot_be_asked_says_what_is_wrong() {
-    let wrong = |query: ExplainQuery| explain(&shop(Some(http(Vec::new()))), &query).unwrap_err().to_string();
+    let wrong = |query: ExplainQuery| {
+        explain(&shop(Some(http(Vec::new()))), &query, ServiceScope::Enrolled).unwrap_err().to_string()
+    };
     assert_eq!(
         wrong(ExplainQuery { from: "shop/gone".into(), ..get("/") }),
         "there is no pod shop/gone; see: weft get workloads"
@@ -333,24 +339,4 @@ fn a_question_that_cannot_be_asked_says_what_is_wrong() {
         wrong(ExplainQuery { headers: "x-canary".into(), ..get("/") }),
         "\"x-canary\" is no header; write 'NAME: VALUE'"
     );
-}
-
-/// The proxy's own words must be words of the one list, with its status and flag.
-#[test]
-fn every_framing_error_of_the_proxy_is_a_reason() {
-    for malformed in weft_proxy::http1::Malformed::ALL {
-        let reason = Reason::from_word(malformed.word()).unwrap_or_else(|| panic!("{}", malformed.word()));
-        assert_eq!((reason.status(), reason.flag()), (Some(malformed.status()), "DPE"), "{reason}");
-    }
-}
-
-#[test]
-fn every_reason_of_the_proxy_is_in_the_list_with_its_status_and_flag() {
-    for ours in weft_proxy::Reason::ALL {
-        let reason =
-            Reason::from_word(ours.word()).unwrap_or_else(|| panic!("{} is not in the list", ours.word()));
-        let flag = if ours.flag().is_empty() { "-" } else { ours.flag() };
-        let status = ours.status().map(|status| status.as_u16());
-        assert_eq!((reason.status(), reason.flag()), (status, flag), "{reason}");
-    }
 }

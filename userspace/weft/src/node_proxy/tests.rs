@@ -62,6 +62,7 @@ fn service(name: &str, routed: bool) -> (ObjectName, Arc<Service>) {
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: ProxyFailure::default(),
+        traffic: Arc::default(),
     };
     (service.name.clone(), Arc::new(service))
 }

@@ -323,6 +323,7 @@ fn service(name: &str, kind: ServiceKind, ips: &[IpAddr], ports: Vec<ServicePort
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: weft_model::ProxyFailure::default(),
+        traffic: Arc::default(),
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use weft_model::{Distribution, Endpoint, EndpointGroup, ObjectName};
 
@@ -44,6 +44,7 @@ fn service(ips: &[&str], groups: Vec<EndpointGroup>) -> Service {
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: ProxyFailure::default(),
+        traffic: std::sync::Arc::default(),
     }
 }
 
@@ -100,6 +101,22 @@ fn an_endpoint_in_two_backend_refs_is_one_backend_with_both_shares() {
     let web = service(&["10.96.0.1"], vec![group(1, &["10.0.0.1:80"]), group(1, &["10.0.0.1:80"])]);
     let frontend = &compile(&web, &Locality::default())[0];
     assert_eq!((frontend.slots.len(), frontend.backends.len()), (2, 1));
+}
+
+#[test]
+fn where_open_connections_are_compared_each_backend_has_its_weight() {
+    let two = &["10.0.0.1:80", "10.0.0.2:80"];
+    let mut web = service(&["10.96.0.1"], vec![group(3, two), group(1, &["10.0.0.3:80", "10.0.0.1:80"])]);
+    let weights = |web: &Service| {
+        let backends = compile(web, &Locality::default()).remove(0).backends;
+        let weighed = backends.iter().map(|(_, backend)| (backend.addr.to_ip().to_string(), backend.weight));
+        weighed.collect::<BTreeMap<_, _>>()
+    };
+    assert!(weights(&web).values().all(|weight| *weight == 0), "nobody asks");
+    web.load_balancer = LoadBalancer::LeastRequest;
+    // Shares of 1.5 + 0.5, 1.5 and 0.5.
+    let expected = [("10.0.0.1", 65_536), ("10.0.0.2", 49_152), ("10.0.0.3", 16_384)];
+    assert_eq!(weights(&web), expected.map(|(ip, weight)| (ip.to_owned(), weight)).into());
 }
 
 #[test]

@@ -73,6 +73,16 @@ fn only_what_looks_at_requests_takes_a_port_out_of_the_kernel() {
 }
 
 #[test]
+fn what_a_policy_says_is_the_services_also_where_nothing_of_it_needs_the_proxy() {
+    let sections = "timeouts: {connect: 1s}, loadBalancer: {type: RoundRobin}";
+    let mut world = World::new(&[&service("web", WEB), &policy("p", SERVICE, sections)]);
+    let web = world.service("web");
+    assert!(web.ports[0].routing.is_none());
+    assert_eq!(web.traffic.timeouts.connect, Some(Duration::from_secs(1)));
+    assert_eq!(web.traffic.load_balancer, Some(HttpLoadBalancer::RoundRobin));
+}
+
+#[test]
 fn what_a_section_does_not_say_takes_its_default() {
     assert_eq!(settings("circuitBreaker: {}").circuit_breaker, Some(CircuitBreaker::default()));
     assert_eq!(settings("outlierDetection: {}").outlier_detection, Some(OutlierDetection::default()));

@@ -2,8 +2,9 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::{
-    Backend, Distribution, Endpoint, EndpointGroup, Filter, Fraction, LoadBalancer, Mirror, Problem,
-    Protocol, ProxyFailure, Route, RouteMatch, RouteRule, ServiceAccount, ServiceKind, Severity, TlsRoute,
+    Action, AuthorizationPolicy, Backend, Distribution, Endpoint, EndpointGroup, Filter, Fraction,
+    LoadBalancer, Mirror, Mode, Problem, Protocol, ProxyFailure, Route, RouteMatch, RouteRule,
+    ServiceAccount, ServiceKind, Severity, TlsRoute,
 };
 
 fn shop(name: &str) -> ObjectName {
@@ -79,6 +80,7 @@ fn service(name: &str, last: u8, routing: Option<PortRouting>) -> (ObjectName, A
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: ProxyFailure::Open,
+        traffic: Arc::default(),
     };
     (service.name.clone(), Arc::new(service))
 }
@@ -165,6 +167,22 @@ fn everything_that_a_route_can_reach_is_in_it_and_nothing_of_the_kernel_path() {
         !part.workloads.contains_key(&shop("kernel-pod")) && !part.workloads.contains_key(&shop("elsewhere"))
     );
     assert!(part.problems.is_empty());
+}
+
+#[test]
+fn a_service_that_a_policy_targets_is_in_it_for_its_endpoints() {
+    let mut whole = snapshot();
+    let policy = AuthorizationPolicy {
+        name: shop("guard"),
+        action: Action::Allow,
+        mode: Mode::Enforce,
+        target: PolicyTarget::Services(vec!["kernel".into(), "nobody".into()]),
+        rules: Vec::new(),
+    };
+    whole.policies = Arc::new(BTreeMap::from([(policy.name.clone(), Arc::new(policy))]));
+    let part = whole.for_proxy(&BTreeSet::new());
+    assert!(part.services.contains_key(&shop("kernel")));
+    assert!(!part.workloads.contains_key(&shop("kernel-pod")), "no pod of another node comes with it");
 }
 
 #[test]
