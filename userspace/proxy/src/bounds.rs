@@ -15,6 +15,7 @@
 //! | bytes of a connection read ahead (HTTP/1) | [`Limits::http1_buffer`] | flow control |
 //! | idle upstream connections of a pod on a worker | [`Limits::pool_idle`] | the one that came back last is closed |
 //! | time that an upstream connection is idle | [`Limits::pool_time`] | closed |
+//! | requests that wait for a connection over `maxConnections` | `maxPendingRequests`, and `timeouts.connect` each | 503, [`Reason::BreakerPending`](crate::Reason::BreakerPending), [`Reason::BreakerConnections`](crate::Reason::BreakerConnections) |
 //! | streams of an upstream HTTP/2 connection | the server's own, [`Limits::h2_streams`] | another connection |
 //! | bytes of a body kept for another try | [`KEPT_BODY`](crate::limits::retry::KEPT_BODY) | no further try |
 //! | copies under way for mirrors, of a pod on a worker | [`Limits::mirrors`] | not copied, counted |

@@ -150,7 +150,7 @@ async fn carry_bytes(
     let relayed = relay(socket, upstream, idle, progress).await;
     account.received(usize::try_from(progress.left_to_right()).unwrap_or(usize::MAX));
     account.sent(usize::try_from(progress.right_to_left()).unwrap_or(usize::MAX));
-    drop((to.serving, to.held));
+    drop((to.serving, to.slot));
     match (relayed.left, relayed.right) {
         (End::Idle, _) | (_, End::Idle) => Err(Reason::Idle),
         (End::Failed(_), _) | (_, End::Failed(_)) => Err(Reason::Cut),

@@ -11,7 +11,7 @@ use super::limit;
 use crate::{
     Reason,
     balance::{Ask, EndpointState, Serving},
-    limits::{Held, Limit},
+    pool::{Asking, May, Slot},
     tables::Upstream,
     worker::Served,
 };
@@ -20,20 +20,20 @@ use crate::{
 pub(crate) struct Connected {
     pub stream: TcpStream,
     pub serving: Serving,
-    pub held: Option<Held>,
+    pub slot: Option<Slot>,
 }
 
 /// A connection that was made before anybody knew that HTTP is spoken. Not counted until a request uses it.
 pub(crate) struct Early {
     pub stream: TcpStream,
     pub endpoint: Arc<EndpointState>,
-    pub held: Option<Held>,
+    pub slot: Option<Slot>,
 }
 
 impl From<Connected> for Early {
     fn from(connected: Connected) -> Self {
-        let Connected { stream, serving, held } = connected;
-        Self { stream, endpoint: Arc::clone(serving.endpoint()), held }
+        let Connected { stream, serving, slot } = connected;
+        Self { stream, endpoint: Arc::clone(serving.endpoint()), slot }
     }
 }
 
@@ -47,20 +47,13 @@ pub(super) async fn connect_any(
     let mut tried = Vec::new();
     let mut why = Reason::NoEndpoints;
     for _ in 0..TRIES {
-        let now = served.worker.now();
         let Some(endpoint) = pick(served, upstream, dialled, client, &tried) else { return Err(why) };
         let address = endpoint.address();
-        let held = match &upstream.traffic.circuit_breaker {
-            Some(limits) => {
-                let held = upstream.breaker.hold(Limit::Connections, limits);
-                Some(held.map_err(|_| Reason::BreakerConnections)?)
-            }
-            None => None,
-        };
-        let serving = endpoint.serve(now);
         let time = limit(upstream.traffic.timeouts.connect, Timeouts::CONNECT);
+        let slot = slot(served, upstream, time).await?;
+        let serving = endpoint.serve(served.worker.now());
         match connect(&served.pod.netns, address, time).await {
-            Ok(stream) => return Ok(Connected { stream, serving, held }),
+            Ok(stream) => return Ok(Connected { stream, serving, slot }),
             Err(failed) => {
                 serving.failed(served.worker.now());
                 why = failed;
@@ -69,6 +62,16 @@ pub(super) async fn connect_any(
         }
     }
     Err(why)
+}
+
+/// What the circuit breaker wants held; waits for it like a request does.
+async fn slot(served: &Served, upstream: &Upstream, patience: Duration) -> Result<Option<Slot>, Reason> {
+    let mut asking = Asking::new(served, upstream, patience);
+    loop {
+        if let May::Open(slot) = asking.may_open().await? {
+            return Ok(slot);
+        }
+    }
 }
 
 fn pick(

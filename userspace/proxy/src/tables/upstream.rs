@@ -2,13 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
 use weft_model::{AppProtocol, EndpointGroup, Locality, ObjectName, TrafficSettings};
 
 use crate::{
     balance::{Affinity, Backend, EndpointState, endpoints::View},
     clock::Moment,
     limits::{Breaker, Budget},
+    pool::Queue,
 };
 
 /// One version of it; `state` is the same for all versions.
@@ -24,8 +24,8 @@ pub(crate) struct Upstream {
     affinity_time: Option<Duration>,
     pub budget: Arc<Budget>,
     pub breaker: Arc<Breaker>,
-    /// A connection became free, or may be opened again.
-    pub freed: Arc<Notify>,
+    /// Who waits for a connection.
+    pub queue: Arc<Queue>,
     /// An endpoint is reached from the client's own address, so a client sees those of its IP family.
     state: Arc<Families>,
 }
@@ -81,7 +81,7 @@ impl Upstream {
             affinity_time: said.affinity,
             budget: budget.map_or_else(|| Arc::new(Budget::new(settings)), Arc::clone),
             breaker: before.map(|before| Arc::clone(&before.breaker)).unwrap_or_default(),
-            freed: before.map(|before| Arc::clone(&before.freed)).unwrap_or_default(),
+            queue: before.map(|before| Arc::clone(&before.queue)).unwrap_or_default(),
             state,
         }
     }
