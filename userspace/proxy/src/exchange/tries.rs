@@ -65,6 +65,7 @@ enum Tried {
 /// How far the tries are.
 #[derive(Default)]
 struct Progress {
+    /// Tries that count.
     made: u32,
     tried: Vec<SocketAddr>,
     /// A kept connection failed: the next one is a new one.
@@ -125,10 +126,11 @@ impl Tries<'_> {
 
     /// Decides on another try, waits for it, and says where it goes.
     async fn next(&self, outcome: Outcome, last: &Target<'_>, progress: &mut Progress) -> Option<Target<'_>> {
-        if outcome != Outcome::StaleConnection {
+        let spoilt = outcome.is_of_kept_connection();
+        if !spoilt {
             progress.tried.push(last.endpoint.address());
         }
-        let next = self.next_target(last, &progress.tried)?;
+        let next = self.next_target(last, &progress.tried, outcome)?;
         let tries = retry::Tries {
             policy: self.routed.retry,
             made: progress.made,
@@ -140,10 +142,13 @@ impl Tries<'_> {
         let budget = self.budget(last);
         let decision = retry::decide(outcome, &tries, budget, worker.now(), &mut *worker.dice.borrow_mut());
         let Decision::Retry(wait) = decision else { return None };
-        if let Some(limits) = &next.upstream.traffic.circuit_breaker {
+        if let Some(limits) = &next.upstream.traffic.circuit_breaker
+            && outcome != Outcome::Unsent
+        {
             progress.retry = Some(next.upstream.breaker.hold(Limit::Retries, limits).ok()?);
         }
-        progress.fresh = outcome == Outcome::StaleConnection;
+        progress.made -= u32::from(spoilt);
+        progress.fresh = spoilt || outcome == Outcome::RefusedStream;
         if !wait.is_zero() {
             sleep(wait).await;
         }

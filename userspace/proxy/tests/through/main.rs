@@ -5,6 +5,7 @@
 mod breaker;
 mod failures;
 mod hostile;
+mod kept;
 mod life;
 mod mesh;
 mod namespace;

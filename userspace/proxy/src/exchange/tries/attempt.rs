@@ -58,7 +58,8 @@ impl Tries<'_> {
             }
             Err(tried) => tried,
         };
-        if let Tried::Failed(_) = tried
+        if let Tried::Failed(failed) = &tried
+            && blames_endpoint(failed.outcome)
             && self.body.failed().is_none()
         {
             self.observe(target, &permits.serving, Observed::LocalFailure);
@@ -97,14 +98,14 @@ impl Tries<'_> {
             let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http2(connection))),
-                Err(error) => Err(Tried::Failed(broken(error, connection.reused))),
+                Err(error) => Err(Tried::Failed(broken(error, connection.reused && !fresh))),
             }
         } else {
             let mut connection = pools.http1(&want).await.map_err(unconnected)?;
             let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http1(connection))),
-                Err(error) => Err(Tried::Failed(broken(error, connection.reused))),
+                Err(error) => Err(Tried::Failed(broken(error, connection.reused && !fresh))),
             }
         }
     }
@@ -143,6 +144,11 @@ fn observed(response: &http::Response<hyper::body::Incoming>, is_grpc: bool) -> 
     }
 }
 
+/// What the proxy's own connections, or a server that is there and says no, are to blame for is not.
+fn blames_endpoint(outcome: Outcome) -> bool {
+    !outcome.is_of_kept_connection() && outcome != Outcome::RefusedStream
+}
+
 /// No connection came about.
 fn unconnected(reason: Reason) -> Tried {
     match reason {
@@ -158,13 +164,17 @@ fn timed_out() -> Tried {
     Tried::Failed(Failed { outcome: Outcome::TimedOut, reason: Reason::BackendTimeout })
 }
 
-/// Sending failed, or the head of the answer did not come.
-fn broken(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> Failed {
+/// Sending failed, or the head of the answer did not come. `kept` is a connection that was there before, used because it
+/// looked alive.
+fn broken(mut error: TrySendError<Request<RequestBody>>, kept: bool) -> Failed {
     // It comes back unsent: nobody has seen it.
     let unsent = error.take_message().is_some();
     let error = error.into_error();
     let failed = |outcome| Failed { outcome, reason: Reason::UpstreamReset };
-    if unsent || is_refused_stream(&error) {
+    if unsent || is_beyond_goaway(&error) {
+        return failed(if kept { Outcome::Unsent } else { Outcome::ConnectFailed });
+    }
+    if is_refused_stream(&error) {
         return failed(Outcome::RefusedStream);
     }
     if Malformed::of(&error).is_some() || error.is_parse() {
@@ -172,17 +182,23 @@ fn broken(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> Failed
     }
     let closed =
         error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_reset(&error);
-    failed(if reused && closed { Outcome::StaleConnection } else { Outcome::ResetBeforeHead })
+    failed(if kept && closed { Outcome::StaleConnection } else { Outcome::ResetBeforeHead })
 }
 
-/// `REFUSED_STREAM`, or a stream beyond the last that a GOAWAY names: the server did nothing.
+/// A stream beyond the last that a GOAWAY names: the server did nothing.
+fn is_beyond_goaway(error: &hyper::Error) -> bool {
+    http2(error).is_some_and(|error| {
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    })
+}
+
+/// `REFUSED_STREAM`: the server did nothing.
 fn is_refused_stream(error: &hyper::Error) -> bool {
-    let Some(error) = error.source().and_then(|error| error.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    let reason = error.reason();
-    let refused = error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM);
-    refused || error.is_go_away() && error.is_remote() && reason == Some(h2::Reason::NO_ERROR)
+    http2(error).is_some_and(|error| error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+fn http2(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
 }
 
 fn is_reset(error: &hyper::Error) -> bool {

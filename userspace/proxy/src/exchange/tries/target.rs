@@ -15,6 +15,7 @@ use crate::{
     balance::{Ask, EndpointState, cookie, hash, session::Session},
     draw::Draw as _,
     exchange::Refused,
+    limits::retry::Outcome,
     route::backend::CompiledBackend,
     tables::Upstream,
 };
@@ -47,7 +48,12 @@ impl Tries<'_> {
 
     /// An endpoint that was not tried: of the same backendRef, else of another one of the rule's. Where all were tried, a
     /// policy that asks for more tries gets one of them again; without a policy there is no point.
-    pub(super) fn next_target(&self, last: &Target<'_>, tried: &[SocketAddr]) -> Option<Target<'_>> {
+    pub(super) fn next_target(
+        &self,
+        last: &Target<'_>,
+        tried: &[SocketAddr],
+        outcome: Outcome,
+    ) -> Option<Target<'_>> {
         // The borrow of the last target is not this one's.
         let same = self.routed.rule.zip(last.backend).map(|(rule, last)| &rule.backends.all()[last.index]);
         if let Some(target) = self.pick(same, &last.upstream, tried) {
@@ -65,8 +71,9 @@ impl Tries<'_> {
                 return self.pick(Some(backend), self.upstream(backend)?, tried);
             }
         }
-        self.routed.retry?;
-        self.pick(same, &last.upstream, &[])
+        // Who refused a stream may take it on a new connection.
+        let again = self.routed.retry.is_some() || outcome == Outcome::RefusedStream;
+        if again { self.pick(same, &last.upstream, &[]) } else { None }
     }
 
     fn upstream(&self, backend: &CompiledBackend) -> Option<&Arc<Upstream>> {
