@@ -52,6 +52,8 @@ pub(crate) struct Want<'a> {
     pub fresh: bool,
     /// Whether the connection that was opened before HTTP was spoken may be used.
     pub early: bool,
+    /// Set while the circuit breaker has it wait: the endpoint is not asked yet.
+    pub queued: &'a Cell<bool>,
 }
 
 impl Want<'_> {
@@ -84,7 +86,13 @@ impl Want<'_> {
 
     /// As [`Asking::may_open`]; what was opened early counts already.
     async fn may_open(&self, asking: &mut Asking<'_>) -> Result<May, Reason> {
-        if self.has_early() { Ok(May::Open(None)) } else { asking.may_open().await }
+        if self.has_early() {
+            return Ok(May::Open(None));
+        }
+        self.queued.set(true);
+        let may = asking.may_open().await;
+        self.queued.set(false);
+        may
     }
 }
 

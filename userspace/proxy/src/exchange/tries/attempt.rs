@@ -1,10 +1,10 @@
 //! One try: a connection, the request on it, the head of the answer.
 
-use std::{error::Error as _, io, ops::ControlFlow};
+use std::{cell::Cell, error::Error as _, io, ops::ControlFlow};
 
 use http::Request;
 use hyper::client::conn::TrySendError;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use weft_model::{AppProtocol, Timeouts};
 
 use super::{Answer, Failed, Progress, Target, Tried, Tries};
@@ -46,10 +46,12 @@ impl Tries<'_> {
         let time = self.routed.try_time();
         let deadline = [self.deadline, time.and_then(|time| Instant::now().checked_add(time))];
         let deadline = deadline.into_iter().flatten().min();
-        let sending = self.send(target, progress.fresh);
-        let sent = match time {
+        let queued = Cell::new(false);
+        let sending = self.send(target, progress.fresh, &queued);
+        // The request's own time as well: who drops this future does not say how the endpoint did.
+        let sent = match deadline {
             None => sending.await,
-            Some(time) => timeout(time, sending).await.unwrap_or(Err(timed_out())),
+            Some(at) => timeout_at(at, sending).await.unwrap_or_else(|_| Err(self.timed_out(at))),
         };
         let tried = match sent {
             Ok((response, carrier)) => {
@@ -58,10 +60,8 @@ impl Tries<'_> {
             }
             Err(tried) => tried,
         };
-        if let Tried::Failed(failed) = &tried
-            && blames_endpoint(failed.outcome)
-            && self.body.failed().is_none()
-        {
+        let silent = !queued.get() && !self.body.is_awaited();
+        if self.body.failed().is_none() && blames_endpoint(&tried, silent) {
             self.observe(target, &permits.serving, Observed::LocalFailure);
         }
         tried
@@ -71,6 +71,7 @@ impl Tries<'_> {
         &self,
         target: &Target<'_>,
         fresh: bool,
+        queued: &Cell<bool>,
     ) -> Result<(http::Response<hyper::body::Incoming>, Carrier), Tried> {
         let mut parts = self.parts.clone();
         if let Some(backend) = target.backend
@@ -91,6 +92,7 @@ impl Tries<'_> {
             ),
             fresh,
             early: true,
+            queued,
         };
         let pools = &self.client.served.pools;
         if version == Protocol::Http2 {
@@ -108,6 +110,14 @@ impl Tries<'_> {
                 Err(error) => Err(Tried::Failed(broken(error, connection.reused && !fresh))),
             }
         }
+    }
+
+    /// The try's time is over, or the request's.
+    fn timed_out(&self, at: Instant) -> Tried {
+        if self.deadline == Some(at) {
+            return Tried::Refused(Reason::RequestTimeout.into());
+        }
+        Tried::Failed(Failed { outcome: Outcome::TimedOut, reason: Reason::BackendTimeout })
     }
 
     fn observe(&self, target: &Target<'_>, serving: &Serving, how: Observed) {
@@ -144,9 +154,17 @@ fn observed(response: &http::Response<hyper::body::Incoming>, is_grpc: bool) -> 
     }
 }
 
-/// What the proxy's own connections, or a server that is there and says no, are to blame for is not.
-fn blames_endpoint(outcome: Outcome) -> bool {
-    !outcome.is_of_kept_connection() && outcome != Outcome::RefusedStream
+/// Whether the endpoint is to blame: not for the proxy's own connections and descriptors, nor where it is there and says
+/// no, nor for a time that is over while it was not silent: while the request waited for a connection or for its client.
+fn blames_endpoint(tried: &Tried, silent: bool) -> bool {
+    match tried {
+        Tried::Failed(Failed { reason: Reason::ProxyFailed, .. }) => false,
+        Tried::Failed(Failed { outcome: Outcome::RefusedStream, .. }) => false,
+        Tried::Failed(Failed { outcome: Outcome::TimedOut, .. }) => silent,
+        Tried::Failed(failed) => !failed.outcome.is_of_kept_connection(),
+        Tried::Refused(refused) => refused.reason() == Reason::RequestTimeout && silent,
+        Tried::Answered(_) | Tried::Own(_) => false,
+    }
 }
 
 /// No connection came about.
@@ -158,10 +176,6 @@ fn unconnected(reason: Reason) -> Tried {
         // The policy's word, or the circuit breaker's: not this endpoint's.
         reason => Tried::Refused(reason.into()),
     }
-}
-
-fn timed_out() -> Tried {
-    Tried::Failed(Failed { outcome: Outcome::TimedOut, reason: Reason::BackendTimeout })
 }
 
 /// Sending failed, or the head of the answer did not come. `kept` is a connection that was there before, used because it
