@@ -12,5 +12,6 @@ mod namespace;
 mod requests;
 mod routes;
 mod server;
+mod sessions;
 mod streams;
 mod undecided;

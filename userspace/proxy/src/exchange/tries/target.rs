@@ -16,7 +16,7 @@ use crate::{
     draw::Draw as _,
     exchange::Refused,
     limits::retry::Outcome,
-    route::backend::CompiledBackend,
+    route::{backend::CompiledBackend, table::CompiledRule},
     tables::Upstream,
 };
 
@@ -39,6 +39,9 @@ impl Tries<'_> {
             let upstream = self.port.plain(&mut *worker.dice.borrow_mut()).ok_or(Reason::NoEndpoints)?;
             return self.pick(None, upstream, &[]).ok_or_else(|| Reason::NoEndpoints.into());
         };
+        if let Some(target) = self.target_in_session(rule) {
+            return Ok(target);
+        }
         let number = worker.dice.borrow_mut().number();
         let backend = rule.backends.draw(number).filter(|backend| backend.is_valid());
         let backend = backend.ok_or(Reason::InvalidBackend)?;
@@ -76,6 +79,25 @@ impl Tries<'_> {
         if again { self.pick(same, &last.upstream, &[]) } else { None }
     }
 
+    /// Where the client's session is, in any of the rule's backendRefs: it takes precedence over their weights, over a
+    /// weight of zero as well (GEP-1619, "Traffic Splitting").
+    fn target_in_session<'a>(&'a self, rule: &'a CompiledRule) -> Option<Target<'a>> {
+        let id = self.session_token()?.endpoint;
+        let ask = Ask { now: self.client.served.worker.now(), hash: None, tried: &[] };
+        rule.backends.all().iter().find_map(|backend| {
+            let upstream = self.upstream(backend)?;
+            let endpoints = upstream.endpoints(self.client.dialled).endpoints();
+            let endpoint = Arc::clone(endpoints.sticky(id, &ask)?);
+            let upstream = Arc::clone(upstream);
+            Some(Target { backend: Some(backend), upstream, endpoint, in_session: true, granted: None })
+        })
+    }
+
+    /// What the client's token says.
+    fn session_token(&self) -> Option<Session> {
+        Session::read(self.routed.session?, &self.parts.headers, unix())
+    }
+
     fn upstream(&self, backend: &CompiledBackend) -> Option<&Arc<Upstream>> {
         let BackendTarget::Service { name, port } = &backend.target else { return None };
         self.tables.upstream(name, *port)
@@ -100,14 +122,8 @@ impl Tries<'_> {
             }
         }
         let endpoints = upstream.endpoints(self.client.dialled).endpoints();
-        let session = self.routed.session.and_then(|rule| Session::read(rule, &self.parts.headers, unix()));
-        let stuck = session.and_then(|session| endpoints.sticky(session.endpoint, &ask));
-        let in_session = stuck.is_some();
-        let affinity = upstream.affinity.as_ref();
-        let stuck = stuck.or_else(|| {
-            let id = affinity.filter(|_| session.is_none())?.endpoint(ip, now)?;
-            endpoints.sticky(id, &ask)
-        });
+        let affinity = upstream.affinity.as_ref().filter(|_| self.session_token().is_none());
+        let stuck = affinity.and_then(|affinity| endpoints.sticky(affinity.endpoint(ip, now)?, &ask));
         // Plain balancing has chosen for this client already.
         let stuck = stuck.or_else(|| {
             let early = self.client.early.borrow();
@@ -116,7 +132,7 @@ impl Tries<'_> {
         });
         let endpoint = stuck.or_else(|| endpoints.pick(&ask, &mut *worker.dice.borrow_mut()))?;
         let (endpoint, upstream) = (Arc::clone(endpoint), Arc::clone(upstream));
-        Some(Target { backend, upstream, endpoint, in_session, granted })
+        Some(Target { backend, upstream, endpoint, in_session: false, granted })
     }
 }
 
