@@ -66,12 +66,14 @@ impl Tries<'_> {
             let other = |backend: &CompiledBackend| {
                 self.upstream(backend).is_some_and(|upstream| {
                     let endpoints = upstream.endpoints(self.client.dialled).endpoints();
-                    endpoints.all().iter().any(|one| !tried.contains(&one.address()))
+                    endpoints.has_any(&Ask { now: self.client.served.worker.now(), hash: None, tried })
                 })
             };
             let number = self.client.served.worker.dice.borrow_mut().number();
-            if let Some(backend) = rule.backends.draw_among(number, other) {
-                return self.pick(Some(backend), self.upstream(backend)?, tried);
+            let other = rule.backends.draw_among(number, other);
+            let other = other.and_then(|backend| self.pick(Some(backend), self.upstream(backend)?, tried));
+            if other.is_some() {
+                return other;
             }
         }
         // Who refused a stream may take it on a new connection.
