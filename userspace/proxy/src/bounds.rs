@@ -16,6 +16,7 @@
 //! | idle upstream connections of a pod on a worker | [`Limits::pool_idle`] | the one that came back last is closed |
 //! | time that an upstream connection is idle | [`Limits::pool_time`] | closed |
 //! | requests that wait for a connection over `maxConnections` | `maxPendingRequests`, and `timeouts.connect` each | 503, [`Reason::BreakerPending`](crate::Reason::BreakerPending), [`Reason::BreakerConnections`](crate::Reason::BreakerConnections) |
+//! | requests that wait for an HTTP/2 connection that another one opens | `timeouts.connect`, and [`Limits::pod_requests`] | 503, [`Reason::ConnectTimeout`](crate::Reason::ConnectTimeout) |
 //! | streams of an upstream HTTP/2 connection | the server's own, [`Limits::h2_streams`] | another connection |
 //! | bytes of a body kept for another try | [`KEPT_BODY`](crate::limits::retry::KEPT_BODY) | no further try |
 //! | copies under way for mirrors, of a pod on a worker | [`Limits::mirrors`] | not copied, counted |

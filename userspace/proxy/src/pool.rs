@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::net::TcpStream;
 
 pub(crate) use self::{
     http1::Http1,
@@ -37,8 +37,8 @@ use crate::{
 pub(crate) struct Pools {
     http1: RefCell<HashMap<SocketAddr, Vec<http1::Idle>>>,
     http2: RefCell<HashMap<SocketAddr, Vec<Rc<http2::Shared>>>>,
-    /// Who waits for a connection of HTTP/2 that somebody else opens.
-    opening: RefCell<HashMap<SocketAddr, Rc<Notify>>>,
+    /// Connections of HTTP/2 that somebody opens and others wait for.
+    opening: RefCell<HashMap<SocketAddr, Rc<http2::Opening>>>,
     idle: Cell<usize>,
 }
 

@@ -3,15 +3,20 @@
 use std::{
     cell::{Cell, RefCell},
     future::{Future as _, poll_fn},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use http::Request;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use super::{May, Pools, Queue, Slot, Want};
 use crate::{
@@ -48,7 +53,7 @@ impl Pools {
     pub(crate) async fn http2(&self, want: &Want<'_>) -> Result<Http2, Reason> {
         let address = want.endpoint.address();
         let most = want.client.served.worker.shared.limits.h2_streams;
-        let (mut fresh, mut asking) = (want.fresh, want.asking());
+        let (mut fresh, mut asking, mut waited) = (want.fresh, want.asking(), Waited::default());
         let slot = loop {
             if !fresh && let Some(shared) = self.with_room(want, most) {
                 // One connection carries all: the early one is closed.
@@ -59,17 +64,16 @@ impl Pools {
             fresh = false;
             let opening = self.opening.borrow().get(&address).cloned();
             if let Some(opening) = opening {
-                opening.notified().await;
+                waited.for_what(&opening, want.connect).await?;
             } else if let May::Open(slot) = want.may_open(&mut asking).await? {
                 break slot;
             }
         };
         drop(asking);
-        let opened = Rc::<Notify>::default();
-        self.opening.borrow_mut().insert(address, Rc::clone(&opened));
-        let _opening = Opening { pools: self, address, opened };
+        let opening = Opener::new(self, address);
         // Rare, and large: every request would carry the room for it.
-        let shared = Rc::new(Box::pin(open(want, slot)).await?);
+        let opened = Box::pin(open(want, slot)).await;
+        let shared = Rc::new(opened.inspect_err(|why| opening.failed(*why))?);
         self.http2.borrow_mut().entry(address).or_default().push(Rc::clone(&shared));
         // It may have room for more.
         want.upstream.queue.call_in(self.id());
@@ -93,17 +97,53 @@ impl Pools {
     }
 }
 
-/// Somebody opens a connection; the others wait, and try again when it is there or has failed.
-struct Opening<'a> {
-    pools: &'a Pools,
-    address: std::net::SocketAddr,
-    opened: Rc<Notify>,
+/// A connection that somebody opens and others wait for.
+#[derive(Default)]
+pub(super) struct Opening {
+    over: Notify,
+    failed: Cell<Option<Reason>>,
 }
 
-impl Drop for Opening<'_> {
+/// Who opens it. Where he leaves, one of the others does.
+struct Opener<'a> {
+    pools: &'a Pools,
+    address: SocketAddr,
+    opening: Rc<Opening>,
+}
+
+impl<'a> Opener<'a> {
+    fn new(pools: &'a Pools, address: SocketAddr) -> Self {
+        let opening = Rc::<Opening>::default();
+        pools.opening.borrow_mut().insert(address, Rc::clone(&opening));
+        Self { pools, address, opening }
+    }
+
+    /// Tells all who wait.
+    fn failed(&self, why: Reason) {
+        self.opening.failed.set(Some(why));
+    }
+}
+
+impl Drop for Opener<'_> {
     fn drop(&mut self) {
         self.pools.opening.borrow_mut().remove(&self.address);
-        self.opened.notify_waiters();
+        self.opening.over.notify_waiters();
+    }
+}
+
+/// How long somebody may still wait for connections that others open.
+#[derive(Default)]
+struct Waited {
+    until: Option<Instant>,
+}
+
+impl Waited {
+    /// Waits until it is open, or fails as it did: who waits for the same connection shares its fate.
+    async fn for_what(&mut self, opening: &Opening, most: Duration) -> Result<(), Reason> {
+        let until = *self.until.get_or_insert_with(|| Instant::now() + most);
+        let over = timeout_at(until, opening.over.notified()).await;
+        over.map_err(|_| Reason::ConnectTimeout)?;
+        opening.failed.get().map_or(Ok(()), Err)
     }
 }
 
