@@ -118,10 +118,9 @@ impl Tries<'_> {
         policy.codes.contains(&status).then_some(Outcome::Status(status))
     }
 
-    /// The rule's own retry budget, else the backend's.
+    /// The retry budget of the rule or of the Service that was asked, else the backend's.
     fn budget<'b>(&'b self, target: &'b Target<'_>) -> &'b Budget {
-        let own = self.routed.rule.and_then(|rule| self.port.budget(rule));
-        own.unwrap_or(&target.upstream.budget)
+        self.port.budget(self.routed.rule).unwrap_or(&target.upstream.budget)
     }
 
     /// Decides on another try, waits for it, and says where it goes.
