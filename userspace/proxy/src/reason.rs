@@ -97,6 +97,10 @@ reasons! {
     BreakerPending = 503, "UO", "as many requests wait for the backend as its circuit breaker allows";
     /// `maxParallelRequests` of the circuit breaker.
     BreakerRequests = 503, "UO", "as many requests are under way as the circuit breaker allows";
+    /// `maxParallelRetries` of the circuit breaker.
+    BreakerRetries = 503, "UO", "as many retries are under way as the circuit breaker allows";
+    /// The budget of `retryConstraint`.
+    RetryBudget = 503, "UO", "too many requests are retries already; see retryConstraint";
     /// A rule of the rate limit has no token.
     RateLimited = 429, "RL", "the rate limit is reached; try again later";
     /// `faultInjection.abort`.

@@ -20,7 +20,7 @@ use crate::{
     balance::session::Session,
     limits::{
         Budget, Held, Limit,
-        retry::{self, Decision, Outcome},
+        retry::{self, Decision, GiveUp, Outcome},
     },
     route::grpc,
     serve::Client,
@@ -62,6 +62,14 @@ enum Tried {
     Own(Response<()>),
 }
 
+/// What follows a try.
+enum Next<'a> {
+    Try(Target<'a>),
+    /// What came is the client's answer.
+    Pass,
+    Refuse(Reason),
+}
+
 /// How far the tries are.
 #[derive(Default)]
 struct Progress {
@@ -88,9 +96,11 @@ impl Tries<'_> {
                 Tried::Failed(failed) => (Some(failed.outcome), failed.reason),
                 Tried::Answered(answer) => (self.judge(&answer.response), Reason::UpstreamReset),
             };
-            if let Some(outcome) = outcome
-                && let Some(next) = self.next(outcome, &target, &mut progress).await
-            {
+            let next = match outcome {
+                Some(outcome) => self.next(outcome, &target, &mut progress).await,
+                None => Next::Pass,
+            };
+            if let Next::Try(next) = next {
                 drop(tried);
                 target = next;
                 continue;
@@ -99,6 +109,9 @@ impl Tries<'_> {
                 return Err(why.into());
             }
             ledger.received(self.body.received());
+            if let Next::Refuse(why) = next {
+                return Err(why.into());
+            }
             return match tried {
                 Tried::Answered(answer) => Ok(self.finish(answer, &target)),
                 Tried::Own(answer) => Ok(answer.map(|()| AnswerBody::empty())),
@@ -124,12 +137,12 @@ impl Tries<'_> {
     }
 
     /// Decides on another try, waits for it, and says where it goes.
-    async fn next(&self, outcome: Outcome, last: &Target<'_>, progress: &mut Progress) -> Option<Target<'_>> {
+    async fn next(&self, outcome: Outcome, last: &Target<'_>, progress: &mut Progress) -> Next<'_> {
         let spoilt = outcome.is_of_kept_connection();
         if !spoilt {
             progress.tried.push(last.endpoint.address());
         }
-        let next = self.next_target(last, &progress.tried, outcome)?;
+        let Some(next) = self.next_target(last, &progress.tried, outcome) else { return Next::Pass };
         let tries = retry::Tries {
             policy: self.routed.retry,
             made: progress.made,
@@ -140,18 +153,31 @@ impl Tries<'_> {
         let worker = &self.client.served.worker;
         let budget = self.budget(last);
         let decision = retry::decide(outcome, &tries, budget, worker.now(), &mut *worker.dice.borrow_mut());
-        let Decision::Retry(wait) = decision else { return None };
+        let wait = match decision {
+            Decision::Retry(wait) => wait,
+            Decision::GiveUp(GiveUp::Budget) => return self.held_back(Reason::RetryBudget),
+            Decision::GiveUp(_) => return Next::Pass,
+        };
         if let Some(limits) = &next.upstream.traffic.circuit_breaker
             && outcome != Outcome::Unsent
         {
-            progress.retry = Some(next.upstream.breaker.hold(Limit::Retries, limits).ok()?);
+            let Ok(held) = next.upstream.breaker.hold(Limit::Retries, limits) else {
+                return self.held_back(Reason::BreakerRetries);
+            };
+            progress.retry = Some(held);
         }
         progress.made -= u32::from(spoilt);
         progress.fresh = spoilt || outcome == Outcome::RefusedStream;
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        Some(next)
+        Next::Try(next)
+    }
+
+    /// A retry that a policy asks for and that would be one too many is answered with 503 (GEP-3388). One that nobody
+    /// asked for leaves the client what came.
+    fn held_back(&self, why: Reason) -> Next<'static> {
+        if self.routed.retry.is_some() { Next::Refuse(why) } else { Next::Pass }
     }
 
     /// Makes the client's answer of a server's.
