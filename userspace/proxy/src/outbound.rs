@@ -20,6 +20,7 @@ use weft_transport::{End, Origin, Progress, relay};
 
 use crate::{
     Reason,
+    limits::Observed,
     observe::{ConnectionRecord, Protocol, Record},
     serve::{self, Client},
     stream::reset_on_close,
@@ -103,7 +104,10 @@ async fn carry(
     match next {
         Next::Relay { first, to, tls } => {
             seen.spoken = if tls { Protocol::Tls } else { Protocol::Tcp };
-            seen.endpoint = Some(to.serving.endpoint().address());
+            let endpoint = to.serving.endpoint();
+            seen.endpoint = Some(endpoint.address());
+            // All that can be told of a server whose bytes nobody understands: it is there.
+            to.upstream.observe(origin.dialled, endpoint, Observed::Success, served.worker.now());
             carry_bytes(served, socket, &first, to, &port, &seen.progress).await
         }
         Next::Http { first, version, early } => {

@@ -11,6 +11,7 @@ use super::limit;
 use crate::{
     Reason,
     balance::{Ask, EndpointState, Serving},
+    limits::Observed,
     pool::{Asking, May, Slot},
     tables::Upstream,
     worker::Served,
@@ -19,6 +20,7 @@ use crate::{
 /// A connection that plain balancing chose, and what counts it.
 pub(crate) struct Connected {
     pub stream: TcpStream,
+    pub upstream: Arc<Upstream>,
     pub serving: Serving,
     pub slot: Option<Slot>,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Early {
 
 impl From<Connected> for Early {
     fn from(connected: Connected) -> Self {
-        let Connected { stream, serving, slot } = connected;
+        let Connected { stream, serving, slot, .. } = connected;
         Self { stream, endpoint: Arc::clone(serving.endpoint()), slot }
     }
 }
@@ -53,9 +55,14 @@ pub(super) async fn connect_any(
         let slot = slot(served, upstream, time).await?;
         let serving = endpoint.serve(served.worker.now());
         match connect(&served.pod.netns, address, time).await {
-            Ok(stream) => return Ok(Connected { stream, serving, slot }),
+            Ok(stream) => return Ok(Connected { stream, upstream: Arc::clone(upstream), serving, slot }),
             Err(failed) => {
-                serving.failed(served.worker.now());
+                let now = served.worker.now();
+                serving.failed(now);
+                // Neither the policy's word nor the proxy's own trouble is the endpoint's.
+                if let Reason::ConnectFailed | Reason::ConnectTimeout = failed {
+                    upstream.observe(dialled, &endpoint, Observed::LocalFailure, now);
+                }
                 why = failed;
                 tried.push(address);
             }

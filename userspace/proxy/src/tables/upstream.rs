@@ -7,7 +7,7 @@ use weft_model::{AppProtocol, EndpointGroup, Locality, ObjectName, TrafficSettin
 use crate::{
     balance::{Affinity, Backend, EndpointState, endpoints::View},
     clock::Moment,
-    limits::{Breaker, Budget},
+    limits::{Breaker, Budget, Observed},
     pool::Queue,
 };
 
@@ -100,6 +100,14 @@ impl Upstream {
         let mut left = self.state.v4.update(&view(false), now);
         left.extend(self.state.v6.update(&view(true), now));
         left
+    }
+
+    /// Tells outlier detection how a connection or a request ended.
+    pub(crate) fn observe(&self, dialled: SocketAddr, endpoint: &EndpointState, how: Observed, now: Moment) {
+        if let Some(ejected) = self.endpoints(dialled).endpoints().observe(endpoint, how, now) {
+            let endpoint = endpoint.address();
+            tracing::info!(service = %self.service, %endpoint, ?ejected, "an endpoint is ejected");
+        }
     }
 
     /// The endpoints for a client that dialled `dialled`.

@@ -127,11 +127,7 @@ impl Tries<'_> {
         } else {
             serving.failed(now);
         }
-        let endpoints = target.upstream.endpoints(self.client.dialled).endpoints();
-        if let Some(ejected) = endpoints.observe(&target.endpoint, how, now) {
-            let endpoint = target.endpoint.address();
-            tracing::info!(service = %target.upstream.service, %endpoint, ?ejected, "an endpoint is ejected");
-        }
+        target.upstream.observe(self.client.dialled, &target.endpoint, how, now);
     }
 }
 
