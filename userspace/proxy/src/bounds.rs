@@ -8,13 +8,13 @@
 //! | head of a request: line, fields, bytes | [`http1::Limits`] | 414, 431 |
 //! | head of an HTTP/2 request | [`Limits::h2_head`] | 431 by hyper |
 //! | time for a head | [`Limits::head_time`] | reset, [`Reason::SlowHead`](crate::Reason::SlowHead) |
-//! | silence of a connection | [`Limits::idle`] | reset, [`Reason::Idle`](crate::Reason::Idle) |
+//! | silence of a connection | `timeouts.idle` of the Service, else [`Limits::idle`] | ends in order between requests, else reset, [`Reason::Idle`](crate::Reason::Idle) |
 //! | HTTP/2 streams of a connection | [`Limits::h2_streams`] | refused stream |
 //! | HTTP/2 streams that the client resets before they are served, and that we reset | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
 //! | bytes of a stream not yet read, each way | [`Limits::h2_window`] | flow control |
 //! | bytes of a connection read ahead (HTTP/1) | [`Limits::http1_buffer`] | flow control |
 //! | idle upstream connections of a pod on a worker | [`Limits::pool_idle`] | the one that came back last is closed |
-//! | time that an upstream connection is idle | [`Limits::pool_time`] | closed |
+//! | time that an upstream connection is idle | [`Limits::pool_time`], and `timeouts.idle` of its Service | closed |
 //! | requests that wait for a connection over `maxConnections` | `maxPendingRequests`, and `timeouts.connect` each | 503, [`Reason::BreakerPending`](crate::Reason::BreakerPending), [`Reason::BreakerConnections`](crate::Reason::BreakerConnections) |
 //! | requests that wait for an HTTP/2 connection that another one opens | `timeouts.connect`, and [`Limits::pod_requests`] | 503, [`Reason::ConnectTimeout`](crate::Reason::ConnectTimeout) |
 //! | streams of an upstream HTTP/2 connection | the server's own, [`Limits::h2_streams`] | another connection |

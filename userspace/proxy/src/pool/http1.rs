@@ -153,7 +153,8 @@ impl Idle {
     }
 
     pub(super) fn is_of_use(&self, now: Moment, limits: &Limits) -> bool {
-        let Line { sender, endpoint, .. } = &self.line;
-        !sender.is_closed() && !endpoint.draining() && now.since(self.since) < limits.pool_time
+        let Line { sender, endpoint, upstream, .. } = &self.line;
+        let most = upstream.idle_time(limits);
+        !sender.is_closed() && !endpoint.draining() && now.since(self.since) < most
     }
 }

@@ -212,7 +212,7 @@ impl Shared {
 
     /// What is not of use is forgotten, and closed with its last request.
     pub(super) fn is_of_use(&self, now: Moment, limits: &Limits) -> bool {
-        let idle = self.is_idle() && now.since(self.used.get()) >= limits.pool_time;
+        let idle = self.is_idle() && now.since(self.used.get()) >= self.upstream.idle_time(limits);
         !self.sender.borrow().is_closed() && !self.endpoint.draining() && !idle
     }
 }

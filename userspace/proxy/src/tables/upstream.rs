@@ -5,9 +5,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use weft_model::{AppProtocol, EndpointGroup, Locality, ObjectName, TrafficSettings};
 
 use crate::{
+    Limits,
     balance::{Affinity, Backend, EndpointState, endpoints::View},
     clock::Moment,
     limits::{Breaker, Budget, Observed},
+    outbound,
     pool::Queue,
 };
 
@@ -100,6 +102,11 @@ impl Upstream {
         let mut left = self.state.v4.update(&view(false), now);
         left.extend(self.state.v6.update(&view(true), now));
         left
+    }
+
+    /// How long a connection is kept that nobody uses.
+    pub(crate) fn idle_time(&self, limits: &Limits) -> Duration {
+        outbound::limit(self.traffic.timeouts.idle, limits.pool_time).min(limits.pool_time)
     }
 
     /// Tells outlier detection how a connection or a request ended.
