@@ -10,6 +10,7 @@ mod life;
 mod mesh;
 mod namespace;
 mod requests;
+mod resilience;
 mod routes;
 mod server;
 mod sessions;
