@@ -131,6 +131,8 @@ reasons! {
     FLOOD = 45, "Flood", ECONNREFUSED, 0, "DPE";
     /// The proxy cannot open a socket or enter a namespace; its log says why.
     PROXY_FAILED = 46, "ProxyFailed", ECONNREFUSED, 503, "UF";
+    /// A retry that the policy asks for is over the budget of `retryConstraint`.
+    RETRY_BUDGET = 47, "RetryBudget", ECONNREFUSED, 503, "UO";
 
     // Framing of HTTP/1: what the guard refuses on the raw bytes. Each ends the connection.
 

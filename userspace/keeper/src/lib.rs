@@ -40,3 +40,4 @@ pub use enter::{Entered, enter};
 pub use error::Error;
 pub use inputs::{Configuration, Inputs, LocalPod, Maps, Ports, Program, Settings};
 pub use keeper::Keeper;
+pub use run::DRAIN;

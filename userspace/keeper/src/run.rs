@@ -200,8 +200,8 @@ impl Run {
     }
 }
 
-/// How long one that was replaced may finish what it carries.
-pub(crate) const DRAIN: Duration = Duration::from_mins(5);
+/// How long a proxy that was replaced, or was sent SIGTERM, may finish what it carries.
+pub const DRAIN: Duration = Duration::from_mins(5);
 /// Proxies that may be connected at once.
 const MOST_SESSIONS: usize = 16;
 /// Events that may wait to be handled; whoever has one more waits.

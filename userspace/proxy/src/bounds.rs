@@ -8,13 +8,15 @@
 //! | head of a request: line, fields, bytes | [`http1::Limits`] | 414, 431 |
 //! | head of an HTTP/2 request | [`Limits::h2_head`] | 431 by hyper |
 //! | time for a head | [`Limits::head_time`] | reset, [`Reason::SLOW_HEAD`](crate::Reason::SLOW_HEAD) |
-//! | silence of a connection | [`Limits::idle`] | reset, [`Reason::IDLE`](crate::Reason::IDLE) |
+//! | silence of a connection | `timeouts.idle` of the Service, else [`Limits::idle`] | ends in order between requests, else reset, [`Reason::IDLE`](crate::Reason::IDLE) |
 //! | HTTP/2 streams of a connection | [`Limits::h2_streams`] | refused stream |
 //! | HTTP/2 streams that the client resets before they are served, and that we reset | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
 //! | bytes of a stream not yet read, each way | [`Limits::h2_window`] | flow control |
 //! | bytes of a connection read ahead (HTTP/1) | [`Limits::http1_buffer`] | flow control |
 //! | idle upstream connections of a pod on a worker | [`Limits::pool_idle`] | the one that came back last is closed |
-//! | time that an upstream connection is idle | [`Limits::pool_time`] | closed |
+//! | time that an upstream connection is idle | [`Limits::pool_time`], and `timeouts.idle` of its Service | closed |
+//! | requests that wait for a connection over `maxConnections` | `maxPendingRequests`, and `timeouts.connect` each | 503, [`Reason::BREAKER_PENDING`](crate::Reason::BREAKER_PENDING), [`Reason::BREAKER_CONNECTIONS`](crate::Reason::BREAKER_CONNECTIONS) |
+//! | requests that wait for an HTTP/2 connection that another one opens | `timeouts.connect`, and [`Limits::pod_requests`] | 503, [`Reason::CONNECT_TIMEOUT`](crate::Reason::CONNECT_TIMEOUT) |
 //! | streams of an upstream HTTP/2 connection | the server's own, [`Limits::h2_streams`] | another connection |
 //! | bytes of a body kept for another try | [`KEPT_BODY`](crate::limits::retry::KEPT_BODY) | no further try |
 //! | copies under way for mirrors, of a pod on a worker | [`Limits::mirrors`] | not copied, counted |

@@ -20,6 +20,7 @@ use weft_transport::{End, Origin, Progress, relay};
 
 use crate::{
     Reason,
+    limits::Observed,
     observe::{ConnectionRecord, Protocol, Record},
     serve::{self, Client},
     stream::reset_on_close,
@@ -107,7 +108,10 @@ async fn carry(
     match next {
         Next::Relay { first, to, tls } => {
             seen.spoken = if tls { Protocol::Tls } else { Protocol::Tcp };
-            seen.endpoint = Some(to.serving.endpoint().address());
+            let endpoint = to.serving.endpoint();
+            seen.endpoint = Some(endpoint.address());
+            // All that can be told of a server whose bytes nobody understands: it is there.
+            to.upstream.observe(origin.dialled, endpoint, Observed::Success, served.worker.now());
             carry_bytes(served, socket, &first, to, &port, &seen.progress).await
         }
         Next::Http { first, version, early } => {
@@ -154,7 +158,7 @@ async fn carry_bytes(
     let relayed = relay(socket, upstream, idle, progress).await;
     account.received(usize::try_from(progress.left_to_right()).unwrap_or(usize::MAX));
     account.sent(usize::try_from(progress.right_to_left()).unwrap_or(usize::MAX));
-    drop((to.serving, to.held));
+    drop((to.serving, to.slot));
     match (relayed.left, relayed.right) {
         (End::Idle, _) | (_, End::Idle) => Err(Reason::IDLE),
         (End::Failed(_), _) | (_, End::Failed(_)) => Err(Reason::CUT),

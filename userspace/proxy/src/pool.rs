@@ -5,6 +5,7 @@
 
 mod http1;
 mod http2;
+mod queue;
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,15 +16,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpStream, sync::Notify, time::Instant};
-use weft_model::CircuitBreaker;
+use tokio::net::TcpStream;
 
-pub(crate) use self::{http1::Http1, http2::Http2};
+pub(crate) use self::{
+    http1::Http1,
+    http2::Http2,
+    queue::{Asking, May, Queue, Slot},
+};
 use crate::{
     Limits, Reason,
     balance::EndpointState,
     clock::Moment,
-    limits::{Held, Limit},
     outbound::{self, Early},
     serve::Client,
     tables::Upstream,
@@ -34,8 +37,8 @@ use crate::{
 pub(crate) struct Pools {
     http1: RefCell<HashMap<SocketAddr, Vec<http1::Idle>>>,
     http2: RefCell<HashMap<SocketAddr, Vec<Rc<http2::Shared>>>>,
-    /// Who waits for a connection of HTTP/2 that somebody else opens.
-    opening: RefCell<HashMap<SocketAddr, Rc<Notify>>>,
+    /// Connections of HTTP/2 that somebody opens and others wait for.
+    opening: RefCell<HashMap<SocketAddr, Rc<http2::Opening>>>,
     idle: Cell<usize>,
 }
 
@@ -49,21 +52,19 @@ pub(crate) struct Want<'a> {
     pub fresh: bool,
     /// Whether the connection that was opened before HTTP was spoken may be used.
     pub early: bool,
+    /// Set while the circuit breaker has it wait: the endpoint is not asked yet.
+    pub queued: &'a Cell<bool>,
 }
 
 impl Want<'_> {
-    fn breaker(&self) -> Option<&CircuitBreaker> {
-        self.upstream.traffic.circuit_breaker.as_ref()
-    }
-
     /// Opens a connection, or takes the one that was opened before HTTP was spoken, if it leads to the same endpoint.
-    async fn open(&self, held: Option<Held>) -> Result<(TcpStream, Option<Held>), Reason> {
+    async fn open(&self, slot: Option<Slot>) -> Result<(TcpStream, Option<Slot>), Reason> {
         if let Some(early) = self.take_early() {
-            return Ok((early.stream, early.held));
+            return Ok((early.stream, early.slot));
         }
         let served = &self.client.served;
         let stream = outbound::connect(served, self.endpoint.address(), self.connect).await?;
-        Ok((stream, held))
+        Ok((stream, slot))
     }
 
     /// The early connection, if it leads to the endpoint. Nobody uses it later than for the first request.
@@ -79,58 +80,53 @@ impl Want<'_> {
         true
     }
 
-    /// Whether the circuit breaker allows one more connection. Where it does not, waits until one became free or was
-    /// closed, among as many as it lets wait; then the caller looks again what there is.
-    async fn may_open(&self, waiting: &mut Option<Waiting>) -> Result<May, Reason> {
-        let Some(limits) = self.breaker().filter(|_| !self.has_early()) else { return Ok(May::Open(None)) };
-        let breaker = &self.upstream.breaker;
-        let permit = || breaker.hold(Limit::Connections, limits).ok();
-        // One that is idle counts as well, and may lead to another endpoint.
-        let close_one = || self.client.served.pools.close_one_of(self.upstream);
-        if let Some(held) = permit().or_else(|| close_one().then(permit).flatten()) {
-            return Ok(May::Open(Some(held)));
+    fn asking(&self) -> Asking<'_> {
+        Asking::new(&self.client.served, self.upstream, self.connect)
+    }
+
+    /// As [`Asking::may_open`]; what was opened early counts already.
+    async fn may_open(&self, asking: &mut Asking<'_>) -> Result<May, Reason> {
+        if self.has_early() {
+            return Ok(May::Open(None));
         }
-        if waiting.is_none() {
-            let pending = breaker.hold(Limit::Pending, limits).map_err(|_| {
-                if limits.max_pending == 0 { Reason::BREAKER_CONNECTIONS } else { Reason::BREAKER_PENDING }
-            })?;
-            *waiting = Some(Waiting { until: Instant::now() + self.connect, _pending: pending });
-        }
-        let until = waiting.as_ref().expect("it waits from here on at the latest").until;
-        let freed = tokio::time::timeout_at(until, self.upstream.freed.notified());
-        freed.await.map_err(|_| Reason::BREAKER_CONNECTIONS)?;
-        Ok(May::LookAgain)
+        self.queued.set(true);
+        let may = asking.may_open().await;
+        self.queued.set(false);
+        may
     }
 }
 
-/// What the circuit breaker says.
-enum May {
-    /// Open a connection, and hold this as long as it lives.
-    Open(Option<Held>),
-    /// Something is free.
-    LookAgain,
-}
-
-/// A request that waits for a connection.
-struct Waiting {
-    until: Instant,
-    _pending: Held,
-}
-
 impl Pools {
-    /// Closes what is idle for too long, and what leads to endpoints that have left.
+    /// Closes what is idle for too long, what leads to endpoints that have left, and what others wait for.
     pub(crate) fn sweep(&self, now: Moment, limits: &Limits) {
         let mut idle = 0;
         self.http1.borrow_mut().retain(|_, kept| {
-            kept.retain(|one| one.is_of_use(now, limits));
+            kept.retain(|one| one.is_of_use(now, limits) && !self.is_for_others(one.upstream()));
             idle += kept.len();
             !kept.is_empty()
         });
         self.http2.borrow_mut().retain(|_, shared| {
-            shared.retain(|one| one.is_of_use(now, limits));
+            shared.retain(|one| {
+                one.is_of_use(now, limits) && !(one.is_idle() && self.is_for_others(one.upstream()))
+            });
             !shared.is_empty()
         });
         self.idle.set(idle);
+    }
+
+    /// Closes an idle connection for somebody who waits elsewhere. Returns whether there was one.
+    pub(crate) fn make_room(&self, queue: &Arc<Queue>) -> bool {
+        // Who waits here finds it by himself.
+        !queue.first_is_of(self.id()) && self.close_one_of(queue)
+    }
+
+    fn close_one_of(&self, queue: &Arc<Queue>) -> bool {
+        self.close_idle_http1(queue) || self.close_idle_http2(queue)
+    }
+
+    /// Whether a connection that nobody uses is worth less than a request that waits elsewhere.
+    fn is_for_others(&self, upstream: &Upstream) -> bool {
+        upstream.traffic.circuit_breaker.is_some() && upstream.queue.first_is_not_of(self.id())
     }
 
     /// Closes everything that is idle; the rest when its requests are over.

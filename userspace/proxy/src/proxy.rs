@@ -6,7 +6,7 @@ use std::{
     num::NonZeroUsize,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -142,13 +142,16 @@ impl Proxy {
             limits: settings.limits,
             clock: Clock::start(),
             records,
+            workers: OnceLock::new(),
         });
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = settings.workers.map_or_else(cores, NonZeroUsize::get);
         let start = |number| {
             Reach::start(number, Arc::clone(&shared)).map_err(|source| Error::Worker { number, source })
         };
-        let workers = (0..workers).map(start).collect::<Result<_, _>>()?;
+        let workers = (0..workers).map(start).collect::<Result<Vec<_>, _>>()?;
+        let reach = workers.iter().map(Reach::messages).collect();
+        shared.workers.set(reach).expect("a proxy is started once");
         let handle = Handle {
             shared,
             workers,

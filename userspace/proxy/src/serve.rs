@@ -28,7 +28,7 @@ use crate::{
     exchange,
     http1::{Guarded, Malformed, Refusal},
     observe::Protocol,
-    outbound::Early,
+    outbound::{self, Early},
     stream::{Stream, Wire},
     worker::{Served, Watch},
 };
@@ -99,9 +99,18 @@ impl Client {
         Some(UnderWay { client: Rc::clone(self), _counted: counted })
     }
 
-    /// A watch for what goes on on this connection after hyper has let go of it.
+    /// Whether nothing is under way, and no head on its way.
+    fn is_between_requests(&self) -> bool {
+        self.under_way.get() == 0 && self.wire.head_since().is_none()
+    }
+
+    /// A watch for what goes on on this connection, also after hyper has let go of it. It may be silent as long as the
+    /// Service that was dialled says.
     pub(crate) fn watch(&self) -> Rc<Watch> {
-        let watch = Rc::new(Watch::new(self.address, Arc::clone(&self.wire)));
+        let shared = &self.served.worker.shared;
+        let said = shared.tables.load().port(self.dialled).and_then(|port| port.traffic.timeouts.idle);
+        let idle = outbound::limit(said, shared.limits.idle);
+        let watch = Rc::new(Watch::new(self.address, Arc::clone(&self.wire), idle));
         self.served.watch(&watch);
         watch
     }
@@ -199,14 +208,21 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             }
         }
     });
-    let mut finishing = false;
+    let (mut finishing, mut silent) = (false, false);
     loop {
         tokio::select! {
             biased;
             // Its errors are told by the guard's refusal, or are the client's own.
             _ = connection.as_mut() => return Ok(()),
             () = &mut gone => return Err(Reason::CLIENT_GONE),
-            why = &mut found => return Err(why),
+            why = &mut found, if !silent => {
+                silent = why == Reason::IDLE && client.is_between_requests();
+                if !silent {
+                    return Err(why);
+                }
+                // It ends in order: what the client sends meanwhile is answered, or known to be unseen.
+                client.end();
+            }
             () = &mut drain, if !finishing => {
                 finishing = true;
                 finish(connection.as_mut());

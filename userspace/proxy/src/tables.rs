@@ -46,6 +46,7 @@ pub(crate) struct Port {
     /// Where plain balancing sends what no route is for, by weight.
     plain: Vec<(u32, Arc<Upstream>)>,
     limit: Option<Arc<RateLimit>>,
+    budget: Option<Arc<Budget>>,
     /// Of rules that say more than the Service.
     rule_limits: HashMap<RuleKey, Arc<RateLimit>>,
     rule_budgets: HashMap<RuleKey, Arc<Budget>>,
@@ -109,9 +110,15 @@ impl Port {
         self.rule_limits.get(&key(rule))
     }
 
-    /// The retry budget of a rule that has its own; else the backend's holds.
-    pub(crate) fn budget(&self, rule: &CompiledRule) -> Option<&Arc<Budget>> {
-        if self.rule_budgets.is_empty() { None } else { self.rule_budgets.get(&key(rule)) }
+    /// The retry budget for a request: the rule's own, else that of the Service that was asked, wherever its routes lead.
+    /// `None` where neither says anything: the backend's holds.
+    pub(crate) fn budget(&self, rule: Option<&CompiledRule>) -> Option<&Arc<Budget>> {
+        let Some(rule) = rule else { return self.budget.as_ref() };
+        let wanted = rule.rule().traffic.retry_budget?;
+        if Some(wanted) == self.traffic.retry_budget {
+            return self.budget.as_ref();
+        }
+        self.rule_budgets.get(&key(rule))
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
     io,
     net::TcpListener,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -34,6 +34,7 @@ use crate::{
     clock::{Clock, Moment},
     draw::Dice,
     observe::Records,
+    pool::Queue,
     proxy::Pod,
     tables::Tables,
 };
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub limits: Limits,
     pub clock: Clock,
     pub records: Records,
+    /// How workers reach each other, and themselves. Does not keep them alive.
+    pub workers: OnceLock<Vec<mpsc::WeakSender<Message>>>,
 }
 
 /// What a worker is told.
@@ -59,6 +62,8 @@ pub(crate) enum Message {
     Remove { cookie: u64, done: oneshot::Sender<()> },
     /// Endpoints have left.
     Left,
+    /// Somebody waits for a connection of this backend: close one that nobody uses.
+    MakeRoom(Arc<Queue>),
     /// Accept nothing more. Answered when that is so, and once the last connection has ended, within this time.
     Drain { within: Duration, begun: oneshot::Sender<()>, done: oneshot::Sender<()> },
 }
@@ -115,6 +120,10 @@ impl Reach {
         let _ = self.messages.try_send(message);
     }
 
+    pub(crate) fn messages(&self) -> mpsc::WeakSender<Message> {
+        self.messages.downgrade()
+    }
+
     /// Ends the worker and everything on it.
     pub(crate) fn end(mut self) {
         let thread = self.thread.take();
@@ -122,6 +131,18 @@ impl Reach {
         if let Some(thread) = thread {
             // A panic of the loop itself has been printed by its hook.
             let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Asks all workers to close a connection of a backend that nobody uses. Does not wait: where a queue is full, the
+    /// sweep does it.
+    pub(crate) fn make_room(&self, queue: &Arc<Queue>) {
+        for worker in self.workers.get().into_iter().flatten() {
+            if let Some(worker) = worker.upgrade() {
+                let _ = worker.try_send(Message::MakeRoom(Arc::clone(queue)));
+            }
         }
     }
 }
@@ -168,6 +189,9 @@ impl Worker {
                 });
             }
             Message::Left => self.close_idle(),
+            Message::MakeRoom(queue) => {
+                let _ = self.all().iter().any(|served| served.pools.make_room(&queue));
+            }
             Message::Drain { within, begun, done } => {
                 self.drain(within, done);
                 let _ = begun.send(());

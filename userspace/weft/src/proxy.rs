@@ -5,7 +5,6 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::Result;
@@ -66,7 +65,8 @@ async fn serve(entered: &Entered, run_dir: &Path) -> Result<()> {
         () = serve_agent(&handle, &socket, hello, open) => tracing::info!("proxy ends: it has drained"),
         signal = shutdown.asked() => {
             tracing::info!(signal, "proxy ends once its connections have ended");
-            handle.drain(DRAIN).await?;
+            // Whoever cannot wait so long kills: `weft cleanup` after 3 s, the kubelet after the pod's grace.
+            handle.drain(weft_keeper::DRAIN).await?;
         }
     }
     Ok(())
@@ -87,6 +87,3 @@ impl Lease for KernelLease {
         self.0.renew().map_err(|error| weft_transport::Error::Lease(io::Error::other(error)))
     }
 }
-
-/// How long connections may take to end after a signal: [`weft_keeper::cleanup`] waits 3 s.
-const DRAIN: Duration = Duration::from_secs(2);

@@ -54,6 +54,12 @@ impl Endpoints {
         self.round(ask).is_open(named).then_some(named)
     }
 
+    /// Whether [`Endpoints::pick`] finds one.
+    pub fn has_any(&self, ask: &Ask<'_>) -> bool {
+        let round = self.round(ask);
+        self.members.iter().any(|one| round.is_open(one))
+    }
+
     fn round<'a>(&'a self, ask: &'a Ask<'a>) -> Round<'a> {
         let slow_start = self.slow_start.as_ref().filter(|slow| slow.lasts(ask.now));
         let heeds = self.outliers.heeded(ask.now) && self.members.iter().any(|one| !one.ejected(ask.now));

@@ -43,6 +43,8 @@ struct Source {
     /// Whether `kept` is everything so far.
     whole: bool,
     ended: bool,
+    /// Whether somebody reads, and the client has sent nothing.
+    awaited: bool,
     turn: u32,
     received: u64,
     /// Why the client's own sending failed.
@@ -90,6 +92,7 @@ impl RequestBody {
             kept_bytes: 0,
             whole: true,
             ended: false,
+            awaited: false,
             turn: 0,
             received: 0,
             failed: None,
@@ -115,6 +118,11 @@ impl RequestBody {
     /// Whether it can be sent from its beginning.
     pub(super) fn is_whole(&self) -> bool {
         self.source().is_none_or(|source| source.borrow().whole)
+    }
+
+    /// Whether the client is awaited: the server has read all that there is.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.source().is_some_and(|source| source.borrow().awaited)
     }
 
     /// Bytes that the client has sent of it.
@@ -148,7 +156,9 @@ impl Source {
         if self.ended {
             return Poll::Ready(None);
         }
-        let part = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.awaited = polled.is_pending();
+        let part = match ready!(polled) {
             None => {
                 self.ended = true;
                 self.copies.drain(..).for_each(Copy::end);

@@ -6,7 +6,7 @@
 //! retries, no rate limit, no part in outlier detection.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
     sync::Arc,
@@ -103,6 +103,7 @@ async fn send(client: Rc<Client>, upstream: Arc<Upstream>, mut parts: Parts, bod
         connect,
         fresh: false,
         early: false,
+        queued: &Cell::new(false),
     };
     let pools = &client.served.pools;
     if version == Protocol::Http2 {

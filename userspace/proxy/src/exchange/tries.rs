@@ -20,7 +20,7 @@ use crate::{
     balance::session::Session,
     limits::{
         Budget, Held, Limit,
-        retry::{self, Decision, Outcome},
+        retry::{self, Decision, GiveUp, Outcome},
     },
     route::grpc,
     serve::Client,
@@ -62,9 +62,18 @@ enum Tried {
     Own(Response<()>),
 }
 
+/// What follows a try.
+enum Next<'a> {
+    Try(Target<'a>),
+    /// What came is the client's answer.
+    Pass,
+    Refuse(Reason),
+}
+
 /// How far the tries are.
 #[derive(Default)]
 struct Progress {
+    /// Tries that count.
     made: u32,
     tried: Vec<SocketAddr>,
     /// A kept connection failed: the next one is a new one.
@@ -87,9 +96,11 @@ impl Tries<'_> {
                 Tried::Failed(failed) => (Some(failed.outcome), failed.reason),
                 Tried::Answered(answer) => (self.judge(&answer.response), Reason::UPSTREAM_RESET),
             };
-            if let Some(outcome) = outcome
-                && let Some(next) = self.next(outcome, &target, &mut progress).await
-            {
+            let next = match outcome {
+                Some(outcome) => self.next(outcome, &target, &mut progress).await,
+                None => Next::Pass,
+            };
+            if let Next::Try(next) = next {
                 drop(tried);
                 target = next;
                 continue;
@@ -98,6 +109,9 @@ impl Tries<'_> {
                 return Err(why.into());
             }
             ledger.received(self.body.received());
+            if let Next::Refuse(why) = next {
+                return Err(why.into());
+            }
             return match tried {
                 Tried::Answered(answer) => Ok(self.finish(answer, &target)),
                 Tried::Own(answer) => Ok(answer.map(|()| AnswerBody::empty())),
@@ -117,18 +131,18 @@ impl Tries<'_> {
         policy.codes.contains(&status).then_some(Outcome::Status(status))
     }
 
-    /// The rule's own retry budget, else the backend's.
+    /// The retry budget of the rule or of the Service that was asked, else the backend's.
     fn budget<'b>(&'b self, target: &'b Target<'_>) -> &'b Budget {
-        let own = self.routed.rule.and_then(|rule| self.port.budget(rule));
-        own.unwrap_or(&target.upstream.budget)
+        self.port.budget(self.routed.rule).unwrap_or(&target.upstream.budget)
     }
 
     /// Decides on another try, waits for it, and says where it goes.
-    async fn next(&self, outcome: Outcome, last: &Target<'_>, progress: &mut Progress) -> Option<Target<'_>> {
-        if outcome != Outcome::StaleConnection {
+    async fn next(&self, outcome: Outcome, last: &Target<'_>, progress: &mut Progress) -> Next<'_> {
+        let spoilt = outcome.is_of_kept_connection();
+        if !spoilt {
             progress.tried.push(last.endpoint.address());
         }
-        let next = self.next_target(last, &progress.tried)?;
+        let Some(next) = self.next_target(last, &progress.tried, outcome) else { return Next::Pass };
         let tries = retry::Tries {
             policy: self.routed.retry,
             made: progress.made,
@@ -139,15 +153,31 @@ impl Tries<'_> {
         let worker = &self.client.served.worker;
         let budget = self.budget(last);
         let decision = retry::decide(outcome, &tries, budget, worker.now(), &mut *worker.dice.borrow_mut());
-        let Decision::Retry(wait) = decision else { return None };
-        if let Some(limits) = &next.upstream.traffic.circuit_breaker {
-            progress.retry = Some(next.upstream.breaker.hold(Limit::Retries, limits).ok()?);
+        let wait = match decision {
+            Decision::Retry(wait) => wait,
+            Decision::GiveUp(GiveUp::Budget) => return self.held_back(Reason::RETRY_BUDGET),
+            Decision::GiveUp(_) => return Next::Pass,
+        };
+        if let Some(limits) = &next.upstream.traffic.circuit_breaker
+            && outcome != Outcome::Unsent
+        {
+            let Ok(held) = next.upstream.breaker.hold(Limit::Retries, limits) else {
+                return self.held_back(Reason::BREAKER_RETRIES);
+            };
+            progress.retry = Some(held);
         }
-        progress.fresh = outcome == Outcome::StaleConnection;
+        progress.made -= u32::from(spoilt);
+        progress.fresh = spoilt || outcome == Outcome::RefusedStream;
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        Some(next)
+        Next::Try(next)
+    }
+
+    /// A retry that a policy asks for and that would be one too many is answered with 503 (GEP-3388). One that nobody
+    /// asked for leaves the client what came.
+    fn held_back(&self, why: Reason) -> Next<'static> {
+        if self.routed.retry.is_some() { Next::Refuse(why) } else { Next::Pass }
     }
 
     /// Makes the client's answer of a server's.

@@ -4,6 +4,10 @@
 //! stream, a kept connection that the server had closed. It goes to another endpoint, at once. A policy
 //! (GEP-1731) decides alone: `attempts: 0` is no second try at all.
 //!
+//! A connection that the proxy had kept and that turns out to be closed is the proxy's own affair. The next try is at
+//! once, on a new connection, and none of the policy's attempts. What was not even sent does not cost the budget either:
+//! the server has seen one request in the end.
+//!
 //! Waits are Envoy's (25 ms, doubling, at most ten times that, jitter over the whole range) but for one thing:
 //! GEP-1731's `backoff` is the least wait, so a wait is drawn between that and the doubled one.
 
@@ -19,8 +23,11 @@ use crate::{clock::Moment, draw::Draw};
 pub enum Outcome {
     /// No connection came about.
     ConnectFailed,
-    /// The server refused the stream (HTTP/2 `REFUSED_STREAM`, or beyond GOAWAY's last): it did nothing.
+    /// The server refused the stream (HTTP/2 `REFUSED_STREAM`): it did nothing.
     RefusedStream,
+    /// A connection that was kept open had ended before the request was on it, or its GOAWAY names an earlier stream as
+    /// the last: the server did nothing.
+    Unsent,
     /// A connection that was kept open turned out to be closed; not a byte of an answer came.
     StaleConnection,
     /// The connection or stream was reset before the head of the answer.
@@ -37,12 +44,19 @@ pub enum Outcome {
     InjectedAbort,
 }
 
+impl Outcome {
+    /// Whether it says something of a connection that was kept, and nothing of the endpoint.
+    pub fn is_of_kept_connection(self) -> bool {
+        matches!(self, Self::Unsent | Self::StaleConnection)
+    }
+}
+
 /// What is known of a request when a try of it ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Tries<'a> {
     /// The effective policy of the rule.
     pub policy: Option<&'a Retry>,
-    /// Tries so far, at least one.
+    /// Tries so far, at least one; without those that a kept connection spoilt.
     pub made: u32,
     /// Whether the whole body can be sent again: what was sent of it is kept ([`KEPT_BODY`]).
     pub replayable: bool,
@@ -100,17 +114,25 @@ pub fn decide(
     if !is_retried(outcome, tries) {
         return Decision::GiveUp(GiveUp::NotRetried);
     }
-    if tries.made > tries.policy.map_or(1, |policy| policy.attempts) {
+    let attempts = tries.policy.map_or(1, |policy| policy.attempts);
+    let used_up = match outcome {
+        Outcome::Unsent => false,
+        // It may have been seen.
+        Outcome::StaleConnection => attempts == 0,
+        _ => tries.made > attempts,
+    };
+    if used_up {
         return Decision::GiveUp(GiveUp::Attempts);
     }
     if !tries.replayable {
         return Decision::GiveUp(GiveUp::Body);
     }
-    let wait = tries.policy.map_or(Duration::ZERO, |policy| backoff(policy.backoff, tries.made, dice));
+    let policy = tries.policy.filter(|_| !outcome.is_of_kept_connection());
+    let wait = policy.map_or(Duration::ZERO, |policy| backoff(policy.backoff, tries.made, dice));
     if tries.left.is_some_and(|left| left <= wait) {
         return Decision::GiveUp(GiveUp::Deadline);
     }
-    if !budget.retry(now) {
+    if outcome != Outcome::Unsent && !budget.retry(now) {
         return Decision::GiveUp(GiveUp::Budget);
     }
     Decision::Retry(wait)
@@ -118,7 +140,7 @@ pub fn decide(
 
 fn is_retried(outcome: Outcome, tries: &Tries<'_>) -> bool {
     match outcome {
-        Outcome::ConnectFailed | Outcome::RefusedStream => true,
+        Outcome::ConnectFailed | Outcome::RefusedStream | Outcome::Unsent => true,
         Outcome::StaleConnection => tries.idempotent || tries.policy.is_some(),
         Outcome::ResetBeforeHead | Outcome::TimedOut => tries.policy.is_some(),
         Outcome::Status(status) => tries.policy.is_some_and(|policy| policy.codes.contains(&status)),

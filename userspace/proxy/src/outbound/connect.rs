@@ -10,7 +10,8 @@ use super::limit;
 use crate::{
     Reason,
     balance::{Ask, EndpointState, Serving},
-    limits::{Held, Limit},
+    limits::Observed,
+    pool::{Asking, May, Slot},
     tables::Upstream,
     worker::Served,
 };
@@ -18,21 +19,22 @@ use crate::{
 /// A connection that plain balancing chose, and what counts it.
 pub(crate) struct Connected {
     pub stream: TcpStream,
+    pub upstream: Arc<Upstream>,
     pub serving: Serving,
-    pub held: Option<Held>,
+    pub slot: Option<Slot>,
 }
 
 /// A connection that was made before anybody knew that HTTP is spoken. Not counted until a request uses it.
 pub(crate) struct Early {
     pub stream: TcpStream,
     pub endpoint: Arc<EndpointState>,
-    pub held: Option<Held>,
+    pub slot: Option<Slot>,
 }
 
 impl From<Connected> for Early {
     fn from(connected: Connected) -> Self {
-        let Connected { stream, serving, held } = connected;
-        Self { stream, endpoint: Arc::clone(serving.endpoint()), held }
+        let Connected { stream, serving, slot, .. } = connected;
+        Self { stream, endpoint: Arc::clone(serving.endpoint()), slot }
     }
 }
 
@@ -46,30 +48,38 @@ pub(super) async fn connect_any(
     let mut tried = Vec::new();
     let mut why = Reason::NO_ENDPOINTS;
     for _ in 0..TRIES {
-        let now = served.worker.now();
         let Some(endpoint) = pick(served, upstream, dialled, client, &tried) else { return Err(why) };
         let address = endpoint.address();
-        let held = match &upstream.traffic.circuit_breaker {
-            Some(limits) => {
-                let held = upstream.breaker.hold(Limit::Connections, limits);
-                Some(held.map_err(|_| Reason::BREAKER_CONNECTIONS)?)
-            }
-            None => None,
-        };
-        let serving = endpoint.serve(now);
         let time = limit(upstream.traffic.timeouts.connect, Timeouts::CONNECT);
+        let slot = slot(served, upstream, time).await?;
+        let serving = endpoint.serve(served.worker.now());
         match connect(served, address, time).await {
-            Ok(stream) => return Ok(Connected { stream, serving, held }),
+            Ok(stream) => return Ok(Connected { stream, upstream: Arc::clone(upstream), serving, slot }),
             // The policy's word, not this endpoint's: it is not asked for until one says yes.
             Err(refused) if is_of_policy(refused) => return Err(refused),
             Err(failed) => {
-                serving.failed(served.worker.now());
+                let now = served.worker.now();
+                serving.failed(now);
+                // The proxy's own trouble is not the endpoint's.
+                if let Reason::CONNECT_FAILED | Reason::CONNECT_TIMEOUT = failed {
+                    upstream.observe(dialled, &endpoint, Observed::LocalFailure, now);
+                }
                 why = failed;
                 tried.push(address);
             }
         }
     }
     Err(why)
+}
+
+/// What the circuit breaker wants held; waits for it like a request does.
+async fn slot(served: &Served, upstream: &Upstream, patience: Duration) -> Result<Option<Slot>, Reason> {
+    let mut asking = Asking::new(served, upstream, patience);
+    loop {
+        if let May::Open(slot) = asking.may_open().await? {
+            return Ok(slot);
+        }
+    }
 }
 
 fn pick(

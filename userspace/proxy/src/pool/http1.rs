@@ -6,16 +6,10 @@ use http::Request;
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 
-use super::{May, Pools, Want};
+use super::{May, Pools, Queue, Slot, Want};
 use crate::{
-    Limits, Reason,
-    balance::EndpointState,
-    clock::Moment,
-    exchange::RequestBody,
-    http1::Guarded,
-    limits::{Held, breaker},
-    tables::Upstream,
-    worker::Served,
+    Limits, Reason, balance::EndpointState, clock::Moment, exchange::RequestBody, http1::Guarded,
+    limits::breaker, tables::Upstream, worker::Served,
 };
 
 type Sender = http1::SendRequest<RequestBody>;
@@ -33,7 +27,7 @@ struct Line {
     endpoint: Arc<EndpointState>,
     upstream: Arc<Upstream>,
     served: u32,
-    _held: Option<Held>,
+    _slot: Option<Slot>,
 }
 
 /// A connection that one request has to itself.
@@ -48,21 +42,23 @@ impl Pools {
     /// A connection for one request: an idle one, or a new one.
     pub(crate) async fn http1(&self, want: &Want<'_>) -> Result<Http1, Reason> {
         let pod = Rc::clone(&want.client.served);
-        let mut waiting = None;
-        let held = loop {
+        let mut asking = want.asking();
+        let slot = loop {
             // What was made for this client is not made in vain.
             if !want.fresh
                 && !want.has_early()
+                && asking.is_next()
                 && let Some(line) = self.idle(want)
             {
                 return Ok(Http1 { line: Some(line), pod, reused: true });
             }
-            if let May::Open(held) = want.may_open(&mut waiting).await? {
-                break held;
+            if let May::Open(slot) = want.may_open(&mut asking).await? {
+                break slot;
             }
         };
+        drop(asking);
         // Rare, and large: every request would carry the room for it.
-        let line = Box::pin(open(want, held)).await?;
+        let line = Box::pin(open(want, slot)).await?;
         Ok(Http1 { line: Some(line), pod, reused: false })
     }
 
@@ -86,11 +82,10 @@ impl Pools {
     }
 
     /// Closes an idle connection of a backend, if there is one.
-    pub(super) fn close_one_of(&self, upstream: &Upstream) -> bool {
+    pub(super) fn close_idle_http1(&self, queue: &Arc<Queue>) -> bool {
         let mut pools = self.http1.borrow_mut();
         let found = pools.values_mut().find_map(|kept| {
-            let at =
-                kept.iter().position(|idle| Arc::ptr_eq(&idle.line.upstream.breaker, &upstream.breaker))?;
+            let at = kept.iter().position(|idle| Arc::ptr_eq(&idle.line.upstream.queue, queue))?;
             Some(kept.swap_remove(at))
         });
         self.idle.set(self.idle.get().saturating_sub(usize::from(found.is_some())));
@@ -104,22 +99,24 @@ impl Pools {
             || line.sender.is_closed()
             || line.endpoint.draining()
             || self.idle.get() >= limits.pool_idle
+            || self.is_for_others(&line.upstream)
         {
-            line.close();
             return;
         }
-        let freed = Arc::clone(&line.upstream.freed);
+        let upstream = Arc::clone(&line.upstream);
         self.idle.set(self.idle.get() + 1);
         let address = line.endpoint.address();
         self.http1.borrow_mut().entry(address).or_default().push(Idle { line, since: now });
-        freed.notify_one();
+        if upstream.traffic.circuit_breaker.is_some() {
+            upstream.queue.call_in(self.id());
+        }
     }
 }
 
-async fn open(want: &Want<'_>, held: Option<Held>) -> Result<Line, Reason> {
+async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Line, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
-    let (stream, held) = want.open(held).await?;
+    let (stream, slot) = want.open(slot).await?;
     let guarded = Guarded::client(stream, limits.http1);
     let mut builder = http1::Builder::new();
     builder.max_headers(limits.http1.fields).max_buf_size(limits.http1_buffer);
@@ -130,7 +127,7 @@ async fn open(want: &Want<'_>, held: Option<Held>) -> Result<Line, Reason> {
         let _ = connection.with_upgrades().await;
     });
     let (endpoint, upstream) = (Arc::clone(want.endpoint), Arc::clone(want.upstream));
-    Ok(Line { sender, endpoint, upstream, served: 0, _held: held })
+    Ok(Line { sender, endpoint, upstream, served: 0, _slot: slot })
 }
 
 impl Http1 {
@@ -150,25 +147,14 @@ impl Http1 {
     }
 }
 
-impl Drop for Http1 {
-    fn drop(&mut self) {
-        if let Some(line) = self.line.take() {
-            line.close();
-        }
-    }
-}
-
-impl Line {
-    fn close(self) {
-        let freed = Arc::clone(&self.upstream.freed);
-        drop(self);
-        freed.notify_one();
-    }
-}
-
 impl Idle {
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.line.upstream
+    }
+
     pub(super) fn is_of_use(&self, now: Moment, limits: &Limits) -> bool {
-        let Line { sender, endpoint, .. } = &self.line;
-        !sender.is_closed() && !endpoint.draining() && now.since(self.since) < limits.pool_time
+        let Line { sender, endpoint, upstream, .. } = &self.line;
+        let most = upstream.idle_time(limits);
+        !sender.is_closed() && !endpoint.draining() && now.since(self.since) < most
     }
 }

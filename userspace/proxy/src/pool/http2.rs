@@ -3,25 +3,25 @@
 use std::{
     cell::{Cell, RefCell},
     future::{Future as _, poll_fn},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use http::Request;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
-use super::{May, Pools, Want};
+use super::{May, Pools, Queue, Slot, Want};
 use crate::{
-    Limits, Reason,
-    balance::EndpointState,
-    clock::Moment,
-    exchange::RequestBody,
-    limits::{Held, breaker},
-    tables::Upstream,
-    worker::Served,
+    Limits, Reason, balance::EndpointState, clock::Moment, exchange::RequestBody, limits::breaker,
+    tables::Upstream, worker::Served,
 };
 
 type Sender = http2::SendRequest<RequestBody>;
@@ -37,7 +37,7 @@ pub(super) struct Shared {
     under_way: Cell<u32>,
     served: Cell<u32>,
     used: Cell<Moment>,
-    _held: Option<Held>,
+    _slot: Option<Slot>,
 }
 
 /// One request's share of a connection.
@@ -53,8 +53,8 @@ impl Pools {
     pub(crate) async fn http2(&self, want: &Want<'_>) -> Result<Http2, Reason> {
         let address = want.endpoint.address();
         let most = want.client.served.worker.shared.limits.h2_streams;
-        let (mut fresh, mut waiting) = (want.fresh, None);
-        let held = loop {
+        let (mut fresh, mut asking, mut waited) = (want.fresh, want.asking(), Waited::default());
+        let slot = loop {
             if !fresh && let Some(shared) = self.with_room(want, most) {
                 // One connection carries all: the early one is closed.
                 want.take_early();
@@ -64,18 +64,30 @@ impl Pools {
             fresh = false;
             let opening = self.opening.borrow().get(&address).cloned();
             if let Some(opening) = opening {
-                opening.notified().await;
-            } else if let May::Open(held) = want.may_open(&mut waiting).await? {
-                break held;
+                waited.for_what(&opening, want.connect).await?;
+            } else if let May::Open(slot) = want.may_open(&mut asking).await? {
+                break slot;
             }
         };
-        let opened = Rc::<Notify>::default();
-        self.opening.borrow_mut().insert(address, Rc::clone(&opened));
-        let _opening = Opening { pools: self, address, opened };
+        drop(asking);
+        let opening = Opener::new(self, address);
         // Rare, and large: every request would carry the room for it.
-        let shared = Rc::new(Box::pin(open(want, held)).await?);
+        let opened = Box::pin(open(want, slot)).await;
+        let shared = Rc::new(opened.inspect_err(|why| opening.failed(*why))?);
         self.http2.borrow_mut().entry(address).or_default().push(Rc::clone(&shared));
+        // It may have room for more.
+        want.upstream.queue.call_in(self.id());
         Ok(shared.take(&want.client.served))
+    }
+
+    /// Closes an idle connection of a backend, if there is one.
+    pub(super) fn close_idle_http2(&self, queue: &Arc<Queue>) -> bool {
+        let mut pools = self.http2.borrow_mut();
+        let found = pools.values_mut().find_map(|all| {
+            let at = all.iter().position(|one| one.is_idle() && Arc::ptr_eq(&one.upstream.queue, queue))?;
+            Some(all.swap_remove(at))
+        });
+        found.is_some()
     }
 
     fn with_room(&self, want: &Want<'_>, most: u32) -> Option<Rc<Shared>> {
@@ -85,24 +97,60 @@ impl Pools {
     }
 }
 
-/// Somebody opens a connection; the others wait, and try again when it is there or has failed.
-struct Opening<'a> {
-    pools: &'a Pools,
-    address: std::net::SocketAddr,
-    opened: Rc<Notify>,
+/// A connection that somebody opens and others wait for.
+#[derive(Default)]
+pub(super) struct Opening {
+    over: Notify,
+    failed: Cell<Option<Reason>>,
 }
 
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.pools.opening.borrow_mut().remove(&self.address);
-        self.opened.notify_waiters();
+/// Who opens it. Where he leaves, one of the others does.
+struct Opener<'a> {
+    pools: &'a Pools,
+    address: SocketAddr,
+    opening: Rc<Opening>,
+}
+
+impl<'a> Opener<'a> {
+    fn new(pools: &'a Pools, address: SocketAddr) -> Self {
+        let opening = Rc::<Opening>::default();
+        pools.opening.borrow_mut().insert(address, Rc::clone(&opening));
+        Self { pools, address, opening }
+    }
+
+    /// Tells all who wait.
+    fn failed(&self, why: Reason) {
+        self.opening.failed.set(Some(why));
     }
 }
 
-async fn open(want: &Want<'_>, held: Option<Held>) -> Result<Shared, Reason> {
+impl Drop for Opener<'_> {
+    fn drop(&mut self) {
+        self.pools.opening.borrow_mut().remove(&self.address);
+        self.opening.over.notify_waiters();
+    }
+}
+
+/// How long somebody may still wait for connections that others open.
+#[derive(Default)]
+struct Waited {
+    until: Option<Instant>,
+}
+
+impl Waited {
+    /// Waits until it is open, or fails as it did: who waits for the same connection shares its fate.
+    async fn for_what(&mut self, opening: &Opening, most: Duration) -> Result<(), Reason> {
+        let until = *self.until.get_or_insert_with(|| Instant::now() + most);
+        let over = timeout_at(until, opening.over.notified()).await;
+        over.map_err(|_| Reason::CONNECT_TIMEOUT)?;
+        opening.failed.get().map_or(Ok(()), Err)
+    }
+}
+
+async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
-    let (stream, held) = want.open(held).await?;
+    let (stream, slot) = want.open(slot).await?;
     let mut builder = http2::Builder::new(pod.upstreams.clone());
     builder
         .timer(TokioTimer::new())
@@ -134,7 +182,7 @@ async fn open(want: &Want<'_>, held: Option<Held>) -> Result<Shared, Reason> {
         under_way: Cell::new(0),
         served: Cell::new(0),
         used: Cell::new(pod.worker.now()),
-        _held: held,
+        _slot: slot,
     })
 }
 
@@ -154,9 +202,17 @@ impl Shared {
         !worn_out && !sender.is_closed() && self.under_way.get() < allowed
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.get() == 0
+    }
+
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     /// What is not of use is forgotten, and closed with its last request.
     pub(super) fn is_of_use(&self, now: Moment, limits: &Limits) -> bool {
-        let idle = self.under_way.get() == 0 && now.since(self.used.get()) >= limits.pool_time;
+        let idle = self.is_idle() && now.since(self.used.get()) >= self.upstream.idle_time(limits);
         !self.sender.borrow().is_closed() && !self.endpoint.draining() && !idle
     }
 }
@@ -171,8 +227,19 @@ impl Http2 {
 
 impl Drop for Http2 {
     fn drop(&mut self) {
-        self.shared.under_way.set(self.shared.under_way.get() - 1);
-        self.shared.used.set(self.pod.worker.now());
-        self.shared.upstream.freed.notify_one();
+        let (shared, pools) = (&self.shared, &self.pod.pools);
+        shared.under_way.set(shared.under_way.get() - 1);
+        shared.used.set(self.pod.worker.now());
+        if shared.upstream.traffic.circuit_breaker.is_none() {
+            return;
+        }
+        if shared.is_idle() && pools.is_for_others(&shared.upstream) {
+            let address = shared.endpoint.address();
+            if let Some(all) = pools.http2.borrow_mut().get_mut(&address) {
+                all.retain(|one| !Rc::ptr_eq(one, shared));
+            }
+        } else {
+            shared.upstream.queue.call_in(pools.id());
+        }
     }
 }

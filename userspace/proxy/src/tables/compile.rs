@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use weft_model::{
     AppProtocol, EndpointGroup, HashKey, HttpLoadBalancer, LoadBalancer, Locality, ObjectName, PortRouting,
-    Protocol, RouteSet, Service, ServicePort, Snapshot, TrafficSettings,
+    Protocol, RetryBudget, RouteSet, Service, ServicePort, Snapshot, TrafficSettings,
 };
 
 use super::{Guards, Port, RuleKey, Tables, Upstream, upstream::Said};
@@ -171,6 +171,10 @@ impl Port {
             let last = last.and_then(|before| before.limit.clone());
             last.unwrap_or_else(|| Arc::new(RateLimit::new(rules)))
         });
+        let budget = routing.traffic.retry_budget.map(|settings| {
+            let last = before.and_then(|before| before.budget.as_ref());
+            made_of(settings, last)
+        });
         let mut compiled = Self {
             service: service.name.clone(),
             number: port,
@@ -179,6 +183,7 @@ impl Port {
             traffic: Arc::clone(&routing.traffic),
             plain,
             limit,
+            budget,
             rule_limits: HashMap::new(),
             rule_budgets: HashMap::new(),
         };
@@ -203,9 +208,7 @@ impl Port {
                 let wanted = rule.traffic.retry_budget;
                 if let Some(settings) = wanted.filter(|_| wanted != self.traffic.retry_budget) {
                     let last = before.and_then(|before| before.rule_budgets.get(&key));
-                    let last = last.filter(|budget| *budget.settings() == settings).cloned();
-                    let budget = last.unwrap_or_else(|| Arc::new(Budget::new(settings)));
-                    self.rule_budgets.insert(key, budget);
+                    self.rule_budgets.insert(key, made_of(settings, last));
                 }
             }
         }
@@ -214,6 +217,12 @@ impl Port {
     fn limit_made_of(&self, key: &RuleKey, rules: &[weft_model::RateLimitRule]) -> Option<Arc<RateLimit>> {
         self.rule_limits.get(key).filter(|limit| limit.is_of(rules)).cloned()
     }
+}
+
+/// A budget, which goes on where the last version had the same.
+fn made_of(settings: RetryBudget, last: Option<&Arc<Budget>>) -> Arc<Budget> {
+    let last = last.filter(|budget| *budget.settings() == settings);
+    last.map_or_else(|| Arc::new(Budget::new(settings)), Arc::clone)
 }
 
 fn plain(groups: &[EndpointGroup], upstreams: &[Arc<Upstream>]) -> Vec<(u32, Arc<Upstream>)> {

@@ -2,13 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
 use weft_model::{AppProtocol, EndpointGroup, Locality, ObjectName, TrafficSettings};
 
 use crate::{
+    Limits,
     balance::{Affinity, Backend, EndpointState, endpoints::View},
     clock::Moment,
-    limits::{Breaker, Budget},
+    limits::{Breaker, Budget, Observed},
+    outbound,
+    pool::Queue,
 };
 
 /// One version of it; `state` is the same for all versions.
@@ -24,8 +26,8 @@ pub(crate) struct Upstream {
     affinity_time: Option<Duration>,
     pub budget: Arc<Budget>,
     pub breaker: Arc<Breaker>,
-    /// A connection became free, or may be opened again.
-    pub freed: Arc<Notify>,
+    /// Who waits for a connection.
+    pub queue: Arc<Queue>,
     /// An endpoint is reached from the client's own address, so a client sees those of its IP family.
     state: Arc<Families>,
 }
@@ -81,7 +83,7 @@ impl Upstream {
             affinity_time: said.affinity,
             budget: budget.map_or_else(|| Arc::new(Budget::new(settings)), Arc::clone),
             breaker: before.map(|before| Arc::clone(&before.breaker)).unwrap_or_default(),
-            freed: before.map(|before| Arc::clone(&before.freed)).unwrap_or_default(),
+            queue: before.map(|before| Arc::clone(&before.queue)).unwrap_or_default(),
             state,
         }
     }
@@ -100,6 +102,19 @@ impl Upstream {
         let mut left = self.state.v4.update(&view(false), now);
         left.extend(self.state.v6.update(&view(true), now));
         left
+    }
+
+    /// How long a connection is kept that nobody uses.
+    pub(crate) fn idle_time(&self, limits: &Limits) -> Duration {
+        outbound::limit(self.traffic.timeouts.idle, limits.pool_time).min(limits.pool_time)
+    }
+
+    /// Tells outlier detection how a connection or a request ended.
+    pub(crate) fn observe(&self, dialled: SocketAddr, endpoint: &EndpointState, how: Observed, now: Moment) {
+        if let Some(ejected) = self.endpoints(dialled).endpoints().observe(endpoint, how, now) {
+            let endpoint = endpoint.address();
+            tracing::info!(service = %self.service, %endpoint, ?ejected, "an endpoint is ejected");
+        }
     }
 
     /// The endpoints for a client that dialled `dialled`.

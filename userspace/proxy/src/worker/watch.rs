@@ -11,13 +11,15 @@ use crate::{Limits, Reason, clock::Moment, stream::Wire};
 pub(crate) struct Watch {
     client: SocketAddr,
     wire: Arc<Wire>,
+    /// How long it may be silent.
+    idle: Duration,
     why: Cell<Option<Reason>>,
     found: Notify,
 }
 
 impl Watch {
-    pub(crate) fn new(client: SocketAddr, wire: Arc<Wire>) -> Self {
-        Self { client, wire, why: Cell::new(None), found: Notify::new() }
+    pub(crate) fn new(client: SocketAddr, wire: Arc<Wire>, idle: Duration) -> Self {
+        Self { client, wire, idle, why: Cell::new(None), found: Notify::new() }
     }
 
     /// Waits until the sweep finds something.
@@ -32,7 +34,7 @@ impl Watch {
 
     pub(super) fn check(&self, now: Moment, limits: &Limits) {
         let past = |since: u64, most: Duration| now.since(Moment::from_nanos(since)) > most;
-        let why = if past(self.wire.moved(), limits.idle) {
+        let why = if past(self.wire.moved(), self.idle) {
             Reason::IDLE
         } else if self.wire.head_since().is_some_and(|since| past(since, limits.head_time)) {
             Reason::SLOW_HEAD

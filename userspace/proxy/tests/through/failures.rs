@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use weft_model::AppProtocol::{Http, Http2};
 use weft_model::{CircuitBreaker, Retry, Timeouts, TrafficSettings};
+use weft_proxy::Limits;
 
 use crate::mesh::{Body, Mesh, PATIENCE, empty, full, get, plain, read, routed, rule, with_traffic};
 use crate::server::Server;
@@ -291,7 +292,8 @@ async fn the_circuit_breaker_says_which_of_its_limits_is_reached() {
 
 #[tokio::test]
 async fn a_request_over_the_connection_limit_waits_for_the_connection_of_another() {
-    let mesh = Mesh::start().await;
+    // One worker: all clients can use the same connection.
+    let mesh = Mesh::of(1, Limits::default()).await;
     for (http2, protocol) in [(false, Http), (true, Http2)] {
         let server = Server::start(mesh.listen(), http2, |_| async {
             tokio::task::yield_now().await;

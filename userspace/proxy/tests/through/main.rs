@@ -2,13 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
+mod breaker;
 mod failures;
 mod hostile;
+mod kept;
 mod life;
 mod mesh;
 mod namespace;
 mod requests;
+mod resilience;
 mod routes;
 mod server;
+mod sessions;
 mod streams;
 mod undecided;

@@ -13,8 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpSocket, TcpStream};
 use weft_model::{
     AppProtocol, Backend, BackendTarget, Distribution, Endpoint, EndpointGroup, LoadBalancer, ObjectName,
-    PortRouting, Protocol, Route, RouteMatch, RouteRule, RouteSet, Service, ServiceKind, ServicePort,
-    Snapshot, Timeouts, TrafficSettings,
+    PortRouting, Protocol, Route, RouteMatch, RouteRule, RouteSet, Service, ServiceAccount, ServiceKind,
+    ServicePort, Snapshot, Timeouts, TrafficSettings, Workload,
 };
 use weft_proxy::observe::{ConnectionRecord, Reader, Record, RequestRecord};
 use weft_proxy::{Handle, Lease, Limits, PodSockets, Proxy, Settings};
@@ -28,7 +28,7 @@ pub(crate) const VIP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 /// No test waits longer for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// See the module. The server's endpoints are in the same namespace, on other ports.
+/// See the module. The server's endpoints are in the same namespace, on other ports. Two workers share the connections.
 pub(crate) struct Mesh {
     pub(crate) handle: Handle,
     reader: tokio::sync::Mutex<Reader>,
@@ -37,6 +37,26 @@ pub(crate) struct Mesh {
     origins: Arc<WrittenOrigins>,
     listener: TcpListener,
     version: Mutex<u64>,
+}
+
+/// Another pod. It is in the same namespace, so that it reaches the same servers, but nobody knows: a pod is known by
+/// its cookie and its listeners.
+pub(crate) struct OtherPod<'a> {
+    mesh: &'a Mesh,
+    cookie: u64,
+    listener: TcpListener,
+}
+
+impl OtherPod<'_> {
+    /// A client of HTTP/1 on a new connection of this pod.
+    pub(crate) async fn http1(&self) -> conn::http1::SendRequest<Body> {
+        http1(self.mesh.dial_as(self.cookie, &self.listener, true).await.unwrap()).await
+    }
+
+    /// A client of HTTP/2 on a new connection of this pod.
+    pub(crate) async fn http2(&self) -> conn::http2::SendRequest<Body> {
+        http2(self.mesh.dial_as(self.cookie, &self.listener, true).await.unwrap()).await
+    }
 }
 
 /// A lease that nobody reads.
@@ -54,10 +74,15 @@ impl Mesh {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
+        Self::of(2, limits).await
+    }
+
+    /// With so many workers.
+    pub(crate) async fn of(workers: usize, limits: Limits) -> Self {
         let netns = namespace();
         let cookie = netns.cookie().unwrap();
         let origins = Arc::<WrittenOrigins>::default();
-        let settings = Settings { workers: NonZeroUsize::new(1), limits };
+        let settings = Settings { workers: NonZeroUsize::new(workers), limits };
         let (handle, reader) =
             Proxy::start(settings, Arc::clone(&origins) as Arc<_>, Arc::new(NoLease)).unwrap();
         let listener = netns.listen("[::]:0".parse().unwrap()).unwrap();
@@ -84,12 +109,24 @@ impl Mesh {
 
     /// The pod, as an agent lends it.
     pub(crate) fn pod(&self) -> PodSockets {
+        self.sockets("client", self.cookie, &self.listener)
+    }
+
+    /// Adds another pod.
+    pub(crate) async fn other_pod(&self) -> OtherPod<'_> {
+        let listener = self.netns.listen("[::]:0".parse().unwrap()).unwrap();
+        let cookie = self.cookie + 1_000_000;
+        self.handle.add_pod(self.sockets("other", cookie, &listener)).await.unwrap();
+        OtherPod { mesh: self, cookie, listener }
+    }
+
+    fn sockets(&self, name: &str, cookie: u64, listener: &TcpListener) -> PodSockets {
         use std::os::fd::AsFd as _;
         PodSockets {
-            name: ObjectName::new("shop", "client"),
-            cookie: self.cookie,
+            name: ObjectName::new("shop", name),
+            cookie,
             netns: Netns::from_fd(self.netns.as_fd().try_clone_to_owned().unwrap()).unwrap(),
-            listeners: vec![self.listener.try_clone().unwrap()],
+            listeners: vec![listener.try_clone().unwrap()],
         }
     }
 
@@ -97,6 +134,11 @@ impl Mesh {
     pub(crate) fn listen(&self) -> tokio::net::TcpListener {
         let listener = self.netns.listen("127.0.0.1:0".parse().unwrap()).unwrap();
         tokio::net::TcpListener::from_std(listener).unwrap()
+    }
+
+    /// Does something inside the pod's namespace.
+    pub(crate) fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        self.netns.run(act).unwrap()
     }
 
     /// An address where nobody listens.
@@ -147,24 +189,30 @@ impl Mesh {
 
     /// Connects to the pod's listener, with an origin or without.
     pub(crate) async fn try_dial(&self, with_origin: bool) -> std::io::Result<TcpStream> {
-        let socket = self.netns.run(|| TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-        let from = socket.local_addr().unwrap();
-        drop(socket);
+        self.dial_as(self.cookie, &self.listener, with_origin).await
+    }
+
+    async fn dial_as(
+        &self,
+        cookie: u64,
+        listener: &TcpListener,
+        with_origin: bool,
+    ) -> std::io::Result<TcpStream> {
         let socket = self.netns.run(|| {
             let socket =
                 rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)
                     .unwrap();
-            rustix::net::sockopt::set_socket_reuseaddr(&socket, true).unwrap();
-            rustix::net::bind(&socket, &from).unwrap();
+            rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
             rustix::io::ioctl_fionbio(&socket, true).unwrap();
             socket
         });
         let socket = TcpSocket::from_std_stream(socket.unwrap().into());
+        let from = socket.local_addr()?;
         if with_origin {
             let origin = Origin { dialled: VIP, frontend: 1, backend: None };
-            self.origins.write(self.cookie, from, origin);
+            self.origins.write(cookie, from, origin);
         }
-        let to = SocketAddr::from(([127, 0, 0, 1], self.listener.local_addr().unwrap().port()));
+        let to = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let stream = socket.connect(to).await?;
         let _ = stream.set_nodelay(true);
         Ok(stream)
@@ -205,23 +253,30 @@ impl Mesh {
 
     /// A client of HTTP/1 on a new connection.
     pub(crate) async fn http1(&self) -> conn::http1::SendRequest<Body> {
-        let io = TokioIo::new(self.dial().await);
-        let (sender, connection) = conn::http1::handshake(io).await.unwrap();
-        tokio::task::spawn(async move {
-            let _ = connection.with_upgrades().await;
-        });
-        sender
+        http1(self.dial().await).await
     }
 
     /// A client of HTTP/2 on a new connection.
     pub(crate) async fn http2(&self) -> conn::http2::SendRequest<Body> {
-        let io = TokioIo::new(self.dial().await);
-        let (sender, connection) = conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
-        tokio::task::spawn(async move {
-            let _ = connection.await;
-        });
-        sender
+        http2(self.dial().await).await
     }
+}
+
+async fn http1(stream: TcpStream) -> conn::http1::SendRequest<Body> {
+    let (sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::task::spawn(async move {
+        let _ = connection.with_upgrades().await;
+    });
+    sender
+}
+
+async fn http2(stream: TcpStream) -> conn::http2::SendRequest<Body> {
+    let (sender, connection) =
+        conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::task::spawn(async move {
+        let _ = connection.await;
+    });
+    sender
 }
 
 /// A backend: its name, its `appProtocol`, its endpoints.
@@ -285,6 +340,26 @@ fn service(name: &str, app_protocol: Option<&str>, endpoints: &[SocketAddr]) -> 
         proxy_failure: weft_model::ProxyFailure::default(),
         traffic: Arc::default(),
     }
+}
+
+/// A pod of a ServiceAccount of its own, as the snapshot knows it.
+pub(crate) fn workload(name: &str) -> (ObjectName, Arc<Workload>) {
+    let workload = Workload {
+        name: ObjectName::new("shop", name),
+        service_account: ServiceAccount::new("shop", name),
+        ips: Vec::new(),
+        node: None,
+        local: true,
+        labels: Arc::default(),
+        enrolled: true,
+        netns: None,
+        ports: Vec::new(),
+        owner: name.into(),
+        ready: true,
+        terminating: false,
+        created: u64::MAX,
+    };
+    (workload.name.clone(), Arc::new(workload))
 }
 
 /// A Service without routes that speaks this.

@@ -1,10 +1,10 @@
 //! One try: a connection, the request on it, the head of the answer.
 
-use std::{error::Error as _, io, ops::ControlFlow};
+use std::{cell::Cell, error::Error as _, io, ops::ControlFlow};
 
 use http::Request;
 use hyper::client::conn::TrySendError;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use weft_model::{AppProtocol, Timeouts};
 
 use super::{Answer, Failed, Progress, Target, Tried, Tries};
@@ -46,10 +46,12 @@ impl Tries<'_> {
         let time = self.routed.try_time();
         let deadline = [self.deadline, time.and_then(|time| Instant::now().checked_add(time))];
         let deadline = deadline.into_iter().flatten().min();
-        let sending = self.send(target, progress.fresh);
-        let sent = match time {
+        let queued = Cell::new(false);
+        let sending = self.send(target, progress.fresh, &queued);
+        // The request's own time as well: who drops this future does not say how the endpoint did.
+        let sent = match deadline {
             None => sending.await,
-            Some(time) => timeout(time, sending).await.unwrap_or(Err(timed_out())),
+            Some(at) => timeout_at(at, sending).await.unwrap_or_else(|_| Err(self.timed_out(at))),
         };
         let tried = match sent {
             Ok((response, carrier)) => {
@@ -58,9 +60,8 @@ impl Tries<'_> {
             }
             Err(tried) => tried,
         };
-        if let Tried::Failed(_) = tried
-            && self.body.failed().is_none()
-        {
+        let silent = !queued.get() && !self.body.is_awaited();
+        if self.body.failed().is_none() && blames_endpoint(&tried, silent) {
             self.observe(target, &permits.serving, Observed::LocalFailure);
         }
         tried
@@ -70,6 +71,7 @@ impl Tries<'_> {
         &self,
         target: &Target<'_>,
         fresh: bool,
+        queued: &Cell<bool>,
     ) -> Result<(http::Response<hyper::body::Incoming>, Carrier), Tried> {
         let mut parts = self.parts.clone();
         if let Some(backend) = target.backend
@@ -90,6 +92,7 @@ impl Tries<'_> {
             ),
             fresh,
             early: true,
+            queued,
         };
         let pools = &self.client.served.pools;
         if version == Protocol::Http2 {
@@ -97,16 +100,24 @@ impl Tries<'_> {
             let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http2(connection))),
-                Err(error) => Err(Tried::Failed(broken(error, connection.reused))),
+                Err(error) => Err(Tried::Failed(broken(error, connection.reused && !fresh))),
             }
         } else {
             let mut connection = pools.http1(&want).await.map_err(unconnected)?;
             let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http1(connection))),
-                Err(error) => Err(Tried::Failed(broken(error, connection.reused))),
+                Err(error) => Err(Tried::Failed(broken(error, connection.reused && !fresh))),
             }
         }
+    }
+
+    /// The try's time is over, or the request's.
+    fn timed_out(&self, at: Instant) -> Tried {
+        if self.deadline == Some(at) {
+            return Tried::Refused(Reason::REQUEST_TIMEOUT.into());
+        }
+        Tried::Failed(Failed { outcome: Outcome::TimedOut, reason: Reason::BACKEND_TIMEOUT })
     }
 
     fn observe(&self, target: &Target<'_>, serving: &Serving, how: Observed) {
@@ -116,11 +127,7 @@ impl Tries<'_> {
         } else {
             serving.failed(now);
         }
-        let endpoints = target.upstream.endpoints(self.client.dialled).endpoints();
-        if let Some(ejected) = endpoints.observe(&target.endpoint, how, now) {
-            let endpoint = target.endpoint.address();
-            tracing::info!(service = %target.upstream.service, %endpoint, ?ejected, "an endpoint is ejected");
-        }
+        target.upstream.observe(self.client.dialled, &target.endpoint, how, now);
     }
 }
 
@@ -143,6 +150,19 @@ fn observed(response: &http::Response<hyper::body::Incoming>, is_grpc: bool) -> 
     }
 }
 
+/// Whether the endpoint is to blame: not for the proxy's own connections and descriptors, nor where it is there and says
+/// no, nor for a time that is over while it was not silent: while the request waited for a connection or for its client.
+fn blames_endpoint(tried: &Tried, silent: bool) -> bool {
+    match tried {
+        Tried::Failed(Failed { reason: Reason::PROXY_FAILED, .. }) => false,
+        Tried::Failed(Failed { outcome: Outcome::RefusedStream, .. }) => false,
+        Tried::Failed(Failed { outcome: Outcome::TimedOut, .. }) => silent,
+        Tried::Failed(failed) => !failed.outcome.is_of_kept_connection(),
+        Tried::Refused(refused) => refused.reason() == Reason::REQUEST_TIMEOUT && silent,
+        Tried::Answered(_) | Tried::Own(_) => false,
+    }
+}
+
 /// No connection came about.
 fn unconnected(reason: Reason) -> Tried {
     match reason {
@@ -154,17 +174,17 @@ fn unconnected(reason: Reason) -> Tried {
     }
 }
 
-fn timed_out() -> Tried {
-    Tried::Failed(Failed { outcome: Outcome::TimedOut, reason: Reason::BACKEND_TIMEOUT })
-}
-
-/// Sending failed, or the head of the answer did not come.
-fn broken(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> Failed {
+/// Sending failed, or the head of the answer did not come. `kept` is a connection that was there before, used because it
+/// looked alive.
+fn broken(mut error: TrySendError<Request<RequestBody>>, kept: bool) -> Failed {
     // It comes back unsent: nobody has seen it.
     let unsent = error.take_message().is_some();
     let error = error.into_error();
     let failed = |outcome| Failed { outcome, reason: Reason::UPSTREAM_RESET };
-    if unsent || is_refused_stream(&error) {
+    if unsent || is_beyond_goaway(&error) {
+        return failed(if kept { Outcome::Unsent } else { Outcome::ConnectFailed });
+    }
+    if is_refused_stream(&error) {
         return failed(Outcome::RefusedStream);
     }
     if Malformed::of(&error).is_some() || error.is_parse() {
@@ -172,17 +192,23 @@ fn broken(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> Failed
     }
     let closed =
         error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_reset(&error);
-    failed(if reused && closed { Outcome::StaleConnection } else { Outcome::ResetBeforeHead })
+    failed(if kept && closed { Outcome::StaleConnection } else { Outcome::ResetBeforeHead })
 }
 
-/// `REFUSED_STREAM`, or a stream beyond the last that a GOAWAY names: the server did nothing.
+/// A stream beyond the last that a GOAWAY names: the server did nothing.
+fn is_beyond_goaway(error: &hyper::Error) -> bool {
+    http2(error).is_some_and(|error| {
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    })
+}
+
+/// `REFUSED_STREAM`: the server did nothing.
 fn is_refused_stream(error: &hyper::Error) -> bool {
-    let Some(error) = error.source().and_then(|error| error.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    let reason = error.reason();
-    let refused = error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM);
-    refused || error.is_go_away() && error.is_remote() && reason == Some(h2::Reason::NO_ERROR)
+    http2(error).is_some_and(|error| error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+fn http2(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
 }
 
 fn is_reset(error: &hyper::Error) -> bool {

@@ -15,7 +15,8 @@ use crate::{
     balance::{Ask, EndpointState, cookie, hash, session::Session},
     draw::Draw as _,
     exchange::Refused,
-    route::backend::CompiledBackend,
+    limits::retry::Outcome,
+    route::{backend::CompiledBackend, table::CompiledRule},
     tables::Upstream,
 };
 
@@ -38,6 +39,9 @@ impl Tries<'_> {
             let upstream = self.port.plain(&mut *worker.dice.borrow_mut()).ok_or(Reason::NO_ENDPOINTS)?;
             return self.pick(None, upstream, &[]).ok_or_else(|| Reason::NO_ENDPOINTS.into());
         };
+        if let Some(target) = self.target_in_session(rule) {
+            return Ok(target);
+        }
         let number = worker.dice.borrow_mut().number();
         let backend = rule.backends.draw(number).filter(|backend| backend.is_valid());
         let backend = backend.ok_or(Reason::INVALID_BACKEND)?;
@@ -47,7 +51,12 @@ impl Tries<'_> {
 
     /// An endpoint that was not tried: of the same backendRef, else of another one of the rule's. Where all were tried, a
     /// policy that asks for more tries gets one of them again; without a policy there is no point.
-    pub(super) fn next_target(&self, last: &Target<'_>, tried: &[SocketAddr]) -> Option<Target<'_>> {
+    pub(super) fn next_target(
+        &self,
+        last: &Target<'_>,
+        tried: &[SocketAddr],
+        outcome: Outcome,
+    ) -> Option<Target<'_>> {
         // The borrow of the last target is not this one's.
         let same = self.routed.rule.zip(last.backend).map(|(rule, last)| &rule.backends.all()[last.index]);
         if let Some(target) = self.pick(same, &last.upstream, tried) {
@@ -57,16 +66,38 @@ impl Tries<'_> {
             let other = |backend: &CompiledBackend| {
                 self.upstream(backend).is_some_and(|upstream| {
                     let endpoints = upstream.endpoints(self.client.dialled).endpoints();
-                    endpoints.all().iter().any(|one| !tried.contains(&one.address()))
+                    endpoints.has_any(&Ask { now: self.client.served.worker.now(), hash: None, tried })
                 })
             };
             let number = self.client.served.worker.dice.borrow_mut().number();
-            if let Some(backend) = rule.backends.draw_among(number, other) {
-                return self.pick(Some(backend), self.upstream(backend)?, tried);
+            let other = rule.backends.draw_among(number, other);
+            let other = other.and_then(|backend| self.pick(Some(backend), self.upstream(backend)?, tried));
+            if other.is_some() {
+                return other;
             }
         }
-        self.routed.retry?;
-        self.pick(same, &last.upstream, &[])
+        // Who refused a stream may take it on a new connection.
+        let again = self.routed.retry.is_some() || outcome == Outcome::RefusedStream;
+        if again { self.pick(same, &last.upstream, &[]) } else { None }
+    }
+
+    /// Where the client's session is, in any of the rule's backendRefs: it takes precedence over their weights, over a
+    /// weight of zero as well (GEP-1619, "Traffic Splitting").
+    fn target_in_session<'a>(&'a self, rule: &'a CompiledRule) -> Option<Target<'a>> {
+        let id = self.session_token()?.endpoint;
+        let ask = Ask { now: self.client.served.worker.now(), hash: None, tried: &[] };
+        rule.backends.all().iter().find_map(|backend| {
+            let upstream = self.upstream(backend)?;
+            let endpoints = upstream.endpoints(self.client.dialled).endpoints();
+            let endpoint = Arc::clone(endpoints.sticky(id, &ask)?);
+            let upstream = Arc::clone(upstream);
+            Some(Target { backend: Some(backend), upstream, endpoint, in_session: true, granted: None })
+        })
+    }
+
+    /// What the client's token says.
+    fn session_token(&self) -> Option<Session> {
+        Session::read(self.routed.session?, &self.parts.headers, unix())
     }
 
     fn upstream(&self, backend: &CompiledBackend) -> Option<&Arc<Upstream>> {
@@ -93,14 +124,8 @@ impl Tries<'_> {
             }
         }
         let endpoints = upstream.endpoints(self.client.dialled).endpoints();
-        let session = self.routed.session.and_then(|rule| Session::read(rule, &self.parts.headers, unix()));
-        let stuck = session.and_then(|session| endpoints.sticky(session.endpoint, &ask));
-        let in_session = stuck.is_some();
-        let affinity = upstream.affinity.as_ref();
-        let stuck = stuck.or_else(|| {
-            let id = affinity.filter(|_| session.is_none())?.endpoint(ip, now)?;
-            endpoints.sticky(id, &ask)
-        });
+        let affinity = upstream.affinity.as_ref().filter(|_| self.session_token().is_none());
+        let stuck = affinity.and_then(|affinity| endpoints.sticky(affinity.endpoint(ip, now)?, &ask));
         // Plain balancing has chosen for this client already.
         let stuck = stuck.or_else(|| {
             let early = self.client.early.borrow();
@@ -109,7 +134,7 @@ impl Tries<'_> {
         });
         let endpoint = stuck.or_else(|| endpoints.pick(&ask, &mut *worker.dice.borrow_mut()))?;
         let (endpoint, upstream) = (Arc::clone(endpoint), Arc::clone(upstream));
-        Some(Target { backend, upstream, endpoint, in_session, granted })
+        Some(Target { backend, upstream, endpoint, in_session: false, granted })
     }
 }
 

@@ -20,10 +20,11 @@ fn decided(outcome: Outcome, tries: &Tries<'_>) -> Decision {
     decide(outcome, tries, &plenty(), Moment::START, &mut Script(vec![0.0]))
 }
 
-const ALL: [Outcome; 11] = [
+const ALL: [Outcome; 12] = [
+    Outcome::Unsent,
+    Outcome::StaleConnection,
     Outcome::ConnectFailed,
     Outcome::RefusedStream,
-    Outcome::StaleConnection,
     Outcome::ResetBeforeHead,
     Outcome::TimedOut,
     Outcome::Status(503),
@@ -38,10 +39,11 @@ const ALL: [Outcome; 11] = [
 fn without_a_policy_only_what_reached_no_app_is_tried_again_and_at_once() {
     for (index, outcome) in ALL.into_iter().enumerate() {
         let expected =
-            if index < 3 { Decision::Retry(Duration::ZERO) } else { Decision::GiveUp(GiveUp::NotRetried) };
+            if index < 4 { Decision::Retry(Duration::ZERO) } else { Decision::GiveUp(GiveUp::NotRetried) };
         assert_eq!(decided(outcome, &tries(None)), expected, "{outcome:?}");
         let second = Tries { made: 2, ..tries(None) };
-        assert_eq!(decided(outcome, &second) == Decision::GiveUp(GiveUp::Attempts), index < 3, "{outcome:?}");
+        let over = decided(outcome, &second) == Decision::GiveUp(GiveUp::Attempts);
+        assert_eq!(over, (2..4).contains(&index), "{outcome:?}");
     }
 }
 
@@ -49,8 +51,11 @@ fn without_a_policy_only_what_reached_no_app_is_tried_again_and_at_once() {
 fn a_policy_says_which_answers_and_every_failure_before_one_counts() {
     let two = policy(2);
     for (index, outcome) in ALL.into_iter().enumerate() {
-        let expected =
-            if index < 7 { Decision::Retry(Retry::BACKOFF) } else { Decision::GiveUp(GiveUp::NotRetried) };
+        let expected = match index {
+            0..2 => Decision::Retry(Duration::ZERO),
+            2..8 => Decision::Retry(Retry::BACKOFF),
+            _ => Decision::GiveUp(GiveUp::NotRetried),
+        };
         assert_eq!(decided(outcome, &tries(Some(&two))), expected, "{outcome:?}");
     }
 }
@@ -71,7 +76,19 @@ fn a_post_is_not_repeated_unasked_on_a_connection_that_may_have_carried_it() {
     assert_eq!(decided(Outcome::ConnectFailed, &post), Decision::Retry(Duration::ZERO));
     let asked = policy(1);
     let post = Tries { policy: Some(&asked), ..post };
-    assert_eq!(decided(Outcome::StaleConnection, &post), Decision::Retry(Retry::BACKOFF));
+    assert_eq!(decided(Outcome::StaleConnection, &post), Decision::Retry(Duration::ZERO));
+    let never = policy(0);
+    let post = Tries { policy: Some(&never), ..post };
+    assert_eq!(decided(Outcome::StaleConnection, &post), Decision::GiveUp(GiveUp::Attempts));
+}
+
+#[test]
+fn what_was_not_sent_is_sent_whatever_method_policy_and_budget_say() {
+    let (never, nothing) = (policy(0), Budget::new(RetryBudget { min_retries: 0, ..RetryBudget::default() }));
+    let post = Tries { idempotent: false, made: 5, ..tries(Some(&never)) };
+    let decide = |tries| decide(Outcome::Unsent, tries, &nothing, Moment::START, &mut Dice::seeded(1));
+    assert_eq!(decide(&post), Decision::Retry(Duration::ZERO));
+    assert_eq!(decide(&Tries { replayable: false, ..post }), Decision::GiveUp(GiveUp::Body));
 }
 
 #[test]
