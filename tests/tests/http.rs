@@ -2,6 +2,8 @@
 
 #[path = "http/capture.rs"]
 mod capture;
+#[path = "http/databases.rs"]
+mod databases;
 #[path = "http/h2spec.rs"]
 mod h2spec;
 #[path = "http/life.rs"]
