@@ -81,7 +81,7 @@ async fn answer(request: Request<Incoming>, upstream: SocketAddr, refusal: &Refu
     match forward(request, upstream).await {
         Ok(response) => response,
         Err(_) => match refusal.malformed() {
-            Some(why) => status(why.status(), why.word()),
+            Some(why) => status(why.status(), why.reason().word()),
             None => status(502, "UpstreamFailed"),
         },
     }

@@ -2,13 +2,13 @@
 //!
 //! | what | bound | over it |
 //! |---|---|---|
-//! | connections of a pod | [`Limits::pod_connections`] | reset, [`Reason::PodConnections`](crate::Reason::PodConnections) |
-//! | requests of a pod under way | [`Limits::pod_requests`] | 503, [`Reason::PodRequests`](crate::Reason::PodRequests) |
+//! | connections of a pod | [`Limits::pod_connections`] | reset, [`Reason::POD_CONNECTIONS`](crate::Reason::POD_CONNECTIONS) |
+//! | requests of a pod under way | [`Limits::pod_requests`] | 503, [`Reason::POD_REQUESTS`](crate::Reason::POD_REQUESTS) |
 //! | connections that wait to be accepted | the listener's backlog, 4096 | the kernel drops the SYN, the client tries again |
 //! | head of a request: line, fields, bytes | [`http1::Limits`] | 414, 431 |
 //! | head of an HTTP/2 request | [`Limits::h2_head`] | 431 by hyper |
-//! | time for a head | [`Limits::head_time`] | reset, [`Reason::SlowHead`](crate::Reason::SlowHead) |
-//! | silence of a connection | [`Limits::idle`] | reset, [`Reason::Idle`](crate::Reason::Idle) |
+//! | time for a head | [`Limits::head_time`] | reset, [`Reason::SLOW_HEAD`](crate::Reason::SLOW_HEAD) |
+//! | silence of a connection | [`Limits::idle`] | reset, [`Reason::IDLE`](crate::Reason::IDLE) |
 //! | HTTP/2 streams of a connection | [`Limits::h2_streams`] | refused stream |
 //! | HTTP/2 streams that the client resets before they are served, and that we reset | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
 //! | bytes of a stream not yet read, each way | [`Limits::h2_window`] | flow control |

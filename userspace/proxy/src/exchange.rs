@@ -57,7 +57,7 @@ pub(crate) async fn answer(
             ledger.holds(under_way);
             forward(&client, parts, body, &mut ledger).await
         }
-        None => Err(Reason::PodRequests.into()),
+        None => Err(Reason::POD_REQUESTS.into()),
     };
     let mut response = match answered {
         Ok(response) => response,
@@ -81,7 +81,7 @@ async fn forward(
     ledger: &mut Ledger,
 ) -> Result<Response<AnswerBody>, Refused> {
     let tables = client.served.worker.shared.tables.load_full();
-    let port = tables.port(client.dialled).ok_or(Reason::NoService)?;
+    let port = tables.port(client.dialled).ok_or(Reason::NO_SERVICE)?;
     let asked = Asked::read(client, &mut parts)?;
     ledger.asked(port, &parts);
     let routed = Routed::find(port, client, &parts)?;
@@ -94,7 +94,7 @@ async fn forward(
         Tries { client, tables: &tables, port, routed: &routed, asked, parts, body, deadline, origin };
     let work = stages(&mut tries, ledger);
     let Some(deadline) = deadline else { return work.await };
-    timeout_at(deadline, work).await.unwrap_or(Err(Reason::RequestTimeout.into()))
+    timeout_at(deadline, work).await.unwrap_or(Err(Reason::REQUEST_TIMEOUT.into()))
 }
 
 /// What a request meets on its way, in this order.

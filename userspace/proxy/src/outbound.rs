@@ -85,14 +85,14 @@ async fn carry(
         Err(why)
     };
     let Some(_open) = served.pod.account.connection(limits.pod_connections) else {
-        return refuse(socket, Reason::PodConnections);
+        return refuse(socket, Reason::POD_CONNECTIONS);
     };
     match arrive(served, client, seen) {
         Ok(()) => {}
         Err(why) => return refuse(socket, why),
     }
     let (Some(origin), Some(port)) = (seen.origin, seen.port.clone()) else {
-        return refuse(socket, Reason::NoService);
+        return refuse(socket, Reason::NO_SERVICE);
     };
     // The client writes what it has and waits for the answer: small writes must not wait for an ACK.
     let _ = socket.set_nodelay(true);
@@ -119,13 +119,13 @@ fn arrive(served: &Served, client: SocketAddr, seen: &mut Seen) -> Result<(), Re
     let shared = &served.worker.shared;
     let origin = shared.origins.load().take(served.pod.cookie, client).map_err(|error| {
         tracing::warn!(pod = %served.pod.name, %error, "cannot read who was dialled");
-        Reason::ProxyFailed
+        Reason::PROXY_FAILED
     })?;
-    let mut origin = origin.ok_or(Reason::NoOrigin)?;
+    let mut origin = origin.ok_or(Reason::NO_ORIGIN)?;
     origin.dialled.set_ip(origin.dialled.ip().to_canonical());
     seen.origin = Some(origin);
     seen.port = shared.tables.load().port(origin.dialled).cloned();
-    seen.port.is_some().then_some(()).ok_or(Reason::NoService)
+    seen.port.is_some().then_some(()).ok_or(Reason::NO_SERVICE)
 }
 
 async fn carry_bytes(
@@ -143,7 +143,7 @@ async fn carry_bytes(
         account.received(first.len());
         if upstream.write_all(first).await.is_err() {
             reset_on_close(&socket);
-            return Err(Reason::UpstreamReset);
+            return Err(Reason::UPSTREAM_RESET);
         }
     }
     let idle = limit(port.traffic.timeouts.idle, Timeouts::IDLE);
@@ -152,8 +152,8 @@ async fn carry_bytes(
     account.sent(usize::try_from(progress.right_to_left()).unwrap_or(usize::MAX));
     drop((to.serving, to.held));
     match (relayed.left, relayed.right) {
-        (End::Idle, _) | (_, End::Idle) => Err(Reason::Idle),
-        (End::Failed(_), _) | (_, End::Failed(_)) => Err(Reason::Cut),
+        (End::Idle, _) | (_, End::Idle) => Err(Reason::IDLE),
+        (End::Failed(_), _) | (_, End::Failed(_)) => Err(Reason::CUT),
         _ => Ok(()),
     }
 }

@@ -92,13 +92,13 @@ impl Want<'_> {
         }
         if waiting.is_none() {
             let pending = breaker.hold(Limit::Pending, limits).map_err(|_| {
-                if limits.max_pending == 0 { Reason::BreakerConnections } else { Reason::BreakerPending }
+                if limits.max_pending == 0 { Reason::BREAKER_CONNECTIONS } else { Reason::BREAKER_PENDING }
             })?;
             *waiting = Some(Waiting { until: Instant::now() + self.connect, _pending: pending });
         }
         let until = waiting.as_ref().expect("it waits from here on at the latest").until;
         let freed = tokio::time::timeout_at(until, self.upstream.freed.notified());
-        freed.await.map_err(|_| Reason::BreakerConnections)?;
+        freed.await.map_err(|_| Reason::BREAKER_CONNECTIONS)?;
         Ok(May::LookAgain)
     }
 }

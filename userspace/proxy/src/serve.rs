@@ -26,7 +26,7 @@ use crate::{
     Reason,
     account::Counted,
     exchange,
-    http1::{Guarded, Refusal},
+    http1::{Guarded, Malformed, Refusal},
     observe::Protocol,
     outbound::Early,
     stream::{Stream, Wire},
@@ -77,7 +77,7 @@ impl Client {
 
     /// Why the framing of what the client sends is refused.
     pub(crate) fn malformed(&self) -> Option<Reason> {
-        self.refusal.get()?.malformed().map(Reason::Malformed)
+        self.refusal.get()?.malformed().map(Malformed::reason)
     }
 
     /// A request is under way until the guard is dropped; `None` where the pod has too many.
@@ -193,7 +193,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             biased;
             // Its errors are told by the guard's refusal, or are the client's own.
             _ = connection.as_mut() => return Ok(()),
-            () = &mut gone => return Err(Reason::ClientGone),
+            () = &mut gone => return Err(Reason::CLIENT_GONE),
             why = &mut found => return Err(why),
             () = &mut drain, if !finishing => {
                 finishing = true;

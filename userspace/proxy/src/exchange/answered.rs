@@ -131,13 +131,13 @@ impl Carried {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Some(Err((BodyError::Timeout, Reason::RequestTimeout))));
+            return Poll::Ready(Some(Err((BodyError::Timeout, Reason::REQUEST_TIMEOUT))));
         }
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
                 let malformed = Malformed::of(&error).is_some();
-                let why = if malformed { Reason::UpstreamMalformed } else { Reason::AnswerBroken };
+                let why = if malformed { Reason::UPSTREAM_MALFORMED } else { Reason::ANSWER_BROKEN };
                 (BodyError::Server(error), why)
             })
         }))

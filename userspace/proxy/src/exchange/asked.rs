@@ -28,14 +28,14 @@ impl Asked {
     pub(super) fn read(client: &Client, parts: &mut Parts) -> Result<Self, Refused> {
         let tunnel = tunnel(client, parts)?;
         if path::normalise_uri(&mut parts.uri).is_err() {
-            return Err(Reason::PathInvalid.into());
+            return Err(Reason::PATH_INVALID.into());
         }
         let is_grpc = client.spoken == Protocol::Http2 && grpc::is_grpc(&parts.headers);
         let grpc_timeout = match parts.headers.get(grpc::TIMEOUT).filter(|_| is_grpc) {
             None => None,
             Some(value) => {
                 let timeout = value.to_str().ok().and_then(grpc::parse_timeout);
-                Some(timeout.ok_or(Reason::GrpcTimeoutInvalid)?)
+                Some(timeout.ok_or(Reason::GRPC_TIMEOUT_INVALID)?)
             }
         };
         let is_tunnel = tunnel.is_some();
@@ -49,7 +49,7 @@ fn tunnel(client: &Client, parts: &mut Parts) -> Result<Option<OnUpgrade>, Refus
     if parts.method == Method::CONNECT {
         let protocol = parts.extensions.remove::<ConnectProtocol>();
         if protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
-            return Err(Reason::ConnectUnsupported.into());
+            return Err(Reason::CONNECT_UNSUPPORTED.into());
         }
         parts.method = Method::GET;
         let headers = &mut parts.headers;

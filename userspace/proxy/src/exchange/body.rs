@@ -157,7 +157,7 @@ impl Source {
             Some(Err(error)) => {
                 self.ended = true;
                 self.whole = false;
-                self.failed = Some(Malformed::of(&error).map_or(Reason::ClientGone, Reason::Malformed));
+                self.failed = Some(Malformed::of(&error).map_or(Reason::CLIENT_GONE, Malformed::reason));
                 self.copies.drain(..).for_each(Copy::cut);
                 return Poll::Ready(Some(Err(BodyError::Client(error))));
             }

@@ -45,11 +45,11 @@ impl From<Reason> for Refused {
 
 impl Refused {
     pub(super) fn limited(retry_after: u64) -> Self {
-        Self { reason: Reason::RateLimited, how: How::Later(retry_after) }
+        Self { reason: Reason::RATE_LIMITED, how: How::Later(retry_after) }
     }
 
     pub(super) fn injected(status: Result<u16, u32>) -> Self {
-        Self { reason: Reason::FaultInjected, how: How::As(status) }
+        Self { reason: Reason::FAULT_INJECTED, how: How::As(status) }
     }
 
     pub(super) fn reason(self) -> Reason {
@@ -58,8 +58,10 @@ impl Refused {
 
     /// The answer in the client's form.
     pub(super) fn into_answer(self, form: Form) -> Response<AnswerBody> {
-        let status = self.reason.status().unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        let (word, text) = (self.reason.word(), self.reason.text());
+        // A reason without a status resets the connection before there is a request.
+        let status = self.reason.status().and_then(|code| StatusCode::from_u16(code).ok());
+        let status = status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let (word, text) = (self.reason.word(), self.reason.meaning());
         let mut answer = match self.how {
             How::As(Ok(status)) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);

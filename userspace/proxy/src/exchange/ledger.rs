@@ -138,7 +138,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.refused(Reason::ClientGone);
+        self.refused(Reason::CLIENT_GONE);
         self.put();
     }
 }

@@ -44,8 +44,8 @@ impl<'a> Routed<'a> {
             }
             Routes::Http(table) | Routes::Grpc(table) => table,
         };
-        let asked = AskedFor::of(parts).map_err(|_| Reason::PathInvalid)?;
-        let rule = table.find(&asked).ok_or(Reason::NoRule)?;
+        let asked = AskedFor::of(parts).map_err(|_| Reason::PATH_INVALID)?;
+        let rule = table.find(&asked).ok_or(Reason::NO_RULE)?;
         let said = rule.rule();
         Ok(Self {
             rule: Some(rule),

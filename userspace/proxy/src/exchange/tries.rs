@@ -83,9 +83,9 @@ impl Tries<'_> {
             ledger.tried(&target.upstream, target.endpoint.address());
             let tried = self.attempt(&target, &mut progress).await;
             let (outcome, reason) = match &tried {
-                Tried::Own(_) | Tried::Refused(_) => (None, Reason::UpstreamReset),
+                Tried::Own(_) | Tried::Refused(_) => (None, Reason::UPSTREAM_RESET),
                 Tried::Failed(failed) => (Some(failed.outcome), failed.reason),
-                Tried::Answered(answer) => (self.judge(&answer.response), Reason::UpstreamReset),
+                Tried::Answered(answer) => (self.judge(&answer.response), Reason::UPSTREAM_RESET),
             };
             if let Some(outcome) = outcome
                 && let Some(next) = self.next(outcome, &target, &mut progress).await

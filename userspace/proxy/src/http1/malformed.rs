@@ -1,27 +1,25 @@
-//! Why a message is refused: one closed list.
+//! Why a message is refused: what the guard looks for, each with its place in the RFCs and its [`Reason`].
 
 use std::{error::Error, io};
 
+use weft_abi::Reason;
+
 macro_rules! malformed {
-    ($($(#[$doc:meta])* $variant:ident = $status:literal, $text:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $reason:ident;)*) => {
         /// What is wrong with a message. Each ends its connection: nobody can say where the next message begins.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+        #[error("{}", self.reason().meaning())]
         pub enum Malformed {
-            $($(#[$doc])* #[error($text)] $variant,)*
+            $($(#[$doc])* $variant,)*
         }
 
         impl Malformed {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The word that stands in `x-weft-reason`, metrics and logs. It never changes.
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$variant => stringify!($variant),)* }
-            }
-
-            /// The status of the answer to a client.
-            pub const fn status(self) -> u16 {
-                match self { $(Self::$variant => $status,)* }
+            /// Its place in the closed list.
+            pub const fn reason(self) -> Reason {
+                match self { $(Self::$variant => Reason::$reason,)* }
             }
         }
     };
@@ -29,93 +27,93 @@ macro_rules! malformed {
 
 malformed! {
     /// RFC 9112 2.2: a line ends with CR LF. A recipient may take LF alone; those that do not read another message.
-    BareLf = 400, "a line ends with LF alone, not with CR LF";
+    BareLf = BARE_LF;
     /// RFC 9112 2.2: a CR that no LF follows is invalid.
-    BareCr = 400, "a CR stands inside a line";
+    BareCr = BARE_CR;
     /// RFC 9112 2.2: a server should ignore an empty line before a request; here are more than [`Limits::empty_lines`].
     ///
     /// [`Limits::empty_lines`]: super::Limits::empty_lines
-    EmptyLines = 400, "too many empty lines stand before the message";
+    EmptyLines = EMPTY_LINES;
     /// RFC 9112 3: method, one space, target, one space, version.
-    RequestLine = 400, "the request line is not method, target and version with one space between them";
+    RequestLine = REQUEST_LINE;
     /// RFC 9112 3.1, RFC 9110 5.6.2: a method is a token.
-    Method = 400, "the method is not a token";
+    Method = METHOD;
     /// RFC 9112 3.2: the target has a character that no target has.
-    Target = 400, "the request target has a character that no target has";
+    Target = TARGET;
     /// RFC 9112 3.2: the target's form does not go with the method, or is none of the four.
-    TargetForm = 400, "the form of the request target does not go with the method";
+    TargetForm = TARGET_FORM;
     /// RFC 9112 2.3: neither HTTP/1.0 nor HTTP/1.1.
-    Version = 505, "the version is neither HTTP/1.0 nor HTTP/1.1";
+    Version = VERSION;
     /// RFC 9112 4: version, one space, three digits, reason.
-    StatusLine = 400, "the status line is not version, status and reason";
+    StatusLine = STATUS_LINE;
     /// RFC 9112 5, RFC 9110 5.1: a field line begins with a token and a colon.
-    FieldName = 400, "a field's name is not a token";
+    FieldName = FIELD_NAME;
     /// RFC 9112 5.1: no whitespace between a field's name and its colon.
-    SpaceBeforeColon = 400, "whitespace stands between a field's name and its colon";
+    SpaceBeforeColon = SPACE_BEFORE_COLON;
     /// RFC 9112 5.2: a line that begins with whitespace.
-    Folded = 400, "a field is folded over several lines";
+    Folded = FOLDED;
     /// RFC 9110 5.5: a value has NUL or another control character.
-    FieldValue = 400, "a field's value has a control character";
+    FieldValue = FIELD_VALUE;
     /// RFC 9112 3.2: a request of HTTP/1.1 has a Host.
-    HostMissing = 400, "the request has no Host";
+    HostMissing = HOST_MISSING;
     /// RFC 9112 3.2: more than one Host line.
-    HostRepeated = 400, "the request has several Host lines";
+    HostRepeated = HOST_REPEATED;
     /// RFC 9112 3.2, RFC 9110 7.2: the value is no host and port. Of RFC 3986's reg-names only those that can be
     /// names in DNS are taken: a comma or a percent sign gives one Host two readings.
-    HostInvalid = 400, "the Host is not a name or an address with an optional port";
+    HostInvalid = HOST_INVALID;
     /// RFC 9112 3.2.2: the target's authority and Host differ.
-    HostConflict = 400, "the Host is another than the request target's";
+    HostConflict = HOST_CONFLICT;
     /// RFC 9112 6.3, RFC 9110 8.6: not a decimal number below 2^63. A leading zero is refused, too: there are parsers
     /// that read octal.
-    ContentLength = 400, "the Content-Length is not a decimal number";
+    ContentLength = CONTENT_LENGTH;
     /// RFC 9112 6.3: several Content-Length, as lines or as a list, equal or not.
-    ContentLengthRepeated = 400, "the message has several Content-Length";
+    ContentLengthRepeated = CONTENT_LENGTH_REPEATED;
     /// RFC 9112 6.1: Content-Length beside Transfer-Encoding, in either order.
-    LengthAndEncoding = 400, "the message has both Content-Length and Transfer-Encoding";
+    LengthAndEncoding = LENGTH_AND_ENCODING;
     /// RFC 9112 6.1: Transfer-Encoding is there, and it is not `chunked` at the end and once.
-    Encoding = 400, "the Transfer-Encoding does not end with chunked, once";
+    Encoding = ENCODING;
     /// RFC 9112 6.1: a coding before `chunked`, which weft does not decode.
-    EncodingUnsupported = 501, "the Transfer-Encoding names a coding other than chunked";
+    EncodingUnsupported = ENCODING_UNSUPPORTED;
     /// RFC 9112 6.1: Transfer-Encoding in HTTP/1.0, whose framing is faulty.
-    EncodingInHttp10 = 400, "a message of HTTP/1.0 has a Transfer-Encoding";
+    EncodingInHttp10 = ENCODING_IN_HTTP10;
     /// RFC 9112 6.3, RFC 9110 9.3.6, 15.2, 15.3.5: a body where there is none: CONNECT, 1xx, 204, 2xx to CONNECT.
-    BodyForbidden = 400, "the message announces a body where it can have none";
+    BodyForbidden = BODY_FORBIDDEN;
     /// `Content_Length` and `Transfer_Encoding` are tokens (RFC 9110 5.1), but servers behind CGI read them as the
     /// fields that they look like.
-    Lookalike = 400, "a field's name can be taken for Content-Length or Transfer-Encoding";
+    Lookalike = LOOKALIKE;
     /// RFC 9110 10.1.1: an expectation other than a single `100-continue`.
-    Expectation = 417, "the request expects something other than 100-continue";
+    Expectation = EXPECTATION;
     /// RFC 9112 7.1: a chunk begins with hexadecimal digits, at most sixteen and below 2^63.
-    ChunkSize = 400, "a chunk's size is not a hexadecimal number";
+    ChunkSize = CHUNK_SIZE;
     /// RFC 9112 7.1.1: what follows a chunk's size is not `;name`, `;name=token` or `;name="text"`. Whitespace there is
     /// "bad" by the RFC's own word, and refused.
-    ChunkExtension = 400, "a chunk's extension is malformed";
+    ChunkExtension = CHUNK_EXTENSION;
     /// RFC 9112 7.1: the data of a chunk ends where its size says, with CR LF.
-    ChunkEnd = 400, "a chunk does not end where its size says";
+    ChunkEnd = CHUNK_END;
     /// RFC 9112 7.1.1: a recipient ought to limit the length of chunk extensions.
-    ChunkLineTooLong = 400, "a chunk's extensions are too long";
+    ChunkLineTooLong = CHUNK_LINE_TOO_LONG;
     /// RFC 9110 6.5.1: a field for framing, routing, authentication or content is no trailer. Refused, not dropped:
     /// bytes pass unchanged or not at all.
-    Trailer = 400, "a field stands in the trailers that may not stand there";
+    Trailer = TRAILER;
     /// RFC 9112 3, RFC 9110 15.5.15: the request line is longer than [`Limits::line`].
     ///
     /// [`Limits::line`]: super::Limits::line
-    TargetTooLong = 414, "the request line is too long";
+    TargetTooLong = TARGET_TOO_LONG;
     /// RFC 9110 5.4, RFC 6585 5: a field line is longer than [`Limits::line`].
     ///
     /// [`Limits::line`]: super::Limits::line
-    FieldTooLong = 431, "a field line is too long";
+    FieldTooLong = FIELD_TOO_LONG;
     /// RFC 9110 5.4, RFC 6585 5: more fields than [`Limits::fields`].
     ///
     /// [`Limits::fields`]: super::Limits::fields
-    TooManyFields = 431, "the message has too many fields";
+    TooManyFields = TOO_MANY_FIELDS;
     /// RFC 9110 5.4, RFC 6585 5: the head, or the trailers, have more bytes than [`Limits::head`].
     ///
     /// [`Limits::head`]: super::Limits::head
-    HeadTooLarge = 431, "the head is too large";
+    HeadTooLarge = HEAD_TOO_LARGE;
     /// RFC 9112 9.2, RFC 9110 7.8: bytes that nothing calls for: an answer without a request, a switch of protocols that
     /// nobody asked for, a request behind one that may still switch.
-    OutOfTurn = 400, "bytes came that no request and no answer calls for";
+    OutOfTurn = OUT_OF_TURN;
 }
 
 impl Malformed {
@@ -137,11 +135,16 @@ impl Malformed {
         None
     }
 
+    /// The status of the answer to a client.
+    pub fn status(self) -> u16 {
+        self.reason().status().expect("every reason of a malformed message has a status; a test asks all of them")
+    }
+
     /// The answer that ends the client's connection: status, `connection: close`, `x-weft-reason`.
     pub fn answer(self) -> Vec<u8> {
         let status = self.status();
         let phrase = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-        let (phrase, word) = (phrase.unwrap_or_default(), self.word());
+        let (phrase, word) = (phrase.unwrap_or_default(), self.reason().word());
         format!(
             "HTTP/1.1 {status} {phrase}\r\nconnection: close\r\ncontent-length: 0\r\nx-weft-reason: {word}\r\n\r\n"
         )
@@ -179,13 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn every_status_has_a_name_and_every_word_is_its_own() {
+    fn every_status_has_a_name_and_every_word_is_the_variants() {
         for malformed in Malformed::ALL {
             assert!([400, 414, 417, 431, 501, 505].contains(&malformed.status()), "{malformed:?}");
             assert!(
                 !malformed.answer().starts_with(format!("HTTP/1.1 {} \r", malformed.status()).as_bytes())
             );
-            assert_eq!(Malformed::ALL.iter().filter(|other| other.word() == malformed.word()).count(), 1);
+            assert_eq!(malformed.reason().flag(), "DPE", "{malformed:?}");
+            assert_eq!(malformed.reason().word(), format!("{malformed:?}"));
         }
     }
 }

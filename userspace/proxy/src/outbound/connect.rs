@@ -45,7 +45,7 @@ pub(super) async fn connect_any(
     client: SocketAddr,
 ) -> Result<Connected, Reason> {
     let mut tried = Vec::new();
-    let mut why = Reason::NoEndpoints;
+    let mut why = Reason::NO_ENDPOINTS;
     for _ in 0..TRIES {
         let now = served.worker.now();
         let Some(endpoint) = pick(served, upstream, dialled, client, &tried) else { return Err(why) };
@@ -53,7 +53,7 @@ pub(super) async fn connect_any(
         let held = match &upstream.traffic.circuit_breaker {
             Some(limits) => {
                 let held = upstream.breaker.hold(Limit::Connections, limits);
-                Some(held.map_err(|_| Reason::BreakerConnections)?)
+                Some(held.map_err(|_| Reason::BREAKER_CONNECTIONS)?)
             }
             None => None,
         };
@@ -96,10 +96,10 @@ fn pick(
 pub(crate) async fn connect(netns: &Netns, to: SocketAddr, time: Duration) -> Result<TcpStream, Reason> {
     let socket = netns.outgoing(to, None).map_err(|error| {
         tracing::warn!(%to, %error, "cannot open a socket in a pod's namespace");
-        Reason::ProxyFailed
+        Reason::PROXY_FAILED
     })?;
     match tokio::time::timeout(time, socket.connect(to)).await {
-        Err(_) => Err(Reason::ConnectTimeout),
+        Err(_) => Err(Reason::CONNECT_TIMEOUT),
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(refused(&error)),
     }
@@ -108,8 +108,8 @@ pub(crate) async fn connect(netns: &Netns, to: SocketAddr, time: Duration) -> Re
 /// What the connect hook says is the policy's; the rest is the network's.
 fn refused(error: &io::Error) -> Reason {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => Reason::NotAllowed,
-        _ => Reason::ConnectFailed,
+        io::ErrorKind::PermissionDenied => Reason::NOT_ALLOWED,
+        _ => Reason::CONNECT_FAILED,
     }
 }
 

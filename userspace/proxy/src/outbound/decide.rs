@@ -70,9 +70,9 @@ impl Arrival<'_> {
             }
             tokio::select! {
                 read = self.read() => if read? == 0 {
-                    return if self.first.is_empty() { Err(Reason::ClientGone) } else { Ok(self.answer(Protocol::Http1, None)) };
+                    return if self.first.is_empty() { Err(Reason::CLIENT_GONE) } else { Ok(self.answer(Protocol::Http1, None)) };
                 },
-                () = &mut wait, if !self.first.is_empty() => return Err(Reason::SlowHead),
+                () = &mut wait, if !self.first.is_empty() => return Err(Reason::SLOW_HEAD),
             }
         }
     }
@@ -85,7 +85,7 @@ impl Arrival<'_> {
         let connecting = async move {
             match upstream {
                 Some(upstream) => connect_any(served, &upstream, dialled, client).await,
-                None => Err(Reason::NoEndpoints),
+                None => Err(Reason::NO_ENDPOINTS),
             }
         };
         let (mut connecting, mut connected) = (pin!(connecting), None);
@@ -128,7 +128,7 @@ impl Arrival<'_> {
         loop {
             let name = match tls::server_name(&self.first) {
                 ServerName::NeedMore => None,
-                ServerName::NotTls | ServerName::Broken => return Err(Reason::NoTlsRoute),
+                ServerName::NotTls | ServerName::Broken => return Err(Reason::NO_TLS_ROUTE),
                 ServerName::Unnamed => Some(None),
                 ServerName::Name(name) => Some(Some(name)),
             };
@@ -136,8 +136,8 @@ impl Arrival<'_> {
                 return self.relay(Some((table, name)), true).await;
             }
             tokio::select! {
-                read = self.read() => if read? == 0 { return Err(Reason::ClientGone) },
-                () = &mut wait => return Err(Reason::SlowHead),
+                read = self.read() => if read? == 0 { return Err(Reason::CLIENT_GONE) },
+                () = &mut wait => return Err(Reason::SLOW_HEAD),
             }
         }
     }
@@ -145,15 +145,15 @@ impl Arrival<'_> {
     async fn relay(self, by_name: Option<(&TlsTable, Option<String>)>, tls: bool) -> Result<Next, Reason> {
         let worker = &self.served.worker;
         let upstream = match by_name {
-            None => self.port.plain(&mut *worker.dice.borrow_mut()).cloned().ok_or(Reason::NoEndpoints)?,
+            None => self.port.plain(&mut *worker.dice.borrow_mut()).cloned().ok_or(Reason::NO_ENDPOINTS)?,
             Some((table, name)) => {
-                let route = table.find(name.as_deref()).ok_or(Reason::NoTlsRoute)?;
+                let route = table.find(name.as_deref()).ok_or(Reason::NO_TLS_ROUTE)?;
                 let drawn = route.backends.draw(worker.dice.borrow_mut().number());
                 let Some(BackendTarget::Service { name, port }) = drawn.map(|backend| &backend.target) else {
-                    return Err(Reason::InvalidBackend);
+                    return Err(Reason::INVALID_BACKEND);
                 };
                 let tables = worker.shared.tables.load();
-                tables.upstream(name, *port).cloned().ok_or(Reason::NoEndpoints)?
+                tables.upstream(name, *port).cloned().ok_or(Reason::NO_ENDPOINTS)?
             }
         };
         let to = connect_any(self.served, &upstream, self.dialled, self.client).await?;
@@ -180,11 +180,11 @@ impl Arrival<'_> {
         let (socket, first) = (self.socket, &mut self.first);
         async move {
             loop {
-                socket.readable().await.map_err(|_| Reason::ClientGone)?;
+                socket.readable().await.map_err(|_| Reason::CLIENT_GONE)?;
                 first.reserve(READ);
                 match socket.try_read_buf(first) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    read => return read.map_err(|_| Reason::ClientGone),
+                    read => return read.map_err(|_| Reason::CLIENT_GONE),
                 }
             }
         }

@@ -124,7 +124,7 @@ async fn open(want: &Want<'_>, held: Option<Held>) -> Result<Line, Reason> {
     let mut builder = http1::Builder::new();
     builder.max_headers(limits.http1.fields).max_buf_size(limits.http1_buffer);
     let opened = builder.handshake(TokioIo::new(guarded)).await;
-    let (sender, connection) = opened.map_err(|_| Reason::UpstreamReset)?;
+    let (sender, connection) = opened.map_err(|_| Reason::UPSTREAM_RESET)?;
     pod.upstreams.spawn("http1 upstream", async move {
         // Whoever asked is told by the answer, and the idle pool by the sender.
         let _ = connection.with_upgrades().await;

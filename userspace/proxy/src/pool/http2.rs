@@ -114,7 +114,7 @@ async fn open(want: &Want<'_>, held: Option<Held>) -> Result<Shared, Reason> {
         .max_pending_accept_reset_streams(limits.h2_resets)
         .max_local_error_reset_streams(limits.h2_resets);
     let opened = builder.handshake(TokioIo::new(stream)).await;
-    let (sender, mut connection) = opened.map_err(|_| Reason::UpstreamReset)?;
+    let (sender, mut connection) = opened.map_err(|_| Reason::UPSTREAM_RESET)?;
     let streams = Rc::new(Cell::new(connection.current_max_send_streams()));
     let told = Rc::clone(&streams);
     pod.upstreams.spawn("http2 upstream", async move {

@@ -84,7 +84,7 @@ impl Served {
         match self.half_open() {
             Ok(half_open) => {
                 let left = at_end.iter().filter(|(client, _)| !half_open.contains(client));
-                left.for_each(|(_, watch)| watch.ends(Reason::ClientGone));
+                left.for_each(|(_, watch)| watch.ends(Reason::CLIENT_GONE));
             }
             Err(error) => tracing::debug!(pod = %self.pod.name, %error, "cannot list who waits"),
         }

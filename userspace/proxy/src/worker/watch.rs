@@ -33,9 +33,9 @@ impl Watch {
     pub(super) fn check(&self, now: Moment, limits: &Limits) {
         let past = |since: u64, most: Duration| now.since(Moment::from_nanos(since)) > most;
         let why = if past(self.wire.moved(), limits.idle) {
-            Reason::Idle
+            Reason::IDLE
         } else if self.wire.head_since().is_some_and(|since| past(since, limits.head_time)) {
-            Reason::SlowHead
+            Reason::SLOW_HEAD
         } else {
             return;
         };

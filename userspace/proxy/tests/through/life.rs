@@ -134,7 +134,7 @@ async fn over_the_bounds_of_a_pod_connections_are_reset_and_requests_refused() {
         _ = waiting => panic!("nobody answers"),
         () = refused => {}
     }
-    assert_eq!(mesh.connection().await.reason, Some(Reason::PodConnections));
+    assert_eq!(mesh.connection().await.reason, Some(Reason::POD_CONNECTIONS));
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn without_an_origin_a_connection_is_reset() {
     let connecting = async { mesh.try_dial(false).await?.read(&mut [0]).await };
     let read = timeout(PATIENCE, connecting).await.unwrap();
     assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-    assert_eq!(mesh.connection().await.reason, Some(Reason::NoOrigin));
+    assert_eq!(mesh.connection().await.reason, Some(Reason::NO_ORIGIN));
     assert_eq!(mesh.handle.report().pods[0].1.refused, 1);
     assert_eq!(server.accepted(), 0);
 }

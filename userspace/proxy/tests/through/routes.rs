@@ -206,7 +206,7 @@ async fn each_request_leaves_a_record_with_its_route_its_endpoint_and_its_reason
     client.ready().await.unwrap();
     read(client.send_request(get("/c")).await.unwrap()).await;
     let record = mesh.request().await;
-    assert_eq!((record.status, record.reason, record.endpoint), (404, Some(Reason::NoRule), None));
+    assert_eq!((record.status, record.reason, record.endpoint), (404, Some(Reason::NO_RULE), None));
     drop(client);
     let record = mesh.connection().await;
     assert_eq!((record.reason, record.pod), (None, ObjectName::new("shop", "client")));

@@ -149,7 +149,7 @@ async fn a_client_of_tls_goes_where_its_server_name_says() {
         } else {
             let end = timeout(PATIENCE, client.read(&mut [0])).await.unwrap();
             assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-            assert_eq!(mesh.refused().await, Reason::NoTlsRoute);
+            assert_eq!(mesh.refused().await, Reason::NO_TLS_ROUTE);
         }
     }
 }

@@ -334,23 +334,3 @@ fn a_question_that_cannot_be_asked_says_what_is_wrong() {
         "\"x-canary\" is no header; write 'NAME: VALUE'"
     );
 }
-
-/// The proxy's own words must be words of the one list, with its status and flag.
-#[test]
-fn every_framing_error_of_the_proxy_is_a_reason() {
-    for malformed in weft_proxy::http1::Malformed::ALL {
-        let reason = Reason::from_word(malformed.word()).unwrap_or_else(|| panic!("{}", malformed.word()));
-        assert_eq!((reason.status(), reason.flag()), (Some(malformed.status()), "DPE"), "{reason}");
-    }
-}
-
-#[test]
-fn every_reason_of_the_proxy_is_in_the_list_with_its_status_and_flag() {
-    for ours in weft_proxy::Reason::ALL {
-        let reason =
-            Reason::from_word(ours.word()).unwrap_or_else(|| panic!("{} is not in the list", ours.word()));
-        let flag = if ours.flag().is_empty() { "-" } else { ours.flag() };
-        let status = ours.status().map(|status| status.as_u16());
-        assert_eq!((reason.status(), reason.flag()), (status, flag), "{reason}");
-    }
-}

@@ -34,7 +34,7 @@ impl Tries<'_> {
             None => None,
             Some(limits) => match upstream.breaker.hold(Limit::Requests, limits) {
                 Ok(held) => Some(held),
-                Err(_) => return Tried::Refused(Reason::BreakerRequests.into()),
+                Err(_) => return Tried::Refused(Reason::BREAKER_REQUESTS.into()),
             },
         };
         let now = self.client.served.worker.now();
@@ -146,7 +146,7 @@ fn observed(response: &http::Response<hyper::body::Incoming>, is_grpc: bool) -> 
 /// No connection came about.
 fn unconnected(reason: Reason) -> Tried {
     match reason {
-        Reason::ConnectFailed | Reason::ConnectTimeout | Reason::ProxyFailed | Reason::UpstreamReset => {
+        Reason::CONNECT_FAILED | Reason::CONNECT_TIMEOUT | Reason::PROXY_FAILED | Reason::UPSTREAM_RESET => {
             Tried::Failed(Failed { outcome: Outcome::ConnectFailed, reason })
         }
         // The policy's word, or the circuit breaker's: not this endpoint's.
@@ -155,7 +155,7 @@ fn unconnected(reason: Reason) -> Tried {
 }
 
 fn timed_out() -> Tried {
-    Tried::Failed(Failed { outcome: Outcome::TimedOut, reason: Reason::BackendTimeout })
+    Tried::Failed(Failed { outcome: Outcome::TimedOut, reason: Reason::BACKEND_TIMEOUT })
 }
 
 /// Sending failed, or the head of the answer did not come.
@@ -163,12 +163,12 @@ fn broken(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> Failed
     // It comes back unsent: nobody has seen it.
     let unsent = error.take_message().is_some();
     let error = error.into_error();
-    let failed = |outcome| Failed { outcome, reason: Reason::UpstreamReset };
+    let failed = |outcome| Failed { outcome, reason: Reason::UPSTREAM_RESET };
     if unsent || is_refused_stream(&error) {
         return failed(Outcome::RefusedStream);
     }
     if Malformed::of(&error).is_some() || error.is_parse() {
-        return Failed { outcome: Outcome::ResetBeforeHead, reason: Reason::UpstreamMalformed };
+        return Failed { outcome: Outcome::ResetBeforeHead, reason: Reason::UPSTREAM_MALFORMED };
     }
     let closed =
         error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_reset(&error);

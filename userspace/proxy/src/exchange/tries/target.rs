@@ -35,14 +35,14 @@ impl Tries<'_> {
     pub(super) fn first_target(&self) -> Result<Target<'_>, Refused> {
         let worker = &self.client.served.worker;
         let Some(rule) = self.routed.rule else {
-            let upstream = self.port.plain(&mut *worker.dice.borrow_mut()).ok_or(Reason::NoEndpoints)?;
-            return self.pick(None, upstream, &[]).ok_or_else(|| Reason::NoEndpoints.into());
+            let upstream = self.port.plain(&mut *worker.dice.borrow_mut()).ok_or(Reason::NO_ENDPOINTS)?;
+            return self.pick(None, upstream, &[]).ok_or_else(|| Reason::NO_ENDPOINTS.into());
         };
         let number = worker.dice.borrow_mut().number();
         let backend = rule.backends.draw(number).filter(|backend| backend.is_valid());
-        let backend = backend.ok_or(Reason::InvalidBackend)?;
-        let upstream = self.upstream(backend).ok_or(Reason::NoEndpoints)?;
-        self.pick(Some(backend), upstream, &[]).ok_or_else(|| Reason::NoEndpoints.into())
+        let backend = backend.ok_or(Reason::INVALID_BACKEND)?;
+        let upstream = self.upstream(backend).ok_or(Reason::NO_ENDPOINTS)?;
+        self.pick(Some(backend), upstream, &[]).ok_or_else(|| Reason::NO_ENDPOINTS.into())
     }
 
     /// An endpoint that was not tried: of the same backendRef, else of another one of the rule's. Where all were tried, a
