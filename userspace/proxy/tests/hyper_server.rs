@@ -78,7 +78,8 @@ async fn answer(
         }
         Err(error) => {
             let why = Malformed::of(&error).expect("nothing else goes wrong here");
-            let response = Response::builder().status(why.status()).header("x-weft-reason", why.reason().word());
+            let response =
+                Response::builder().status(why.status()).header("x-weft-reason", why.reason().word());
             Ok(response.body(Full::default()).unwrap())
         }
     }

@@ -137,7 +137,9 @@ impl Malformed {
 
     /// The status of the answer to a client.
     pub fn status(self) -> u16 {
-        self.reason().status().expect("every reason of a malformed message has a status; a test asks all of them")
+        self.reason()
+            .status()
+            .expect("every reason of a malformed message has a status; a test asks all of them")
     }
 
     /// The answer that ends the client's connection: status, `connection: close`, `x-weft-reason`.
