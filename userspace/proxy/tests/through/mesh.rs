@@ -137,19 +137,16 @@ impl Mesh {
 
     /// Connects to the pod's listener, with an origin or without.
     pub(crate) async fn try_dial(&self, with_origin: bool) -> std::io::Result<TcpStream> {
-        let socket = self.netns.run(|| TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-        let from = socket.local_addr().unwrap();
-        drop(socket);
         let socket = self.netns.run(|| {
             let socket =
                 rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)
                     .unwrap();
-            rustix::net::sockopt::set_socket_reuseaddr(&socket, true).unwrap();
-            rustix::net::bind(&socket, &from).unwrap();
+            rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
             rustix::io::ioctl_fionbio(&socket, true).unwrap();
             socket
         });
         let socket = TcpSocket::from_std_stream(socket.unwrap().into());
+        let from = socket.local_addr().unwrap();
         if with_origin {
             let origin = Origin { dialled: VIP, frontend: 1, backend: None };
             self.origins.write(self.cookie, from, origin);
