@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
+mod bodies;
 mod failures;
+mod floods;
+mod frames;
 mod hostile;
 mod life;
 mod mesh;
