@@ -2,8 +2,12 @@
 
 #[path = "http/capture.rs"]
 mod capture;
+#[path = "http/databases.rs"]
+mod databases;
 #[path = "http/gapless.rs"]
 mod gapless;
+#[path = "http/h2spec.rs"]
+mod h2spec;
 #[path = "http/life.rs"]
 mod life;
 #[path = "http/routes.rs"]

@@ -50,7 +50,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Provides the BPF toolchain and the packages that tests and benches need; quick when they are there.
+    /// Provides the BPF toolchain, and the packages and tools that tests and benches need; quick when they are there.
     Setup,
     /// Builds the eBPF objects, the `weft` binary and the tests (with --release: the binaries only).
     Build {

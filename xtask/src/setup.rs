@@ -1,8 +1,9 @@
-//! `cargo xtask setup`: the BPF toolchain and the packages that tests and benches need.
+//! `cargo xtask setup`: the BPF toolchain, and the packages and tools that tests and benches need.
 //!
 //! Idempotent, and quick when nothing is to do: everything is looked for by path, and apt, rustup's
 //! toolchains and cargo are asked only for what is missing. It never asks rustup to download.
 
+mod h2spec;
 mod packages;
 mod toolchain;
 
@@ -20,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
     let started = Instant::now();
     check_host()?;
     packages::provide(packages::NEEDED)?;
+    h2spec::provide()?;
     let route = toolchain::provide()?;
     screen::done(format_args!("tools and packages are in place ({route})"), started.elapsed());
     Ok(())

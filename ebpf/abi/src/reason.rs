@@ -119,7 +119,7 @@ reasons! {
     CLIENT_GONE = 39, "ClientGone", ECONNREFUSED, 499, "DC";
     /// The head of a request took too long.
     SLOW_HEAD = 40, "SlowHead", ECONNREFUSED, 0, "DT";
-    /// The body of a request took too long.
+    /// The body of a request stood still for too long, or the client did not take its answer.
     SLOW_BODY = 41, "SlowBody", ECONNREFUSED, 408, "DT";
     /// No byte moved either way for `timeouts.idle`.
     IDLE = 42, "Idle", ECONNREFUSED, 0, "SI";
@@ -127,7 +127,7 @@ reasons! {
     ANSWER_BROKEN = 43, "AnswerBroken", ECONNREFUSED, 0, "UC";
     /// The proxy ended the connection: its drain deadline, or the pod went away.
     CUT = 44, "Cut", ECONNREFUSED, 0, "LR";
-    /// The client floods the connection with resets, CONTINUATION, SETTINGS or PING frames.
+    /// The client floods the connection with HTTP/2 frames that ask for nothing, with resets or with CONTINUATION.
     FLOOD = 45, "Flood", ECONNREFUSED, 0, "DPE";
     /// The proxy cannot open a socket or enter a namespace; its log says why.
     PROXY_FAILED = 46, "ProxyFailed", ECONNREFUSED, 503, "UF";

@@ -8,9 +8,13 @@
 //! | head of a request: line, fields, bytes | [`http1::Limits`] | 414, 431 |
 //! | head of an HTTP/2 request | [`Limits::h2_head`] | 431 by hyper |
 //! | time for a head | [`Limits::head_time`] | reset, [`Reason::SLOW_HEAD`](crate::Reason::SLOW_HEAD) |
+//! | time that a request's body stands still before there is an answer | [`Limits::body_time`] | 408, [`Reason::SLOW_BODY`](crate::Reason::SLOW_BODY) |
+//! | time that a client takes nothing of its answer | [`Limits::body_time`] | reset, [`Reason::SLOW_BODY`](crate::Reason::SLOW_BODY) |
 //! | silence of a connection | `timeouts.idle` of the Service, else [`Limits::idle`] | ends in order between requests, else reset, [`Reason::IDLE`](crate::Reason::IDLE) |
 //! | HTTP/2 streams of a connection | [`Limits::h2_streams`] | refused stream |
 //! | HTTP/2 streams that the client resets before they are served, and that we reset | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
+//! | HTTP/2 frames that ask for nothing: SETTINGS, PING, `WINDOW_UPDATE`, PRIORITY, unknown ones | [`Limits::h2_frames`] | reset, [`Reason::FLOOD`](crate::Reason::FLOOD) |
+//! | CONTINUATION frames of a head, DATA frames without bytes | h2's: as many as [`Limits::h2_head`] needs, 100 | GOAWAY `ENHANCE_YOUR_CALM`, [`Reason::FLOOD`](crate::Reason::FLOOD) |
 //! | bytes of a stream not yet read, each way | [`Limits::h2_window`] | flow control |
 //! | bytes of a connection read ahead (HTTP/1) | [`Limits::http1_buffer`] | flow control |
 //! | idle upstream connections of a pod on a worker | [`Limits::pool_idle`] | the one that came back last is closed |
@@ -42,6 +46,12 @@ pub struct Limits {
     pub http1_buffer: usize,
     /// From a head's first byte to its last: 15 s.
     pub head_time: Duration,
+    /// Without a byte of a body that the proxy waits for or has for the client: 5 min, as Envoy's `stream_idle_timeout`.
+    ///
+    /// An answer that its server makes the client wait for is no such body, nor is a request's body once there is an
+    /// answer: streams, server-sent events and tunnels last. Calls of gRPC have deadlines of their own: a client may
+    /// listen before there is an answer.
+    pub body_time: Duration,
     /// Without a byte either way: 1 h.
     pub idle: Duration,
     /// Bytes of an HTTP/2 head, as RFC 9113 counts them: 64 KiB.
@@ -50,6 +60,9 @@ pub struct Limits {
     pub h2_streams: u32,
     /// See the table: 64.
     pub h2_resets: usize,
+    /// How many frames that ask for nothing a client may be ahead: 1024, which are given back within 10 s; one for each
+    /// part of a request, ten for each part of an answer.
+    pub h2_frames: u32,
     /// See the table: 1 MiB.
     pub h2_window: u32,
     /// See the table: 256.
@@ -76,10 +89,12 @@ impl Default for Limits {
             http1: http1::Limits::default(),
             http1_buffer: 128 << 10,
             head_time: Duration::from_secs(15),
+            body_time: Duration::from_mins(5),
             idle: Duration::from_hours(1),
             h2_head: 64 << 10,
             h2_streams: 250,
             h2_resets: 64,
+            h2_frames: 1024,
             h2_window: 1 << 20,
             pool_idle: 256,
             pool_time: Duration::from_mins(1),

@@ -93,7 +93,8 @@ async fn forward(
     let deadline = routed.deadline(asked.grpc_timeout);
     // What the client sent: a filter may change it for the server.
     let origin = parts.headers.get(ORIGIN).cloned();
-    let body = RequestBody::of(body);
+    let patience = client.served.worker.shared.limits.body_time;
+    let body = RequestBody::of(body, (!asked.is_grpc).then_some(patience));
     let mut tries =
         Tries { client, tables: &tables, port, routed: &routed, asked, parts, body, deadline, origin };
     let work = stages(&mut tries, ledger);

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod draw;
 mod exchange;
 pub mod http1;
+mod http2;
 pub mod limits;
 pub mod observe;
 mod outbound;

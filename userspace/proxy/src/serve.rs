@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    error::Error as _,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
@@ -26,11 +27,11 @@ use crate::{
     Reason,
     account::Counted,
     exchange,
-    http1::{Guarded, Malformed, Refusal},
+    http1::{Guarded, Holding, Malformed, Refusal},
     observe::Protocol,
     outbound::{self, Early},
     stream::{Stream, Wire},
-    worker::{Served, Watch},
+    worker::{Served, Streams, Watch},
 };
 
 /// A client's HTTP connection, shared by its requests.
@@ -47,6 +48,9 @@ pub(crate) struct Client {
     stream: RefCell<Option<Stream>>,
     wire: Arc<Wire>,
     refusal: OnceCell<Refusal>,
+    holding: OnceCell<Holding>,
+    /// Why it ends, where the proxy ends it.
+    cut: Cell<Option<Reason>>,
     under_way: Cell<u32>,
 }
 
@@ -61,7 +65,8 @@ impl Client {
         early: Option<Early>,
     ) -> Rc<Self> {
         let (account, clock) = (Arc::clone(&served.pod.account), served.worker.shared.clock);
-        let stream = Stream::new(socket, first, spoken, account, clock);
+        let frames = served.worker.shared.limits.h2_frames;
+        let stream = Stream::new(socket, first, spoken, frames, account, clock);
         Rc::new(Self {
             served: Rc::clone(served),
             address,
@@ -73,6 +78,8 @@ impl Client {
             wire: Arc::clone(stream.wire()),
             stream: RefCell::new(Some(stream)),
             refusal: OnceCell::new(),
+            holding: OnceCell::new(),
+            cut: Cell::new(None),
             under_way: Cell::new(0),
         })
     }
@@ -86,6 +93,11 @@ impl Client {
     /// Why the framing of what the client sends is refused.
     pub(crate) fn malformed(&self) -> Option<Reason> {
         self.refusal.get()?.malformed().map(Malformed::reason)
+    }
+
+    /// What is carried is a tunnel from now on.
+    pub(crate) fn becomes_tunnel(&self) {
+        self.wire.becomes_tunnel();
     }
 
     /// A request is under way until the guard is dropped; `None` where the pod has too many.
@@ -122,12 +134,23 @@ pub(crate) struct UnderWay {
     _counted: Counted,
 }
 
+impl UnderWay {
+    /// Why its connection ends, where the proxy ends it.
+    pub(crate) fn cut(&self) -> Option<Reason> {
+        self.client.cut.get()
+    }
+}
+
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let left = self.client.under_way.get() - 1;
         self.client.under_way.set(left);
         if left == 0 {
             self.client.wire.awaits_head(true);
+            // The next head has begun to come, and now nothing but its sender holds it up.
+            if self.client.holding.get().is_some_and(Holding::is_some) {
+                self.client.wire.head_begins();
+            }
         }
     }
 }
@@ -152,6 +175,7 @@ async fn serve_http1(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
     let limits = &client.served.worker.shared.limits;
     let guarded = Guarded::server(stream, limits.http1);
     client.refusal.set(guarded.refusal()).expect("a connection is served once");
+    client.holding.set(guarded.holding()).expect("a connection is served once");
     let mut builder = http1::Builder::new();
     builder
         .half_close(true)
@@ -168,7 +192,8 @@ async fn serve_http1(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
 
 async fn serve_http2(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> {
     let limits = &client.served.worker.shared.limits;
-    let mut builder = http2::Builder::new(client.served.clients.clone());
+    let streams = Streams::new(client.served.clients.clone(), limits.body_time);
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()
@@ -212,12 +237,16 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     loop {
         tokio::select! {
             biased;
-            // Its errors are told by the guard's refusal, or are the client's own.
-            _ = connection.as_mut() => return Ok(()),
+            // Its other errors are told by the guard's refusal, or are the client's own.
+            ended = connection.as_mut() => return match ended {
+                Err(error) if client.wire.is_flooded() || was_told_to_be_calm(&error) => Err(Reason::FLOOD),
+                _ => Ok(()),
+            },
             () = &mut gone => return Err(Reason::CLIENT_GONE),
             why = &mut found, if !silent => {
                 silent = why == Reason::IDLE && client.is_between_requests();
                 if !silent {
+                    client.cut.set(Some(why));
                     return Err(why);
                 }
                 // It ends in order: what the client sends meanwhile is answered, or known to be unseen.
@@ -229,6 +258,12 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             }
         }
     }
+}
+
+/// Whether a bound of h2's own ended the connection.
+fn was_told_to_be_calm(error: &hyper::Error) -> bool {
+    let error = error.source().and_then(|error| error.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| !error.is_remote() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 /// A connection's window, in streams' windows.

@@ -11,20 +11,22 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
-use crate::{account::Account, clock::Clock, observe::Protocol};
+use crate::{account::Account, clock::Clock, http2::Frames, observe::Protocol};
 
 /// The reading and writing end.
 #[derive(Debug)]
 pub(crate) struct Stream {
     first: Bytes,
     wire: Arc<Wire>,
+    /// Of HTTP/2.
+    frames: Option<Frames>,
 }
 
 /// What can be seen of a connection from outside.
@@ -41,14 +43,21 @@ pub(crate) struct Wire {
     head_since: AtomicU64,
     /// Whether a head is awaited.
     awaits_head: AtomicBool,
+    /// Since when the client takes no bytes, though there are some; 0 where it does.
+    stuck_since: AtomicU64,
+    /// Whether what is carried has become a tunnel.
+    is_tunnel: AtomicBool,
+    /// Whether the client sends too much that asks for nothing.
+    is_flooded: AtomicBool,
 }
 
 impl Stream {
-    /// `first` was read from `socket` before.
+    /// `first` was read from `socket` before. A client of HTTP/2 may send so many `frames` that ask for nothing.
     pub(crate) fn new(
         socket: TcpStream,
         first: Bytes,
         spoken: Protocol,
+        frames: u32,
         account: Arc<Account>,
         clock: Clock,
     ) -> Self {
@@ -62,12 +71,26 @@ impl Stream {
             has_heads: spoken == Protocol::Http1,
             head_since: AtomicU64::new(if first.is_empty() { 0 } else { now }),
             awaits_head: AtomicBool::new(true),
+            stuck_since: AtomicU64::new(0),
+            is_tunnel: AtomicBool::new(false),
+            is_flooded: AtomicBool::new(false),
         };
-        Self { first, wire: Arc::new(wire) }
+        let frames = (spoken == Protocol::Http2).then(|| Frames::new(frames, now));
+        Self { first, wire: Arc::new(wire), frames }
     }
 
     pub(crate) fn wire(&self) -> &Arc<Wire> {
         &self.wire
+    }
+
+    /// Enters bytes that go to the reader.
+    fn enter(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(frames) = &mut self.frames else { return Ok(()) };
+        if frames.read(bytes, self.wire.moved()) {
+            return Ok(());
+        }
+        self.wire.is_flooded.store(true, Relaxed);
+        Err(io::ErrorKind::ConnectionAborted.into())
     }
 }
 
@@ -83,6 +106,29 @@ impl Wire {
             since if since > 0 && self.has_heads => Some(since),
             _ => None,
         }
+    }
+
+    /// Since when the client takes no bytes of an answer, in nanoseconds of the clock.
+    pub(crate) fn stuck_since(&self) -> Option<u64> {
+        match self.stuck_since.load(Relaxed) {
+            since if since > 0 && !self.is_tunnel.load(Relaxed) => Some(since),
+            _ => None,
+        }
+    }
+
+    /// What is carried from now on is not HTTP/1's.
+    pub(crate) fn becomes_tunnel(&self) {
+        self.is_tunnel.store(self.has_heads, Relaxed);
+    }
+
+    /// Whether the client was cut off for what it sends and asks for nothing.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.is_flooded.load(Relaxed)
+    }
+
+    /// A part of a head is here already, and its turn has come.
+    pub(crate) fn head_begins(&self) {
+        self.head_since.store(self.clock.now().nanos(), Relaxed);
     }
 
     /// No head is awaited while requests are under way.
@@ -129,6 +175,7 @@ impl Wire {
     fn written(&self, bytes: usize) {
         self.account.sent(bytes);
         self.moved.store(self.clock.now().nanos(), Relaxed);
+        self.stuck_since.store(0, Relaxed);
     }
 
     /// Writes when the socket takes bytes.
@@ -138,7 +185,13 @@ impl Wire {
         mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.socket.poll_write_ready(cx))?;
+            let Poll::Ready(ready) = self.socket.poll_write_ready(cx) else {
+                if self.stuck_since.load(Relaxed) == 0 {
+                    self.stuck_since.store(self.clock.now().nanos(), Relaxed);
+                }
+                return Poll::Pending;
+            };
+            ready?;
             match write(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(bytes) => {
@@ -165,17 +218,18 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         if !self.first.is_empty() {
             let part = self.first.len().min(buf.remaining());
-            buf.put_slice(&self.first[..part]);
-            self.first.advance(part);
-            return Poll::Ready(Ok(()));
+            let part = self.first.split_to(part);
+            buf.put_slice(&part);
+            return Poll::Ready(self.enter(&part));
         }
         loop {
             ready!(self.wire.socket.poll_read_ready(cx))?;
+            let before = buf.filled().len();
             match self.wire.socket.try_read_buf(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(bytes) => {
                     self.wire.read(bytes);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(self.enter(&buf.filled()[before..]));
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -184,16 +238,29 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.wire.poll_write(cx, |socket| socket.try_write(buf))
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.wire.poll_write(cx, |socket| socket.try_write(buf)))?;
+        if let Some(frames) = &mut self.frames {
+            frames.wrote(&buf[..written]);
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.wire.poll_write(cx, |socket| socket.try_write_vectored(bufs))
+        let written = ready!(self.wire.poll_write(cx, |socket| socket.try_write_vectored(bufs)))?;
+        if let Some(frames) = &mut self.frames {
+            let mut left = written;
+            for buf in bufs {
+                let here = left.min(buf.len());
+                frames.wrote(&buf[..here]);
+                left -= here;
+            }
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

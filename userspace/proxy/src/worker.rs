@@ -3,6 +3,7 @@
 //! Workers share immutable tables and counters, and nothing that has to be locked. Each has its own descriptor of
 //! every pod's listener; the kernel gives a connection to whoever asks first.
 
+pub(crate) mod delivery;
 mod served;
 mod tasks;
 mod turns;
@@ -38,6 +39,7 @@ use crate::{
     proxy::Pod,
     tables::Tables,
 };
+pub(crate) use delivery::Streams;
 pub(crate) use served::Served;
 pub(crate) use tasks::Tasks;
 pub(crate) use turns::{Share, Turns};

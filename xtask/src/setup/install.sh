@@ -10,7 +10,7 @@ if [ ! -e "$policy" ]; then
     chmod 755 "$policy"
 fi
 new=
-for unit in nginx redis-server iperf3; do
+for unit in nginx redis-server postgresql mariadb iperf3; do
     [ -e "/lib/systemd/system/$unit.service" ] || new="$new $unit"
 done
 apt-get -q install -y --no-install-recommends "$@"

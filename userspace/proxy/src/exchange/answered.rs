@@ -21,6 +21,7 @@ use crate::{
     limits::Held,
     observe::Protocol,
     pool::{Http1, Http2},
+    worker::delivery,
 };
 
 /// See the module.
@@ -157,7 +158,12 @@ impl Body for AnswerBody {
             Kind::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Kind::Carried(carried) => carried,
         };
-        Poll::Ready(match ready!(carried.poll(cx)) {
+        let Poll::Ready(piece) = carried.poll(cx) else {
+            delivery::awaits_server();
+            return Poll::Pending;
+        };
+        delivery::handed();
+        Poll::Ready(match piece {
             None => {
                 this.finish();
                 None
@@ -207,6 +213,8 @@ impl Drop for AnswerBody {
         };
         if over {
             self.finish();
+        } else if delivery::is_cut() {
+            self.breaks(Reason::SLOW_BODY);
         }
     }
 }

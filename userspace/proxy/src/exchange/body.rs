@@ -5,12 +5,14 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::mirror::Copy;
 use crate::{Reason, http1::Malformed, limits::retry::KEPT_BODY};
@@ -50,6 +52,14 @@ struct Source {
     /// Why the client's own sending failed.
     failed: Option<Reason>,
     copies: Vec<Copy>,
+    patience: Option<Patience>,
+}
+
+/// How long a client may let the proxy wait for the next piece.
+struct Patience {
+    time: Duration,
+    since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// A piece of a body.
@@ -68,6 +78,9 @@ pub(crate) enum BodyError {
     /// The client broke off.
     #[error("the client's body broke off: {0}")]
     Client(#[source] hyper::Error),
+    /// The client does not go on.
+    #[error("the client's body stood still for too long")]
+    Slow,
     /// A mirror that does not keep up.
     #[error("the mirror is too far behind")]
     Behind,
@@ -80,7 +93,8 @@ pub(crate) enum BodyError {
 }
 
 impl RequestBody {
-    pub(super) fn of(incoming: Incoming) -> Self {
+    /// Without an end to its `patience`, a client may take as long as it likes for each piece.
+    pub(super) fn of(incoming: Incoming, patience: Option<Duration>) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
@@ -97,6 +111,7 @@ impl RequestBody {
             received: 0,
             failed: None,
             copies: Vec::new(),
+            patience: patience.map(|time| Patience { time, since: None, timer: None }),
         };
         Self::Streamed(Turn { source: Rc::new(RefCell::new(source)), number: 0, at: 0 })
     }
@@ -135,6 +150,13 @@ impl RequestBody {
         self.source().and_then(|source| source.borrow().failed)
     }
 
+    /// There is an answer: what else the client has to say may take its time.
+    pub(super) fn answered(&self) {
+        if let Some(source) = self.source() {
+            source.borrow_mut().patience = None;
+        }
+    }
+
     /// Has whatever comes copied.
     pub(super) fn copy_to(&self, copy: Copy) {
         if let Some(source) = self.source() {
@@ -158,17 +180,24 @@ impl Source {
         }
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.awaited = polled.is_pending();
-        let part = match ready!(polled) {
+        let Poll::Ready(frame) = polled else {
+            if self.patience.as_mut().is_none_or(|patience| patience.poll(cx).is_pending()) {
+                return Poll::Pending;
+            }
+            self.breaks(Reason::SLOW_BODY);
+            return Poll::Ready(Some(Err(BodyError::Slow)));
+        };
+        if let Some(patience) = &mut self.patience {
+            patience.since = None;
+        }
+        let part = match frame {
             None => {
                 self.ended = true;
                 self.copies.drain(..).for_each(Copy::end);
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
-                self.ended = true;
-                self.whole = false;
-                self.failed = Some(Malformed::of(&error).map_or(Reason::CLIENT_GONE, Malformed::reason));
-                self.copies.drain(..).for_each(Copy::cut);
+                self.breaks(Malformed::of(&error).map_or(Reason::CLIENT_GONE, Malformed::reason));
                 return Poll::Ready(Some(Err(BodyError::Client(error))));
             }
             Some(Ok(frame)) => Part::of(frame),
@@ -178,6 +207,14 @@ impl Source {
         }
         self.copies.retain(|copy| copy.push(&part));
         Poll::Ready(Some(Ok(part)))
+    }
+
+    /// It ends here, and no try can send it.
+    fn breaks(&mut self, why: Reason) {
+        self.ended = true;
+        self.whole = false;
+        self.failed = Some(why);
+        self.copies.drain(..).for_each(Copy::cut);
     }
 
     /// Keeps a piece, or gives up keeping. Returns whether it is kept.
@@ -190,6 +227,22 @@ impl Source {
             self.kept = Vec::new();
         }
         self.whole
+    }
+}
+
+impl Patience {
+    /// Ready when there was no piece for too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = *self.since.get_or_insert_with(Instant::now) + self.time;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        // It is not set anew with each piece: it may ring for an earlier one.
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= until {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
+        }
     }
 }
 

@@ -138,7 +138,8 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.refused(Reason::CLIENT_GONE);
+        let cut = self.under_way.as_ref().and_then(UnderWay::cut);
+        self.refused(cut.unwrap_or(Reason::CLIENT_GONE));
         self.put();
     }
 }

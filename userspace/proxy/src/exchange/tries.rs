@@ -183,6 +183,7 @@ impl Tries<'_> {
     /// Makes the client's answer of a server's.
     fn finish(&self, answer: Answer, target: &Target<'_>) -> Response<AnswerBody> {
         let Answer { mut response, carrier, permits, deadline } = answer;
+        self.body.answered();
         let theirs = hyper::upgrade::on(&mut response);
         let (mut parts, incoming) = response.into_parts();
         let switched = self.asked.is_tunnel && websocket::agreed(parts.status, carrier.version());

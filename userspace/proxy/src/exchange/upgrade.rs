@@ -18,6 +18,7 @@ pub(super) fn tunnel(
     carrier: Carrier,
 ) {
     let watched = Rc::clone(client);
+    client.becomes_tunnel();
     client.served.clients.spawn("tunnel", async move {
         let _under_way = (watched.request(), permits, carrier);
         let watch = watched.watch();

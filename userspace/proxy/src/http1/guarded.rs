@@ -12,7 +12,10 @@ mod withheld;
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker, ready},
 };
 
@@ -49,6 +52,7 @@ pin_project! {
         // Of the writer's bytes: the line that they end in the middle of.
         unfinished: Vec<u8>,
         waiting: Option<Waker>,
+        holding: Holding,
         refusal: Refusal,
         closing: Closing,
     }
@@ -57,6 +61,10 @@ pin_project! {
 /// Tells what a [`Guarded`] refused, also when it belongs to hyper.
 #[derive(Debug, Clone, Default)]
 pub struct Refusal(Arc<OnceLock<Malformed>>);
+
+/// Tells whether a [`Guarded`] withholds bytes: a part of a head, or what waits for its turn.
+#[derive(Debug, Clone, Default)]
+pub struct Holding(Arc<AtomicBool>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -82,6 +90,11 @@ impl<IO> Guarded<IO> {
         self.refusal.clone()
     }
 
+    /// Whether there are bytes that the reader does not have.
+    pub fn holding(&self) -> Holding {
+        self.holding.clone()
+    }
+
     fn new(io: IO, side: Side, reads: Guard, writes: Guard) -> Self {
         Self {
             io,
@@ -92,6 +105,7 @@ impl<IO> Guarded<IO> {
             withheld: Withheld::default(),
             unfinished: Vec::new(),
             waiting: None,
+            holding: Holding::default(),
             refusal: Refusal::default(),
             closing: Closing::default(),
         }
@@ -105,42 +119,56 @@ impl Refusal {
     }
 }
 
+impl Holding {
+    /// Whether there are any.
+    pub fn is_some(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 impl<IO: AsyncRead + AsyncWrite> AsyncRead for Guarded<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut this = self.project();
+        let polled = this.read_judged(cx, buf);
+        this.holding.0.store(!this.withheld.is_empty(), Relaxed);
+        polled
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite> Parts<'_, IO> {
+    /// Reads until there is something that passes.
+    fn read_judged(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            if buf.remaining() == 0 || this.withheld.deliver(buf) {
+            if buf.remaining() == 0 || self.withheld.deliver(buf) {
                 return Poll::Ready(Ok(()));
             }
-            let rest = this.withheld.judge(this.reads, this.exchange);
-            if this.withheld.has_judged() {
+            let rest = self.withheld.judge(self.reads, self.exchange);
+            if self.withheld.has_judged() {
                 continue;
             }
             match rest {
                 Rest::More => {}
-                Rest::Malformed(why) => return this.refuse(why, cx).map(Err),
+                Rest::Malformed(why) => return self.refuse(why, cx).map(Err),
                 Rest::Held => {
-                    *this.waiting = Some(cx.waker().clone());
+                    *self.waiting = Some(cx.waker().clone());
                     // One read on: a client that leaves is noticed while its request is under way.
-                    if !this.withheld.is_empty() {
+                    if !self.withheld.is_empty() {
                         return Poll::Pending;
                     }
                 }
             }
             let before = buf.filled().len();
-            let read = if this.withheld.is_empty() {
-                ready!(this.read_in_place(buf, cx))?
+            let read = if self.withheld.is_empty() {
+                ready!(self.read_in_place(buf, cx))?
             } else {
-                ready!(this.withheld.read_on(this.io.as_mut(), cx))?
+                ready!(self.withheld.read_on(self.io.as_mut(), cx))?
             };
             if read == 0 || buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
         }
     }
-}
 
-impl<IO: AsyncRead + AsyncWrite> Parts<'_, IO> {
     /// Reads into the reader's own buffer and leaves there what passes. Returns how much was read.
     fn read_in_place(&mut self, buf: &mut ReadBuf<'_>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let before = buf.filled().len();

@@ -38,6 +38,8 @@ impl Watch {
             Reason::IDLE
         } else if self.wire.head_since().is_some_and(|since| past(since, limits.head_time)) {
             Reason::SLOW_HEAD
+        } else if self.wire.stuck_since().is_some_and(|since| past(since, limits.body_time)) {
+            Reason::SLOW_BODY
         } else {
             return;
         };

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
+mod bodies;
 mod breaker;
 mod failures;
+mod floods;
+mod frames;
 mod hostile;
 mod kept;
 mod life;

@@ -20,10 +20,10 @@ use crate::server::Server;
 
 const PIECE: usize = 64 << 10;
 
-type Pieces = mpsc::Sender<Frame<Bytes>>;
+pub(crate) type Pieces = mpsc::Sender<Frame<Bytes>>;
 
 /// A body that a test writes piece by piece.
-fn written() -> (Pieces, Body) {
+pub(crate) fn written() -> (Pieces, Body) {
     let (sender, receiver) = mpsc::channel(1);
     let pieces = futures_util::stream::unfold(receiver, |mut receiver| async {
         let piece = receiver.recv().await?;

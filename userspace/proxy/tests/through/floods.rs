@@ -1,0 +1,147 @@
+//! Clients of HTTP/2 that send much and ask for nothing.
+
+use http::Response;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+use weft_model::AppProtocol::Http;
+use weft_proxy::{Limits, Reason};
+
+use crate::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GET, HEADERS, PING, POST, PRIORITY, RST_STREAM, Raw,
+    SETTINGS, WINDOW_UPDATE, frame,
+};
+use crate::mesh::{Mesh, PATIENCE, full, get, plain, read};
+use crate::server::Server;
+
+/// What comes first, and what is repeated without end; `number` counts.
+struct Flood {
+    name: &'static str,
+    first: fn() -> Vec<u8>,
+    each: fn(u32) -> Vec<u8>,
+}
+
+#[tokio::test]
+async fn a_flood_ends_its_connection_after_few_bytes_and_no_other_connection() {
+    let mesh = Mesh::start().await;
+    let server = Server::http1(&mesh, |request| async move {
+        match request.method().as_str() {
+            "GET" => Response::new(full("ok")),
+            _ => std::future::pending().await,
+        }
+    });
+    mesh.serve(plain(Http), &[server.address]);
+    let mut other = mesh.http1().await;
+    for flood in FLOODS {
+        let before = received(&mesh);
+        let end = send(&mesh, flood).await;
+        // ENHANCE_YOUR_CALM, or a reset.
+        assert!(matches!(end, End::Goaway(11) | End::Closed), "{}: {end:?}", flood.name);
+        assert_eq!(mesh.refused().await, Reason::FLOOD, "{}", flood.name);
+        let taken = received(&mesh) - before;
+        assert!(taken < MOST, "{}: {taken} bytes were taken in", flood.name);
+        other.ready().await.unwrap();
+        let answer = timeout(PATIENCE, other.send_request(get("/"))).await.unwrap().unwrap();
+        assert_eq!(read(answer).await.0, 200, "after {}", flood.name);
+    }
+}
+
+#[tokio::test]
+async fn fields_without_a_name_end_the_connection_before_anything_is_kept_of_them() {
+    let mesh = Mesh::start().await;
+    let server = Server::http1(&mesh, |_| async { Response::new(full("ok")) });
+    mesh.serve(plain(Http), &[server.address]);
+    // CVE-2019-9516: each costs 32 bytes where it is kept, and one where it is sent.
+    let block = [GET, &b"\x00\x00\x00".repeat(2_000)].concat();
+    let mut client = Raw::connect(&mesh, &[]).await;
+    client.send(HEADERS, END_HEADERS | END_STREAM, 1, &block).await;
+    let end = timeout(PATIENCE, client.reader.end()).await.expect("the proxy ends it");
+    // PROTOCOL_ERROR, or a reset.
+    assert!(matches!(end, End::Goaway(1) | End::Closed), "{end:?}");
+    assert!(server.heads().is_empty());
+}
+
+#[tokio::test]
+async fn frames_that_go_with_answers_are_no_flood() {
+    let mesh = Mesh::with(Limits { h2_frames: 20, ..Limits::default() }).await;
+    let server = Server::http1(&mesh, |_| async { Response::new(full("ok")) });
+    mesh.serve(plain(Http), &[server.address]);
+    let mut client = Raw::connect(&mesh, &[]).await;
+    for number in 0..100 {
+        let stream = 2 * number + 1;
+        client.send(HEADERS, END_HEADERS | END_STREAM, stream, GET).await;
+        client.expect(DATA, stream).await;
+        for _ in 0..5 {
+            client.send(PING, 0, 0, &[0; 8]).await;
+            client.send(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()).await;
+        }
+    }
+    assert_eq!(server.heads().len(), 100);
+}
+
+/// Sends a flood until the proxy ends the connection, and says how it ended.
+async fn send(mesh: &Mesh, flood: &Flood) -> End {
+    let Raw { mut reader, mut writer } = Raw::connect(mesh, &[]).await;
+    let flooding = async move {
+        let mut bytes = (flood.first)();
+        for number in 0.. {
+            bytes.extend((flood.each)(number));
+            // Not a whole buffer at once: the proxy is to see it grow.
+            if bytes.len() >= 1 << 10 {
+                if writer.write_all(&bytes).await.is_err() {
+                    break;
+                }
+                bytes.clear();
+            }
+        }
+    };
+    let ended = timeout(PATIENCE, async { tokio::join!(flooding, reader.end()) }).await;
+    ended.unwrap_or_else(|_| panic!("{} is let through", flood.name)).1
+}
+
+/// Bytes that the proxy has read from the pod.
+fn received(mesh: &Mesh) -> u64 {
+    mesh.handle.report().pods[0].1.received
+}
+
+fn nothing() -> Vec<u8> {
+    Vec::new()
+}
+
+fn head(number: u32, flags: u8, block: &[u8]) -> Vec<u8> {
+    frame(HEADERS, flags, 2 * number + 1, block)
+}
+
+const FLOODS: &[Flood] = &[
+    Flood { name: "SETTINGS", first: nothing, each: |_| frame(SETTINGS, 0, 0, &[]) },
+    Flood { name: "PING", first: nothing, each: |_| frame(PING, 0, 0, &[7; 8]) },
+    Flood {
+        name: "WINDOW_UPDATE",
+        first: nothing,
+        each: |_| frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()),
+    },
+    Flood { name: "PRIORITY", first: nothing, each: |_| frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 7]) },
+    Flood { name: "unknown frames", first: nothing, each: |_| frame(0x42, 0, 0, &[]) },
+    Flood { name: "empty DATA", first: || head(0, END_HEADERS, POST), each: |_| frame(DATA, 0, 1, &[]) },
+    Flood {
+        name: "empty CONTINUATION (CVE-2024-27316)",
+        first: || head(0, END_STREAM, GET),
+        each: |_| frame(CONTINUATION, 0, 1, &[]),
+    },
+    Flood {
+        name: "CONTINUATION with fields",
+        first: || head(0, END_STREAM, GET),
+        // A literal without indexing: `a: b`.
+        each: |_| frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b"),
+    },
+    Flood {
+        name: "resets (CVE-2023-44487)",
+        first: nothing,
+        each: |number| {
+            let cancel = frame(RST_STREAM, 0, 2 * number + 1, &8_u32.to_be_bytes());
+            [head(number, END_HEADERS | END_STREAM, POST), cancel].concat()
+        },
+    },
+];
+
+/// Bytes that the proxy may read before it has had enough: the largest, CONTINUATION with fields, needs a head's 64 KiB.
+const MOST: u64 = 256 << 10;
