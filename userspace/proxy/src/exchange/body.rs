@@ -12,7 +12,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::mirror::Copy;
+use super::{messages::Messages, mirror::Copy};
 use crate::{Reason, http1::Malformed, limits::retry::KEPT_BODY};
 
 /// What one try sends.
@@ -45,6 +45,8 @@ struct Source {
     ended: bool,
     turn: u32,
     received: u64,
+    /// Of a gRPC call.
+    messages: Option<Messages>,
     /// Why the client's own sending failed.
     failed: Option<Reason>,
     copies: Vec<Copy>,
@@ -78,7 +80,7 @@ pub(crate) enum BodyError {
 }
 
 impl RequestBody {
-    pub(super) fn of(incoming: Incoming) -> Self {
+    pub(super) fn of(incoming: Incoming, is_grpc: bool) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
@@ -92,6 +94,7 @@ impl RequestBody {
             ended: false,
             turn: 0,
             received: 0,
+            messages: is_grpc.then(Messages::default),
             failed: None,
             copies: Vec::new(),
         };
@@ -120,6 +123,12 @@ impl RequestBody {
     /// Bytes that the client has sent of it.
     pub(super) fn received(&self) -> u64 {
         self.source().map_or(0, |source| source.borrow().received)
+    }
+
+    /// Messages that the client has sent of it, where it is a gRPC call's.
+    pub(super) fn messages(&self) -> u64 {
+        let messages = |source: &Source| source.messages.as_ref().map_or(0, Messages::count);
+        self.source().map_or(0, |source| messages(&source.borrow()))
     }
 
     /// Why the client's sending failed, if it did.
@@ -165,6 +174,9 @@ impl Source {
         };
         if let Part::Data(data) = &part {
             self.received += data.len() as u64;
+            if let Some(messages) = &mut self.messages {
+                messages.read(data);
+            }
         }
         self.copies.retain(|copy| copy.push(&part));
         Poll::Ready(Some(Ok(part)))

@@ -20,7 +20,7 @@ use crate::{
     balance::session::Session,
     limits::{
         Budget, Held, Limit,
-        retry::{self, Decision, Outcome},
+        retry::{self, Decision, GiveUp, Outcome},
     },
     route::grpc,
     serve::Client,
@@ -70,6 +70,8 @@ struct Progress {
     /// A kept connection failed: the next one is a new one.
     fresh: bool,
     retry: Option<Held>,
+    /// The policy's attempts were used up.
+    exhausted: bool,
 }
 
 impl Tries<'_> {
@@ -97,9 +99,15 @@ impl Tries<'_> {
             if let Some(why) = self.body.failed() {
                 return Err(why.into());
             }
-            ledger.received(self.body.received());
+            ledger.received(&self.body);
+            if progress.exhausted {
+                ledger.exhausted();
+            }
             return match tried {
-                Tried::Answered(answer) => Ok(self.finish(answer, &target)),
+                Tried::Answered(answer) => {
+                    ledger.answered();
+                    Ok(self.finish(answer, &target))
+                }
                 Tried::Own(answer) => Ok(answer.map(|()| AnswerBody::empty())),
                 Tried::Refused(refused) => Err(refused),
                 Tried::Failed(_) => Err(reason.into()),
@@ -139,7 +147,14 @@ impl Tries<'_> {
         let worker = &self.client.served.worker;
         let budget = self.budget(last);
         let decision = retry::decide(outcome, &tries, budget, worker.now(), &mut *worker.dice.borrow_mut());
-        let Decision::Retry(wait) = decision else { return None };
+        let wait = match decision {
+            Decision::Retry(wait) => wait,
+            Decision::GiveUp(why) => {
+                let given = self.routed.retry.is_some_and(|policy| policy.attempts > 0);
+                progress.exhausted = given && why == GiveUp::Attempts;
+                return None;
+            }
+        };
         if let Some(limits) = &next.upstream.traffic.circuit_breaker {
             progress.retry = Some(next.upstream.breaker.hold(Limit::Retries, limits).ok()?);
         }
