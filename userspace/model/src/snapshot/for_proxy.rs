@@ -12,7 +12,7 @@ use crate::{BackendTarget, ObjectName, PortRouting, RouteSet, Service, ServicePo
 impl Snapshot {
     /// The part that the node's proxy works with: Services with a port that it serves, what their routes
     /// lead to, the pods of this node and those behind these Services, and the policies. What only people
-    /// read is left out.
+    /// read is left out, and so are access logs: the agent writes them, of the proxy's records.
     pub fn for_proxy(&self) -> Self {
         let services = self.reached();
         let workloads = self.behind(&services);
