@@ -2,9 +2,17 @@
 
 #[path = "http/capture.rs"]
 mod capture;
+#[path = "http/counted.rs"]
+mod counted;
 #[path = "http/life.rs"]
 mod life;
+#[path = "http/logged.rs"]
+mod logged;
 #[path = "http/routes.rs"]
 mod routes;
+#[path = "http/seen.rs"]
+mod seen;
 #[path = "http/shop.rs"]
 mod shop;
+#[path = "http/told.rs"]
+mod told;

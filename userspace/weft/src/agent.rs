@@ -42,6 +42,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let keeper = node_proxy::open(&args, &enforcer)?;
 
     let (observer, lines) = Observer::new();
+    let observer = Arc::new(observer);
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
     let agent = Arc::new(NodeAgent {
@@ -49,10 +50,10 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         keeper: keeper.clone(),
         refresh: source.refresh_handle(),
         snapshots: snapshots.clone(),
-        observer,
+        observer: Arc::clone(&observer),
     });
     if let Some(keeper) = keeper {
-        node_proxy::start(&keeper, &enforcer, snapshots.clone(), &tasks)?;
+        node_proxy::start(&keeper, &enforcer, snapshots.clone(), observer, &tasks)?;
     }
     enforcer.start(&tasks, snapshots);
     let stopped = stop.clone().cancelled_owned();
@@ -91,12 +92,12 @@ struct NodeAgent {
     keeper: Option<Keeper>,
     refresh: Refresh,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    observer: Observer,
+    observer: Arc<Observer>,
 }
 
 impl admin::Agent for NodeAgent {
     fn status(&self) -> Status {
-        let proxy = self.keeper.as_ref().map(Keeper::status);
+        let proxy = self.keeper.as_ref().map(|keeper| node_proxy::status(keeper, &self.enforcer));
         Status { proxy, ..self.enforcer.status(&self.snapshot()) }
     }
 

@@ -11,4 +11,5 @@ mod requests;
 mod routes;
 mod server;
 mod streams;
+mod telling;
 mod undecided;
