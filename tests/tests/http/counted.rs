@@ -1,5 +1,6 @@
 //! Requests in metrics: Istio's names and labels, whatever became of the request.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,7 +85,7 @@ fn a_call_of_grpc_is_counted_by_its_own_status_and_so_are_its_messages() {
         let listener = shop.v1.tcp_listen("0.0.0.0:9090".parse().unwrap()).unwrap();
         listener.set_nonblocking(true).unwrap();
         tokio::task::spawn_local(serve_calls(tokio::net::TcpListener::from_std(listener).unwrap()));
-        call(&shop.web).await
+        call(&shop.web).await.unwrap()
     });
     assert_eq!(trailers["grpc-status"], "5");
     let labels = ["reporter=\"source\"", "request_protocol=\"grpc\"", "grpc_response_status=\"5\""];
@@ -118,17 +119,17 @@ fn series_outlive_their_workload_for_five_minutes() {
 }
 
 /// Two messages from the client; three and the status 5 from the server.
-async fn call(web: &Pod) -> HeaderMap {
-    let stream = web.tcp_connect(FRONT).unwrap();
-    stream.set_nonblocking(true).unwrap();
-    let io = TokioIo::new(tokio::net::TcpStream::from_std(stream).unwrap());
-    let (mut client, connection) = client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+async fn call(web: &Pod) -> Result<HeaderMap, Box<dyn Error>> {
+    let stream = web.tcp_connect(FRONT)?;
+    stream.set_nonblocking(true)?;
+    let io = TokioIo::new(tokio::net::TcpStream::from_std(stream)?);
+    let (mut client, connection) = client::conn::http2::handshake(TokioExecutor::new(), io).await?;
     tokio::task::spawn_local(connection);
     let request =
         Request::post("http://calls.shop/shop.Items/List").header("content-type", "application/grpc");
-    let request = request.body(Full::new(messages(2))).unwrap();
-    let answer = client.send_request(request).await.unwrap().into_body().collect().await.unwrap();
-    answer.trailers().cloned().unwrap_or_default()
+    let request = request.body(Full::new(messages(2)))?;
+    let answer = client.send_request(request).await?.into_body().collect().await?;
+    Ok(answer.trailers().cloned().unwrap_or_default())
 }
 
 async fn serve_calls(listener: tokio::net::TcpListener) {

@@ -76,7 +76,7 @@ impl Shop {
     fn ask_and_wait(&self, path: &str) {
         let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
         let headers = [("user-agent", "seeing/1"), ("traceparent", &*traceparent)];
-        self.web.get(FRONT, path, &headers).unwrap();
+        self.web.get(FRONT, path, &headers).expect("the proxy answers");
         eventually(SOON, || self.node.flows(&[]).iter().any(|flow| flow["http"]["path"] == path));
     }
 

@@ -70,7 +70,7 @@ fn what_a_killed_proxy_had_open_is_open_no_more_and_its_totals_stay() {
 
 impl Shop {
     fn ask(&self, path: &str) {
-        assert_eq!(self.web.get(FRONT, path, &[]).unwrap().status, 200);
+        assert_eq!(self.web.get(FRONT, path, &[]).expect("the proxy answers").status, 200);
     }
 
     /// Requests to `v2` that the agent has counted.

@@ -179,7 +179,7 @@ impl Reader {
     pub async fn read(&mut self, into: &mut Vec<Record>, most: usize) {
         if self.queue.recv_many(into, most).await == 0 {
             // The proxy is gone: nothing comes any more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -117,6 +117,13 @@ impl Ledger {
         }
     }
 
+    /// The try did not come about: no server has seen it.
+    pub(super) fn untried(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.tries -= 1;
+        }
+    }
+
     /// The policy gives no more tries.
     pub(super) fn exhausted(&mut self) {
         if let Some(record) = &mut self.record {

@@ -108,8 +108,14 @@ impl Tries<'_> {
                     ledger.answered();
                     Ok(self.finish(answer, &target))
                 }
-                Tried::Own(answer) => Ok(answer.map(|()| AnswerBody::empty())),
-                Tried::Refused(refused) => Err(refused),
+                Tried::Own(answer) => {
+                    ledger.untried();
+                    Ok(answer.map(|()| AnswerBody::empty()))
+                }
+                Tried::Refused(refused) => {
+                    ledger.untried();
+                    Err(refused)
+                }
                 Tried::Failed(_) => Err(reason.into()),
             };
         }
