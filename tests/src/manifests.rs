@@ -53,6 +53,11 @@ pub fn traffic_policy(name: &str, spec: &str) -> String {
     object("weft.dev/v1alpha1", "TrafficPolicy", name, &format!("spec: {spec}"))
 }
 
+/// A `TelemetryPolicy`, `namespace/name`.
+pub fn telemetry_policy(name: &str, spec: &str) -> String {
+    object("weft.dev/v1alpha1", "TelemetryPolicy", name, &format!("spec: {spec}"))
+}
+
 /// A `TCPRoute`, `namespace/name`.
 pub fn tcp_route(name: &str, spec: &str) -> String {
     object("gateway.networking.k8s.io/v1", "TCPRoute", name, &format!("spec: {spec}"))

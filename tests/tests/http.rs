@@ -2,6 +2,8 @@
 
 #[path = "http/capture.rs"]
 mod capture;
+#[path = "http/counted.rs"]
+mod counted;
 #[path = "http/databases.rs"]
 mod databases;
 #[path = "http/gapless.rs"]
@@ -10,9 +12,15 @@ mod gapless;
 mod h2spec;
 #[path = "http/life.rs"]
 mod life;
+#[path = "http/logged.rs"]
+mod logged;
 #[path = "http/routes.rs"]
 mod routes;
+#[path = "http/seen.rs"]
+mod seen;
 #[path = "http/shop.rs"]
 mod shop;
+#[path = "http/told.rs"]
+mod told;
 #[path = "http/unusual.rs"]
 mod unusual;

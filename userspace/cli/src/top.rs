@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use weft_telemetry::api::TrafficView;
 
-use crate::{Error, Exit, Screen, ask::Ask, output::Format, traffic};
+use crate::{
+    Error, Exit, Screen,
+    ask::Ask,
+    output::Format,
+    traffic::{self, Line},
+};
 
 /// Which requests, and how they are shown.
 #[derive(clap::Args, Clone, Debug)]
@@ -37,7 +41,7 @@ pub struct Args {
 
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
     let client = args.ask.client();
-    let read = async || -> Result<Vec<TrafficView>, Error> {
+    let read = async || -> Result<Vec<Line>, Error> {
         let mut list = traffic::of_last(&client, SECONDS, args.namespace.as_deref()).await?;
         list.truncate(args.limit);
         Ok(list)
@@ -64,11 +68,11 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
 }
 
 /// Over what stands there: each line ends the old one, the last ends the rest. Nothing flickers.
-fn drawn(list: &[TrafficView], width: Option<u16>) -> String {
+fn drawn(list: &[Line], width: Option<u16>) -> String {
     let table = traffic::table(list, width);
-    let total: f64 = list.iter().map(TrafficView::rps).sum();
+    let total: f64 = list.iter().map(|line| line.view.rps()).sum();
     let text = format!("{total:.1} requests/s in the last {SECONDS} s\n\n{table}");
-    format!("{HOME}{}{REST}", text.replace('\n', &format!("{LINE}\n")))
+    format!("{HOME}{}{REST}", text.replace('\n', &format!("{ERASE}\n")))
 }
 
 /// Seconds that are looked back.
@@ -77,5 +81,5 @@ const SECONDS: u64 = 10;
 /// To the upper left corner (ECMA-48: CUP); erase the screen, a line's rest, all that is below (ED, EL).
 const CLEAR: &str = "\u{1b}[2J";
 const HOME: &str = "\u{1b}[H";
-const LINE: &str = "\u{1b}[K";
+const ERASE: &str = "\u{1b}[K";
 const REST: &str = "\u{1b}[J";

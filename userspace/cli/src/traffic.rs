@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use weft_telemetry::api::{TrafficQuery, TrafficView};
 
 use crate::{
@@ -11,18 +12,39 @@ use crate::{
     units,
 };
 
+/// A line of the answer: what the agent has counted, and what follows from it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Line {
+    #[serde(flatten)]
+    pub(crate) view: TrafficView,
+    rps: f64,
+    success: f64,
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+}
+
+impl From<TrafficView> for Line {
+    fn from(view: TrafficView) -> Self {
+        let quantile = |share| Duration::from_micros(view.latency.quantile(share)).as_secs_f64() * 1e3;
+        let [p50_ms, p95_ms, p99_ms] = QUANTILES.map(quantile);
+        Self { rps: view.rps(), success: view.success(), p50_ms, p95_ms, p99_ms, view }
+    }
+}
+
 /// The requests of the last `seconds`, of one namespace or of all, the busiest first.
 pub(crate) async fn of_last(
     client: &Client,
     seconds: u64,
     namespace: Option<&str>,
-) -> Result<Vec<TrafficView>, Error> {
+) -> Result<Vec<Line>, Error> {
     let mut list: Vec<TrafficView> = client.query("/v1/traffic", &TrafficQuery { seconds }).await?;
     list.retain(|view| namespace.is_none_or(|wanted| view.namespace.as_deref() == Some(wanted)));
-    Ok(list)
+    Ok(list.into_iter().map(Line::from).collect())
 }
 
-pub(crate) fn table(list: &[TrafficView], width: Option<u16>) -> String {
+pub(crate) fn table(list: &[Line], width: Option<u16>) -> String {
     let mut table = Table::new([
         Column::whole("NAMESPACE"),
         Column::whole("SERVICE"),
@@ -34,8 +56,9 @@ pub(crate) fn table(list: &[TrafficView], width: Option<u16>) -> String {
         Column::number("P95"),
         Column::number("P99"),
     ]);
-    for view in list {
+    for Line { view, .. } in list {
         let quantile = |share| units::span(Duration::from_micros(view.latency.quantile(share)));
+        let [p50, p95, p99] = QUANTILES.map(quantile);
         table.row([
             view.namespace.clone().unwrap_or_default(),
             view.service.clone().unwrap_or_else(|| "(others)".to_owned()),
@@ -43,9 +66,9 @@ pub(crate) fn table(list: &[TrafficView], width: Option<u16>) -> String {
             view.requests.to_string(),
             format!("{:.1}", view.rps()),
             percent(view),
-            quantile(0.5),
-            quantile(0.95),
-            quantile(0.99),
+            p50,
+            p95,
+            p99,
         ]);
     }
     table.render(width)
@@ -63,3 +86,5 @@ fn route(view: &TrafficView) -> String {
 fn percent(view: &TrafficView) -> String {
     format!("{:.2}%", (view.success() * 1e4).floor() / 1e2)
 }
+
+const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];

@@ -8,6 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use aya::maps::{MapData, RingBuf};
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use weft_model::Snapshot;
 use weft_runtime::{Stop, Tasks};
@@ -160,6 +161,13 @@ impl Enforcer {
     /// The maps that the node's proxy works with.
     pub fn proxy_maps(&self) -> std::io::Result<ProxyMaps> {
         self.state().maps.for_proxy()
+    }
+
+    /// How long ago a proxy said last that it is there; `None` where none has.
+    pub fn lease_age(&self) -> Option<Duration> {
+        let renewed = self.state().maps.lease_renewed_ns();
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+        (renewed > 0).then(|| now.saturating_sub(Duration::from_nanos(renewed)))
     }
 
     async fn read_events(self, ring: RingBuf<MapData>, stop: Stop) -> Result<(), std::convert::Infallible> {

@@ -8,7 +8,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use weft_abi::{
-    Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, FlowKey, FlowRecord,
+    Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, FlowKey, FlowRecord, Lease,
     MaglevChunk, MaglevKey, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot,
     SlotKey, SocketKey, names::map,
 };
@@ -148,6 +148,12 @@ impl Maps {
             _ => unreachable!("the loader compared their types"),
         };
         Ok(ProxyMaps { origins: lend(&self.origins)?, lease: lend(&self.lease)? })
+    }
+
+    /// When a proxy said last that it is there, in nanoseconds of the monotonic clock; 0 for never.
+    pub(crate) fn lease_renewed_ns(&self) -> u64 {
+        let lease = Array::<_, Lease>::try_from(&self.lease).expect("the loader compared their types");
+        lease.get(&0, 0).map_or(0, |lease| lease.renewed_ns)
     }
 
     /// Writes the run-time switches.

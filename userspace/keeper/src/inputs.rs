@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use weft_model::ObjectName;
+use weft_telemetry::records::RecordBatch;
 use weft_transport::Netns;
 
 /// Settings of the keeper.
@@ -44,6 +45,8 @@ pub struct Inputs {
     pub maps: Maps,
     /// Who is told about ports.
     pub ports: Arc<dyn Ports>,
+    /// Who is told what ended.
+    pub records: Arc<dyn Records>,
 }
 
 /// A pod of this node.
@@ -85,4 +88,14 @@ pub trait Ports: Send + Sync + 'static {
     /// Until the first call for a cookie what an earlier agent wrote for it holds. May block for the instant
     /// of writing a row. A row that cannot be written is the data path's to report.
     fn outbound(&self, cookie: u64, port: Option<u16>);
+}
+
+/// Whoever makes flows, metrics and logs of what proxies tell.
+pub trait Records: Send + Sync + 'static {
+    /// A proxy tells of requests and connections that ended, and what its pods have used. `generation` is what the
+    /// proxy said when it was met, whatever stands in its batches. May block for the instant of counting.
+    fn take(&self, batch: RecordBatch);
+
+    /// The proxy of this generation has ended, and everything that it told was taken.
+    fn ended(&self, generation: u64);
 }

@@ -32,12 +32,13 @@ mod run;
 mod session;
 mod status;
 mod strangers;
+mod tellers;
 mod upgrade;
 mod wishes;
 
 pub use cleanup::{cleanup, dismiss, is_left};
 pub use enter::{Entered, enter};
 pub use error::Error;
-pub use inputs::{Configuration, Inputs, LocalPod, Maps, Ports, Program, Settings};
+pub use inputs::{Configuration, Inputs, LocalPod, Maps, Ports, Program, Records, Settings};
 pub use keeper::Keeper;
 pub use run::DRAIN;

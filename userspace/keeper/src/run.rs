@@ -22,9 +22,10 @@ use crate::log::Log;
 use crate::pods::Pods;
 use crate::process::Process;
 use crate::strangers::Strangers;
+use crate::tellers::Tellers;
 use crate::upgrade::{Request, Upgrade};
 use crate::wishes::{Snapshot, Wishes};
-use crate::{Configuration, Inputs, LocalPod, Maps, session};
+use crate::{Configuration, Inputs, LocalPod, Maps, Records, session};
 
 /// Everything that the keeper knows.
 pub(crate) struct Run {
@@ -36,12 +37,14 @@ pub(crate) struct Run {
     wanted: watch::Receiver<Option<Arc<[LocalPod]>>>,
     configuration: watch::Receiver<Option<Configuration>>,
     maps: Arc<Maps>,
+    records: Arc<dyn Records>,
     pub(crate) snapshot: Option<Snapshot>,
     last_good: Option<Snapshot>,
     // What there is.
     pub(crate) pods: Pods,
     pub(crate) generations: Generations,
     pub(crate) strangers: Strangers,
+    tellers: Tellers,
     processes: BTreeMap<u32, Process>,
     last_session: u64,
     // What is under way.
@@ -59,13 +62,14 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(shared: Arc<Shared>, tasks: Tasks, inputs: Inputs) -> Self {
-        let Inputs { pods: wanted, configuration, maps, ports } = inputs;
+        let Inputs { pods: wanted, configuration, maps, ports, records } = inputs;
         let (events, happened) = mpsc::channel(MOST_EVENTS);
         Self {
             hello: Hello::of_this_process(generation(), shared.settings.build.clone()),
             log: Log::of(&shared.settings.run_dir),
             pods: Pods::new(ports),
             maps: Arc::new(maps),
+            records,
             shared,
             tasks,
             wanted,
@@ -74,6 +78,7 @@ impl Run {
             last_good: None,
             generations: Generations::default(),
             strangers: Strangers::default(),
+            tellers: Tellers::default(),
             processes: BTreeMap::new(),
             last_session: 0,
             events,
@@ -124,7 +129,8 @@ impl Run {
         self.log.bound();
         self.publish();
         self.finish_upgrade();
-        let look = match (self.strangers.any() || self.is_anything_due(), served) {
+        let moves = self.strangers.any() || self.tellers.any_leaves() || self.is_anything_due();
+        let look = match (moves, served) {
             (true, _) => SOON,
             (false, false) => AGAIN,
             (false, true) => LATER,
@@ -139,6 +145,9 @@ impl Run {
         let starting = self.processes.values().filter(|process| !process.met).map(|process| process.pid);
         let known: BTreeSet<i32> = met.chain(starting).filter_map(|pid| i32::try_from(pid).ok()).collect();
         let living = living(&self.shared.settings.run_dir, &self.shared.group, &known);
+        for generation in self.tellers.gone(&living) {
+            self.records.ended(generation);
+        }
         if let Some((pid, generation)) = self.strangers.look(&living, &known, now) {
             self.died(pid, generation);
         }
@@ -195,7 +204,8 @@ impl Run {
         };
         self.last_session += 1;
         let (number, hello, events) = (self.last_session, self.hello.clone(), self.events.clone());
-        let session = session::run(number, connection, hello, events, self.tasks.stop_signal());
+        let records = Arc::clone(&self.records);
+        let session = session::run(number, connection, hello, events, records, self.tasks.stop_signal());
         self.tasks.spawn("proxy session", session);
     }
 }

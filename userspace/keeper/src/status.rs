@@ -28,6 +28,9 @@ impl Run {
             snapshot_version: self.snapshot.as_ref().map(|snapshot| snapshot.version),
             pods: self.pods.lent().len(),
             restarts: self.restarts,
+            // These two are not the keeper's to know.
+            lease_age_ms: None,
+            records_lost: 0,
             failure,
             generations: self.generations.by_age().into_iter().map(view).collect(),
         };

@@ -1,4 +1,5 @@
-//! Requests a second through the proxy and without it, and what a request costs the worker. Needs root.
+//! Requests a second without the proxy, through it, and through one that tells an agent of each, with what a request
+//! costs the worker. Needs root.
 //!
 //! `cargo run --release -p weft-proxy --example through [connections] [seconds]`
 #![expect(clippy::print_stdout, reason = "an example that measures")]
@@ -7,6 +8,7 @@
 use std::{
     net::SocketAddr,
     num::NonZeroUsize,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -23,8 +25,14 @@ use weft_model::{
     AppProtocol, Distribution, Endpoint, EndpointGroup, LoadBalancer, ObjectName, PortRouting, Protocol,
     Service, ServiceKind, ServicePort, Snapshot,
 };
-use weft_proxy::{PodSockets, Proxy, Settings, Unlent};
-use weft_transport::{Netns, Origin, testing::WrittenOrigins};
+use weft_proxy::{Handle, PodSockets, Proxy, Settings, Unlent, account::Usage, observe::Reader, serve_agent};
+use weft_telemetry::records::RecordBatch;
+use weft_transport::{
+    Netns, Origin,
+    handover::{AgentEnd, FromProxy, Hello, SOCKET, generation},
+    seqpacket::Listener,
+    testing::WrittenOrigins,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -35,38 +43,93 @@ fn main() -> Result<()> {
     let server = std::net::TcpListener::bind("127.0.0.1:0")?;
     let endpoint = server.local_addr()?;
     thread::spawn(move || on_a_thread(serve(server)));
-
-    let here = Netns::current()?;
-    let cookie = here.cookie()?;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let proxied = listener.local_addr()?;
-    let origins = Arc::<WrittenOrigins>::default();
-    let settings = Settings { workers: NonZeroUsize::new(1), ..Settings::default() };
-    let (proxy, _) = Proxy::start(settings, Arc::clone(&origins) as Arc<_>, Arc::new(Unlent))?;
-    proxy.apply(&snapshot(endpoint))?;
-    let sockets = PodSockets {
-        name: ObjectName::new("shop", "client"),
-        cookie,
-        netns: here,
-        listeners: vec![listener],
-    };
+    let dir = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        proxy.add_pod(sockets).await?;
-        for round in 0..3 {
-            let direct = load(endpoint, connections, seconds, None).await?;
-            let before = proxy.report().pods[0].1.busy_ns;
-            let through = load(proxied, connections, seconds, Some((cookie, &origins))).await?;
-            let busy = proxy.report().pods[0].1.busy_ns - before;
-            let (direct, through) = (direct / seconds, through / seconds);
-            println!(
-                "round {round}: {connections} connections, direct {direct}/s, through {through}/s ({:.2}), {} ns of the worker each",
-                ratio(through, direct),
-                busy / (through * seconds).max(1),
-            );
+        let (unread, nobody) = Proxied::start(endpoint).await?;
+        drop(nobody);
+        let (told, reader) = Proxied::start(endpoint).await?;
+        told.tell(reader, &dir.path().join(SOCKET))?;
+        for round in 0..ROUNDS {
+            let direct = load(endpoint, connections, seconds, None).await? / seconds;
+            println!("round {round}: {connections} connections, direct {direct}/s");
+            for (how, proxy) in [("nobody reads records", &unread), ("records are told", &told)] {
+                let before = proxy.usage();
+                let through = load(proxy.address, connections, seconds, Some(proxy)).await?;
+                let after = proxy.usage();
+                println!(
+                    "  {how:>20}: {}/s ({:.2} of direct), {} ns of the worker each, {} records lost so far",
+                    through / seconds,
+                    ratio(through / seconds, direct),
+                    (after.busy_ns - before.busy_ns) / (after.requests_total - before.requests_total).max(1),
+                    proxy.lost.load(Relaxed),
+                );
+            }
         }
         Ok(())
     })
+}
+
+/// A proxy of one worker, and a pod's listener that it serves.
+struct Proxied {
+    handle: Arc<Handle>,
+    address: SocketAddr,
+    cookie: u64,
+    origins: Arc<WrittenOrigins>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Proxied {
+    async fn start(endpoint: SocketAddr) -> Result<(Self, Reader)> {
+        let netns = Netns::current()?;
+        let cookie = netns.cookie()?;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let origins = Arc::<WrittenOrigins>::default();
+        let settings = Settings { workers: NonZeroUsize::new(1), ..Settings::default() };
+        let (handle, reader) = Proxy::start(settings, Arc::clone(&origins) as Arc<_>, Arc::new(Unlent))?;
+        handle.apply(&snapshot(endpoint))?;
+        let name = ObjectName::new("shop", "client");
+        handle.add_pod(PodSockets { name, cookie, netns, listeners: vec![listener] }).await?;
+        Ok((Self { handle: Arc::new(handle), address, cookie, origins, lost: Arc::default() }, reader))
+    }
+
+    fn usage(&self) -> Usage {
+        self.handle.report().pods[0].1
+    }
+
+    /// Tells records to an agent on a thread of its own, which reads them and does no more.
+    fn tell(&self, reader: Reader, path: &Path) -> Result<()> {
+        let (ready, listening) = std::sync::mpsc::channel();
+        let (at, lost) = (path.to_owned(), Arc::clone(&self.lost));
+        thread::spawn(move || {
+            on_a_thread(async move {
+                let listener = Listener::bind(at)?;
+                ready.send(())?;
+                let hello = Hello::of_this_process(generation(), "agent");
+                let agent = AgentEnd::greet(listener.accept().await?, &hello).await?;
+                agent.take_back().await?;
+                while let Some(said) = agent.receive().await? {
+                    if let FromProxy::Records { id, bytes } = said {
+                        lost.store(RecordBatch::read(&bytes.read()?)?.lost, Relaxed);
+                        agent.ack(id).await?;
+                    }
+                }
+                Ok(())
+            });
+        });
+        listening.recv()?;
+        let (handle, path) = (Arc::clone(&self.handle), path.to_owned());
+        thread::spawn(move || {
+            on_a_thread(async move {
+                let hello = Hello::of_this_process(generation(), "proxy");
+                let open = |_, _| Err(std::io::Error::other("this agent lends no maps"));
+                serve_agent(&handle, reader, &path, hello, open).await;
+                Ok(())
+            });
+        });
+        Ok(())
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
@@ -97,19 +160,15 @@ async fn serve(listener: std::net::TcpListener) -> Result<()> {
     }
 }
 
-async fn load(
-    to: SocketAddr,
-    connections: u64,
-    seconds: u64,
-    origins: Option<(u64, &Arc<WrittenOrigins>)>,
-) -> Result<u64> {
+async fn load(to: SocketAddr, connections: u64, seconds: u64, proxy: Option<&Proxied>) -> Result<u64> {
     let (answered, until) = (Arc::<AtomicU64>::default(), Instant::now() + Duration::from_secs(seconds));
     let mut clients = Vec::new();
     for _ in 0..connections {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        if let Some((cookie, origins)) = origins {
-            origins.write(cookie, socket.local_addr()?, Origin { dialled: VIP, frontend: 1, backend: None });
+        if let Some(proxy) = proxy {
+            let origin = Origin { dialled: VIP, frontend: 1, backend: None };
+            proxy.origins.write(proxy.cookie, socket.local_addr()?, origin);
         }
         let stream = socket.connect(to).await?;
         clients.push(tokio::task::spawn(ask(stream, until, Arc::clone(&answered))));
@@ -175,6 +234,7 @@ fn snapshot(endpoint: SocketAddr) -> Snapshot {
     Snapshot { version: 1, services: Arc::new([(name, Arc::new(service))].into()), ..Snapshot::default() }
 }
 
+const ROUNDS: usize = 4;
 const VIP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)), 80);
 const REQUEST: &[u8] =
     b"GET /index.html HTTP/1.1\r\nhost: web.shop\r\nuser-agent: through\r\naccept: */*\r\nx-request-id: 1\r\n\r\n";

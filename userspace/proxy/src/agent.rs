@@ -1,4 +1,5 @@
-//! The proxy's side of the agent: takes what the agent lends, hands it back to the next agent, renews the lease.
+//! The proxy's side of the agent: takes what the agent lends, hands it back to the next agent, renews the lease, tells
+//! what ended.
 //!
 //! The agent may go and come back: the proxy goes on as before and connects again. See
 //! [`weft_transport::handover`] for what is said, in which order.
@@ -25,7 +26,7 @@ use weft_transport::{
     memfd::{self, Sealed},
 };
 
-use crate::{Error, Handle, Lease, PodSockets, proxy::Draining};
+use crate::{Error, Handle, Lease, PodSockets, observe::Reader, proxy::Draining, tell::Teller};
 use paths::Paths;
 
 /// What is behind the agent's maps, as the binary opens them.
@@ -52,12 +53,14 @@ enum Untaken {
     Transport(#[from] weft_transport::Error),
 }
 
-/// Serves the agent that listens at `path`, and the one after it, until a drain that was asked for is over.
+/// Serves the agent that listens at `path`, and the one after it, until a drain that was asked for is over. What comes
+/// out of `reader` is told to whichever agent there is.
 ///
 /// `open` makes of the two descriptors that the agent sends (of the map of origins, of the lease's) what the proxy uses:
 /// it must not know eBPF itself.
 pub async fn serve_agent(
     handle: &Handle,
+    reader: Reader,
     path: &Path,
     hello: Hello,
     open: impl Fn(OwnedFd, OwnedFd) -> io::Result<Maps>,
@@ -71,6 +74,7 @@ pub async fn serve_agent(
         has_maps: false,
         has_snapshot: false,
         draining: FuturesUnordered::new(),
+        teller: Teller::of(hello.generation, reader),
     };
     tokio::select! {
         () = lent.serve(path, hello) => {}
@@ -106,6 +110,7 @@ struct Lent<'a, F> {
     has_maps: bool,
     has_snapshot: bool,
     draining: FuturesUnordered<Draining>,
+    teller: Teller,
 }
 
 impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
@@ -126,6 +131,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
                 }
                 Err(error) => tracing::debug!(%error, "no agent yet"),
             }
+            self.teller.left();
             // Acknowledgements are owed to nobody any more; the next agent sends what it wants.
             self.waiting.iter_mut().for_each(|(of, _)| *of = NOBODY);
             if self.alone(backoff.wait()).await.is_none() {
@@ -161,6 +167,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
 
     async fn talk(&mut self, agent: &ProxyEnd) -> Result<Talked, handover::Error> {
         agent.hand_back(self.held.values()).await?;
+        self.teller.met(agent);
         let mut reports = interval(REPORTS);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -169,9 +176,11 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
                     None => return Ok(Talked::AgentGone),
                     Some((of, message)) => self.take(agent, of, message).await?,
                 },
+                told = self.teller.step(self.handle, agent) => told?,
                 _ = reports.tick() => agent.report(self.report()).await?,
                 Some(()) = self.draining.next() => {
                     agent.report(self.report()).await?;
+                    self.teller.finish(self.handle, agent).await;
                     return Ok(Talked::Drained);
                 }
             }
@@ -189,7 +198,12 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
             FromAgent::Snapshot { bytes, .. } => self.snapshot(&bytes),
             FromAgent::Maps { origins, lease } => self.maps(origins, lease),
             FromAgent::Drain { within } => self.drain(within).await,
+            FromAgent::Ack { of } => {
+                self.teller.taken(of);
+                return Ok(());
+            }
             FromAgent::Nack(nack) => {
+                self.teller.refused(&nack);
                 tracing::warn!(error = nack.error, "the agent cannot take a message of this proxy");
                 return Ok(());
             }

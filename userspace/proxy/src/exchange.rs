@@ -13,6 +13,7 @@ mod body;
 mod failed;
 mod head;
 mod ledger;
+mod messages;
 mod mirror;
 mod routed;
 mod tries;
@@ -87,14 +88,14 @@ async fn forward(
         Reason::NO_SERVICE
     })?;
     let asked = Asked::read(client, &mut parts)?;
-    ledger.asked(port, &parts);
+    ledger.asked(port, &parts, asked.is_grpc);
     let routed = Routed::find(port, client, &parts)?;
     ledger.routed(&routed);
     let deadline = routed.deadline(asked.grpc_timeout);
     // What the client sent: a filter may change it for the server.
     let origin = parts.headers.get(ORIGIN).cloned();
     let patience = client.served.worker.shared.limits.body_time;
-    let body = RequestBody::of(body, (!asked.is_grpc).then_some(patience));
+    let body = RequestBody::of(body, asked.is_grpc, patience);
     let mut tries =
         Tries { client, tables: &tables, port, routed: &routed, asked, parts, body, deadline, origin };
     let work = stages(&mut tries, ledger);
@@ -105,7 +106,7 @@ async fn forward(
 /// What a request meets on its way, in this order.
 async fn stages(tries: &mut Tries<'_>, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
     within_rate(tries)?;
-    inject(tries.client, tries.routed).await?;
+    inject(tries.client, tries.routed, ledger).await?;
     if let Some(rule) = tries.routed.rule
         && let ControlFlow::Break(answer) = rule.filters.on_request(&mut tries.parts, tries.port.number)
     {
@@ -128,10 +129,11 @@ fn within_rate(tries: &Tries<'_>) -> Result<(), Refused> {
 }
 
 /// Waits, refuses, or both.
-async fn inject(client: &Client, routed: &Routed<'_>) -> Result<(), Refused> {
+async fn inject(client: &Client, routed: &Routed<'_>, ledger: &mut Ledger) -> Result<(), Refused> {
     let Some(faults) = &routed.traffic.faults else { return Ok(()) };
     let fault = fault::draw(faults, &mut *client.served.worker.dice.borrow_mut());
     if let Some(delay) = fault.delay {
+        ledger.delayed();
         sleep(delay).await;
     }
     fault.abort.map_or(Ok(()), |abort| Err(Refused::injected(abort)))

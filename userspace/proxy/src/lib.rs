@@ -30,6 +30,7 @@ pub mod route;
 mod serve;
 mod stream;
 mod tables;
+mod tell;
 mod worker;
 
 pub use agent::{Maps, Unlent, serve_agent};

@@ -13,7 +13,7 @@ use std::{
 
 use http::Method;
 use tokio::sync::mpsc;
-use weft_model::ObjectName;
+use weft_model::{ObjectName, RouteName};
 
 use crate::Reason;
 
@@ -39,6 +39,8 @@ pub struct ConnectionRecord {
     pub dialled: Option<SocketAddr>,
     /// The Service behind it and its port.
     pub service: Option<(ObjectName, u16)>,
+    /// The TLSRoute that it took.
+    pub route: Option<ObjectName>,
     /// What was spoken.
     pub spoken: Protocol,
     /// Where its bytes went; `None` for HTTP, which has an endpoint for each request.
@@ -65,13 +67,15 @@ pub struct RequestRecord {
     /// The dialled Service and its port.
     pub service: Option<(ObjectName, u16)>,
     /// The route and the rule's place in it; `None` for plain Service behaviour and for refusals before.
-    pub route: Option<(ObjectName, usize)>,
+    pub route: Option<(RouteName, usize)>,
     /// The backend that answered, or was tried last.
     pub backend: Option<(ObjectName, u16)>,
     /// Its endpoint.
     pub endpoint: Option<SocketAddr>,
     /// What the client speaks.
     pub spoken: Protocol,
+    /// Whether it is a gRPC call.
+    pub is_grpc: bool,
     /// The method.
     pub method: Method,
     /// The host.
@@ -80,22 +84,42 @@ pub struct RequestRecord {
     pub path: Box<str>,
     /// The id that the request carries.
     pub id: Option<Box<str>>,
+    /// The trace that its `traceparent` names.
+    pub trace: Option<Box<str>>,
+    /// Its `user-agent`.
+    pub agent: Option<Box<str>>,
     /// The answer's status; 0 where there was none.
     pub status: u16,
     /// The answer's `grpc-status`.
     pub grpc: Option<u32>,
     /// Tries that were made.
     pub tries: u32,
-    /// From the request's head to the answer's head.
-    pub to_head: Duration,
+    /// Whether a delay was injected.
+    pub delayed: bool,
+    /// Whether all the tries that its retry policy gives were used up.
+    pub exhausted: bool,
+    /// From the last try's beginning to the head of the server's answer; zero where there was none.
+    pub upstream: Duration,
     /// From the request's head to the answer's end.
     pub lasted: Duration,
     /// Bytes of the request's body.
     pub received: u64,
     /// Bytes of the answer's body.
     pub sent: u64,
+    /// Messages of a gRPC call, as far as they came: the request's and the answer's.
+    pub messages: (u64, u64),
     /// Why it did not get what it asked for.
     pub reason: Option<Reason>,
+}
+
+impl Record {
+    /// When it ended.
+    pub fn ended(&self) -> SystemTime {
+        match self {
+            Self::Connection(record) => record.ended,
+            Self::Request(record) => record.ended,
+        }
+    }
 }
 
 /// What is spoken on a connection.
@@ -149,6 +173,23 @@ impl Reader {
     /// The next record; `None` once the proxy is gone.
     pub async fn next(&mut self) -> Option<Record> {
         self.queue.recv().await
+    }
+
+    /// Waits for a record and takes it, with what is there beside it up to `most` of them. Dropped, it has taken none.
+    pub async fn read(&mut self, into: &mut Vec<Record>, most: usize) {
+        if self.queue.recv_many(into, most).await == 0 {
+            // The proxy is gone: nothing comes any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes what is there, until `into` has `most`.
+    pub fn read_now(&mut self, into: &mut Vec<Record>, most: usize) {
+        while into.len() < most
+            && let Ok(record) = self.queue.try_recv()
+        {
+            into.push(record);
+        }
     }
 
     /// How many records were lost because the reader was too slow.

@@ -15,7 +15,7 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use weft_model::Timeouts;
+use weft_model::{ObjectName, Timeouts};
 use weft_transport::{End, Origin, Progress, relay};
 
 use crate::{
@@ -35,6 +35,7 @@ struct Seen {
     origin: Option<Origin>,
     port: Option<Arc<Port>>,
     spoken: Protocol,
+    route: Option<ObjectName>,
     endpoint: Option<SocketAddr>,
     progress: Progress,
 }
@@ -48,6 +49,7 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
         origin: None,
         port: None,
         spoken: Protocol::Tcp,
+        route: None,
         endpoint: None,
         progress: Progress::default(),
     };
@@ -63,6 +65,7 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
             client,
             dialled: seen.origin.map(|origin| origin.dialled),
             service: seen.port.map(|port| (port.service.clone(), port.number)),
+            route: seen.route,
             spoken: seen.spoken,
             endpoint: seen.endpoint,
             lasted: served.worker.now().since(began),
@@ -106,7 +109,8 @@ async fn carry(
         Err(why) => return refuse(socket, why),
     };
     match next {
-        Next::Relay { first, to, tls } => {
+        Next::Relay { first, to, tls, route } => {
+            seen.route = route;
             seen.spoken = if tls { Protocol::Tls } else { Protocol::Tcp };
             let endpoint = to.serving.endpoint();
             seen.endpoint = Some(endpoint.address());

@@ -8,6 +8,7 @@ mod agent;
 mod buckets;
 mod expiry;
 mod http;
+mod keeper;
 mod peer;
 mod proxy;
 mod tcp;

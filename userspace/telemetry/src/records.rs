@@ -6,11 +6,13 @@
 //! believed less than the agent. A field that is added needs `#[serde(default)]`: both sides may be of another version.
 
 mod connection;
+mod limits;
 mod request;
 mod text;
 mod usage;
 
 pub use connection::{ConnectionRecord, Spoken};
+pub use limits::Unreadable;
 pub use request::{Destination, RequestRecord, Rule, Security};
 use serde::{Deserialize, Serialize};
 pub use text::Text;
@@ -34,6 +36,23 @@ pub struct RecordBatch {
     /// Records that were lost since the proxy began because they came too fast.
     #[serde(rename = "l", default, skip_serializing_if = "is_default")]
     pub lost: u64,
+}
+
+impl RecordBatch {
+    /// As a proxy sends it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("keys are strings, and nothing fails")
+    }
+
+    /// Reads what a proxy has sent. Texts are cut.
+    ///
+    /// # Errors
+    /// It is no batch of records, or names an object by what cannot be an object's name.
+    pub fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let batch: Self = serde_json::from_slice(bytes)?;
+        limits::check(&batch)?;
+        Ok(batch)
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -22,13 +22,15 @@
 //! | `snapshot` | agent | `version` | sealed memfd | yes |
 //! | `maps` | agent | | map of origins, map of the lease | yes |
 //! | `drain` | agent | `within_ms` | | yes |
-//! | `ack` | proxy | `of`: the id | | |
+//! | `ack` | both | `of`: the id | | |
 //! | `nack` | both | `of`, `reason`, `error` | | |
 //! | `report` | proxy | [`Report`] | | |
+//! | `records` (2) | proxy | | sealed memfd | yes |
 //!
 //! - Each side names the versions that it speaks in its `hello`; the highest that both speak is used.
 //!   Every build speaks its own version and the one before, so proxy N works with agent N+1 and N-1. If
 //!   there is none in common, both ends say so with both ranges and what to do ([`Error::Versions`]).
+//!   Version 2 has `records`, which is said to nobody of version 1.
 //! - A new version may add fields, kinds, roles and reasons. An unknown field is passed over. A kind that
 //!   is not known, or cannot be taken, arrives as `Unfit`; whoever receives it sends the [`Nack`] that it
 //!   holds, and the sender does without that kind on this connection. Nobody answers an `ack` or `nack`.
@@ -37,6 +39,8 @@
 //! - Everything may be said again: a `pod` with a known cookie replaces that pod, a `snapshot` the last
 //!   one, `maps` the last ones. The cookie is the pod's name between the two: it is never used again. The
 //!   version of a snapshot is no order: an agent that was restarted counts anew, and what it said last holds.
+//! - `records` tell of what ended: flows, metrics and logs are made of them, and nothing depends on them. One is
+//!   under way at a time; the next is said once it is answered. What is not acknowledged is lost, and counted.
 //! - Each side reads while it writes. Whoever stops reading until its own message has gone out may wait
 //!   for a peer that does the same.
 //!
@@ -100,6 +104,9 @@ pub const SOCKET: &str = "proxy.sock";
 
 /// Bytes that a snapshot may have unless the proxy is told otherwise.
 pub const LARGEST_SNAPSHOT: usize = 256 << 20;
+
+/// Bytes that one batch of records may have.
+pub const LARGEST_RECORDS: usize = 4 << 20;
 
 /// Pods that one proxy may hand back.
 pub const MOST_PODS: usize = 4096;

@@ -18,8 +18,8 @@ use tempfile::{TempDir, tempdir};
 use tokio::net::TcpListener;
 use weft_model::ObjectName;
 use weft_transport::handover::{
-    AgentEnd, Error, FromAgent, FromProxy, Hello, Listening, Nack, NackReason, Peer, Pod, ProxyEnd, Report,
-    Role, SOCKET, Versions, generation,
+    AgentEnd, Error, FromAgent, FromProxy, Hello, LARGEST_RECORDS, Listening, Nack, NackReason, OURS, Peer,
+    Pod, ProxyEnd, Report, Role, SOCKET, Versions, generation,
 };
 use weft_transport::memfd::Sealed;
 use weft_transport::seqpacket::{Connection, Listener};
@@ -28,7 +28,7 @@ use weft_transport::{netns_cookie, socket_cookie};
 #[tokio::test]
 async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
     let (agent, proxy) = ends().await;
-    assert_eq!((agent.version(), proxy.version()), (1, 1));
+    assert_eq!((agent.version(), proxy.version()), (OURS.max, OURS.max));
     assert_eq!((agent.peer().build.as_str(), proxy.peer().build.as_str()), ("proxy", "agent"));
 
     let (origins, lease) = (File::open("/dev/null").unwrap(), File::open("/dev/zero").unwrap());
@@ -88,11 +88,11 @@ async fn versions_without_overlap_are_refused_on_both_ends_with_the_remedy() {
 async fn a_neighbours_version_is_spoken_and_its_new_fields_kinds_and_roles_are_tolerated() {
     let (agent, raw) = Connection::pair().unwrap();
     let ours = hello("agent");
-    let newer = json!({"id": 0, "kind": "hello", "versions": {"min": 1, "max": 2}, "generation": 5, "pid": 9,
+    let newer = json!({"id": 0, "kind": "hello", "versions": {"min": 2, "max": 3}, "generation": 5, "pid": 9,
         "build": "next", "colour": "green"});
     say(&raw, newer, &[]).await;
     let agent = AgentEnd::greet(agent, &ours).await.unwrap();
-    assert_eq!(agent.version(), 1);
+    assert_eq!(agent.version(), 2);
     assert_eq!(agent.peer().pid, std::process::id(), "as the kernel has it, whatever it says");
     hear(&raw).await;
 
@@ -174,6 +174,50 @@ async fn a_snapshot_that_is_not_sealed_or_too_large_is_refused() {
     assert_unfit(next(&proxy).await.1, "101 bytes, more than the 100");
     say(&raw, snapshot(3), &[Sealed::of(&[0; 100]).unwrap().as_fd()]).await;
     assert!(matches!(next(&proxy).await, (3, FromAgent::Snapshot { version: 1, .. })));
+}
+
+#[tokio::test]
+async fn records_are_answered_and_what_is_no_batch_of_them_is_refused() {
+    let (agent, proxy) = ends().await;
+    assert!(proxy.takes_records());
+    let sent = proxy.records(&Sealed::of(b"what ended").unwrap()).await.unwrap();
+    let FromProxy::Records { id, bytes } = said(&agent).await else { panic!() };
+    assert_eq!((id, bytes.read().unwrap().as_slice()), (sent, &b"what ended"[..]));
+    agent.ack(id).await.unwrap();
+    assert!(matches!(next(&proxy).await.1, FromAgent::Ack { of } if of == sent));
+
+    let large = proxy.records(&Sealed::of(&vec![0; LARGEST_RECORDS + 1]).unwrap()).await.unwrap();
+    let FromProxy::Unfit(nack) = said(&agent).await else { panic!() };
+    assert_eq!((nack.of, nack.reason), (large, NackReason::Malformed));
+    agent.answer(nack).await.unwrap();
+    assert!(matches!(next(&proxy).await.1, FromAgent::Nack(nack) if nack.of == large));
+
+    let (agent, raw) = Connection::pair().unwrap();
+    say(&raw, greeting("proxy"), &[]).await;
+    let agent = AgentEnd::greet(agent, &hello("agent")).await.unwrap();
+    say(&raw, json!({"id": 1, "kind": "records"}), &[]).await;
+    let FromProxy::Unfit(nack) = said(&agent).await else { panic!() };
+    assert!(nack.error.contains("needs 1 descriptors and has 0"), "{nack:?}");
+}
+
+#[tokio::test]
+async fn an_agent_of_the_version_before_is_told_no_records_and_a_proxy_of_it_tells_none() {
+    let (raw, other) = Connection::pair().unwrap();
+    let mut older = greeting("agent");
+    older["versions"] = json!({"min": 1, "max": 1});
+    say(&raw, older.clone(), &[]).await;
+    let proxy = ProxyEnd::greet(other, &hello("proxy")).await.unwrap();
+    assert_eq!((proxy.version(), proxy.takes_records()), (1, false));
+    // Said all the same, it is answered as a kind that is not known, and nothing ends.
+    say(&raw, json!({"id": 1, "kind": "nack", "of": 1, "reason": "unknown-kind", "error": "?"}), &[]).await;
+    assert!(matches!(next(&proxy).await.1, FromAgent::Nack(nack) if nack.reason == NackReason::UnknownKind));
+
+    let (agent, raw) = Connection::pair().unwrap();
+    say(&raw, older, &[]).await;
+    let agent = AgentEnd::greet(agent, &hello("agent")).await.unwrap();
+    assert_eq!(agent.version(), 1);
+    say(&raw, json!({"id": 1, "kind": "held-all", "pods": 0}), &[]).await;
+    assert!(agent.take_back().await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let keeper = node_proxy::open(&args, &enforcer)?;
 
     let (observer, lines) = Observer::new();
+    let observer = Arc::new(observer);
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
     let agent = Arc::new(NodeAgent {
@@ -53,11 +54,11 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         keeper: keeper.clone(),
         refresh: source.refresh_handle(),
         snapshots: snapshots.clone(),
-        observer,
+        observer: Arc::clone(&observer),
         scope: args.service_scope,
     });
     let known = match keeper {
-        Some(keeper) => node_proxy::start(&keeper, &enforcer, snapshots.clone(), &tasks)?,
+        Some(keeper) => node_proxy::start(&keeper, &enforcer, snapshots.clone(), observer, &tasks)?,
         // Nothing waits for a proxy that there is not to be.
         None => watch::channel(u64::MAX).1,
     };
@@ -98,13 +99,13 @@ struct NodeAgent {
     keeper: Option<Keeper>,
     refresh: Refresh,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    observer: Observer,
+    observer: Arc<Observer>,
     scope: ServiceScope,
 }
 
 impl admin::Agent for NodeAgent {
     fn status(&self) -> Status {
-        let proxy = self.keeper.as_ref().map(Keeper::status);
+        let proxy = self.keeper.as_ref().map(|keeper| node_proxy::status(keeper, &self.enforcer));
         Status { proxy, ..self.enforcer.status(&self.snapshot()) }
     }
 

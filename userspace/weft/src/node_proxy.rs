@@ -1,4 +1,5 @@
-//! The node's proxy and the agent: from the data path and the Snapshot to the keeper, and its ports back.
+//! The node's proxy and the agent: from the data path and the Snapshot to the keeper; back its ports, and what the
+//! proxy tells of requests.
 
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
@@ -8,9 +9,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use weft_datapath::Enforcer;
-use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Settings};
+use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Records, Settings};
 use weft_model::{ObjectName, Snapshot};
 use weft_runtime::{Stop, Tasks};
+use weft_telemetry::{api::ProxyStatus, observer::Observer, records::RecordBatch};
 
 use crate::settings::AgentArgs;
 
@@ -36,6 +38,7 @@ pub(crate) fn start(
     keeper: &Keeper,
     enforcer: &Enforcer,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    observer: Arc<Observer>,
     tasks: &Tasks,
 ) -> Result<watch::Receiver<u64>> {
     let lent = enforcer.proxy_maps()?;
@@ -43,13 +46,21 @@ pub(crate) fn start(
     let (wanted, pods) = watch::channel(None);
     let (configured, configuration) = watch::channel(None);
     let ports = Arc::new(Rows(enforcer.clone()));
+    let records = Arc::new(Counts { enforcer: enforcer.clone(), snapshots: snapshots.clone(), observer });
     tasks.spawn("proxy pods", follow_pods(enforcer.pods(), wanted, tasks.stop_signal()));
     let part = Part::new(keeper.adopts());
     let (settled, known) = watch::channel(0);
     let configure = Configure { configured, part, decides_by: keeper.decides_by(), settled, owed: None };
     tasks.spawn("proxy configuration", configure.follow(snapshots, tasks.stop_signal()));
-    keeper.start(tasks, Inputs { pods, configuration, maps, ports });
+    keeper.start(tasks, Inputs { pods, configuration, maps, ports, records });
     Ok(known)
+}
+
+/// How the proxy is: what the keeper knows, the kernel, and the metrics.
+pub(crate) fn status(keeper: &Keeper, enforcer: &Enforcer) -> ProxyStatus {
+    let lease_age_ms = enforcer.lease_age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    let records_lost = enforcer.metrics().proxy.records_lost();
+    ProxyStatus { lease_age_ms, records_lost, ..keeper.status() }
 }
 
 type Held = Option<Arc<[weft_datapath::LocalPod]>>;
@@ -179,6 +190,24 @@ impl Ports for Rows {
         if let Err(error) = self.0.listen(cookie, port) {
             tracing::error!(cookie, ?port, %error, "the kernel does not know where a pod's proxy listens");
         }
+    }
+}
+
+/// Flows, metrics, access logs and rates of what the proxy tells.
+struct Counts {
+    enforcer: Enforcer,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    observer: Arc<Observer>,
+}
+
+impl Records for Counts {
+    fn take(&self, batch: RecordBatch) {
+        let snapshot = Arc::clone(&self.snapshots.borrow());
+        self.observer.take(&batch, &snapshot, self.enforcer.flows(), self.enforcer.metrics());
+    }
+
+    fn ended(&self, generation: u64) {
+        self.observer.ended(generation, self.enforcer.metrics());
     }
 }
 

@@ -57,12 +57,11 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<()> {
 async fn serve(entered: &Entered, run_dir: &Path) -> Result<()> {
     let mut shutdown = Shutdown::catch()?;
     let nothing = Arc::new(Unlent);
-    // Nobody reads what was carried yet: so it is not even put together.
-    let (handle, _) = Proxy::start(Settings::default(), Arc::clone(&nothing) as _, nothing)?;
+    let (handle, reader) = Proxy::start(Settings::default(), Arc::clone(&nothing) as _, nothing)?;
     let hello = Hello::of_this_process(entered.generation, env!("CARGO_PKG_VERSION"));
     let socket = run_dir.join(handover::SOCKET);
     tokio::select! {
-        () = serve_agent(&handle, &socket, hello, open) => tracing::info!("proxy ends: it has drained"),
+        () = serve_agent(&handle, reader, &socket, hello, open) => tracing::info!("proxy ends: it has drained"),
         signal = shutdown.asked() => {
             tracing::info!(signal, "proxy ends once its connections have ended");
             // Whoever cannot wait so long kills: `weft cleanup` after 3 s, the kubelet after the pod's grace.

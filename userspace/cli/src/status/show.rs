@@ -60,7 +60,7 @@ fn head(status: &Status) -> String {
     fields(&lines)
 }
 
-/// `Active`, `Failing, none in force since 2026-11-21T12:00:00.000Z, ended 3 times unasked`.
+/// `Active`, `Failing, none in force since 2026-11-21T12:00:00.000Z, ended 3 times unasked, 7 records lost`.
 fn in_words(proxy: &ProxyStatus) -> String {
     let mut words = proxy.state.to_string();
     if let Some(since) = proxy.without_since.filter(|_| proxy.state != ProxyState::Idle) {
@@ -72,6 +72,9 @@ fn in_words(proxy: &ProxyStatus) -> String {
         times => {
             let _ = write!(words, ", ended {times} times unasked");
         }
+    }
+    if proxy.records_lost > 0 {
+        let _ = write!(words, ", {} records lost", proxy.records_lost);
     }
     words
 }

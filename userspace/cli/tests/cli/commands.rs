@@ -177,6 +177,9 @@ async fn stat_shows_the_last_minute_by_service_and_route() {
     );
     let json: serde_json::Value = serde_json::from_str(&shop.ask("stat -o json").await.out).unwrap();
     assert_eq!(json[0]["requests"], 2);
+    let millis = |key: &str| json[0][key].as_f64().unwrap();
+    assert!(12.0 <= millis("p50Ms") && millis("p50Ms") <= millis("p99Ms"), "{json}");
+    assert!(millis("rps") > 0.0 && millis("success") > 0.99, "{json}");
     assert_eq!(shop.ask("stat -n elsewhere").await.out.lines().count(), 1);
     assert!(matches!(answer.exit, Ok(Exit::Yes)));
 }

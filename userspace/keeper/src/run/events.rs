@@ -27,6 +27,7 @@ impl Run {
 
     fn met(&mut self, mut met: Met) {
         let pid = i32::try_from(met.hello.pid).unwrap_or_default();
+        self.tellers.met(met.session, met.hello.generation, pid);
         if !holds(&self.shared.settings.run_dir, pid) {
             // Its session ends with the wishes, which are dropped here.
             return self.complain(Error::NoProxy { pid }.to_string());
@@ -71,6 +72,7 @@ impl Run {
     }
 
     fn ended(&mut self, session: u64, error: Option<handover::Error>) {
+        self.tellers.ended(session);
         let Some(Generation { hello, retired, .. }) = self.generations.ended(session) else { return };
         tracing::info!(pid = hello.pid, error = error.map(|e| e.to_string()), "proxy disconnected");
         // The end of a process that this agent has started comes as an event of its own.

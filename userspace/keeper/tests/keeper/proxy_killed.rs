@@ -54,6 +54,27 @@ async fn killing_the_proxy_again_and_again_refuses_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_proxy_tells_is_taken_under_its_own_generation_and_its_end_is_told_once() {
+    let (world, web) = (World::new(), TestPod::new());
+    let agent = world.agent(&[&web]);
+    let first = agent.active(1, 1);
+    let generation = agent.status().generations[0].generation;
+    let told = || -> Vec<(u64, u64)> {
+        let batches = agent.records.batches.lock().unwrap();
+        batches.iter().map(|batch| (batch.generation, batch.lost)).collect()
+    };
+    // What is no batch of records is refused, and nothing ends by it.
+    eventually("it tells", || told() == [(generation, first.into())]);
+    assert_eq!(*agent.records.ended.lock().unwrap(), [0; 0]);
+    kill_process(first);
+    eventually("another tells", || told().len() == 2);
+    eventually("its end is told", || *agent.records.ended.lock().unwrap() == [generation]);
+    let second = agent.active(1, 1);
+    assert_eq!(told()[1].1, u64::from(second));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_dies_at_once_is_tried_less_and_less_often_and_status_says_why() {
     let (world, web) = (World::new(), TestPod::new());
     world.behave("die");

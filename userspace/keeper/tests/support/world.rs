@@ -15,10 +15,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::sync::watch;
-use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Program, Settings};
+use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Program, Records, Settings};
 use weft_model::ObjectName;
 use weft_runtime::Tasks;
 use weft_telemetry::api::{ProxyState, ProxyStatus};
+use weft_telemetry::records::RecordBatch;
 use weft_transport::Netns;
 
 /// The file that the tests' processes are.
@@ -77,15 +78,17 @@ impl World {
         let (wanted, following) = watch::channel(Some(pods.iter().map(|pod| pod.local()).collect()));
         let (configured, configuration) = watch::channel(configuration);
         let (ports, tasks) = (Arc::new(Known::default()), Tasks::new());
+        let records = Arc::new(Told::default());
         let null = || File::open("/dev/null").unwrap().into();
         let inputs = Inputs {
             pods: following,
             configuration,
             maps: Maps { origins: null(), lease: null() },
             ports: Arc::clone(&ports) as Arc<dyn Ports>,
+            records: Arc::clone(&records) as Arc<dyn Records>,
         };
         keeper.start(&tasks, inputs);
-        Agent { keeper, tasks, wanted, configured, ports }
+        Agent { keeper, tasks, wanted, configured, ports, records }
     }
 }
 
@@ -259,6 +262,7 @@ pub(crate) struct Agent {
     pub(crate) wanted: watch::Sender<Option<Arc<[LocalPod]>>>,
     pub(crate) configured: watch::Sender<Option<Configuration>>,
     pub(crate) ports: Arc<Known>,
+    pub(crate) records: Arc<Told>,
 }
 
 impl Agent {
@@ -302,6 +306,23 @@ impl Ports for Known {
             Some(port) => ports.insert(cookie, port),
             None => ports.remove(&cookie),
         };
+    }
+}
+
+/// What proxies have told, and which of them have ended.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) batches: Mutex<Vec<RecordBatch>>,
+    pub(crate) ended: Mutex<Vec<u64>>,
+}
+
+impl Records for Told {
+    fn take(&self, batch: RecordBatch) {
+        self.batches.lock().unwrap().push(batch);
+    }
+
+    fn ended(&self, generation: u64) {
+        self.ended.lock().unwrap().push(generation);
     }
 }
 

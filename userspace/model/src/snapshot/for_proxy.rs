@@ -12,7 +12,8 @@ use crate::{BackendTarget, ObjectName, PolicyTarget, PortRouting, RouteSet, Serv
 impl Snapshot {
     /// The part that the node's proxy works with: Services with a port that it serves, what their routes
     /// lead to, the pods of this node and those behind these Services, and the policies with the Services that
-    /// they target. What only people read is left out.
+    /// they target. What only people read is left out, and so are access logs: the agent writes
+    /// them, of the proxy's records.
     ///
     /// `once` are Services that it has served: connections to them go on, whatever became of their routes.
     pub fn for_proxy(&self, once: &BTreeSet<ObjectName>) -> Self {

@@ -100,7 +100,7 @@ impl AnswerBody {
                 connection.done();
             }
             if let Some(ledger) = &mut self.ledger {
-                ledger.received(carried.asked.received());
+                ledger.received(&carried.asked);
             }
         }
         if let Some(ledger) = self.ledger.take() {
@@ -155,7 +155,13 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let carried = match &mut this.kind {
-            Kind::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Kind::Own(text) => {
+                let text = text.take();
+                if let (Some(ledger), Some(text)) = (&mut this.ledger, &text) {
+                    ledger.sent(text);
+                }
+                return Poll::Ready(text.map(|text| Ok(Frame::data(text))));
+            }
             Kind::Carried(carried) => carried,
         };
         let Poll::Ready(piece) = carried.poll(cx) else {
@@ -177,7 +183,7 @@ impl Body for AnswerBody {
                 let part = Part::of(frame);
                 if let Some(ledger) = &mut this.ledger {
                     match &part {
-                        Part::Data(data) => ledger.sent(data.len()),
+                        Part::Data(data) => ledger.sent(data),
                         Part::Trailers(trailers) => ledger.trailers(trailers),
                     }
                 }

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::mirror::Copy;
+use super::{messages::Messages, mirror::Copy};
 use crate::{Reason, http1::Malformed, limits::retry::KEPT_BODY};
 
 /// What one try sends.
@@ -49,6 +49,8 @@ struct Source {
     awaited: bool,
     turn: u32,
     received: u64,
+    /// Of a gRPC call.
+    messages: Option<Messages>,
     /// Why the client's own sending failed.
     failed: Option<Reason>,
     copies: Vec<Copy>,
@@ -93,8 +95,8 @@ pub(crate) enum BodyError {
 }
 
 impl RequestBody {
-    /// Without an end to its `patience`, a client may take as long as it likes for each piece.
-    pub(super) fn of(incoming: Incoming, patience: Option<Duration>) -> Self {
+    /// The client may take `patience` for each piece; that of a gRPC call, as long as it likes.
+    pub(super) fn of(incoming: Incoming, is_grpc: bool, patience: Duration) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
@@ -109,9 +111,10 @@ impl RequestBody {
             awaited: false,
             turn: 0,
             received: 0,
+            messages: is_grpc.then(Messages::default),
             failed: None,
             copies: Vec::new(),
-            patience: patience.map(|time| Patience { time, since: None, timer: None }),
+            patience: (!is_grpc).then_some(Patience { time: patience, since: None, timer: None }),
         };
         Self::Streamed(Turn { source: Rc::new(RefCell::new(source)), number: 0, at: 0 })
     }
@@ -143,6 +146,12 @@ impl RequestBody {
     /// Bytes that the client has sent of it.
     pub(super) fn received(&self) -> u64 {
         self.source().map_or(0, |source| source.borrow().received)
+    }
+
+    /// Messages that the client has sent of it, where it is a gRPC call's.
+    pub(super) fn messages(&self) -> u64 {
+        let messages = |source: &Source| source.messages.as_ref().map_or(0, Messages::count);
+        self.source().map_or(0, |source| messages(&source.borrow()))
     }
 
     /// Why the client's sending failed, if it did.
@@ -204,6 +213,9 @@ impl Source {
         };
         if let Part::Data(data) = &part {
             self.received += data.len() as u64;
+            if let Some(messages) = &mut self.messages {
+                messages.read(data);
+            }
         }
         self.copies.retain(|copy| copy.push(&part));
         Poll::Ready(Some(Ok(part)))

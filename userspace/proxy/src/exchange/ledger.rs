@@ -1,10 +1,18 @@
 //! What is written down of a request. Dropped before its end, the client has left.
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
-use http::{HeaderMap, HeaderValue, Response, header::HOST, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response,
+    header::{HOST, USER_AGENT},
+    request::Parts,
+};
+use weft_model::RouteName;
 
-use super::{AnswerBody, Routed, head::REQUEST_ID};
+use super::{AnswerBody, RequestBody, Routed, head::REQUEST_ID, messages::Messages};
 use crate::{
     Reason,
     clock::{Clock, Moment},
@@ -21,6 +29,10 @@ pub(super) struct Ledger {
     records: Records,
     clock: Clock,
     began: Moment,
+    /// When the last try began.
+    tried: Moment,
+    /// Of the answer to a gRPC call.
+    messages: Messages,
     under_way: Option<UnderWay>,
 }
 
@@ -37,52 +49,92 @@ impl Ledger {
                 backend: None,
                 endpoint: None,
                 spoken: client.spoken,
+                is_grpc: false,
                 method: parts.method.clone(),
                 host: host(parts),
                 path: parts.uri.path().into(),
                 id: None,
+                trace: trace(&parts.headers),
+                agent: text(&parts.headers, &USER_AGENT),
                 status: 0,
                 grpc: None,
                 tries: 0,
-                to_head: std::time::Duration::ZERO,
-                lasted: std::time::Duration::ZERO,
+                delayed: false,
+                exhausted: false,
+                upstream: Duration::ZERO,
+                lasted: Duration::ZERO,
                 received: 0,
                 sent: 0,
+                messages: (0, 0),
                 reason: None,
             })
         });
         let (records, clock, began) = (shared.records.clone(), shared.clock, shared.clock.now());
-        Self { record, records, clock, began, under_way: None }
+        Self { record, records, clock, began, tried: began, messages: Messages::default(), under_way: None }
     }
 
     pub(super) fn holds(&mut self, under_way: UnderWay) {
         self.under_way = Some(under_way);
     }
 
-    pub(super) fn asked(&mut self, port: &Port, parts: &Parts) {
+    pub(super) fn asked(&mut self, port: &Port, parts: &Parts, is_grpc: bool) {
         if let Some(record) = &mut self.record {
             record.service = Some((port.service.clone(), port.number));
-            record.path = parts.uri.path().into();
+            record.is_grpc = is_grpc;
+            if *record.path != *parts.uri.path() {
+                record.path = parts.uri.path().into();
+            }
         }
     }
 
     pub(super) fn identified(&mut self, parts: &Parts) {
         if let Some(record) = &mut self.record {
-            record.id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(Into::into);
+            record.id = text(&parts.headers, &REQUEST_ID);
         }
     }
 
     pub(super) fn routed(&mut self, routed: &Routed<'_>) {
         if let Some((record, rule)) = self.record.as_mut().zip(routed.rule) {
-            record.route = Some((rule.route.name.clone(), rule.index));
+            let name = RouteName { kind: routed.kind, name: rule.route.name.clone() };
+            record.route = Some((name, rule.index));
         }
     }
 
+    /// A delay was injected.
+    pub(super) fn delayed(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.delayed = true;
+        }
+    }
+
+    /// A try begins.
     pub(super) fn tried(&mut self, upstream: &Upstream, endpoint: SocketAddr) {
         if let Some(record) = &mut self.record {
+            self.tried = self.clock.now();
             record.backend = Some((upstream.service.clone(), upstream.port));
             record.endpoint = Some(endpoint);
             record.tries += 1;
+        }
+    }
+
+    /// The try did not come about: no server has seen it.
+    pub(super) fn untried(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.tries -= 1;
+        }
+    }
+
+    /// The policy gives no more tries.
+    pub(super) fn exhausted(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.exhausted = true;
+        }
+    }
+
+    /// The head of a server's answer is here.
+    pub(super) fn answered(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.upstream = self.clock.now().since(self.tried);
         }
     }
 
@@ -93,10 +145,8 @@ impl Ledger {
     }
 
     pub(super) fn head(&mut self, answer: &Response<AnswerBody>) {
-        let to_head = self.clock.now().since(self.began);
         if let Some(record) = &mut self.record {
             record.status = answer.status().as_u16();
-            record.to_head = to_head;
         }
         self.trailers(answer.headers());
     }
@@ -109,17 +159,21 @@ impl Ledger {
         }
     }
 
-    /// Bytes of the answer's body.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    /// A piece of the answer's body.
+    pub(super) fn sent(&mut self, data: &[u8]) {
         if let Some(record) = &mut self.record {
-            record.sent += bytes as u64;
+            record.sent += data.len() as u64;
+            if record.is_grpc {
+                self.messages.read(data);
+                record.messages.1 = self.messages.count();
+            }
         }
     }
 
-    /// Bytes of the request's body, all together.
-    pub(super) fn received(&mut self, bytes: u64) {
+    /// What has come of the request's body, all together.
+    pub(super) fn received(&mut self, body: &RequestBody) {
         if let Some(record) = &mut self.record {
-            record.received = bytes;
+            (record.received, record.messages.0) = (body.received(), body.messages());
         }
     }
 
@@ -144,8 +198,21 @@ impl Drop for Ledger {
     }
 }
 
+/// The trace id of a W3C `traceparent`: `00-<32 hexadecimal digits>-<span>-<flags>`.
+fn trace(headers: &HeaderMap) -> Option<Box<str>> {
+    let line = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let id = line.split('-').nth(1)?;
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.into())
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
+    headers.get(name)?.to_str().ok().map(Into::into)
+}
+
 fn host(parts: &Parts) -> Option<Box<str>> {
     let header =
         || parts.headers.get(HOST).map(HeaderValue::as_bytes).and_then(|host| str::from_utf8(host).ok());
     parts.uri.authority().map(http::uri::Authority::as_str).or_else(header).map(Into::into)
 }
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use tokio::time::Instant;
-use weft_model::{Retry, RouteMatch, SessionPersistence, Timeouts, TrafficSettings};
+use weft_model::{Retry, RouteKind, RouteMatch, SessionPersistence, Timeouts, TrafficSettings};
 
 use super::Refused;
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct Routed<'a> {
     /// `None` is plain Service behaviour.
     pub rule: Option<&'a CompiledRule>,
+    /// What kind of route the rule is of.
+    pub kind: RouteKind,
     pub traffic: &'a TrafficSettings,
     pub timeouts: Timeouts,
     pub retry: Option<&'a Retry>,
@@ -29,11 +31,12 @@ pub(super) struct Routed<'a> {
 impl<'a> Routed<'a> {
     pub(super) fn find(port: &'a Port, client: &Client, parts: &Parts) -> Result<Self, Refused> {
         let began = Instant::now();
-        let table = match port.routes.for_client(&client.served.pod.name.namespace) {
+        let (kind, table) = match port.routes.for_client(&client.served.pod.name.namespace) {
             // TLSRoutes are for connections; what came in clear text is not theirs.
             Routes::Plain | Routes::Tls(_) => {
                 return Ok(Self {
                     rule: None,
+                    kind: RouteKind::Http,
                     traffic: &port.traffic,
                     timeouts: port.traffic.timeouts,
                     retry: port.traffic.retry.as_ref(),
@@ -42,13 +45,15 @@ impl<'a> Routed<'a> {
                     began,
                 });
             }
-            Routes::Http(table) | Routes::Grpc(table) => table,
+            Routes::Http(table) => (RouteKind::Http, table),
+            Routes::Grpc(table) => (RouteKind::Grpc, table),
         };
         let asked = AskedFor::of(parts).map_err(|_| Reason::PATH_INVALID)?;
         let rule = table.find(&asked).ok_or(Reason::NO_RULE)?;
         let said = rule.rule();
         Ok(Self {
             rule: Some(rule),
+            kind,
             traffic: &said.traffic,
             timeouts: said.timeouts,
             retry: said.retry.as_ref(),

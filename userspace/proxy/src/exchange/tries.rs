@@ -79,6 +79,8 @@ struct Progress {
     /// A kept connection failed: the next one is a new one.
     fresh: bool,
     retry: Option<Held>,
+    /// The policy's attempts were used up.
+    exhausted: bool,
 }
 
 impl Tries<'_> {
@@ -108,14 +110,26 @@ impl Tries<'_> {
             if let Some(why) = self.body.failed() {
                 return Err(why.into());
             }
-            ledger.received(self.body.received());
+            ledger.received(&self.body);
+            if progress.exhausted {
+                ledger.exhausted();
+            }
             if let Next::Refuse(why) = next {
                 return Err(why.into());
             }
             return match tried {
-                Tried::Answered(answer) => Ok(self.finish(answer, &target)),
-                Tried::Own(answer) => Ok(answer.map(|()| AnswerBody::empty())),
-                Tried::Refused(refused) => Err(refused),
+                Tried::Answered(answer) => {
+                    ledger.answered();
+                    Ok(self.finish(answer, &target))
+                }
+                Tried::Own(answer) => {
+                    ledger.untried();
+                    Ok(answer.map(|()| AnswerBody::empty()))
+                }
+                Tried::Refused(refused) => {
+                    ledger.untried();
+                    Err(refused)
+                }
                 Tried::Failed(_) => Err(reason.into()),
             };
         }
@@ -156,7 +170,11 @@ impl Tries<'_> {
         let wait = match decision {
             Decision::Retry(wait) => wait,
             Decision::GiveUp(GiveUp::Budget) => return self.held_back(Reason::RETRY_BUDGET),
-            Decision::GiveUp(_) => return Next::Pass,
+            Decision::GiveUp(why) => {
+                let given = self.routed.retry.is_some_and(|policy| policy.attempts > 0);
+                progress.exhausted = given && why == GiveUp::Attempts;
+                return Next::Pass;
+            }
         };
         if let Some(limits) = &next.upstream.traffic.circuit_breaker
             && outcome != Outcome::Unsent

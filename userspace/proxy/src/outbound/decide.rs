@@ -4,7 +4,7 @@ use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpStream, time::sleep};
-use weft_model::{AppProtocol, BackendTarget};
+use weft_model::{AppProtocol, BackendTarget, ObjectName};
 
 use super::{Connected, Early, connect::connect_any};
 use crate::{
@@ -22,8 +22,8 @@ use crate::{
 
 /// What becomes of a connection.
 pub(super) enum Next {
-    /// Its bytes are carried; `first` was read already.
-    Relay { first: Bytes, to: Connected, tls: bool },
+    /// Its bytes are carried; `first` was read already. `route` is the TLSRoute that it takes.
+    Relay { first: Bytes, to: Connected, tls: bool, route: Option<ObjectName> },
     /// Its requests are answered. `early` is a connection that may be used for the first of them.
     Http { first: Bytes, version: Protocol, early: Option<Early> },
 }
@@ -114,7 +114,7 @@ impl Arrival<'_> {
             Some(early) => early,
             None => connecting.await,
         };
-        Ok(Next::Relay { first: self.first.freeze(), to: to?, tls: false })
+        Ok(Next::Relay { first: self.first.freeze(), to: to?, tls: false, route: None })
     }
 
     /// By the name in the ClientHello, where a TLSRoute holds; else as it is.
@@ -144,8 +144,10 @@ impl Arrival<'_> {
 
     async fn relay(self, by_name: Option<(&TlsTable, Option<String>)>, tls: bool) -> Result<Next, Reason> {
         let worker = &self.served.worker;
-        let upstream = match by_name {
-            None => self.port.plain(&mut *worker.dice.borrow_mut()).cloned().ok_or(Reason::NO_ENDPOINTS)?,
+        let (upstream, taken) = match by_name {
+            None => {
+                (self.port.plain(&mut *worker.dice.borrow_mut()).cloned().ok_or(Reason::NO_ENDPOINTS)?, None)
+            }
             Some((table, name)) => {
                 let route = table.find(name.as_deref()).ok_or(Reason::NO_TLS_ROUTE)?;
                 let drawn = route.backends.draw(worker.dice.borrow_mut().number());
@@ -153,11 +155,12 @@ impl Arrival<'_> {
                     return Err(Reason::INVALID_BACKEND);
                 };
                 let tables = worker.shared.tables.load();
-                tables.upstream(name, *port).cloned().ok_or(Reason::NO_ENDPOINTS)?
+                let upstream = tables.upstream(name, *port).cloned().ok_or(Reason::NO_ENDPOINTS)?;
+                (upstream, Some(route.route.name.clone()))
             }
         };
         let to = connect_any(self.served, &upstream, self.dialled, self.client).await?;
-        Ok(Next::Relay { first: self.first.freeze(), to, tls })
+        Ok(Next::Relay { first: self.first.freeze(), to, tls, route: taken })
     }
 
     fn answer(self, version: Protocol, early: Option<Result<Connected, Reason>>) -> Next {

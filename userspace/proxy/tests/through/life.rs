@@ -208,7 +208,7 @@ async fn an_agent_fills_the_proxy_and_the_next_one_takes_back_what_it_holds() {
     };
     let hello = Hello::of_this_process(generation(), "proxy");
     let open = |_, _| Ok((mesh.origins() as _, Arc::new(Unlent) as _));
-    let serving = serve_agent(&mesh.handle, &path, hello, open);
+    let serving = serve_agent(&mesh.handle, mesh.take_reader().await, &path, hello, open);
     let both = async { tokio::join!(serving, agents) };
     timeout(PATIENCE, both).await.expect("the proxy drains and returns");
 }
@@ -218,11 +218,12 @@ async fn meet(listener: &Listener) -> AgentEnd {
     AgentEnd::greet(listener.accept().await.unwrap(), &hello).await.unwrap()
 }
 
-/// What the proxy says next, but for reports.
+/// What the proxy says next, but for reports and records.
 async fn said(agent: &AgentEnd) -> FromProxy {
     loop {
         match agent.receive().await.unwrap().expect("the proxy lives") {
             FromProxy::Report(_) => {}
+            FromProxy::Records { id, .. } => agent.ack(id).await.unwrap(),
             said => return said,
         }
     }

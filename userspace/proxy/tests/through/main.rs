@@ -18,4 +18,5 @@ mod routes;
 mod server;
 mod sessions;
 mod streams;
+mod telling;
 mod undecided;

@@ -31,7 +31,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// See the module. The server's endpoints are in the same namespace, on other ports. Two workers share the connections.
 pub(crate) struct Mesh {
     pub(crate) handle: Handle,
-    reader: tokio::sync::Mutex<Reader>,
+    reader: tokio::sync::Mutex<Option<Reader>>,
     netns: Netns,
     cookie: u64,
     origins: Arc<WrittenOrigins>,
@@ -88,7 +88,7 @@ impl Mesh {
         let listener = netns.listen("[::]:0".parse().unwrap()).unwrap();
         let mesh = Self {
             handle,
-            reader: tokio::sync::Mutex::new(reader),
+            reader: tokio::sync::Mutex::new(Some(reader)),
             cookie,
             netns,
             origins,
@@ -247,8 +247,14 @@ impl Mesh {
 
     async fn record(&self) -> Record {
         let mut reader = self.reader.lock().await;
+        let reader = reader.as_mut().expect("an agent reads the records of this mesh");
         let next = tokio::time::timeout(PATIENCE, reader.next()).await;
         next.expect("something ends").expect("the proxy lives")
+    }
+
+    /// What records come out of, for whoever tells an agent.
+    pub(crate) async fn take_reader(&self) -> Reader {
+        self.reader.lock().await.take().expect("it is taken once")
     }
 
     /// A client of HTTP/1 on a new connection.

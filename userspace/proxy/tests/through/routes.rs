@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use weft_model::AppProtocol::Http;
 use weft_model::{
     Abort, BackendTarget, Delay, FaultInjection, Filter, Fraction, HashKey, HeaderModifier, HttpLoadBalancer,
-    Mirror, ObjectName, OutlierDetection, RateLimitRule, SessionCarrier, SessionPersistence, TrafficSettings,
+    Mirror, ObjectName, OutlierDetection, RateLimitRule, RouteKind, RouteName, SessionCarrier,
+    SessionPersistence, TrafficSettings,
 };
 use weft_proxy::Reason;
 
@@ -197,12 +198,14 @@ async fn each_request_leaves_a_record_with_its_route_its_endpoint_and_its_reason
     let request = Request::post("/a/b?c").header("host", "web").body(full("12345678")).unwrap();
     read(client.send_request(request).await.unwrap()).await;
     let record = mesh.request().await;
-    assert_eq!(record.route, Some((ObjectName::new("shop", "web"), 0)));
+    let name = RouteName { kind: RouteKind::Http, name: ObjectName::new("shop", "web") };
+    assert_eq!(record.route, Some((name, 0)));
     assert_eq!(record.backend, Some((ObjectName::new("shop", "a"), 80)));
     assert_eq!((record.endpoint, record.tries), (Some(server.address), 1));
     assert_eq!((record.status, &*record.path, record.host.as_deref()), (200, "/a/b", Some("web")));
     assert_eq!((record.received, record.sent, record.reason), (8, 5, None));
-    assert!(record.to_head <= record.lasted && record.id.is_some());
+    assert!(record.upstream <= record.lasted && record.id.is_some());
+    assert!(!record.upstream.is_zero() && !record.is_grpc);
     client.ready().await.unwrap();
     read(client.send_request(get("/c")).await.unwrap()).await;
     let record = mesh.request().await;

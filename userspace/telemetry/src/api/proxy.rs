@@ -20,6 +20,13 @@ pub struct ProxyStatus {
     pub pods: usize,
     /// How often it ended without being told to.
     pub restarts: u64,
+    /// Milliseconds since a proxy said last that it serves; `null` where none has yet. After 5000 the kernel takes it
+    /// for gone.
+    #[serde(default)]
+    pub lease_age_ms: Option<u64>,
+    /// Records of requests and connections that were lost, as far as proxies say: what flows and metrics lack.
+    #[serde(default)]
+    pub records_lost: u64,
     /// What went wrong last, and has not gone right since.
     pub failure: Option<Failure>,
     /// The processes, oldest first.

@@ -8,6 +8,7 @@ use prometheus_client::{
 };
 use weft_model::Severity;
 
+use super::keeper::KeeperMetrics;
 use crate::api::{PodState, Status};
 
 type Label = [(&'static str, String); 1];
@@ -26,6 +27,7 @@ pub struct AgentMetrics {
     pods: Family<Label, Gauge>,
     problems: Family<Label, Gauge>,
     degradations: Gauge,
+    keeper: KeeperMetrics,
 }
 
 impl AgentMetrics {
@@ -43,6 +45,7 @@ impl AgentMetrics {
             pods: Family::default(),
             problems: Family::default(),
             degradations: Gauge::default(),
+            keeper: KeeperMetrics::register(registry),
         };
         metrics.register_all(registry, version);
         metrics
@@ -68,6 +71,7 @@ impl AgentMetrics {
         self.snapshot_version.set(gauge(status.snapshot_version));
         self.enforced_version.set(gauge(status.enforced_version));
         self.degradations.set(gauge(status.degradations.len()));
+        self.keeper.show(status.proxy.as_ref());
         for map in &status.maps {
             let label = [("map", map.name.clone())];
             self.map_capacity.get_or_create(&label).set(gauge(map.max));
@@ -127,7 +131,7 @@ impl AgentMetrics {
 }
 
 /// A gauge holds an `i64`; no count of ours comes near its end.
-fn gauge(count: impl TryInto<i64>) -> i64 {
+pub(super) fn gauge(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 

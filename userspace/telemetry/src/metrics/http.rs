@@ -187,8 +187,8 @@ impl Series {
         self.milliseconds.add(record.duration().as_secs_f64() * 1e3);
         self.received.add(record.received as f64);
         self.sent.add(record.sent as f64);
-        self.messages.0 += record.messages.0;
-        self.messages.1 += record.messages.1;
+        let (received, sent) = self.messages;
+        self.messages = (received.saturating_add(record.messages.0), sent.saturating_add(record.messages.1));
     }
 }
 

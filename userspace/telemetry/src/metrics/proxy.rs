@@ -51,6 +51,7 @@ struct Totals {
     received: u64,
     sent: u64,
     busy_ns: u64,
+    mirrors_dropped: u64,
 }
 
 impl ProxyMetrics {
@@ -80,6 +81,11 @@ impl ProxyMetrics {
         self.all().lost.insert(generation, records);
     }
 
+    /// Records that were lost, by all proxies that this agent knew.
+    pub fn records_lost(&self) -> u64 {
+        self.all().records_lost()
+    }
+
     /// So many lines of the access log were not written so far.
     pub fn lines_lost(&self, lines: u64) {
         self.all().lines_lost = lines;
@@ -94,7 +100,8 @@ impl ProxyMetrics {
                 of_pod.ended.add(&usage);
             }
         }
-        all.lost_before += all.lost.remove(&generation).unwrap_or_default();
+        let lost = all.lost.remove(&generation).unwrap_or_default();
+        all.lost_before = all.lost_before.saturating_add(lost);
     }
 
     /// Drops the series of pods that have been gone for some time.
@@ -108,6 +115,12 @@ impl ProxyMetrics {
     }
 }
 
+impl All {
+    fn records_lost(&self) -> u64 {
+        self.lost.values().fold(self.lost_before, |sum, lost| sum.saturating_add(*lost))
+    }
+}
+
 impl OfPod {
     fn totals(&self) -> Totals {
         let mut totals = self.ended;
@@ -116,17 +129,18 @@ impl OfPod {
     }
 
     fn open(&self, of: fn(&PodUsage) -> u64) -> u64 {
-        self.running.values().map(of).sum()
+        self.running.values().map(of).fold(0, u64::saturating_add)
     }
 }
 
 impl Totals {
     fn add(&mut self, usage: &PodUsage) {
-        self.connections += usage.connections_total;
-        self.requests += usage.requests_total;
-        self.received += usage.received;
-        self.sent += usage.sent;
-        self.busy_ns += usage.busy_ns;
+        self.connections = self.connections.saturating_add(usage.connections_total);
+        self.requests = self.requests.saturating_add(usage.requests_total);
+        self.received = self.received.saturating_add(usage.received);
+        self.sent = self.sent.saturating_add(usage.sent);
+        self.busy_ns = self.busy_ns.saturating_add(usage.busy_ns);
+        self.mirrors_dropped = self.mirrors_dropped.saturating_add(usage.mirrors_dropped);
     }
 }
 
@@ -163,12 +177,11 @@ impl Collector for ProxyMetrics {
                 ConstCounter::new(*count).encode(metric.encode_family(&labels)?)?;
             }
         }
-        let records = all.lost_before + all.lost.values().sum::<u64>();
         for (name, help, lost) in [
             (
                 "weft_proxy_records_lost",
                 "Records of requests that were lost because they came too fast",
-                records,
+                all.records_lost(),
             ),
             (
                 "weft_access_log_lines_lost",
@@ -205,9 +218,14 @@ const OPEN: [OpenOf; 2] = [
 
 type TotalOf = (&'static str, &'static str, fn(&Totals) -> u64);
 
-const TOTALS: [TotalOf; 4] = [
+const TOTALS: [TotalOf; 5] = [
     ("weft_proxy_connections", "Connections of a pod", |totals| totals.connections),
     ("weft_proxy_requests", "Requests of a pod", |totals| totals.requests),
     ("weft_proxy_received_bytes", "Bytes that a pod sent", |totals| totals.received),
     ("weft_proxy_sent_bytes", "Bytes that a pod was sent", |totals| totals.sent),
+    (
+        "weft_proxy_mirrors_dropped",
+        "Copies of a pod's requests for mirrors that were not made or were cut",
+        |totals| totals.mirrors_dropped,
+    ),
 ];

@@ -13,7 +13,7 @@ use super::{
     expiry::{GRACE, Live},
 };
 use crate::{
-    api::{MapStatus, Path, Status},
+    api::{MapStatus, Path, ProxyStatus, Status},
     records::{PodUsage, RequestRecord, tests::request},
 };
 
@@ -53,6 +53,7 @@ fn web_to_api() -> TcpLabels {
 fn status() -> Status {
     Status {
         snapshot_version: 3,
+        proxy: Some(ProxyStatus { restarts: 2, lease_age_ms: Some(1_500), ..ProxyStatus::default() }),
         maps: vec![MapStatus { name: "weft_svc".into(), entries: Some(7), max: 9 }],
         counters: BTreeMap::from([("events_lost".to_owned(), 4)]),
         problems: vec![Problem {
@@ -101,6 +102,7 @@ fn usage(open: u64) -> PodUsage {
         received: 500,
         sent: 5_000,
         busy_ns: 1_500_000_000,
+        mirrors_dropped: 0,
     }
 }
 

@@ -60,10 +60,32 @@ fn a_batch_reads_back_as_it_is_written() {
         usage: Vec::new(),
         lost: 0,
     };
-    let text = serde_json::to_string(&batch).unwrap();
-    assert_eq!(serde_json::from_str::<RecordBatch>(&text).unwrap(), batch);
+    assert_eq!(RecordBatch::read(&batch.to_bytes()).unwrap(), batch);
     let one = serde_json::to_string(&request()).unwrap();
     assert!(one.len() < 300, "{} bytes: {one}", one.len());
+}
+
+#[test]
+fn names_that_no_object_has_are_refused_with_the_batch() {
+    let long = "a".repeat(254);
+    for name in [
+        ObjectName::new("shop", long.as_str()),
+        ObjectName::new(&long[..64], "web"),
+        ObjectName::new("shop", "web\u{1b}[2J"),
+        ObjectName::new("", "web"),
+    ] {
+        let rule = Rule(RouteName { kind: RouteKind::Http, name: name.clone() }, 0);
+        let records = [
+            RequestRecord { pod: name.clone(), ..request() },
+            RequestRecord { service: Some(Destination(name.clone(), 80)), ..request() },
+            RequestRecord { backend: Some(Destination(name.clone(), 80)), ..request() },
+            RequestRecord { rule: Some(rule), ..request() },
+        ];
+        for record in records {
+            let batch = RecordBatch { requests: vec![record], ..RecordBatch::default() };
+            assert!(RecordBatch::read(&batch.to_bytes()).is_err(), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -30,4 +30,7 @@ pub struct PodUsage {
     /// Time that the proxy's threads spent on the pod, in nanoseconds.
     #[serde(rename = "b")]
     pub busy_ns: u64,
+    /// Copies of requests for mirrors that were not made or were cut.
+    #[serde(rename = "m", default, skip_serializing_if = "super::is_default")]
+    pub mirrors_dropped: u64,
 }

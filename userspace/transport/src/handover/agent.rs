@@ -1,12 +1,12 @@
 //! The agent's end of a connection to one proxy.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::channel::{Channel, Received};
 use super::message::Body;
-use super::pod::Unfit;
-use super::{Error, Hello, MOST_PODS, Nack, Peer, Pod, Report};
+use super::pod::{Unfit, exactly};
+use super::{Error, Hello, LARGEST_RECORDS, MOST_PODS, Nack, Peer, Pod, Report};
 use crate::memfd::Sealed;
 use crate::seqpacket::Connection;
 
@@ -28,6 +28,13 @@ pub enum FromProxy {
     Nack(Nack),
     /// How the proxy is.
     Report(Report),
+    /// What ended. [`AgentEnd::ack`] it once it is counted: the next ones come then.
+    Records {
+        /// The id of the message.
+        id: u64,
+        /// At most [`LARGEST_RECORDS`] bytes.
+        bytes: Sealed,
+    },
     /// A message that this end cannot take: [`AgentEnd::answer`] with what is inside.
     Unfit(Nack),
 }
@@ -105,6 +112,11 @@ impl AgentEnd {
         self.channel.send(Body::Drain { within_ms }, &[]).await
     }
 
+    /// Records with this id were taken.
+    pub async fn ack(&self, of: u64) -> Result<(), Error> {
+        self.channel.send(Body::Ack { of }, &[]).await.map(drop)
+    }
+
     /// Answers a message that came as [`FromProxy::Unfit`].
     pub async fn answer(&self, nack: Nack) -> Result<(), Error> {
         self.channel.send(Body::Nack(nack), &[]).await.map(drop)
@@ -112,13 +124,22 @@ impl AgentEnd {
 
     /// The next message; `None` once the proxy is gone. Dropping the call loses nothing.
     pub async fn receive(&self) -> Result<Option<FromProxy>, Error> {
-        let Some(Received { id, kind, body, .. }) = self.channel.receive().await? else { return Ok(None) };
+        let Some(Received { id, kind, body, fds }) = self.channel.receive().await? else { return Ok(None) };
         Ok(Some(match body {
             Ok(Body::Ack { of }) => FromProxy::Ack { of },
             Ok(Body::Nack(nack)) => FromProxy::Nack(nack),
             Ok(Body::Report(report)) => FromProxy::Report(report),
+            Ok(Body::Records {}) => match records(fds) {
+                Ok(bytes) => FromProxy::Records { id, bytes },
+                Err(unfit) => FromProxy::Unfit(Received::nack(id, &unfit)),
+            },
             Ok(_) => FromProxy::Unfit(Received::nack(id, &Unfit::Kind { kind })),
             Err(unfit) => FromProxy::Unfit(Received::nack(id, &unfit)),
         }))
     }
+}
+
+fn records(fds: Vec<OwnedFd>) -> Result<Sealed, Unfit> {
+    let [memfd] = exactly(fds)?;
+    Ok(Sealed::verify(memfd, LARGEST_RECORDS)?)
 }

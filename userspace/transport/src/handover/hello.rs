@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Peer};
 
 /// The versions that this build speaks.
-pub const OURS: Versions = Versions { min: 1, max: 1 };
+pub const OURS: Versions = Versions { min: 1, max: 2 };
 
 /// Who is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

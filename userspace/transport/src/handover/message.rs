@@ -45,6 +45,7 @@ pub(super) enum Body {
     },
     Nack(Nack),
     Report(Report),
+    Records {},
     /// A kind of a later version.
     #[serde(other, skip_serializing)]
     Unknown,

@@ -82,6 +82,11 @@ impl Pod {
     }
 }
 
+/// The descriptors of a message that has so many.
+pub(super) fn exactly<const N: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; N], Unfit> {
+    fds.try_into().map_err(|fds: Vec<OwnedFd>| Unfit::Fds { wanted: N, found: fds.len() })
+}
+
 /// Why a message that could be read cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unfit {

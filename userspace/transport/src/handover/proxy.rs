@@ -1,12 +1,12 @@
 //! The proxy's end of its connection to the agent.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use super::channel::{Channel, Received};
 use super::message::Body;
-use super::pod::Unfit;
+use super::pod::{Unfit, exactly};
 use super::{Error, Hello, LARGEST_SNAPSHOT, Nack, Peer, Pod, Report};
 use crate::memfd::Sealed;
 use crate::seqpacket::Connection;
@@ -18,7 +18,7 @@ pub struct ProxyEnd {
     largest_snapshot: usize,
 }
 
-/// What the agent says. All but `Nack` and `Unfit` are answered by [`ProxyEnd::ack`] once in force, or by
+/// What the agent says. All but `Ack`, `Nack` and `Unfit` are answered by [`ProxyEnd::ack`] once in force, or by
 /// [`ProxyEnd::nack`].
 #[derive(Debug)]
 pub enum FromAgent {
@@ -47,6 +47,11 @@ pub enum FromAgent {
     Drain {
         /// At the latest after this time, unless an earlier end was set before.
         within: Duration,
+    },
+    /// Records with this id were taken.
+    Ack {
+        /// The id.
+        of: u64,
     },
     /// The agent cannot take a message of this proxy: do without its kind.
     Nack(Nack),
@@ -108,6 +113,16 @@ impl ProxyEnd {
         self.channel.send(Body::Report(report), &[]).await.map(drop)
     }
 
+    /// Whether the agent is of a version that takes records.
+    pub fn takes_records(&self) -> bool {
+        self.version() >= RECORDS
+    }
+
+    /// Tells what ended. Returns the id that the answer names.
+    pub async fn records(&self, records: &Sealed) -> Result<u64, Error> {
+        self.channel.send(Body::Records {}, &[records.as_fd()]).await
+    }
+
     /// The next message and its id; `None` once the agent is gone. Dropping the call loses nothing.
     pub async fn receive(&self) -> Result<Option<(u64, FromAgent)>, Error> {
         let Some(Received { id, kind, body, fds }) = self.channel.receive().await? else { return Ok(None) };
@@ -128,12 +143,12 @@ impl ProxyEnd {
                 FromAgent::Maps { origins, lease }
             }
             Body::Drain { within_ms } => FromAgent::Drain { within: Duration::from_millis(within_ms) },
+            Body::Ack { of } => FromAgent::Ack { of },
             Body::Nack(nack) => FromAgent::Nack(nack),
             _ => return Err(Unfit::Kind { kind }),
         })
     }
 }
 
-fn exactly<const N: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; N], Unfit> {
-    fds.try_into().map_err(|fds: Vec<OwnedFd>| Unfit::Fds { wanted: N, found: fds.len() })
-}
+/// The version of the protocol that has `records`.
+const RECORDS: u32 = 2;

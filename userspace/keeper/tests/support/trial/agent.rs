@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Program, Settings};
+use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Program, Records, Settings};
 use weft_model::ObjectName;
 use weft_runtime::Tasks;
+use weft_telemetry::records::RecordBatch;
 use weft_transport::Netns;
 
 use crate::Done;
@@ -30,7 +31,7 @@ pub(crate) fn run(run_dir: &Path, cgroup: &Path, pods: &[&str]) -> Done {
         let (_configured, configuration) = watch::channel(Some(configuration));
         let maps = Maps { origins: File::open("/dev/null")?.into(), lease: File::open("/dev/null")?.into() };
         let ports = Arc::new(Files { path: run_dir.join("ports"), ports: Mutex::default() });
-        keeper.start(&Tasks::new(), Inputs { pods, configuration, maps, ports });
+        keeper.start(&Tasks::new(), Inputs { pods, configuration, maps, ports, records: Arc::new(Unread) });
         loop {
             let status = keeper.status();
             let proxies: Vec<_> = status.generations.iter().map(|one| one.pid.to_string()).collect();
@@ -63,6 +64,15 @@ impl Ports for Files {
         let lines: Vec<_> = ports.iter().map(|(cookie, port)| format!("{cookie} {port}")).collect();
         write(&self.path, &lines.join("\n")).expect("the run directory is the test's");
     }
+}
+
+/// What its proxies tell is nobody's here.
+struct Unread;
+
+impl Records for Unread {
+    fn take(&self, _: RecordBatch) {}
+
+    fn ended(&self, _: u64) {}
 }
 
 /// Whole, for whoever reads at the same time.

@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use weft_keeper::{Entered, enter};
 use weft_runtime::{Stop, Tasks};
+use weft_telemetry::records::RecordBatch;
 use weft_transport::handover::{FromAgent, Hello, Nack, NackReason, Pod, ProxyEnd, Role, SOCKET, Versions};
+use weft_transport::memfd::Sealed;
 
 use crate::Done;
 
@@ -86,10 +88,12 @@ impl Proxy {
         if end.hand_back(self.pods.values().map(|serving| &serving.pod)).await.is_err() {
             return Ok(false);
         }
+        self.tell(&end).await?;
         let mut open = self.open.subscribe();
         loop {
             tokio::select! {
                 said = end.receive() => match said {
+                    Ok(Some((_, FromAgent::Ack { .. } | FromAgent::Nack(_)))) => {}
                     Ok(Some((of, message))) => match self.take(message) {
                         Ok(()) => end.ack(of).await?,
                         Err(error) => end.nack(Nack { of, reason: NackReason::Failed, error }).await?,
@@ -99,6 +103,16 @@ impl Proxy {
                 () = drained(self.hello.draining, &mut open) => return Ok(true),
             }
         }
+    }
+
+    /// Two batches on each connection: one of records, and one that is none.
+    async fn tell(&self, end: &ProxyEnd) -> Done {
+        // An agent knows the generation by itself.
+        let batch = RecordBatch { generation: 1, lost: self.hello.pid.into(), ..RecordBatch::default() };
+        for bytes in [batch.to_bytes(), b"no records".to_vec()] {
+            end.records(&Sealed::of(&bytes)?).await?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, message: FromAgent) -> Result<(), String> {
@@ -133,7 +147,7 @@ impl Proxy {
                     serving.pod.listeners.clear();
                 }
             }
-            FromAgent::Nack(_) => {}
+            FromAgent::Ack { .. } | FromAgent::Nack(_) => {}
             FromAgent::Unfit(nack) => return Err(nack.error),
         }
         Ok(())

@@ -1,0 +1,184 @@
+//! Records and accounts in the form that the agent reads.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use weft_model::{ObjectName, RouteKind, RouteName};
+use weft_telemetry::records::{
+    ConnectionRecord, Destination, PodUsage, RecordBatch, RequestRecord, Rule, Security, Spoken, Text,
+};
+
+use crate::{
+    account::Usage,
+    observe::{self, Protocol, Record},
+};
+
+/// Puts `records` into a batch that has the rest.
+pub(super) fn of(records: impl IntoIterator<Item = Record>, mut batch: RecordBatch) -> RecordBatch {
+    for record in records {
+        match record {
+            Record::Request(record) => batch.requests.push(request(*record)),
+            Record::Connection(record) => batch.connections.push(connection(*record)),
+        }
+    }
+    batch
+}
+
+/// One account for each name: a pod that was made anew has the old one's name, and its connections may still end.
+pub(super) fn usage(pods: &[(ObjectName, Usage)]) -> Vec<PodUsage> {
+    let mut sums = BTreeMap::<&ObjectName, PodUsage>::new();
+    for (pod, usage) in pods {
+        let none = || PodUsage {
+            pod: pod.clone(),
+            connections: 0,
+            connections_total: 0,
+            requests: 0,
+            requests_total: 0,
+            received: 0,
+            sent: 0,
+            busy_ns: 0,
+            mirrors_dropped: 0,
+        };
+        let sum = sums.entry(pod).or_insert_with(none);
+        sum.connections += u64::from(usage.connections);
+        sum.connections_total += usage.connections_total;
+        sum.requests += u64::from(usage.requests);
+        sum.requests_total += usage.requests_total;
+        sum.received += usage.received;
+        sum.sent += usage.sent;
+        sum.busy_ns += usage.busy_ns;
+        sum.mirrors_dropped += usage.mirrors_dropped;
+    }
+    sums.into_values().collect()
+}
+
+fn request(record: observe::RequestRecord) -> RequestRecord {
+    RequestRecord {
+        ended: since_1970(record.ended),
+        pod: record.pod,
+        client: record.client,
+        spoken: spoken(record.spoken),
+        grpc: record.is_grpc,
+        service: record.service.map(destination),
+        rule: record.route.map(|(route, index)| Rule(route, u16::try_from(index).unwrap_or(u16::MAX))),
+        backend: record.backend.map(destination),
+        endpoint: record.endpoint,
+        method: record.method.as_str().into(),
+        authority: text(record.host.as_deref()),
+        path: (*record.path).into(),
+        id: text(record.id.as_deref()),
+        trace: text(record.trace.as_deref()),
+        agent: text(record.agent.as_deref()),
+        status: record.status,
+        grpc_status: record.grpc,
+        reason: record.reason,
+        delayed: record.delayed,
+        exhausted: record.exhausted,
+        tries: record.tries,
+        lasted: micros(record.lasted),
+        upstream: micros(record.upstream),
+        received: record.received,
+        sent: record.sent,
+        messages: record.messages,
+        // Until mutual TLS lands every upstream connection is in clear text.
+        security: Security::None,
+    }
+}
+
+fn connection(record: observe::ConnectionRecord) -> ConnectionRecord {
+    let rule = |name| Rule(RouteName { kind: RouteKind::Tls, name }, 0);
+    ConnectionRecord {
+        ended: since_1970(record.ended),
+        pod: record.pod,
+        client: record.client,
+        dialled: record.dialled,
+        service: record.service.map(destination),
+        rule: record.route.map(rule),
+        endpoint: record.endpoint,
+        spoken: spoken(record.spoken),
+        lasted: micros(record.lasted),
+        received: record.received,
+        sent: record.sent,
+        reason: record.reason,
+    }
+}
+
+fn spoken(protocol: Protocol) -> Spoken {
+    match protocol {
+        Protocol::Tcp => Spoken::Tcp,
+        Protocol::Tls => Spoken::Tls,
+        Protocol::Http1 => Spoken::Http1,
+        Protocol::Http2 => Spoken::Http2,
+    }
+}
+
+fn destination((service, port): (ObjectName, u16)) -> Destination {
+    Destination(service, port)
+}
+
+fn text<const MAX: usize>(text: Option<&str>) -> Text<MAX> {
+    text.unwrap_or_default().into()
+}
+
+fn since_1970(time: SystemTime) -> u64 {
+    micros(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use http::Method;
+
+    use super::*;
+
+    /// Every text as long as can be, and of signs that take two bytes to write.
+    pub(in crate::tell) fn largest() -> Record {
+        let (name, long) = (longest_name(), || Some(Box::from("\"".repeat(1 << 16))));
+        Record::Request(Box::new(observe::RequestRecord {
+            ended: SystemTime::now(),
+            pod: name.clone(),
+            client: "[2001:db8:1:2:3:4:5:6]:65535".parse().unwrap(),
+            service: Some((name.clone(), u16::MAX)),
+            route: Some((RouteName { kind: RouteKind::Http, name: name.clone() }, usize::MAX)),
+            backend: Some((name, u16::MAX)),
+            endpoint: Some("[2001:db8:1:2:3:4:5:6]:65535".parse().unwrap()),
+            spoken: Protocol::Http2,
+            is_grpc: true,
+            method: Method::from_bytes(&[b'X'; 64]).unwrap(),
+            host: long(),
+            path: "\"".repeat(1 << 16).into(),
+            id: long(),
+            trace: long(),
+            agent: long(),
+            status: u16::MAX,
+            grpc: Some(u32::MAX),
+            delayed: true,
+            exhausted: true,
+            tries: u32::MAX,
+            upstream: Duration::MAX,
+            lasted: Duration::MAX,
+            received: u64::MAX,
+            sent: u64::MAX,
+            messages: (u64::MAX, u64::MAX),
+            reason: Some(crate::Reason::UNKNOWN),
+        }))
+    }
+
+    pub(in crate::tell) fn longest_name() -> ObjectName {
+        ObjectName::new("n".repeat(63), "p".repeat(253))
+    }
+
+    #[test]
+    fn pods_of_one_name_have_one_account() {
+        let used = |sent| Usage { sent, connections: 1, ..Usage::default() };
+        let (web, api) = (ObjectName::new("shop", "web"), ObjectName::new("shop", "api"));
+        let sums = usage(&[(web.clone(), used(1)), (api.clone(), used(5)), (web.clone(), used(2))]);
+        let sums: Vec<_> = sums.into_iter().map(|sum| (sum.pod, sum.sent, sum.connections)).collect();
+        assert_eq!(sums, [(api, 5, 1), (web, 3, 2)]);
+    }
+}

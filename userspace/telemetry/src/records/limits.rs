@@ -1,0 +1,52 @@
+//! Names that a proxy may say. The agent keeps them for a while, in flows and series: one of a megabyte would add up.
+
+use weft_model::ObjectName;
+
+use super::{ConnectionRecord, RecordBatch, RequestRecord};
+
+/// Why records of a proxy cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// They are of another form.
+    #[error("the records cannot be understood: {0}; agent and proxy are of different versions")]
+    Form(#[from] serde_json::Error),
+    /// No object can have such a name.
+    #[error("the records name an object of {bytes} bytes or of other signs than DNS has; restart the proxy")]
+    Name {
+        /// How long the name is.
+        bytes: usize,
+    },
+}
+
+pub(super) fn check(batch: &RecordBatch) -> Result<(), Unreadable> {
+    let requests = batch.requests.iter().flat_map(of_request);
+    let connections = batch.connections.iter().flat_map(of_connection);
+    let pods = batch.usage.iter().map(|usage| &usage.pod);
+    match requests.chain(connections).chain(pods).find(|name| !is_name(name)) {
+        None => Ok(()),
+        Some(name) => Err(Unreadable::Name { bytes: name.namespace.len() + name.name.len() }),
+    }
+}
+
+fn of_request(record: &RequestRecord) -> impl Iterator<Item = &ObjectName> {
+    let others = [&record.service, &record.backend].into_iter().flatten().map(|destination| &destination.0);
+    [&record.pod].into_iter().chain(others).chain(record.rule.as_ref().map(|rule| &rule.0.name))
+}
+
+fn of_connection(record: &ConnectionRecord) -> impl Iterator<Item = &ObjectName> {
+    let service = record.service.as_ref().map(|destination| &destination.0);
+    [&record.pod].into_iter().chain(service).chain(record.rule.as_ref().map(|rule| &rule.0.name))
+}
+
+/// RFC 1123: a label for the namespace, a subdomain for the name.
+fn is_name(name: &ObjectName) -> bool {
+    let is = |text: &str, most| {
+        let sign =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+        !text.is_empty() && text.len() <= most && text.bytes().all(sign)
+    };
+    is(&name.namespace, NAMESPACE) && is(&name.name, NAME)
+}
+
+const NAMESPACE: usize = 63;
+const NAME: usize = 253;
