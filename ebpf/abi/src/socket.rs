@@ -1,6 +1,6 @@
 //! What is remembered of a socket.
 
-use crate::{Addr, BePort};
+use crate::{Addr, BePort, Grant};
 
 abi_struct! {
     /// Value of `weft_sock`, in the storage of a socket.
@@ -37,6 +37,8 @@ abi_struct! {
         pub side: u32,
         /// Rule of an audit policy that would have refused this connection; 0 for none.
         pub audit_rule: u32,
+        /// What the server's policies say to what was dialled.
+        pub grant: Grant,
     }
 }
 
