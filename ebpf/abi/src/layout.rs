@@ -32,8 +32,8 @@ macro_rules! list {
 }
 
 list! {
-    Addr, BePort, Reason, Config, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, CidrMatch, CidrClass, Grant,
-    ServiceKey, ServiceRow, SlotKey, Slot, BackendKey, Backend, AffinityKey, Affinity, Count, MaglevKey, MaglevChunk,
+    Addr, BePort, Reason, Config, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, CidrMatch, CidrClass, ServiceKey,
+    ServiceRow, SlotKey, Slot, BackendKey, Backend, AffinityKey, Affinity, Count, MaglevKey, MaglevChunk,
     SocketKey, SocketState, ReverseKey, ReverseRow, FlowKey, FlowRecord, FlowEvent, PairKey, Pair, PairEnd,
     OriginKey, Origin, Lease,
 }

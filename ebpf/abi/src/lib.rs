@@ -35,7 +35,7 @@ pub use flow::{CONNECTED_UDP, FlowEvent, FlowKey, FlowRecord, event_kind, flow_f
 pub use origin::{Lease, Origin, OriginKey};
 pub use pair::{Pair, PairEnd, PairKey, latch, side};
 pub use pod::{NetnsKey, Pod, PodRow, pod_flags};
-pub use policy::{CidrClass, CidrMatch, Grant, PolicyMatch, PolicyRow, policy_bits, token};
+pub use policy::{CidrClass, CidrMatch, PolicyMatch, PolicyRow, policy_bits, token};
 pub use reason::Reason;
 pub use service::{
     Affinity, AffinityKey, Backend, BackendKey, Count, MAGLEV_CHUNK, MaglevChunk, MaglevKey, ServiceKey,

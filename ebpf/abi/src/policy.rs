@@ -74,24 +74,6 @@ abi_struct! {
     }
 }
 
-abi_struct! {
-    /// What the connect hook found: these policies let this client in over TCP, and no audited one objects.
-    ///
-    /// It stays true whatever happens to the socket or the pods: the id of policies is a hash of what they say.
-    pub struct Grant {
-        /// Id of the policies; 0 for none.
-        pub policy: u64,
-        /// Token of the client's ServiceAccount, which says its namespace, too.
-        pub identity: u64,
-        /// The client's address.
-        pub source: Addr,
-        /// The pod's port.
-        pub port: BePort,
-        /// Zero.
-        pub _pad: [u8; 6],
-    }
-}
-
 /// Tokens with a fixed meaning.
 pub mod token {
     /// Every source.

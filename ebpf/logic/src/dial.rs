@@ -1,11 +1,10 @@
 //! Where a pod's new connection or datagram goes, or why it may not.
 
 use weft_abi::{
-    Addr, BePort, CONNECTED_UDP, FlowKey, Grant, Pod, Reason, ServiceKey, TCP, UDP, config_flags,
-    service_flags,
+    Addr, BePort, CONNECTED_UDP, FlowKey, Pod, Reason, ServiceKey, TCP, UDP, config_flags, service_flags,
 };
 
-use crate::{Caller, Denial, Request, Ruling, Tables, admit::answers, authorize, pick};
+use crate::{Caller, Denial, Request, Ruling, Tables, admit::answers, authorize, grant, pick};
 
 /// What an app asked for.
 pub struct Dial {
@@ -69,15 +68,15 @@ pub struct Outcome {
     pub to: Destination,
     /// Why it may not go there, where it is refused.
     pub denial: Denial,
-    /// By which policies it is let in, where it goes to a pod of this node that has some.
-    pub grant: Grant,
+    /// That policies let it in ([`grant()`]), where it goes to a pod of this node that has some; else 0.
+    pub grant: u64,
 }
 
 impl Outcome {
     /// Before anything is known of `dial`.
     #[inline(always)]
     pub const fn of(dial: &Dial) -> Self {
-        Self { to: Destination::at(dial.addr, dial.port), denial: Denial::NONE, grant: Grant::zeroed() }
+        Self { to: Destination::at(dial.addr, dial.port), denial: Denial::NONE, grant: 0 }
     }
 }
 
@@ -196,8 +195,7 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, outcome: &mut Out
     let Ruling { verdict, audit } = authorize(tables, &request);
     outcome.denial = verdict;
     if dial.protocol == TCP && verdict.reason == Reason::NONE && audit.reason == Reason::NONE {
-        let Request { policy, identity, source, port, .. } = request;
-        outcome.grant = Grant { policy, identity, source, port, _pad: [0; 6] };
+        outcome.grant = grant(&request);
     }
 }
 

@@ -28,7 +28,7 @@ mod testing;
 pub use admit::{Admission, Arrival, Client, admit, is_backdoor};
 pub use balance::{Caller, pick};
 pub use dial::{Destination, Dial, Outcome, Verdict, dial, is_proxy};
-pub use grant::allowed;
+pub use grant::{allowed, grant};
 pub use latch::{Message, Way, decide, take_back};
 pub use policy::{Denial, Request, Ruling, authorize};
 pub use tables::Tables;

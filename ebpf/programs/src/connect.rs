@@ -6,7 +6,7 @@
 
 use aya_ebpf::{helpers::bpf_get_current_cgroup_id, macros::cgroup_sock_addr, programs::SockAddrContext};
 use weft_abi::{
-    BePort, CONNECTED_UDP, FlowKey, FlowRecord, Grant, TCP, UDP, names::stat, service_flags, socket_flags,
+    BePort, CONNECTED_UDP, FlowKey, FlowRecord, TCP, UDP, names::stat, service_flags, socket_flags,
 };
 use weft_ebpf_logic::{Dial, Outcome, Tables, Verdict, dial, is_proxy};
 
@@ -42,7 +42,7 @@ fn connect(call: &SockAddr) -> i32 {
     match dial(&Kernel, &wanted, &mut outcome) {
         Verdict::Pass => {
             forget(call, protocol);
-            remember(call, &outcome.grant);
+            remember(call, outcome.grant);
             mark_probe(call, &wanted);
             mark_proxy(call, &wanted);
             expect_answers(&wanted, &outcome);
@@ -71,18 +71,18 @@ fn forget(call: &SockAddr, protocol: u8) {
         state.flags &= socket_flags::ASKS;
         state.service = 0;
         state.backend = 0;
-        state.grant.policy = 0;
+        state.grant = 0;
     }
     mptcp::forget(call.socket());
 }
 
 /// [`crate::sock_ops`] attests with the connection what the server's policies say to it.
 #[inline(never)]
-fn remember(call: &SockAddr, grant: &Grant) {
-    if grant.policy != 0
+fn remember(call: &SockAddr, grant: u64) {
+    if grant != 0
         && let Some(state) = sockets::state_or_new(call.socket())
     {
-        state.grant = *grant;
+        state.grant = grant;
     }
 }
 
@@ -142,7 +142,7 @@ fn expect_answers(wanted: &Dial, outcome: &Outcome) {
 /// A BPF function of its own, as [`mark_proxy`].
 #[inline(never)]
 fn translate(call: &SockAddr, wanted: &Dial, outcome: &Outcome, flags: u32) -> i32 {
-    let Outcome { to, grant, .. } = outcome;
+    let to = &outcome.to;
     maps::count(stat::TRANSLATED, 1);
     if let Some(state) = sockets::state_or_new(call.socket()) {
         sockets::uncount(state);
@@ -154,7 +154,7 @@ fn translate(call: &SockAddr, wanted: &Dial, outcome: &Outcome, flags: u32) -> i
         state.backend = to.backend;
         state.netns = wanted.netns;
         state.redirected = 0;
-        state.grant = *grant;
+        state.grant = outcome.grant;
         state.latch = 0;
         state.flags = state.flags & socket_flags::ASKS | socket_flags::TRANSLATED | flags;
         if to.service_flags & service_flags::ACCELERATE != 0 {

@@ -79,7 +79,7 @@ fn dialling(call: &SockOps) {
     if guarded || pair != 0 {
         state.flags |= socket_flags::ATTESTED;
         let (flow, flags) = (outward(call), flow_flags::HELD);
-        let allowed = allowed(&state.grant, identity, &flow);
+        let allowed = allowed(state.grant, pod, &flow);
         attest(call, &flow, FlowRecord { identity, namespace, used_ns: 0, pair, allowed, flags, _pad: 0 });
     } else if state.flags & socket_flags::COUNTED != 0 {
         // A refusal is the end of it, too, however long the app keeps the socket.

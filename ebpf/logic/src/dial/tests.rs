@@ -1,12 +1,12 @@
 use std::{collections::HashSet, vec::Vec};
 
 use weft_abi::{
-    Addr, Backend, BePort, CONNECTED_UDP, FlowKey, FlowRecord, Grant, Pod, PodRow, PolicyRow, Reason,
-    ServiceKey, ServiceRow, Slot, SlotKey, TCP, UDP, config_flags, pod_flags, policy_bits, token,
+    Addr, Backend, BePort, CONNECTED_UDP, FlowKey, FlowRecord, Pod, PodRow, PolicyRow, Reason, ServiceKey,
+    ServiceRow, Slot, SlotKey, TCP, UDP, config_flags, pod_flags, policy_bits, token,
 };
 
 use super::{Dial, Outcome, Verdict, dial, source_hash};
-use crate::{Denial, testing::Memory};
+use crate::{Denial, allowed, testing::Memory};
 
 const NETNS: u64 = 77;
 const SERVICE: u64 = 5;
@@ -83,7 +83,7 @@ fn assert_translated(memory: &Memory, wanted: &Dial) {
 }
 
 #[track_caller]
-fn granted(memory: &Memory, wanted: &Dial) -> Grant {
+fn granted(memory: &Memory, wanted: &Dial) -> u64 {
     match decide(memory, wanted) {
         (Verdict::Pass | Verdict::Translate, outcome) => outcome.grant,
         other => panic!("{other:?}"),
@@ -157,22 +157,21 @@ fn what_the_backend_would_refuse_is_refused_at_once_also_by_its_own_address() {
 #[test]
 fn what_is_let_in_is_granted_to_this_client_at_the_backends_port() {
     let memory = protected();
-    let four = Grant {
-        policy: POLICY,
-        identity: WEB,
-        source: pod().ip4,
-        port: BePort::new(8080),
-        ..Grant::zeroed()
+    let leaves = |dialled: &Dial, server: &str, port| {
+        let dst = addr(server);
+        let src = if dst.is_v4() { pod().ip4 } else { pod().ip6 };
+        let flow = FlowKey { src, dst, dst_port: BePort::new(port), protocol: TCP, ..FlowKey::zeroed() };
+        allowed(granted(&memory, dialled), &pod(), &flow)
     };
-    assert_eq!(granted(&memory, &to(VIP, 80, TCP)), four);
-    assert_eq!(granted(&memory, &to(API, 8080, TCP)), four);
-    assert_eq!(granted(&memory, &to("fd77::2", 8080, TCP)), Grant { source: pod().ip6, ..four });
-    assert_eq!(granted(&memory, &to(API, 8081, TCP)), Grant { port: BePort::new(8081), ..four });
+    assert_eq!(leaves(&to(VIP, 80, TCP), API, 8080), POLICY);
+    assert_ne!(leaves(&to(VIP, 80, TCP), API, 80), POLICY, "nobody was asked about the Service's port");
+    assert_eq!(leaves(&to(API, 8081, TCP), API, 8081), POLICY);
+    assert_eq!(leaves(&to("fd77::2", 8080, TCP), "fd77::2", 8080), POLICY);
 }
 
 #[test]
 fn nothing_is_granted_that_the_servers_hook_has_to_decide_or_report() {
-    let none = Grant::zeroed();
+    let none = 0;
     assert_eq!(granted(&protected(), &to(API, 8080, UDP)), none, "nobody carries it");
     assert_eq!(granted(&protected(), &to("10.77.0.9", 8080, TCP)), none, "no pod");
     let own = Dial { netns: NETNS + 1, ..to(API, 8080, TCP) };
