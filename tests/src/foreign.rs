@@ -84,6 +84,13 @@ impl Foreign {
         Self::on_connect4(cgroup, sharing, &[mov(R1, 0), call(SET_RETVAL), mov(R0, 1), EXIT])
     }
 
+    /// A program on connect4 of a cgroup that sends every connection to another port.
+    pub fn redirecting_connect4(cgroup: &Path, sharing: Sharing, port: u16) -> io::Result<Self> {
+        let port = mov(R2, i32::from(port.to_be()));
+        // `user_port` of `struct bpf_sock_addr`.
+        Self::on_connect4(cgroup, sharing, &[port, keep_word(R1, 24, R2), mov(R0, 1), EXIT])
+    }
+
     /// A `sock_ops` program on a cgroup that puts each new connection into a sockmap with an `sk_msg`
     /// program. There is room for one.
     pub fn sockmap(cgroup: &Path) -> io::Result<Self> {
@@ -284,6 +291,10 @@ const fn add(target: u8, value: i32) -> u64 {
 
 const fn store_word(target: u8, offset: i16, value: i32) -> u64 {
     instruction(0x62, target, 0, offset, value)
+}
+
+const fn keep_word(target: u8, offset: i16, source: u8) -> u64 {
+    instruction(0x63, target, source, offset, 0)
 }
 
 const fn load_word(target: u8, source: u8, offset: i16) -> u64 {

@@ -25,6 +25,8 @@ mod endpoints;
 mod flows;
 #[path = "datapath/forgery.rs"]
 mod forgery;
+#[path = "datapath/grants.rs"]
+mod grants;
 #[path = "datapath/identity.rs"]
 mod identity;
 #[path = "datapath/layout.rs"]

@@ -40,6 +40,9 @@ abi_struct! {
         pub used_ns: u64,
         /// Id of the pair that the client wants to form with the server's socket; 0 for none.
         pub pair: u64,
+        /// Id of the policies that are known to let this very connection in, and none of them audits it; 0 for
+        /// none.
+        pub allowed: u64,
         /// [`flow_flags`].
         pub flags: u32,
         /// Zero.

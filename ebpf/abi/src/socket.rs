@@ -37,8 +37,14 @@ abi_struct! {
         pub side: u32,
         /// Rule of an audit policy that would have refused this connection; 0 for none.
         pub audit_rule: u32,
+        /// That the server's policies let in what was dialled, bound to who dialled it; 0 for not known.
+        pub grant: u64,
     }
 }
+
+// With what the kernel adds, storage comes from the slab of 192 bytes; from the next one it costs every
+// connection 0.2 µs more.
+const _: () = assert!(size_of::<SocketState>() <= 120);
 
 /// Bits of [`SocketState::flags`].
 pub mod socket_flags {

@@ -32,6 +32,12 @@ pub struct Client {
 impl Client {
     /// Somebody of whom nothing is known.
     pub const NOBODY: Self = Self { identity: 0, namespace: 0, proven: false };
+
+    /// Whoever the kernel saw.
+    #[inline(always)]
+    const fn of(record: &FlowRecord) -> Self {
+        Self { identity: record.identity, namespace: record.namespace, proven: true }
+    }
 }
 
 /// The decision.
@@ -66,7 +72,8 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
     if is_for_proxy(pod, arrival) && !own(tables, arrival, pod.netns, false) {
         return Admission::Deny(Client::NOBODY, Denial { reason: Reason::NOT_ALLOWED, rule: 0 });
     }
-    if pod.policy == 0 || pod.netns == 0 {
+    let policy = pod.policy;
+    if policy == 0 || pod.netns == 0 {
         return Admission::Pass;
     }
     let Some(config) = tables.config() else { return Admission::Pass };
@@ -78,17 +85,22 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
         protocol: arrival.protocol,
         _pad: [0; 3],
     };
-    let now = tables.now_ns();
-    let seen = tables.flow(&inward).copied().filter(|record| holds(record, config.attest_grace_ns, now));
-    if seen.is_some_and(|record| record.flags & flow_flags::PROBE != 0) {
-        return Admission::Probe;
+    let seen = tables.flow(&inward).copied().filter(|record| holds(tables, record, config.attest_grace_ns));
+    if let Some(record) = seen {
+        if record.flags & flow_flags::PROBE != 0 {
+            return Admission::Probe;
+        }
+        // The connect hook asked the same policies about the same client, source and port.
+        if record.allowed == policy {
+            return Admission::Allow(Client::of(&record), Denial::NONE);
+        }
     }
-    if own(tables, arrival, pod.netns, seen.is_some()) || answers(tables, &inward, config, now) {
+    if own(tables, arrival, pod.netns, seen.is_some()) || answers(tables, &inward, config) {
         return Admission::Pass;
     }
     let client = client(tables, arrival, seen);
     let request = Request {
-        policy: pod.policy,
+        policy,
         flags: pod.flags,
         source: arrival.remote,
         identity: client.identity,
@@ -116,10 +128,10 @@ fn is_for_proxy(pod: &PodRow, arrival: &Arrival) -> bool {
 /// Whether an attestation still stands: its sender's handshake is under way, or was just now over (TCP),
 /// or its datagram may be on its way (UDP). Whoever forges the sender's address later is nobody.
 ///
-/// It may have been written after `now` was read: the sender runs on another processor.
+/// It may be written anew after the clock was read: the sender runs on another processor.
 #[inline(always)]
-fn holds(record: &FlowRecord, lasts_ns: u64, now: u64) -> bool {
-    record.flags & flow_flags::HELD != 0 || now.saturating_sub(record.used_ns) < lasts_ns
+fn holds<T: Tables>(tables: &T, record: &FlowRecord, lasts_ns: u64) -> bool {
+    record.flags & flow_flags::HELD != 0 || tables.now_ns().saturating_sub(record.used_ns) < lasts_ns
 }
 
 /// A pod may always talk to itself. IPv6 has no martian check: a datagram from the pod's own address may
@@ -134,15 +146,15 @@ fn own<T: Tables>(tables: &T, arrival: &Arrival, netns: u64, seen: bool) -> bool
 
 /// An answer to a datagram that the receiving pod sent itself.
 #[inline(always)]
-pub(crate) fn answers<T: Tables>(tables: &T, inward: &FlowKey, config: &Config, now: u64) -> bool {
+pub(crate) fn answers<T: Tables>(tables: &T, inward: &FlowKey, config: &Config) -> bool {
     inward.protocol == UDP
-        && tables.flow(&inward.reversed()).is_some_and(|record| holds(record, config.udp_reply_ns, now))
+        && tables.flow(&inward.reversed()).is_some_and(|record| holds(tables, record, config.udp_reply_ns))
 }
 
 #[inline(always)]
 fn client<T: Tables>(tables: &T, arrival: &Arrival, seen: Option<FlowRecord>) -> Client {
     if let Some(record) = seen {
-        return Client { identity: record.identity, namespace: record.namespace, proven: true };
+        return Client::of(&record);
     }
     match tables.pod_at(&arrival.remote) {
         Some(pod) => Client { identity: pod.identity, namespace: pod.namespace, proven: false },

@@ -4,7 +4,7 @@ use weft_abi::{
     Addr, BePort, CONNECTED_UDP, FlowKey, Pod, Reason, ServiceKey, TCP, UDP, config_flags, service_flags,
 };
 
-use crate::{Caller, Denial, Request, Tables, admit::answers, authorize, pick};
+use crate::{Caller, Denial, Request, Ruling, Tables, admit::answers, authorize, grant, pick};
 
 /// What an app asked for.
 pub struct Dial {
@@ -52,29 +52,43 @@ pub enum Verdict {
     /// Nothing of ours: goes on unmodified.
     Pass,
     /// Goes to the backend.
-    Translate(Destination),
+    Translate,
     /// Goes to the pod's own listener, and so to the node's proxy.
-    Proxy(Destination),
-    /// Refused, with what the app had been sent to.
-    Deny(Denial, Destination),
+    Proxy,
+    /// Refused.
+    Deny,
 }
 
-/// Decides a dial.
-#[inline(always)]
-pub fn dial<T: Tables>(tables: &T, dial: &Dial) -> Verdict {
-    let mut outcome = Outcome { to: Destination::at(dial.addr, dial.port), denial: Denial::NONE };
-    match settle(tables, dial, &mut outcome) {
-        PASS => Verdict::Pass,
-        TRANSLATE => Verdict::Translate(outcome.to),
-        PROXY => Verdict::Proxy(outcome.to),
-        _ => Verdict::Deny(outcome.denial, outcome.to),
+/// What belongs to a [`Verdict`].
+///
+/// Not in it: a copy for each of its kinds is more stack than a hook has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where the app is sent, or had been sent to.
+    pub to: Destination,
+    /// Why it may not go there, where it is refused.
+    pub denial: Denial,
+    /// That policies let it in ([`grant()`]), where it goes to a pod of this node that has some; else 0.
+    pub grant: u64,
+}
+
+impl Outcome {
+    /// Before anything is known of `dial`.
+    #[inline(always)]
+    pub const fn of(dial: &Dial) -> Self {
+        Self { to: Destination::at(dial.addr, dial.port), denial: Denial::NONE, grant: 0 }
     }
 }
 
-/// What [`settle`] finds.
-struct Outcome {
-    to: Destination,
-    denial: Denial,
+/// Decides a dial, of which `outcome` knows nothing yet.
+#[inline(always)]
+pub fn dial<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> Verdict {
+    match settle(tables, dial, outcome) {
+        PASS => Verdict::Pass,
+        TRANSLATE => Verdict::Translate,
+        PROXY => Verdict::Proxy,
+        _ => Verdict::Deny,
+    }
 }
 
 /// A BPF function of its own: what it needs on the stack is free again when it returns. Its signature
@@ -105,8 +119,8 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
         outcome.denial = Denial { reason: found, rule: 0 };
         return DENY;
     }
-    if let Some(denial) = echo(tables, dial, pod, &outcome.to) {
-        outcome.denial = denial;
+    echo(tables, dial, pod, outcome);
+    if outcome.denial.reason != Reason::NONE {
         return DENY;
     }
     if outcome.to.service == 0 { PASS } else { TRANSLATE }
@@ -158,15 +172,15 @@ fn balances_everyone<T: Tables>(tables: &T) -> bool {
 /// The early, friendly copy of what the destination's hook will decide, where that pod is ours. It is
 /// no boundary: raw sockets and older sockets come round it.
 #[inline(always)]
-fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, to: &Destination) -> Option<Denial> {
-    let pod = pod?;
-    let row = tables.pod_at(&to.addr)?;
+fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, outcome: &mut Outcome) {
+    let Some(pod) = pod else { return };
+    let Some(row) = tables.pod_at(&outcome.to.addr) else { return };
     if row.policy == 0 || row.netns == 0 || row.netns == dial.netns {
-        return None;
+        return;
     }
-    let source = if to.addr.is_v4() { pod.ip4 } else { pod.ip6 };
-    if dial.protocol == UDP && is_answer(tables, dial, &source, to) {
-        return None;
+    let source = if outcome.to.addr.is_v4() { pod.ip4 } else { pod.ip6 };
+    if dial.protocol == UDP && is_answer(tables, dial, &source, &outcome.to) {
+        return;
     }
     let request = Request {
         policy: row.policy,
@@ -176,9 +190,13 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, to: &Destination)
         namespace: pod.namespace,
         proven: dial.source_port.be != 0 || dial.protocol == TCP,
         protocol: dial.protocol,
-        port: to.port,
+        port: outcome.to.port,
     };
-    authorize(tables, &request).denial()
+    let Ruling { verdict, audit } = authorize(tables, &request);
+    outcome.denial = verdict;
+    if dial.protocol == TCP && verdict.reason == Reason::NONE && audit.reason == Reason::NONE {
+        outcome.grant = grant(&request);
+    }
 }
 
 /// A datagram to a pod that just sent one the other way passes that pod's hook. One to a connected socket
@@ -195,7 +213,7 @@ fn is_answer<T: Tables>(tables: &T, dial: &Dial, source: &Addr, to: &Destination
         protocol: UDP,
         _pad: [0; 3],
     };
-    if tables.config().is_some_and(|config| answers(tables, &outward, config, tables.now_ns())) {
+    if tables.config().is_some_and(|config| answers(tables, &outward, config)) {
         return true;
     }
     let connected = FlowKey { src_port: BePort { be: 0 }, protocol: CONNECTED_UDP, ..outward.reversed() };

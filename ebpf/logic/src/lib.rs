@@ -18,6 +18,7 @@ extern crate std;
 mod admit;
 mod balance;
 mod dial;
+mod grant;
 mod latch;
 mod policy;
 mod tables;
@@ -26,7 +27,8 @@ mod testing;
 
 pub use admit::{Admission, Arrival, Client, admit, is_backdoor};
 pub use balance::{Caller, pick};
-pub use dial::{Destination, Dial, Verdict, dial, is_proxy};
+pub use dial::{Destination, Dial, Outcome, Verdict, dial, is_proxy};
+pub use grant::{allowed, grant};
 pub use latch::{Message, Way, decide, take_back};
 pub use policy::{Denial, Request, Ruling, authorize};
 pub use tables::Tables;

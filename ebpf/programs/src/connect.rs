@@ -6,9 +6,9 @@
 
 use aya_ebpf::{helpers::bpf_get_current_cgroup_id, macros::cgroup_sock_addr, programs::SockAddrContext};
 use weft_abi::{
-    Addr, BePort, CONNECTED_UDP, FlowKey, FlowRecord, TCP, UDP, names::stat, service_flags, socket_flags,
+    BePort, CONNECTED_UDP, FlowKey, FlowRecord, TCP, UDP, names::stat, service_flags, socket_flags,
 };
-use weft_ebpf_logic::{Destination, Dial, Tables, Verdict, dial, is_proxy};
+use weft_ebpf_logic::{Dial, Outcome, Tables, Verdict, dial, is_proxy};
 
 use crate::{
     context::{Family, SockAddr},
@@ -38,23 +38,25 @@ fn connect(call: &SockAddr) -> i32 {
         // A UDP socket has no source port yet, so nobody can attest it: see ARCHITECTURE.md.
         source_port: BePort { be: 0 },
     };
-    match dial(&Kernel, &wanted) {
+    let mut outcome = Outcome::of(&wanted);
+    match dial(&Kernel, &wanted, &mut outcome) {
         Verdict::Pass => {
             forget(call, protocol);
+            remember(call, outcome.grant);
             mark_probe(call, &wanted);
             mark_proxy(call, &wanted);
-            expect_answers(&wanted, &wanted.addr, wanted.port);
+            expect_answers(&wanted, &outcome);
             PROCEED
         }
-        Verdict::Translate(to) => {
-            expect_answers(&wanted, &to.addr, to.port);
-            translate(call, &wanted, &to, 0)
+        Verdict::Translate => {
+            expect_answers(&wanted, &outcome);
+            translate(call, &wanted, &outcome, 0)
         }
-        Verdict::Proxy(to) => {
+        Verdict::Proxy => {
             maps::count(stat::PROXIED, 1);
-            translate(call, &wanted, &to, socket_flags::PROXIED)
+            translate(call, &wanted, &outcome, socket_flags::PROXIED)
         }
-        Verdict::Deny(denial, to) => refuse(call, protocol, &denial, &to),
+        Verdict::Deny => refuse(call, protocol, &outcome),
     }
 }
 
@@ -69,8 +71,19 @@ fn forget(call: &SockAddr, protocol: u8) {
         state.flags &= socket_flags::ASKS;
         state.service = 0;
         state.backend = 0;
+        state.grant = 0;
     }
     mptcp::forget(call.socket());
+}
+
+/// [`crate::sock_ops`] attests with the connection what the server's policies say to it.
+#[inline(never)]
+fn remember(call: &SockAddr, grant: u64) {
+    if grant != 0
+        && let Some(state) = sockets::state_or_new(call.socket())
+    {
+        state.grant = grant;
+    }
 }
 
 /// A probe of a pod of ours is known by the cgroup of whoever connects. [`crate::sock_ops`] attests it.
@@ -107,7 +120,8 @@ fn mark_proxy(call: &SockAddr, wanted: &Dial) {
 /// A connected UDP socket takes answers whatever policy says: a server on this node is not to be told
 /// otherwise.
 #[inline(never)]
-fn expect_answers(wanted: &Dial, addr: &Addr, port: BePort) {
+fn expect_answers(wanted: &Dial, outcome: &Outcome) {
+    let addr = &outcome.to.addr;
     if wanted.protocol != UDP || Kernel.pod_at(addr).is_none_or(|row| row.netns == 0) {
         return;
     }
@@ -116,7 +130,7 @@ fn expect_answers(wanted: &Dial, addr: &Addr, port: BePort) {
         src: if addr.is_v4() { pod.ip4 } else { pod.ip6 },
         dst: *addr,
         src_port: BePort { be: 0 },
-        dst_port: port,
+        dst_port: outcome.to.port,
         protocol: CONNECTED_UDP,
         _pad: [0; 3],
     };
@@ -127,7 +141,8 @@ fn expect_answers(wanted: &Dial, addr: &Addr, port: BePort) {
 
 /// A BPF function of its own, as [`mark_proxy`].
 #[inline(never)]
-fn translate(call: &SockAddr, wanted: &Dial, to: &Destination, flags: u32) -> i32 {
+fn translate(call: &SockAddr, wanted: &Dial, outcome: &Outcome, flags: u32) -> i32 {
+    let to = &outcome.to;
     maps::count(stat::TRANSLATED, 1);
     if let Some(state) = sockets::state_or_new(call.socket()) {
         sockets::uncount(state);
@@ -139,6 +154,7 @@ fn translate(call: &SockAddr, wanted: &Dial, to: &Destination, flags: u32) -> i3
         state.backend = to.backend;
         state.netns = wanted.netns;
         state.redirected = 0;
+        state.grant = outcome.grant;
         state.latch = 0;
         state.flags = state.flags & socket_flags::ASKS | socket_flags::TRANSLATED | flags;
         if to.service_flags & service_flags::ACCELERATE != 0 {

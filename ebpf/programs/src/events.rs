@@ -4,7 +4,7 @@ use aya_ebpf::{bindings::bpf_sock_ops, helpers::generated::bpf_get_socket_cookie
 use weft_abi::{
     Addr, FlowEvent, FlowKey, Reason, SocketState, TCP, UDP, event_kind, names::stat, path, socket_flags,
 };
-use weft_ebpf_logic::{Arrival, Client, Denial, Destination, Dial, Tables};
+use weft_ebpf_logic::{Arrival, Client, Denial, Dial, Outcome, Tables};
 
 use crate::{
     context::{SockAddr, SockOps, field},
@@ -68,7 +68,8 @@ pub fn sent_datagram(call: &SockAddr, wanted: &Dial, key: &FlowKey, service: u64
 
 /// A connect or sendmsg call was refused.
 #[inline(always)]
-pub fn refused_dial(call: &SockAddr, protocol: u8, denial: &Denial, to: &Destination) {
+pub fn refused_dial(call: &SockAddr, protocol: u8, outcome: &Outcome) {
+    let Outcome { to, denial, .. } = outcome;
     let netns = call.netns();
     let src = match Kernel.pod(netns) {
         Some(pod) if to.addr.is_v4() => pod.ip4,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use weft_abi::names::stat;
-use weft_ebpf_logic::{Denial, Destination};
+use weft_ebpf_logic::Outcome;
 
 use crate::{context::SockAddr, events, maps};
 
@@ -10,7 +10,7 @@ use crate::{context::SockAddr, events, maps};
 pub const PROCEED: i32 = 1;
 const REJECT: i32 = 0;
 
-/// Refuses a connect or sendmsg call, which had been sent to `to`.
+/// Refuses a connect or sendmsg call, with the errno of its reason.
 ///
 /// Fails closed. Another program on the same hook may clear this errno; the destination's hook
 /// decides again.
@@ -18,12 +18,12 @@ const REJECT: i32 = 0;
 /// # Kernel
 /// `bpf_set_retval` is 5.18; before that the loader switches it off and the app sees EPERM.
 #[inline(always)]
-pub fn refuse(call: &SockAddr, protocol: u8, denial: &Denial, to: &Destination) -> i32 {
+pub fn refuse(call: &SockAddr, protocol: u8, outcome: &Outcome) -> i32 {
     maps::count(stat::DENIED_CONNECT, 1);
-    events::refused_dial(call, protocol, denial, to);
+    events::refused_dial(call, protocol, outcome);
     if events::has_retval() {
         // SAFETY: an errno is in range for the helper.
-        unsafe { bpf_set_retval(-denial.reason.errno()) };
+        unsafe { bpf_set_retval(-outcome.denial.reason.errno()) };
     }
     REJECT
 }

@@ -5,8 +5,8 @@
 //! port is chosen by then.
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use weft_abi::{Addr, BePort, FlowKey, FlowRecord, ReverseKey, ReverseRow, UDP, names::stat, socket_flags};
-use weft_ebpf_logic::{Dial, Tables, Verdict, dial};
+use weft_abi::{FlowKey, FlowRecord, ReverseKey, ReverseRow, UDP, names::stat, socket_flags};
+use weft_ebpf_logic::{Destination, Dial, Outcome, Tables, Verdict, dial};
 
 use crate::{
     context::{Family, SockAddr},
@@ -35,21 +35,24 @@ fn send(call: &SockAddr) -> i32 {
         protocol: UDP,
         source_port: call.source_port(),
     };
-    match dial(&Kernel, &wanted) {
+    let mut outcome = Outcome::of(&wanted);
+    let verdict = dial(&Kernel, &wanted, &mut outcome);
+    let to = &outcome.to;
+    match verdict {
         Verdict::Pass => {
             // An app that reaches a pod through a Service and by its own address is shown what it used last.
             if sockets::state(call.socket()).is_some_and(|state| state.flags & socket_flags::ASKS != 0) {
-                remember(call, &wanted, &wanted.addr, wanted.port);
+                remember(call, &wanted, to);
             }
-            attest(call, &wanted, &wanted.addr, wanted.port, 0);
+            attest(call, &wanted, to);
         }
-        Verdict::Translate(to) | Verdict::Proxy(to) => {
+        Verdict::Translate | Verdict::Proxy => {
             maps::count(stat::TRANSLATED, 1);
-            remember(call, &wanted, &to.addr, to.port);
-            attest(call, &wanted, &to.addr, to.port, to.service);
+            remember(call, &wanted, to);
+            attest(call, &wanted, to);
             call.rewrite(&to.addr, to.port);
         }
-        Verdict::Deny(denial, to) => return refuse(call, UDP, &denial, &to),
+        Verdict::Deny => return refuse(call, UDP, &outcome),
     }
     PROCEED
 }
@@ -58,8 +61,8 @@ fn send(call: &SockAddr) -> i32 {
 ///
 /// A BPF function of its own, as is [`attest`]: their stack is free again while `dial` needs its own.
 #[inline(never)]
-fn remember(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort) {
-    let key = ReverseKey { socket: call.cookie(), addr: *addr, port, _pad: [0; 6] };
+fn remember(call: &SockAddr, wanted: &Dial, to: &Destination) {
+    let key = ReverseKey { socket: call.cookie(), addr: to.addr, port: to.port, _pad: [0; 6] };
     let row = ReverseRow { addr: wanted.addr, port: wanted.port, _pad: [0; 6] };
     // SAFETY: the entry is compared at once; a recycled one costs an update.
     let known = unsafe { maps::UDP_REVERSE.get(key) };
@@ -73,13 +76,13 @@ fn remember(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort) {
 
 /// The pod did send this: its answers may come in, and a pod of this node may believe who it is from.
 #[inline(never)]
-fn attest(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort, service: u64) {
+fn attest(call: &SockAddr, wanted: &Dial, to: &Destination) {
     let Some(pod) = Kernel.pod(wanted.netns).copied() else { return };
     let key = FlowKey {
-        src: if addr.is_v4() { pod.ip4 } else { pod.ip6 },
-        dst: *addr,
+        src: if to.addr.is_v4() { pod.ip4 } else { pod.ip6 },
+        dst: to.addr,
         src_port: call.source_port(),
-        dst_port: port,
+        dst_port: to.port,
         protocol: UDP,
         _pad: [0; 3],
     };
@@ -94,7 +97,7 @@ fn attest(call: &SockAddr, wanted: &Dial, addr: &Addr, port: BePort, service: u6
         maps::count(stat::FLOWS_LOST, 1);
     }
     if last.is_none() {
-        events::sent_datagram(call, wanted, &key, service);
+        events::sent_datagram(call, wanted, &key, to.service);
     }
 }
 

@@ -17,7 +17,7 @@ use weft_abi::{
     FlowKey, FlowRecord, Origin, OriginKey, SocketState, TCP, flow_flags, names::stat, pod_flags,
     socket_flags,
 };
-use weft_ebpf_logic::Tables;
+use weft_ebpf_logic::{Tables, allowed};
 
 use crate::{
     context::{SockOps, field},
@@ -53,7 +53,7 @@ fn dialling(call: &SockOps) {
         // The connect hook knows the probe by its cgroup: "current" is not to be had here before 6.2.
         if state.is_some_and(|state| state.flags & socket_flags::PROBE != 0) {
             let flags = flow_flags::PROBE | flow_flags::HELD;
-            attest(call, FlowRecord { flags, ..FlowRecord::zeroed() });
+            attest(call, &outward(call), FlowRecord { flags, ..FlowRecord::zeroed() });
         }
         return;
     };
@@ -78,8 +78,9 @@ fn dialling(call: &SockOps) {
     state.flags |= socket_flags::CLIENT;
     if guarded || pair != 0 {
         state.flags |= socket_flags::ATTESTED;
-        let flags = flow_flags::HELD;
-        attest(call, FlowRecord { identity, namespace, used_ns: 0, pair, flags, _pad: 0 });
+        let (flow, flags) = (outward(call), flow_flags::HELD);
+        let allowed = allowed(state.grant, pod, &flow);
+        attest(call, &flow, FlowRecord { identity, namespace, used_ns: 0, pair, allowed, flags, _pad: 0 });
     } else if state.flags & socket_flags::COUNTED != 0 {
         // A refusal is the end of it, too, however long the app keeps the socket.
         watch(call);
@@ -199,8 +200,8 @@ fn changed(call: &SockOps) {
 
 /// What it wrote is to be removed even if the connection never comes about.
 #[inline(always)]
-fn attest(call: &SockOps, record: FlowRecord) {
-    if maps::FLOWS.insert(outward(call), record, 0).is_err() {
+fn attest(call: &SockOps, flow: &FlowKey, record: FlowRecord) {
+    if maps::FLOWS.insert(flow, record, 0).is_err() {
         maps::count(stat::FLOWS_LOST, 1);
     }
     watch(call);

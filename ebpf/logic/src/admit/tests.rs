@@ -154,6 +154,36 @@ fn a_pods_own_packets_pass_and_its_own_ipv6_datagrams_once_they_were_seen() {
 }
 
 #[test]
+fn policies_that_are_known_to_let_a_connection_in_are_not_asked_again() {
+    let mut memory = memory();
+    let arrival = from(2, TCP);
+    let known = FlowRecord { allowed: POLICY, flags: flow_flags::HELD, used_ns: 0, ..attested(0) };
+    memory.policies.clear();
+    memory.policies.insert((POLICY, token::ANY), bits(policy_bits::DENY));
+    let denied = Admission::Deny(proven(), Denial { reason: Reason::POLICY_DENIED, rule: RULE });
+    for (record, verdict) in [
+        (known, Admission::Allow(proven(), Denial::NONE)),
+        (FlowRecord { allowed: 0, ..known }, denied),
+        (FlowRecord { allowed: POLICY + 1, ..known }, denied),
+        (
+            FlowRecord { flags: 0, ..known },
+            Admission::Deny(Client::NOBODY, Denial { reason: Reason::POLICY_DENIED, rule: RULE }),
+        ),
+    ] {
+        memory.asked.borrow_mut().clear();
+        memory.pod_ips.remove(&addr(2));
+        memory.flows.insert(inward(&arrival), record);
+        assert_eq!(admit(&memory, &arrival), verdict, "{} of {POLICY}", record.allowed);
+        assert_eq!(memory.asked.borrow().is_empty(), matches!(verdict, Admission::Allow(..)));
+    }
+    let other = PodRow { policy: POLICY + 1, ..memory.pod_ips[&addr(1)] };
+    memory.policies.insert((POLICY + 1, token::ANY), bits(policy_bits::DENY));
+    memory.flows.insert(inward(&arrival), known);
+    memory.pod_ips.insert(addr(1), other);
+    assert_eq!(admit(&memory, &arrival), denied, "the policies changed while it was on its way");
+}
+
+#[test]
 fn an_attestation_is_of_one_flow_and_one_direction() {
     let mut memory = memory();
     let arrival = from(2, TCP);

@@ -5,7 +5,7 @@ use weft_abi::{
     config_flags, policy_bits, service_flags, token,
 };
 
-use super::{Dial, Verdict, dial};
+use super::{Dial, Outcome, Verdict, tests::decide};
 use crate::{Denial, Destination, testing::Memory};
 
 const NETNS: u64 = 77;
@@ -55,24 +55,24 @@ fn to(vip: &str) -> Dial {
 
 #[track_caller]
 fn proxied(memory: &Memory, dialled: &Dial) -> Destination {
-    match dial(memory, dialled) {
-        Verdict::Proxy(to) => to,
+    match decide(memory, dialled) {
+        (Verdict::Proxy, outcome) => outcome.to,
         other => panic!("{other:?}"),
     }
 }
 
 #[track_caller]
 fn assert_kernel_path(memory: &Memory, dialled: &Dial) {
-    match dial(memory, dialled) {
-        Verdict::Translate(to) => assert_eq!(to.port, BePort::new(8080)),
+    match decide(memory, dialled) {
+        (Verdict::Translate, outcome) => assert_eq!(outcome.to.port, BePort::new(8080)),
         other => panic!("{other:?}"),
     }
 }
 
 #[track_caller]
 fn assert_refused(memory: &Memory, dialled: &Dial) {
-    match dial(memory, dialled) {
-        Verdict::Deny(denial, to) => {
+    match decide(memory, dialled) {
+        (Verdict::Deny, Outcome { to, denial, .. }) => {
             assert_eq!(denial, Denial { reason: Reason::PROXY_UNAVAILABLE, rule: 0 });
             assert_eq!((to.addr, to.backend), (dialled.addr, 0), "it went nowhere");
             assert_ne!(to.service, 0, "its flow names the Service");
@@ -160,8 +160,8 @@ fn a_service_without_endpoints_is_the_proxys_matter_while_it_is_there() {
     memory.services.values_mut().flatten().for_each(|row| row.slots = 0);
     proxied(&memory, &to("10.96.0.1"));
     memory.lease = 0;
-    match dial(&memory, &to("10.96.0.1")) {
-        Verdict::Deny(denial, _) => assert_eq!(denial.reason, Reason::NO_ENDPOINTS),
+    match decide(&memory, &to("10.96.0.1")) {
+        (Verdict::Deny, outcome) => assert_eq!(outcome.denial.reason, Reason::NO_ENDPOINTS),
         other => panic!("{other:?}"),
     }
 }
@@ -176,8 +176,8 @@ fn the_kernel_path_instead_of_the_proxy_does_not_lead_past_policies() {
     memory.policies.insert((POLICY, token::ANY), isolated);
     proxied(&memory, &to("10.96.0.1"));
     memory.lease = 0;
-    match dial(&memory, &to("10.96.0.1")) {
-        Verdict::Deny(denial, _) => assert_eq!(denial.reason, Reason::NOT_ALLOWED),
+    match decide(&memory, &to("10.96.0.1")) {
+        (Verdict::Deny, outcome) => assert_eq!(outcome.denial.reason, Reason::NOT_ALLOWED),
         other => panic!("{other:?}"),
     }
 }

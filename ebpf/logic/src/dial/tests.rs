@@ -5,8 +5,8 @@ use weft_abi::{
     ServiceRow, Slot, SlotKey, TCP, UDP, config_flags, pod_flags, policy_bits, token,
 };
 
-use super::{Dial, Verdict, dial, source_hash};
-use crate::{Denial, testing::Memory};
+use super::{Dial, Outcome, Verdict, dial, source_hash};
+use crate::{Denial, allowed, testing::Memory};
 
 const NETNS: u64 = 77;
 const SERVICE: u64 = 5;
@@ -65,10 +65,16 @@ fn to(text: &str, port: u16, protocol: u8) -> Dial {
     Dial { netns: NETNS, addr: addr(text), port: BePort::new(port), protocol, source_port: BePort::new(4000) }
 }
 
+/// The verdict, and all that belongs to it.
+pub(super) fn decide(memory: &Memory, wanted: &Dial) -> (Verdict, Outcome) {
+    let mut outcome = Outcome::of(wanted);
+    (dial(memory, wanted, &mut outcome), outcome)
+}
+
 #[track_caller]
 fn assert_translated(memory: &Memory, wanted: &Dial) {
-    match dial(memory, wanted) {
-        Verdict::Translate(to) => {
+    match decide(memory, wanted) {
+        (Verdict::Translate, Outcome { to, .. }) => {
             assert_eq!((to.addr, to.port), (addr(API), BePort::new(8080)));
             assert_eq!((to.service, to.backend), (SERVICE, BACKEND));
         }
@@ -76,9 +82,17 @@ fn assert_translated(memory: &Memory, wanted: &Dial) {
     }
 }
 
+#[track_caller]
+fn granted(memory: &Memory, wanted: &Dial) -> u64 {
+    match decide(memory, wanted) {
+        (Verdict::Pass | Verdict::Translate, outcome) => outcome.grant,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn denial(memory: &Memory, wanted: &Dial) -> Option<Reason> {
-    match dial(memory, wanted) {
-        Verdict::Deny(Denial { reason, .. }, ..) => Some(reason),
+    match decide(memory, wanted) {
+        (Verdict::Deny, outcome) => Some(outcome.denial.reason),
         _ => None,
     }
 }
@@ -89,7 +103,7 @@ fn a_services_address_port_and_protocol_lead_to_its_backend() {
     assert_translated(&memory, &to(VIP, 80, TCP));
     assert_translated(&memory, &to(VIP, 80, UDP));
     for other in [to(VIP, 81, TCP), to("10.96.0.2", 80, TCP), to(API, 8080, TCP), to(VIP, 80, 17 + 1)] {
-        assert_eq!(dial(&memory, &other), Verdict::Pass);
+        assert_eq!(decide(&memory, &other), (Verdict::Pass, Outcome::of(&other)));
     }
 }
 
@@ -97,9 +111,9 @@ fn a_services_address_port_and_protocol_lead_to_its_backend() {
 fn sockets_of_other_namespaces_are_balanced_only_when_the_whole_node_is() {
     let mut memory = shop();
     let other = Dial { netns: NETNS + 5, ..to(VIP, 80, TCP) };
-    assert_eq!(dial(&memory, &other), Verdict::Pass);
+    assert_eq!(decide(&memory, &other), (Verdict::Pass, Outcome::of(&other)));
     memory.config.flags = config_flags::ACCELERATE;
-    assert_eq!(dial(&memory, &other), Verdict::Pass);
+    assert_eq!(decide(&memory, &other), (Verdict::Pass, Outcome::of(&other)));
     memory.config.flags = config_flags::SCOPE_NODE;
     assert_translated(&memory, &other);
     // What a pod's policies say to them is decided where they arrive.
@@ -112,8 +126,10 @@ fn sockets_of_other_namespaces_are_balanced_only_when_the_whole_node_is() {
 fn a_service_without_endpoints_is_refused_and_says_so() {
     let mut memory = shop();
     memory.services.values_mut().flatten().for_each(|row| row.slots = 0);
-    match dial(&memory, &to(VIP, 80, TCP)) {
-        Verdict::Deny(denial, ..) => assert_eq!(denial, Denial { reason: Reason::NO_ENDPOINTS, rule: 0 }),
+    match decide(&memory, &to(VIP, 80, TCP)) {
+        (Verdict::Deny, Outcome { denial, .. }) => {
+            assert_eq!(denial, Denial { reason: Reason::NO_ENDPOINTS, rule: 0 })
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -122,7 +138,7 @@ fn a_service_without_endpoints_is_refused_and_says_so() {
 fn what_the_backend_would_refuse_is_refused_at_once_also_by_its_own_address() {
     let mut memory = protected();
     assert_translated(&memory, &to(VIP, 80, TCP));
-    assert_eq!(dial(&memory, &to(API, 8080, TCP)), Verdict::Pass);
+    assert_eq!(decide(&memory, &to(API, 8080, TCP)).0, Verdict::Pass);
     memory.pods.insert(NETNS, Pod { identity: WEB + 1, ..pod() });
     assert_eq!(denial(&memory, &to(VIP, 80, TCP)), Some(Reason::NOT_ALLOWED));
     assert_eq!(denial(&memory, &to(API, 8080, TCP)), Some(Reason::NOT_ALLOWED));
@@ -130,10 +146,40 @@ fn what_the_backend_would_refuse_is_refused_at_once_also_by_its_own_address() {
         (POLICY, WEB + 1),
         PolicyRow { bits: policy_bits::DENY, deny_rule: 3, ..PolicyRow::zeroed() },
     );
-    match dial(&memory, &to(VIP, 80, TCP)) {
-        Verdict::Deny(denial, ..) => assert_eq!(denial, Denial { reason: Reason::POLICY_DENIED, rule: 3 }),
+    match decide(&memory, &to(VIP, 80, TCP)) {
+        (Verdict::Deny, Outcome { denial, .. }) => {
+            assert_eq!(denial, Denial { reason: Reason::POLICY_DENIED, rule: 3 })
+        }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn what_is_let_in_is_granted_to_this_client_at_the_backends_port() {
+    let memory = protected();
+    let leaves = |dialled: &Dial, server: &str, port| {
+        let dst = addr(server);
+        let src = if dst.is_v4() { pod().ip4 } else { pod().ip6 };
+        let flow = FlowKey { src, dst, dst_port: BePort::new(port), protocol: TCP, ..FlowKey::zeroed() };
+        allowed(granted(&memory, dialled), &pod(), &flow)
+    };
+    assert_eq!(leaves(&to(VIP, 80, TCP), API, 8080), POLICY);
+    assert_ne!(leaves(&to(VIP, 80, TCP), API, 80), POLICY, "nobody was asked about the Service's port");
+    assert_eq!(leaves(&to(API, 8081, TCP), API, 8081), POLICY);
+    assert_eq!(leaves(&to("fd77::2", 8080, TCP), "fd77::2", 8080), POLICY);
+}
+
+#[test]
+fn nothing_is_granted_that_the_servers_hook_has_to_decide_or_report() {
+    let none = 0;
+    assert_eq!(granted(&protected(), &to(API, 8080, UDP)), none, "nobody carries it");
+    assert_eq!(granted(&protected(), &to("10.77.0.9", 8080, TCP)), none, "no pod");
+    let own = Dial { netns: NETNS + 1, ..to(API, 8080, TCP) };
+    assert_eq!(granted(&protected(), &own), none, "no policy is asked");
+    let mut audited = protected();
+    audited.policies.insert((POLICY, WEB), bits(policy_bits::ALLOW | policy_bits::AUDIT_DENY));
+    assert_eq!(granted(&audited, &to(VIP, 80, TCP)), none);
+    assert_eq!(granted(&audited, &to(API, 8080, TCP)), none);
 }
 
 #[test]
