@@ -121,9 +121,10 @@ impl Drop for Agent {
     }
 }
 
-/// `weft agent` of `node`, without `--cgroup`, started by the command `wrapper`.
+/// `weft agent` of `node`, without `--cgroup`, started by the command `wrapper`. It is below the group that its
+/// programs are attached to, as on a real node: pods' listeners are its own sockets.
 pub(crate) fn command(node: &Node, wrapper: &[String]) -> Command {
-    let group = node.world.cgroup.join("agents");
+    let group = node.cgroup().join("agent");
     fs::create_dir_all(&group).expect("the world's cgroup can be written");
     let mut command = helper(["exec".as_ref(), group.as_os_str()]);
     command.args(wrapper).arg(weft()).arg("agent").args(["--node", node.name()]);

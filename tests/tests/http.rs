@@ -2,6 +2,8 @@
 
 #[path = "http/capture.rs"]
 mod capture;
+#[path = "http/legs.rs"]
+mod legs;
 #[path = "http/life.rs"]
 mod life;
 #[path = "http/routes.rs"]

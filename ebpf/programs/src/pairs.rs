@@ -1,6 +1,7 @@
 //! Pairs for same-node acceleration: how two sockets find each other.
 //!
-//! The client's socket names the pair when it dials, in the attestation that the server's socket finds.
+//! The client's socket names the pair when it dials, in the attestation that the server's socket finds, or in
+//! what it leaves for the node's proxy.
 //! The pair's row is the client's: it comes when the client has joined and goes when the client closes.
 //! Sockets leave `weft_pair_sock` by closing, by dialling anew, and when nothing was or can be redirected to
 //! them: taking another one out would lose what it has not read.
@@ -16,7 +17,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_socket_cookie, bpf_map_delete_elem, bpf_sock_ops_cb_flags_set},
 };
 use weft_abi::{
-    Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, latch, names::stat, side, socket_flags,
+    FlowKey, OriginKey, Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, latch, names::stat, side,
+    socket_flags,
 };
 use weft_ebpf_logic::Tables;
 
@@ -39,13 +41,12 @@ pub fn forget(state: &SocketState) {
     }
 }
 
-/// The id of the pair that a dialling socket wants to form, or 0.
+/// The id of the pair that a dialling socket wants to form with one of this node, or 0.
 #[inline(always)]
-pub fn wanted(call: &SockOps, state: &mut SocketState, server: Option<&PodRow>) -> u64 {
-    state.flags &= !socket_flags::PAIRED;
+pub fn wanted(call: &SockOps, state: &mut SocketState, here: bool) -> u64 {
+    state.flags &= !(socket_flags::PAIRED | socket_flags::PAIRS);
     (state.latch, state.redirected, state.arrived, state.messages) = (0, 0, 0, 0);
-    let elsewhere = server.is_some_and(|pod| pod.netns != 0 && pod.netns != state.netns);
-    if state.flags & socket_flags::ACCELERATE == 0 || !elsewhere || !is_on() {
+    if !here || may_redirect(state) == [false; 2] {
         return 0;
     }
     // SAFETY: the context is the kernel's.
@@ -53,25 +54,49 @@ pub fn wanted(call: &SockOps, state: &mut SocketState, server: Option<&PodRow>) 
     // A socket that dials again must not meet the server's socket of its last connection.
     let times = if state.pair >> TIMES_BITS == cookie { (state.pair + 1) & TIMES } else { 1 };
     state.pair = cookie << TIMES_BITS | times;
+    state.flags |= socket_flags::PAIRS;
     state.pair
+}
+
+/// Whether a pod's address leads to another pod of this node. What a pod says to itself stays as it is.
+#[inline(always)]
+pub fn is_neighbour(state: &SocketState, server: Option<&PodRow>) -> bool {
+    server.is_some_and(|pod| pod.netns != 0 && pod.netns != state.netns)
 }
 
 /// The client's socket is established: it joins, and lets the server's join.
 #[inline(always)]
 pub fn open(call: &SockOps, state: &mut SocketState) {
+    let [there, back] = may_redirect(state);
+    if !there {
+        state.latch = latch::NATIVE;
+    }
     let Some(socket) = join(call, state, side::CLIENT) else { return };
-    let row = Pair { sockets: [socket, 0], ..Pair::zeroed() };
+    let native = [u64::from(!there), u64::from(!back)];
+    let row = Pair { sockets: [socket, 0], native, ..Pair::zeroed() };
     if maps::PAIRS.insert(PairKey { id: state.pair }, row, 0).is_err() {
         maps::count(stat::PAIR_BUSY, 1);
     }
+}
+
+/// The pair that an app of this namespace left word of for the proxy, which has accepted its connection; or 0.
+#[inline(always)]
+pub fn with_proxy(netns: u64, outward: &FlowKey) -> u64 {
+    if Kernel.pod(netns).is_none_or(|pod| pod.outbound.be != outward.src_port.be) {
+        return 0;
+    }
+    let key = OriginKey { netns, addr: outward.dst, port: outward.dst_port, _pad: [0; 6] };
+    // SAFETY: the verifier bounds the value. The proxy takes it away after it has accepted, which is later.
+    unsafe { maps::ORIGINS.get(key) }.map_or(0, |origin| origin.pair)
 }
 
 /// The server's socket is established.
 #[inline(always)]
 pub fn accept(call: &SockOps, state: &mut SocketState, pair: u64) {
     state.pair = pair;
-    if row(pair).is_none() {
-        return;
+    let Some(native) = row(pair).map(|row| row.native[1]) else { return };
+    if native != 0 {
+        state.latch = latch::NATIVE;
     }
     if let Some(socket) = join(call, state, side::SERVER)
         && let Some(row) = row(pair)
@@ -212,6 +237,12 @@ fn leave(mut end: PairEnd) {
 #[inline(always)]
 pub fn is_on() -> bool {
     Kernel.config().is_some_and(|config| config.flags & config_flags::ACCELERATE != 0)
+}
+
+/// By [`side`], for a client's socket.
+#[inline(always)]
+fn may_redirect(state: &SocketState) -> [bool; 2] {
+    Kernel.config().map_or([false; 2], |config| weft_ebpf_logic::may_redirect(state.flags, config))
 }
 
 /// What a socket has sent through TCP, in bytes, when the map is worth leaving.

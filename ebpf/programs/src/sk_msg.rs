@@ -26,7 +26,9 @@ use crate::{
 #[sk_msg]
 pub fn weft_sk_msg(ctx: SkMsgContext) -> u32 {
     let sk = field!(ctx.msg, sk_msg_md, u64, __bindgen_anon_3.sk) as *mut bpf_sock;
-    if let Some(state) = sockets::state(sk) {
+    if let Some(state) = sockets::state(sk)
+        && state.latch < latch::NATIVE
+    {
         send(&ctx, sk, state);
     }
     SK_PASS
