@@ -76,6 +76,13 @@ impl Agent {
         self.node.wait();
     }
 
+    /// As [`Agent::restart`], with these arguments instead of those that it had.
+    #[track_caller]
+    pub fn restart_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(ToString::to_string).collect();
+        self.restart();
+    }
+
     /// Ends it, and takes all of it out of the kernel by `weft cleanup`.
     #[track_caller]
     pub fn cleanup(&mut self) {

@@ -3,7 +3,8 @@
 //! The client's socket names the pair when it dials, in the attestation that the server's socket finds, or in
 //! what it leaves for the node's proxy.
 //! The pair's row is the client's: it comes when the client has joined and goes when the client closes.
-//! Sockets leave `weft_pair_sock` by closing, by dialling anew, and when nothing was or can be redirected to
+//! A side that never redirects is in `weft_pair_read`, which has no program; the others are in `weft_pair_sock`.
+//! Sockets leave their map by closing, by dialling anew, and when nothing was or can be redirected to
 //! them: taking another one out would lose what it has not read.
 //!
 //! # Kernel
@@ -186,7 +187,14 @@ pub fn arrived(row: &Pair, side: u32) -> u64 {
     if side == side::CLIENT { row.redirected[1] } else { row.redirected[0] }
 }
 
-/// Puts a socket into the map, and says where it is in memory.
+/// Whether the other end of `side` never redirects, and so is in the map of those who do not.
+#[inline(always)]
+pub fn only_reads(row: &Pair, side: u32) -> bool {
+    (if side == side::CLIENT { row.native[1] } else { row.native[0] }) != 0
+}
+
+/// Puts a socket into its map, and says where it is in memory. One that is native before it has sent anything only
+/// reads.
 #[inline(always)]
 fn join(call: &SockOps, state: &mut SocketState, side: u32) -> Option<u64> {
     if state.pair == 0 || !is_on() {
@@ -196,7 +204,13 @@ fn join(call: &SockOps, state: &mut SocketState, side: u32) -> Option<u64> {
     state.side = side;
     let key = PairEnd { id: state.pair, side, _pad: 0 };
     // SAFETY: the context is the kernel's.
-    if maps::PAIR_SOCKETS.update(key, unsafe { &mut *call.ctx }, BPF_NOEXIST.into()).is_err() {
+    let ctx = unsafe { &mut *call.ctx };
+    let joined = if state.latch == latch::NATIVE {
+        maps::PAIR_READERS.update(key, ctx, BPF_NOEXIST.into())
+    } else {
+        maps::PAIR_SOCKETS.update(key, ctx, BPF_NOEXIST.into())
+    };
+    if joined.is_err() {
         maps::count(stat::PAIR_BUSY, 1);
         return None;
     }
@@ -229,9 +243,13 @@ fn swap(word: &mut u64, value: u64) -> u64 {
 
 #[inline(always)]
 fn leave(mut end: PairEnd) {
-    let map = (&raw const maps::PAIR_SOCKETS).cast_mut().cast();
-    // SAFETY: the map and a key of its type.
-    unsafe { bpf_map_delete_elem(map, (&raw mut end).cast()) };
+    let readers = (&raw const maps::PAIR_READERS).cast_mut().cast();
+    let sockets = (&raw const maps::PAIR_SOCKETS).cast_mut().cast();
+    // SAFETY: maps and a key of their type. It is in one of them.
+    unsafe {
+        bpf_map_delete_elem(readers, (&raw mut end).cast());
+        bpf_map_delete_elem(sockets, (&raw mut end).cast());
+    }
 }
 
 #[inline(always)]

@@ -34,6 +34,16 @@ impl Shop {
 
     /// With these annotations of `front`, and this route.
     pub(crate) fn open_with(annotations: &str, route: &str) -> Option<Self> {
+        Self::open_beside(&[], annotations, route, &[])
+    }
+
+    /// With more documents, by file, and with these arguments of the agent.
+    pub(crate) fn open_beside(
+        more: &[(String, String)],
+        annotations: &str,
+        route: &str,
+        arguments: &[&str],
+    ) -> Option<Self> {
         let world = World::new()?;
         let node = world.node("a");
         world.apply("namespace.yaml", &manifests::namespace("shop", true));
@@ -45,11 +55,15 @@ impl Shop {
                      appProtocol: http}]}";
         world.apply("front.yaml", &manifests::annotated_service("shop/front", annotations, front));
         world.apply("route.yaml", &manifests::http_route("shop/front", route));
+        for (file, yaml) in more {
+            world.apply(file, yaml);
+        }
         let web = node.pod("shop/web").service_account("web").start();
         let [v1, v2] = ["v1", "v2"]
             .map(|name| node.pod(&format!("shop/{name}")).service_account(name).label("app", name).start());
         let servers = vec![v1.serve_http(8080, "v1"), v2.serve_http(8080, "v2")];
-        let agent = node.agent();
+        let agent = node.spawn_agent(arguments);
+        node.wait();
         let shop = Self { agent, web, v1, v2, _servers: servers, node, world };
         shop.wait_for_proxy();
         Some(shop)

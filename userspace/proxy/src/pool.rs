@@ -5,6 +5,7 @@
 
 mod http1;
 mod http2;
+mod socket;
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,9 +16,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpStream, sync::Notify, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 use weft_model::CircuitBreaker;
 
+use self::socket::Socket;
 pub(crate) use self::{http1::Http1, http2::Http2};
 use crate::{
     Limits, Reason,
@@ -57,13 +59,13 @@ impl Want<'_> {
     }
 
     /// Opens a connection, or takes the one that was opened before HTTP was spoken, if it leads to the same endpoint.
-    async fn open(&self, held: Option<Held>) -> Result<(TcpStream, Option<Held>), Reason> {
+    async fn open(&self, held: Option<Held>) -> Result<(Socket, Option<Held>), Reason> {
         if let Some(early) = self.take_early() {
-            return Ok((early.stream, early.held));
+            return Ok((early.stream.into(), early.held));
         }
         let netns = &self.client.served.pod.netns;
         let stream = outbound::connect(netns, self.endpoint.address(), self.connect).await?;
-        Ok((stream, held))
+        Ok((stream.into(), held))
     }
 
     /// The early connection, if it leads to the endpoint. Nobody uses it later than for the first request.
