@@ -76,6 +76,13 @@ impl Agent {
         self.node.wait();
     }
 
+    /// As [`Agent::restart`], with these arguments instead of those that it had.
+    #[track_caller]
+    pub fn restart_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(ToString::to_string).collect();
+        self.restart();
+    }
+
     /// Ends it, and takes all of it out of the kernel by `weft cleanup`.
     #[track_caller]
     pub fn cleanup(&mut self) {
@@ -121,9 +128,10 @@ impl Drop for Agent {
     }
 }
 
-/// `weft agent` of `node`, without `--cgroup`, started by the command `wrapper`.
+/// `weft agent` of `node`, without `--cgroup`, started by the command `wrapper`. It is below the group that its
+/// programs are attached to, as on a real node: pods' listeners are its own sockets.
 pub(crate) fn command(node: &Node, wrapper: &[String]) -> Command {
-    let group = node.world.cgroup.join("agents");
+    let group = node.cgroup().join("agent");
     fs::create_dir_all(&group).expect("the world's cgroup can be written");
     let mut command = helper(["exec".as_ref(), group.as_os_str()]);
     command.args(wrapper).arg(weft()).arg("agent").args(["--node", node.name()]);

@@ -10,6 +10,8 @@ mod databases;
 mod gapless;
 #[path = "http/h2spec.rs"]
 mod h2spec;
+#[path = "http/legs.rs"]
+mod legs;
 #[path = "http/life.rs"]
 mod life;
 #[path = "http/logged.rs"]

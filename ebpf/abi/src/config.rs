@@ -32,4 +32,6 @@ pub mod config_flags {
     pub const SCOPE_NODE: u32 = 1;
     /// Same-node acceleration may start on new connections.
     pub const ACCELERATE: u32 = 2;
+    /// What apps read of the node's proxy may be redirected without their Service asking for it.
+    pub const ACCELERATE_APPS: u32 = 4;
 }

@@ -56,6 +56,8 @@ pub mod map {
         PAIRS = "weft_pair";
         /// [`crate::PairEnd`] → socket.
         PAIR_SOCKETS = "weft_pair_sock";
+        /// [`crate::PairEnd`] → socket, of a side that never redirects.
+        PAIR_READERS = "weft_pair_read";
         /// [`crate::OriginKey`] → [`crate::Origin`].
         ORIGINS = "weft_origin";
         /// [`crate::Lease`], one entry, which the proxy writes.

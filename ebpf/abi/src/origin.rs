@@ -24,6 +24,8 @@ abi_struct! {
         pub dialled: Addr,
         /// Id of the frontend.
         pub service: u64,
+        /// Id of the pair that the app's socket wants to form with the proxy's; 0 for none.
+        pub pair: u64,
         /// The port.
         pub port: BePort,
         /// Zero.

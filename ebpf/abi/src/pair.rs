@@ -19,6 +19,8 @@ abi_struct! {
         pub sockets: [u64; 2],
         /// 1 when each side has begun to redirect, or is about to.
         pub begun: [u64; 2],
+        /// 1 where each side never redirects, whatever it sends.
+        pub native: [u64; 2],
     }
 }
 

@@ -66,6 +66,8 @@ pub mod socket_flags {
     pub const PROBE: u32 = 128;
     /// In `weft_pair_sock`: bytes may pass from socket to socket.
     pub const PAIRED: u32 = 256;
+    /// Whom it dials is told its pair: it joins when it is established.
+    pub const PAIRS: u32 = 4096;
     /// Connected to the pod's own listener, by which it comes to the node's proxy.
     pub const PROXIED: u32 = 1024;
     /// Made by the node's proxy on behalf of the pod: the proxy reports it.

@@ -11,7 +11,7 @@
 //! The reader takes what was redirected before what TCP brings, so `REDIRECT → NATIVE` keeps the order
 //! and `NATIVE → REDIRECT` would break it.
 
-use weft_abi::{Config, SocketState, config_flags, latch};
+use weft_abi::{Config, SocketState, config_flags, latch, socket_flags};
 
 /// A message that is about to be sent, and what is known of both ends.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,24 @@ impl Way {
     pub fn redirects(self) -> bool {
         matches!(self, Self::First | Self::Redirect)
     }
+}
+
+/// Whether each [`weft_abi::side`] of a connection may redirect what it sends, by its client's
+/// [`socket_flags`].
+///
+/// Redirection is not TCP to whoever reads. A Service's annotation says that its apps can do with that. Of a
+/// connection to the node's proxy, or of its own, the proxy's end can.
+#[must_use]
+#[inline(always)]
+pub fn may_redirect(flags: u32, config: &Config) -> [bool; 2] {
+    if config.flags & config_flags::ACCELERATE == 0 {
+        return [false; 2];
+    }
+    let proxied = flags & socket_flags::PROXIED != 0;
+    let by_proxy = flags & socket_flags::BY_PROXY != 0;
+    let apps = flags & socket_flags::ACCELERATE != 0
+        || (proxied || by_proxy) && config.flags & config_flags::ACCELERATE_APPS != 0;
+    [apps || proxied, apps || by_proxy]
 }
 
 /// Decides about a message and remembers it. Called under the lock of the sender's socket.

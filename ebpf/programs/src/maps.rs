@@ -71,6 +71,10 @@ pub static PAIRS: HashMap<PairKey, Pair, { limits::PAIRS / 2 }, LAZY> = HashMap:
 #[btf_map(name = "weft_pair_sock")]
 pub static PAIR_SOCKETS: SockHash<PairEnd, { limits::PAIRS }> = SockHash::new();
 
+/// No program is attached to it: its sockets send as if they were in no map.
+#[btf_map(name = "weft_pair_read")]
+pub static PAIR_READERS: SockHash<PairEnd, { limits::PAIRS }> = SockHash::new();
+
 #[btf_map(name = "weft_origin")]
 pub static ORIGINS: LruHashMap<OriginKey, Origin, { limits::ORIGINS }> = LruHashMap::new();
 

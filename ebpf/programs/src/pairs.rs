@@ -1,8 +1,10 @@
 //! Pairs for same-node acceleration: how two sockets find each other.
 //!
-//! The client's socket names the pair when it dials, in the attestation that the server's socket finds.
+//! The client's socket names the pair when it dials, in the attestation that the server's socket finds, or in
+//! what it leaves for the node's proxy.
 //! The pair's row is the client's: it comes when the client has joined and goes when the client closes.
-//! Sockets leave `weft_pair_sock` by closing, by dialling anew, and when nothing was or can be redirected to
+//! A side that never redirects is in `weft_pair_read`, which has no program; the others are in `weft_pair_sock`.
+//! Sockets leave their map by closing, by dialling anew, and when nothing was or can be redirected to
 //! them: taking another one out would lose what it has not read.
 //!
 //! # Kernel
@@ -16,7 +18,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_socket_cookie, bpf_map_delete_elem, bpf_sock_ops_cb_flags_set},
 };
 use weft_abi::{
-    Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, latch, names::stat, side, socket_flags,
+    FlowKey, OriginKey, Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, latch, names::stat, side,
+    socket_flags,
 };
 use weft_ebpf_logic::Tables;
 
@@ -39,13 +42,12 @@ pub fn forget(state: &SocketState) {
     }
 }
 
-/// The id of the pair that a dialling socket wants to form, or 0.
+/// The id of the pair that a dialling socket wants to form with one of this node, or 0.
 #[inline(always)]
-pub fn wanted(call: &SockOps, state: &mut SocketState, server: Option<&PodRow>) -> u64 {
-    state.flags &= !socket_flags::PAIRED;
+pub fn wanted(call: &SockOps, state: &mut SocketState, here: bool) -> u64 {
+    state.flags &= !(socket_flags::PAIRED | socket_flags::PAIRS);
     (state.latch, state.redirected, state.arrived, state.messages) = (0, 0, 0, 0);
-    let elsewhere = server.is_some_and(|pod| pod.netns != 0 && pod.netns != state.netns);
-    if state.flags & socket_flags::ACCELERATE == 0 || !elsewhere || !is_on() {
+    if !here || may_redirect(state) == [false; 2] {
         return 0;
     }
     // SAFETY: the context is the kernel's.
@@ -53,25 +55,49 @@ pub fn wanted(call: &SockOps, state: &mut SocketState, server: Option<&PodRow>) 
     // A socket that dials again must not meet the server's socket of its last connection.
     let times = if state.pair >> TIMES_BITS == cookie { (state.pair + 1) & TIMES } else { 1 };
     state.pair = cookie << TIMES_BITS | times;
+    state.flags |= socket_flags::PAIRS;
     state.pair
+}
+
+/// Whether a pod's address leads to another pod of this node. What a pod says to itself stays as it is.
+#[inline(always)]
+pub fn is_neighbour(state: &SocketState, server: Option<&PodRow>) -> bool {
+    server.is_some_and(|pod| pod.netns != 0 && pod.netns != state.netns)
 }
 
 /// The client's socket is established: it joins, and lets the server's join.
 #[inline(always)]
 pub fn open(call: &SockOps, state: &mut SocketState) {
+    let [there, back] = may_redirect(state);
+    if !there {
+        state.latch = latch::NATIVE;
+    }
     let Some(socket) = join(call, state, side::CLIENT) else { return };
-    let row = Pair { sockets: [socket, 0], ..Pair::zeroed() };
+    let native = [u64::from(!there), u64::from(!back)];
+    let row = Pair { sockets: [socket, 0], native, ..Pair::zeroed() };
     if maps::PAIRS.insert(PairKey { id: state.pair }, row, 0).is_err() {
         maps::count(stat::PAIR_BUSY, 1);
     }
+}
+
+/// The pair that an app of this namespace left word of for the proxy, which has accepted its connection; or 0.
+#[inline(always)]
+pub fn with_proxy(netns: u64, outward: &FlowKey) -> u64 {
+    if Kernel.pod(netns).is_none_or(|pod| pod.outbound.be != outward.src_port.be) {
+        return 0;
+    }
+    let key = OriginKey { netns, addr: outward.dst, port: outward.dst_port, _pad: [0; 6] };
+    // SAFETY: the verifier bounds the value. The proxy takes it away after it has accepted, which is later.
+    unsafe { maps::ORIGINS.get(key) }.map_or(0, |origin| origin.pair)
 }
 
 /// The server's socket is established.
 #[inline(always)]
 pub fn accept(call: &SockOps, state: &mut SocketState, pair: u64) {
     state.pair = pair;
-    if row(pair).is_none() {
-        return;
+    let Some(native) = row(pair).map(|row| row.native[1]) else { return };
+    if native != 0 {
+        state.latch = latch::NATIVE;
     }
     if let Some(socket) = join(call, state, side::SERVER)
         && let Some(row) = row(pair)
@@ -161,7 +187,14 @@ pub fn arrived(row: &Pair, side: u32) -> u64 {
     if side == side::CLIENT { row.redirected[1] } else { row.redirected[0] }
 }
 
-/// Puts a socket into the map, and says where it is in memory.
+/// Whether the other end of `side` never redirects, and so is in the map of those who do not.
+#[inline(always)]
+pub fn only_reads(row: &Pair, side: u32) -> bool {
+    (if side == side::CLIENT { row.native[1] } else { row.native[0] }) != 0
+}
+
+/// Puts a socket into its map, and says where it is in memory. One that is native before it has sent anything only
+/// reads.
 #[inline(always)]
 fn join(call: &SockOps, state: &mut SocketState, side: u32) -> Option<u64> {
     if state.pair == 0 || !is_on() {
@@ -171,7 +204,13 @@ fn join(call: &SockOps, state: &mut SocketState, side: u32) -> Option<u64> {
     state.side = side;
     let key = PairEnd { id: state.pair, side, _pad: 0 };
     // SAFETY: the context is the kernel's.
-    if maps::PAIR_SOCKETS.update(key, unsafe { &mut *call.ctx }, BPF_NOEXIST.into()).is_err() {
+    let ctx = unsafe { &mut *call.ctx };
+    let joined = if state.latch == latch::NATIVE {
+        maps::PAIR_READERS.update(key, ctx, BPF_NOEXIST.into())
+    } else {
+        maps::PAIR_SOCKETS.update(key, ctx, BPF_NOEXIST.into())
+    };
+    if joined.is_err() {
         maps::count(stat::PAIR_BUSY, 1);
         return None;
     }
@@ -204,14 +243,24 @@ fn swap(word: &mut u64, value: u64) -> u64 {
 
 #[inline(always)]
 fn leave(mut end: PairEnd) {
-    let map = (&raw const maps::PAIR_SOCKETS).cast_mut().cast();
-    // SAFETY: the map and a key of its type.
-    unsafe { bpf_map_delete_elem(map, (&raw mut end).cast()) };
+    let readers = (&raw const maps::PAIR_READERS).cast_mut().cast();
+    let sockets = (&raw const maps::PAIR_SOCKETS).cast_mut().cast();
+    // SAFETY: maps and a key of their type. It is in one of them.
+    unsafe {
+        bpf_map_delete_elem(readers, (&raw mut end).cast());
+        bpf_map_delete_elem(sockets, (&raw mut end).cast());
+    }
 }
 
 #[inline(always)]
 pub fn is_on() -> bool {
     Kernel.config().is_some_and(|config| config.flags & config_flags::ACCELERATE != 0)
+}
+
+/// By [`side`], for a client's socket.
+#[inline(always)]
+fn may_redirect(state: &SocketState) -> [bool; 2] {
+    Kernel.config().map_or([false; 2], |config| weft_ebpf_logic::may_redirect(state.flags, config))
 }
 
 /// What a socket has sent through TCP, in bytes, when the map is worth leaving.

@@ -26,7 +26,9 @@ use crate::{
 #[sk_msg]
 pub fn weft_sk_msg(ctx: SkMsgContext) -> u32 {
     let sk = field!(ctx.msg, sk_msg_md, u64, __bindgen_anon_3.sk) as *mut bpf_sock;
-    if let Some(state) = sockets::state(sk) {
+    if let Some(state) = sockets::state(sk)
+        && state.latch < latch::NATIVE
+    {
         send(&ctx, sk, state);
     }
     SK_PASS
@@ -63,7 +65,7 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
         }
         return;
     }
-    if redirect(ctx, pairs::peer(state)) {
+    if redirect(ctx, pairs::peer(state), row.as_ref().is_some_and(|row| pairs::only_reads(row, side))) {
         maps::count(stat::BYTES_REDIRECTED, size.into());
         if let Some(row) = row {
             state.arrived = pairs::arrived(row, side);
@@ -81,8 +83,14 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
 /// Whether the message goes into the socket at `to`. When that is not in the map (any more), the kernel's
 /// answer would be EACCES to the app; TCP's is right.
 #[inline(always)]
-fn redirect(ctx: &SkMsgContext, to: PairEnd) -> bool {
-    maps::PAIR_SOCKETS.redirect_msg(ctx, to, BPF_F_INGRESS.into()) == i64::from(SK_PASS)
+fn redirect(ctx: &SkMsgContext, to: PairEnd, only_reads: bool) -> bool {
+    let into = BPF_F_INGRESS.into();
+    let verdict = if only_reads {
+        maps::PAIR_READERS.redirect_msg(ctx, to, into)
+    } else {
+        maps::PAIR_SOCKETS.redirect_msg(ctx, to, into)
+    };
+    verdict == i64::from(SK_PASS)
 }
 
 const SK_PASS: u32 = 1;

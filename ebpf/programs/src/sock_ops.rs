@@ -73,7 +73,7 @@ fn dialling(call: &SockOps) {
     };
     state.netns = netns;
     state.since_ns = Kernel.now_ns();
-    let pair = pairs::wanted(call, state, server);
+    let pair = pairs::wanted(call, state, pairs::is_neighbour(state, server));
     state.flags &= !(socket_flags::REPORTED | socket_flags::ATTESTED);
     state.flags |= socket_flags::CLIENT;
     if guarded || pair != 0 {
@@ -92,8 +92,9 @@ fn dialling(call: &SockOps) {
 fn to_proxy(call: &SockOps, netns: u64, state: &mut SocketState) {
     state.netns = netns;
     state.since_ns = Kernel.now_ns();
+    let pair = pairs::wanted(call, state, true);
     let (dialled, port) = (state.dialled, state.dialled_port);
-    let origin = Origin { dialled, service: state.service, port, _pad: [0; 6] };
+    let origin = Origin { dialled, service: state.service, pair, port, _pad: [0; 6] };
     if maps::ORIGINS.insert(origin_key(call, netns), origin, 0).is_err() {
         maps::count(stat::ORIGINS_LOST, 1);
     }
@@ -140,6 +141,9 @@ fn dialled(call: &SockOps) {
         if pair != 0 {
             pairs::open(call, state);
         }
+    } else if state.flags & (socket_flags::PROXIED | socket_flags::PAIRS) == TO_PROXY {
+        watch(call);
+        pairs::open(call, state);
     }
 }
 
@@ -155,11 +159,14 @@ fn accepted(call: &SockOps) {
         return;
     }
     let seen = Kernel.flow(&outward.reversed());
-    let (pair, probe) = seen.map_or((0, false), |row| (row.pair, row.flags & flow_flags::PROBE != 0));
+    let (mut pair, probe) = seen.map_or((0, false), |row| (row.pair, row.flags & flow_flags::PROBE != 0));
+    let netns = call.netns();
+    if client == netns && pair == 0 {
+        pair = pairs::with_proxy(netns, &outward);
+    }
     if mirrored && pair == 0 {
         return;
     }
-    let netns = call.netns();
     if Kernel.pod(netns).is_none() {
         return;
     }
@@ -228,6 +235,8 @@ fn outward(call: &SockOps) -> FlowKey {
     }
 }
 
+/// An app's socket that pairs with the proxy's.
+const TO_PROXY: u32 = socket_flags::PROXIED | socket_flags::PAIRS;
 /// `enum tcp_state`: closed, and where a socket that was closed comes from once its peer has all that it sent.
 const TCP_CLOSE: u32 = 7;
 const TCP_FIN_WAIT2: u32 = 5;

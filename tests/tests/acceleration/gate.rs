@@ -14,15 +14,25 @@ use weft_tests::{World, eventually};
 
 #[test]
 fn a_kernel_without_the_fixes_is_not_accelerated_and_says_why() {
-    let Some(status) = status_on((6, 18, 13)) else { return };
+    let Some(status) = status_on((6, 18, 13), true, None) else { return };
     let off = status.degradations.iter().find(|one| one.feature == "same-node acceleration").unwrap();
     assert!(off.reason.contains("6.18.13 is older than 6.18.14"), "{}", off.reason);
     assert!(off.remedy.contains("6.18.14"), "{}", off.remedy);
     assert_eq!(program(&status), "off");
 }
 
-/// What `weft status` says once a Service that asks for acceleration is enforced on such a kernel.
-fn status_on(kernel: (u32, u32, u32)) -> Option<Status> {
+#[test]
+fn the_nodes_proxy_is_reason_enough_to_look_at_the_kernel_and_nothing_else_is() {
+    let Some(status) = status_on((6, 18, 13), false, None) else { return };
+    assert_eq!((program(&status), status.degradations.len()), ("not needed", 0));
+    let Some(status) = status_on((6, 18, 13), false, Some(15001)) else { return };
+    assert!(status.degradations.iter().any(|one| one.reason.contains("6.18.13 is older than 6.18.14")));
+    assert_eq!(program(&status), "off");
+}
+
+/// What `weft status` says on such a kernel, once a Service is enforced that asks for acceleration or does not, and a
+/// pod's connections come to the proxy by this port, if any.
+fn status_on(kernel: (u32, u32, u32), asks: bool, outbound: Option<u16>) -> Option<Status> {
     let world = World::new()?;
     let node = world.node("a");
     let tenancy = Tenancy::take(&node.run_dir(), node.name(), &node.state_dir()).unwrap();
@@ -37,7 +47,7 @@ fn status_on(kernel: (u32, u32, u32)) -> Option<Status> {
         kernel: Some(kernel),
         map_sizes: BTreeMap::default(),
     };
-    let snapshot = Arc::new(asking());
+    let snapshot = Arc::new(one_service(asks));
     let (_sender, snapshots) = watch::channel(Arc::clone(&snapshot));
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let status = runtime.block_on(async {
@@ -47,6 +57,7 @@ fn status_on(kernel: (u32, u32, u32)) -> Option<Status> {
         let asked = enforcer.clone();
         tokio::task::spawn_blocking(move || {
             eventually(Duration::from_secs(10), || asked.enforced().is_ok());
+            asked.listen(NOBODYS, outbound).unwrap();
         })
         .await
         .unwrap();
@@ -63,8 +74,8 @@ fn program(status: &Status) -> &str {
     &status.programs.iter().find(|program| program.name == "weft_sk_msg").unwrap().state
 }
 
-/// One Service with the annotation.
-fn asking() -> Snapshot {
+/// One Service, with the annotation or without.
+fn one_service(accelerate: bool) -> Snapshot {
     let name = ObjectName::new("shop", "fast");
     let service = Service {
         name: name.clone(),
@@ -73,10 +84,13 @@ fn asking() -> Snapshot {
         ports: Vec::new(),
         session_affinity: None,
         load_balancer: LoadBalancer::Random,
-        accelerate: true,
+        accelerate,
         proxy_failure: weft_model::ProxyFailure::default(),
         traffic: Arc::default(),
     };
     let services = Arc::new([(name, Arc::new(service))].into());
     Snapshot { version: 1, services, ..Snapshot::default() }
 }
+
+/// The cookie of a network namespace that no pod has.
+const NOBODYS: u64 = u64::MAX;

@@ -26,7 +26,7 @@ impl Stage {
     /// asserted that the agent says so and that the Service works.
     pub(crate) fn open() -> Option<Self> {
         let stage = Self::open_with(&[])?;
-        if kernel() >= (6, 18, 14) {
+        if weft_tests::kernel() >= (6, 18, 14) {
             assert_eq!(stage.why_off(), None);
             return Some(stage);
         }
@@ -102,12 +102,4 @@ pub(crate) fn pass(from: &mut TcpStream, to: &mut TcpStream, data: &[u8]) -> Vec
 /// Bytes that tell their place in a stream.
 pub(crate) fn pattern(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(|at| (at ^ (at >> 8) ^ (at >> 16)).to_le_bytes()[0]).collect()
-}
-
-/// Major, minor and patch version of this machine's kernel.
-fn kernel() -> (u32, u32, u32) {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc is mounted");
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0);
-    (next(), next(), next())
 }

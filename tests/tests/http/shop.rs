@@ -34,17 +34,34 @@ impl Shop {
 
     /// With these annotations of `front`, and this route.
     pub(crate) fn open_with(annotations: &str, route: &str) -> Option<Self> {
-        let shop = Self::start(annotations, Some(route))?;
+        let shop = Self::start(&[], annotations, Some(route), &[])?;
         shop.wait_for_proxy();
         Some(shop)
     }
 
     /// Without a route, and so without a proxy.
     pub(crate) fn open_unrouted() -> Option<Self> {
-        Self::start("{}", None)
+        Self::start(&[], "{}", None, &[])
     }
 
-    fn start(annotations: &str, route: Option<&str>) -> Option<Self> {
+    /// With more documents, by file, and with these arguments of the agent.
+    pub(crate) fn open_beside(
+        more: &[(String, String)],
+        annotations: &str,
+        route: &str,
+        arguments: &[&str],
+    ) -> Option<Self> {
+        let shop = Self::start(more, annotations, Some(route), arguments)?;
+        shop.wait_for_proxy();
+        Some(shop)
+    }
+
+    fn start(
+        more: &[(String, String)],
+        annotations: &str,
+        route: Option<&str>,
+        arguments: &[&str],
+    ) -> Option<Self> {
         let world = World::new()?;
         let node = world.node("a");
         world.apply("namespace.yaml", &manifests::namespace("shop", true));
@@ -58,11 +75,15 @@ impl Shop {
         if let Some(route) = route {
             world.apply("route.yaml", &manifests::http_route("shop/front", route));
         }
+        for (file, yaml) in more {
+            world.apply(file, yaml);
+        }
         let web = node.pod("shop/web").service_account("web").start();
         let [v1, v2] = ["v1", "v2"]
             .map(|name| node.pod(&format!("shop/{name}")).service_account(name).label("app", name).start());
         let servers = vec![v1.serve_http(8080, "v1"), v2.serve_http(8080, "v2")];
-        let agent = node.agent();
+        let agent = node.spawn_agent(arguments);
+        node.wait();
         Some(Self { agent, web, v1, v2, _servers: servers, node, world })
     }
 

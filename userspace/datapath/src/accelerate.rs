@@ -1,7 +1,8 @@
 //! Same-node acceleration: whether this kernel may, the program for it, and the switch.
 //!
-//! Nothing of it is loaded before a Service asks for it. Then the kernel's version is looked at, a
-//! self-test runs the real programs in a network namespace of its own, and only then sockets may pair.
+//! Nothing of it is loaded before a Service asks for it, or connections come to the node's proxy. Then the
+//! kernel's version is looked at, a self-test runs the real programs in a network namespace of its own, and
+//! only then sockets may pair.
 //!
 //! The switch is a flag in `weft_cfg`, because sockets keep the program they joined with: without the
 //! flag no socket joins, and each that has joined sends natively from its next message on.
@@ -27,6 +28,10 @@ use crate::{
     load::{self, Loaded},
     pins::Pins,
 };
+
+/// What is switched on where acceleration is. Add `ACCELERATE_APPS`, and what apps read of the node's proxy is
+/// redirected without their Service's annotation: faster, and no longer TCP to apps that did not ask for it.
+pub(crate) const FLAGS: u32 = config_flags::ACCELERATE;
 
 /// Version of a kernel: major, minor, patch.
 pub(crate) type Version = (u32, u32, u32);
@@ -59,7 +64,7 @@ impl Unfit {
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
             Self::Disabled => "start the agent with --acceleration auto",
-            Self::OldKernel(_) => "run kernel 6.18.14 or later, or remove the annotation weft.dev/accelerate",
+            Self::OldKernel(_) => "run kernel 6.18.14 or later, or start the agent with --acceleration off",
             _ => "connections go through TCP and work; please report this with the kernel's version",
         }
     }
@@ -84,7 +89,7 @@ pub(crate) fn stop(pins: &Pins) -> io::Result<()> {
     let Ok(data) = MapData::from_pin(pins.maps().join(map::CONFIG)) else { return Ok(()) };
     let Ok(mut config) = Array::<_, Config>::try_from(Map::Array(data)) else { return Ok(()) };
     let was = config.get(&0, 0).map_err(io::Error::other)?;
-    let off = Config { flags: was.flags & !config_flags::ACCELERATE, ..was };
+    let off = Config { flags: was.flags & !FLAGS, ..was };
     config.set(0, off, 0).map_err(io::Error::other)
 }
 

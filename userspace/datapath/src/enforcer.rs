@@ -143,7 +143,11 @@ impl Enforcer {
     /// Where the connections of the pod with this network namespace come to the node's proxy: the port of its
     /// outbound listener. `None` takes that back. Blocks.
     pub fn listen(&self, netns_cookie: u64, port: Option<u16>) -> Result<(), Error> {
-        self.state().listen(netns_cookie, port.unwrap_or(0))
+        let mut state = self.state();
+        state.listen(netns_cookie, port.unwrap_or(0))?;
+        // With the first pod that comes to the proxy, acceleration was tried.
+        report::refresh(&state, &mut self.report().status);
+        Ok(())
     }
 
     /// By which cgroup the node's proxy is known: its own connections are not sent to it. Blocks.
@@ -286,7 +290,7 @@ impl Enforcer {
             if let Err(error) = state.look_for_foreigners() {
                 tracing::error!(%error, "the backstop could not be attached");
             }
-            report::degradations(&state, &mut self.report().status);
+            report::refresh(&state, &mut self.report().status);
             refused
         });
         // A failure may have been the kernel's moment of want.

@@ -5,5 +5,5 @@ mod status;
 mod tables;
 
 pub(crate) use connections::{Lister, connections, progress};
-pub(crate) use status::{counters, degradations, status, unprotected};
+pub(crate) use status::{counters, refresh, status, unprotected};
 pub(crate) use tables::table;

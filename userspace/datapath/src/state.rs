@@ -82,7 +82,8 @@ pub(crate) struct State {
     pub refused_pods: BTreeMap<ObjectName, String>,
     /// Foreign `sk_lookup` programs by pod.
     pub foreign: BTreeMap<ObjectName, Vec<String>>,
-    /// Whether connections within this node are accelerated; `None` while no Service asks for it.
+    /// Whether connections within this node are accelerated; `None` while neither a Service nor the node's
+    /// proxy has any use for it.
     pub acceleration: Option<Result<(), Unfit>>,
     /// Where programs are attached.
     pub cgroup: PathBuf,
@@ -107,7 +108,7 @@ impl State {
         let mut config = config(settings)?;
         if settings.acceleration {
             // An earlier agent's connections stay accelerated until this one knows what is asked for.
-            config.flags |= maps.flags() & config_flags::ACCELERATE;
+            config.flags |= maps.flags() & accelerate::FLAGS;
         }
         // A proxy that an earlier agent has started goes on, and its connections stay its own.
         config.proxy_cgroup = maps.proxy_cgroup();
@@ -309,9 +310,10 @@ impl State {
         Ok(())
     }
 
-    /// Lets sockets pair while a Service asks for it, where this kernel can.
+    /// Lets sockets pair while a Service asks for it, or pods' connections come to the node's proxy, where this
+    /// kernel can.
     fn accelerate(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        let asked = snapshot.services.values().any(|service| service.accelerate);
+        let asked = self.pods.come_to_proxy() || snapshot.services.values().any(|service| service.accelerate);
         if asked && self.acceleration.is_none() {
             let tried = match self.may_accelerate {
                 Some(kernel) => accelerate::start(&mut self.loaded, kernel),
@@ -324,8 +326,10 @@ impl State {
             self.acceleration = Some(tried);
         }
         let on = asked && matches!(self.acceleration, Some(Ok(())));
-        let flags = if on { config_flags::ACCELERATE } else { 0 };
-        let config = Config { flags: self.config.flags & !config_flags::ACCELERATE | flags, ..self.config };
+        let config = Config {
+            flags: self.config.flags & !accelerate::FLAGS | if on { accelerate::FLAGS } else { 0 },
+            ..self.config
+        };
         if config != self.config {
             self.maps.configure(&config)?;
             self.config = config;
@@ -349,7 +353,11 @@ impl State {
 
     /// Where the connections of a pod come to the node's proxy; port 0 for nowhere.
     pub(crate) fn listen(&mut self, netns: u64, port: u16) -> Result<(), Error> {
-        Ok(self.pods.listen(&mut self.maps, netns, port)?)
+        self.pods.listen(&mut self.maps, netns, port)?;
+        match self.snapshot.clone() {
+            Some(snapshot) => self.accelerate(&snapshot),
+            None => Ok(()),
+        }
     }
 
     /// Whether a Service asks for the node's proxy, which there is not to be.

@@ -6,6 +6,7 @@
 mod http1;
 mod http2;
 mod queue;
+mod socket;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,8 +17,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::TcpStream;
-
+use self::socket::Socket;
 pub(crate) use self::{
     http1::Http1,
     http2::Http2,
@@ -58,13 +58,13 @@ pub(crate) struct Want<'a> {
 
 impl Want<'_> {
     /// Opens a connection, or takes the one that was opened before HTTP was spoken, if it leads to the same endpoint.
-    async fn open(&self, slot: Option<Slot>) -> Result<(TcpStream, Option<Slot>), Reason> {
+    async fn open(&self, slot: Option<Slot>) -> Result<(Socket, Option<Slot>), Reason> {
         if let Some(early) = self.take_early() {
-            return Ok((early.stream, early.slot));
+            return Ok((early.stream.into(), early.slot));
         }
         let served = &self.client.served;
         let stream = outbound::connect(served, self.endpoint.address(), self.connect).await?;
-        Ok((stream, slot))
+        Ok((stream.into(), slot))
     }
 
     /// The early connection, if it leads to the endpoint. Nobody uses it later than for the first request.

@@ -41,8 +41,8 @@ pub(crate) struct AgentArgs {
     /// The cgroup whose connections pass all policies, as the kubelet's probes must [default: none]
     #[arg(long, value_name = "PATH")]
     probe_cgroup: Option<PathBuf>,
-    /// Whether same-node connections of Services that ask for it are accelerated; `off` also ends it for
-    /// those that are
+    /// Whether same-node connections of Services that ask for it are accelerated, and what the node's proxy
+    /// reads; `off` also ends it for those that are
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     acceleration: Acceleration,
     /// Whether Services with routes for HTTP are served by the node's proxy, which the agent starts when the

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
-use weft_abi::{Config, SocketState, config_flags, latch};
+use weft_abi::{Config, SocketState, config_flags, latch, socket_flags};
 
-use super::{MESSAGE_COST, Message, Way, decide, take_back};
+use super::{MESSAGE_COST, Message, Way, decide, may_redirect, take_back};
 
 const BUDGET: u32 = 1 << 20;
 const WRITE: u32 = 32 << 10;
@@ -108,6 +108,24 @@ fn a_decision_that_is_taken_back_leaves_the_count_right_and_is_final() {
     take_back(&mut state, &small(100));
     assert_eq!((state.latch, state.redirected), (latch::NATIVE, 7));
     assert_eq!(decide(&mut state, &config(), &small(1)), Way::Native);
+}
+
+#[test]
+fn what_the_proxy_reads_is_redirected_and_what_apps_read_where_they_ask_for_it() {
+    const ASKS: u32 = socket_flags::ACCELERATE;
+    let apps = Config { flags: config_flags::ACCELERATE | config_flags::ACCELERATE_APPS, ..config() };
+    let off = Config { flags: config_flags::ACCELERATE_APPS, ..config() };
+    for (flags, by_default, with_apps) in [
+        (0, [false, false], [false, false]),
+        (ASKS, [true, true], [true, true]),
+        (socket_flags::PROXIED, [true, false], [true, true]),
+        (socket_flags::BY_PROXY, [false, true], [true, true]),
+        (socket_flags::PROXIED | ASKS, [true, true], [true, true]),
+    ] {
+        assert_eq!(may_redirect(flags, &config()), by_default, "{flags}");
+        assert_eq!(may_redirect(flags, &apps), with_apps, "{flags}");
+        assert_eq!(may_redirect(flags, &off), [false, false], "{flags}");
+    }
 }
 
 proptest! {

@@ -166,6 +166,11 @@ impl Pods {
         self.outbound.get(&netns).copied().unwrap_or(BePort { be: 0 })
     }
 
+    /// Whether connections of any pod come to the node's proxy.
+    pub(crate) fn come_to_proxy(&self) -> bool {
+        self.outbound.values().any(|port| port.be != 0)
+    }
+
     /// Removes the rows of network namespaces that `keep` does not want.
     pub(crate) fn withdraw(&mut self, maps: &mut Maps, keep: impl Fn(u64) -> bool) -> Result<(), Error> {
         let gone: Vec<u64> = self.netns.keys().copied().filter(|netns| !keep(*netns)).collect();

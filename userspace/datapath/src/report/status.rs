@@ -63,8 +63,13 @@ fn conflicts(state: &State) -> Vec<Problem> {
     behind.map(problem).collect()
 }
 
-/// Replaces what this node cannot do.
-pub(crate) fn degradations(state: &State, status: &mut Status) {
+/// Replaces what may change without a new configuration: programs, and what this node cannot do.
+pub(crate) fn refresh(state: &State, status: &mut Status) {
+    status.programs = programs(state);
+    degradations(state, status);
+}
+
+fn degradations(state: &State, status: &mut Status) {
     let mut all = Vec::new();
     let mut add = |feature: &str, reason: String, remedy: &str| {
         all.push(Degradation { feature: feature.to_owned(), reason, remedy: remedy.to_owned() });

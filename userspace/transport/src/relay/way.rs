@@ -2,11 +2,10 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Poll, ready};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
@@ -32,13 +31,13 @@ impl Way<'_> {
     /// Carries everything up to the end of `from`, and the end. Gives back the half that ended.
     pub(super) async fn carry<'s>(
         self,
-        mut from: ReadHalf<'s>,
+        from: ReadHalf<'s>,
         mut to: WriteHalf<'_>,
     ) -> Result<ReadHalf<'s>, Broken> {
         let source = |error| Broken { side: self.from, error };
         let target = |error| Broken { side: self.to, error };
         loop {
-            let buffer = read(&mut from).await.map_err(source)?;
+            let buffer = read(&from).await.map_err(source)?;
             let mut rest = buffer.bytes();
             if rest.is_empty() {
                 to.shutdown().await.map_err(target)?;
@@ -56,13 +55,18 @@ impl Way<'_> {
 }
 
 /// Waits for bytes without a buffer; takes one only for the moment in which they are there.
-async fn read(from: &mut ReadHalf<'_>) -> io::Result<Buffer> {
+///
+/// tokio takes a read that does not fill its buffer for the last, and waits for the next edge. What was redirected to a
+/// socket comes by itself, and what TCP brought may lie behind it, told of by the same edge.
+async fn read(from: &ReadHalf<'_>) -> io::Result<Buffer> {
     poll_fn(|context| {
-        let mut buffer = Buffer::take();
-        let read = pin!(from.read_buf(buffer.space())).poll(context);
-        match read {
-            Poll::Ready(result) => Poll::Ready(result.map(|_| buffer)),
-            Poll::Pending => Poll::Pending,
+        loop {
+            ready!(from.as_ref().poll_read_ready(context))?;
+            let mut buffer = Buffer::take();
+            match from.try_read_buf(buffer.space()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(|_| buffer)),
+            }
         }
     })
     .await

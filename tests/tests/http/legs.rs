@@ -1,0 +1,350 @@
+//! Same-node acceleration of the proxy's own legs: what it reads passes from socket to socket, what apps read is
+//! TCP's.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, poll};
+use weft_tests::{eventually, manifests};
+
+use crate::shop::{ROUTE, Shop, vip};
+
+#[test]
+fn what_the_proxy_reads_is_redirected_and_what_apps_read_is_not() {
+    let Some(legs) = Legs::open() else { return };
+    let before = legs.shop.node.stat("bytes_redirected");
+    let (mut client, mut server) = legs.exchange("GET", 0);
+    for round in 0..ROUNDS {
+        // One answer, and the next request.
+        send(&mut server, &message("HTTP/1.1 200 OK", &block(round, SIZE)));
+        assert!(take(&mut client, "200 OK") == block(round, SIZE), "answer {round}");
+        send(&mut client, &message("POST / HTTP/1.1\r\nHost: test", &block(round, SIZE)));
+        assert!(take(&mut server, "POST /") == block(round, SIZE), "request {round}");
+    }
+    let redirected = legs.shop.node.stat("bytes_redirected") - before;
+    // What each app has written, once; a quarter more is room for heads.
+    let read = (2 * ROUNDS * SIZE) as u64;
+    assert!((read..read + read / 4).contains(&redirected), "{redirected} bytes of {read}");
+}
+
+#[test]
+fn a_large_body_arrives_whole_each_way_whatever_the_size_of_its_writes() {
+    let Some(legs) = Legs::open() else { return };
+    // Within the redirect, and each of them out of it.
+    for size in [16 << 10, 1 << 20] {
+        let (client, mut server) = legs.exchange("POST", LARGE);
+        let written = writes(client, size);
+        carry(&mut server, 0);
+        let mut client = written.join().unwrap();
+        send(&mut server, format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes());
+        let written = writes(server, size);
+        assert_eq!(head(&mut client, "200 OK"), LARGE);
+        carry(&mut client, 0);
+        drop(written.join().unwrap());
+    }
+    assert!(legs.shop.node.stat("latch_left") > 0, "a direction of writes of 1 MiB leaves the redirect");
+}
+
+#[test]
+fn a_reader_that_waits_holds_up_the_writer_and_loses_nothing() {
+    let Some(legs) = Legs::open() else { return };
+    for size in [16 << 10, 1 << 20] {
+        let (mut client, mut server) = legs.exchange("POST", LARGE);
+        // Through both legs until nothing more fits.
+        let held = fill(&mut client, size);
+        assert!(held < LARGE, "the writer is never held up");
+        let written = writes_from(client, size, held);
+        carry(&mut server, 0);
+        drop(written.join().unwrap());
+    }
+}
+
+#[test]
+fn what_tcp_brings_behind_what_was_redirected_is_read_although_one_edge_told_of_both() {
+    let Some(legs) = Legs::open() else { return };
+    for raw in [false, true] {
+        let (mut client, mut server) =
+            if raw { legs.relayed() } else { legs.exchange("POST", 2 * PIECE + 10) };
+        let proxy = Pid::from_raw(legs.shop.node.proxy_pid());
+        // It finds a small write, which is redirected, and a large one, which is not, at once.
+        kill(proxy, Signal::SIGSTOP).unwrap();
+        let body = block(0, 2 * PIECE + 10);
+        let answer = message("HTTP/1.1 200 OK", &body[..PIECE + 10]);
+        for (end, bytes) in [(&mut client, &body), (&mut server, &answer)] {
+            let small = bytes.len() - PIECE;
+            send(end, &bytes[..small.min(10)]);
+            send(end, &bytes[small.min(10)..]);
+        }
+        kill(proxy, Signal::SIGCONT).unwrap();
+        let mut got = vec![0; body.len()];
+        server.read_exact(&mut got).unwrap();
+        assert!(got == body, "raw: {raw}");
+        got.resize(if raw { answer.len() } else { PIECE + 10 }, 0);
+        if raw {
+            client.read_exact(&mut got).unwrap();
+            assert!(got == answer);
+        } else {
+            assert!(take(&mut client, "200 OK") == answer[answer.len() - PIECE - 10..]);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_speaks_first_is_heard_and_each_end_may_close_its_direction_first() {
+    let Some(legs) = Legs::open() else { return };
+    for client_first in [true, false] {
+        let (client, server) = legs.relayed();
+        let (mut first, mut second) = if client_first { (client, server) } else { (server, client) };
+        send(&mut first, b"last words");
+        first.shutdown(Shutdown::Write).unwrap();
+        let mut got = String::new();
+        second.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "last words");
+        send(&mut second, b"and the answer");
+        drop(second);
+        got.clear();
+        first.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "and the answer");
+    }
+}
+
+#[test]
+fn a_reset_comes_through_behind_what_was_sent_before_it() {
+    let Some(legs) = Legs::open() else { return };
+    for client_first in [true, false] {
+        let (client, server) = legs.relayed();
+        let (mut first, mut second) = if client_first { (client, server) } else { (server, client) };
+        send(&mut first, b"last words");
+        rustix::net::sockopt::set_socket_linger(&first, Some(Duration::ZERO)).unwrap();
+        drop(first);
+        let mut got = Vec::new();
+        let mut end = second.read_to_end(&mut got).map_err(|error| error.kind());
+        if end == Err(ErrorKind::WouldBlock) {
+            // A recv that is blocked while a reset comes: the deviation that is left.
+            end = second.read_to_end(&mut got).map_err(|error| error.kind());
+        }
+        assert_eq!(end, Err(ErrorKind::ConnectionReset), "client first: {client_first}");
+    }
+}
+
+#[test]
+fn a_killed_proxy_ends_both_legs_as_without_acceleration() {
+    for arguments in [&["--acceleration", "off"][..], &[]] {
+        let Some(legs) = Legs::open_with(arguments) else { return };
+        let (mut client, mut server) = legs.exchange("POST", LARGE);
+        send(&mut client, &block(0, SIZE));
+        server.read_exact(&mut vec![0; SIZE]).unwrap();
+        kill(Pid::from_raw(legs.shop.node.proxy_pid()), Signal::SIGKILL).unwrap();
+        for end in [&mut client, &mut server] {
+            // Whoever reads is at the end, and whoever writes is told so.
+            let read = end.read(&mut [0; 100]).map_err(|error| error.kind());
+            assert!(matches!(read, Ok(0) | Err(ErrorKind::ConnectionReset)), "{arguments:?}: {read:?}");
+            eventually(Duration::from_secs(5), || end.write_all(b"anybody there?").is_err());
+        }
+    }
+}
+
+#[test]
+fn the_switch_thrown_in_the_middle_of_a_stream_loses_no_byte() {
+    let Some(mut legs) = Legs::open() else { return };
+    let (mut client, mut server) = legs.exchange("POST", LARGE);
+    let half = LARGE / 2;
+    for at in (0..half).step_by(SIZE) {
+        let next = (at + SIZE).min(half);
+        send(&mut client, &part(at, next));
+        let mut got = vec![0; next - at];
+        server.read_exact(&mut got).unwrap();
+        assert!(got == part(at, next), "bytes {at} and on");
+    }
+    // Waits in the sockets while the switch is thrown.
+    send(&mut client, &part(half, half + SIZE));
+    legs.shop.agent.restart_with(&["--acceleration", "off"]);
+    let redirected = legs.shop.node.stat("bytes_redirected");
+    assert!(redirected >= half as u64, "{redirected} bytes redirected");
+    let written = writes_from(client, SIZE, half + SIZE);
+    carry(&mut server, half);
+    drop(written.join().unwrap());
+    assert_eq!(legs.shop.node.stat("bytes_redirected"), redirected, "off is off");
+    assert!(legs.shop.node.degradations().iter().any(|line| line.contains("switched off")));
+}
+
+/// The shop, with servers behind the proxy whose every byte the test writes.
+struct Legs {
+    http: TcpListener,
+    raw: TcpListener,
+    shop: Shop,
+}
+
+impl Legs {
+    /// None where end-to-end tests are off, and on a kernel that may not accelerate: then it has been asserted that
+    /// status says so and that nothing is redirected.
+    fn open() -> Option<Self> {
+        let legs = Self::open_with(&[])?;
+        let off = |line: &String| line.starts_with("same-node acceleration");
+        let why = legs.shop.node.degradations().into_iter().find(off);
+        if weft_tests::kernel() >= (6, 18, 14) {
+            assert_eq!(why, None);
+            return Some(legs);
+        }
+        assert!(why.is_some_and(|why| why.contains("older than 6.18.14")));
+        let (_client, mut server) = legs.relayed();
+        send(&mut server, b"through TCP");
+        assert_eq!(legs.shop.node.stat("bytes_redirected"), 0);
+        None
+    }
+
+    fn open_with(arguments: &[&str]) -> Option<Self> {
+        let mut more = Vec::new();
+        for (name, last, port, protocol) in [("bytes", 8, 8081, "http"), ("raw", 9, 8082, "tcp")] {
+            let spec = format!(
+                "{{clusterIP: 10.96.0.{last}, selector: {{app: v2}}, ports: [{{port: 80, targetPort: {port}, \
+                 appProtocol: {protocol}}}]}}"
+            );
+            more.push((format!("{name}.yaml"), manifests::service(&format!("shop/{name}"), &spec)));
+            let route = format!(
+                "{{parentRefs: [{{group: \"\", kind: Service, name: {name}}}], rules: [{{backendRefs: [{{name: \
+                 {name}, port: 80}}]}}]}}"
+            );
+            let kind = if protocol == "tcp" { manifests::tcp_route } else { manifests::http_route };
+            more.push((format!("{name}-route.yaml"), kind(&format!("shop/{name}"), &route)));
+        }
+        let shop = Shop::open_beside(&more, "{}", ROUTE, arguments)?;
+        let [http, raw] = [8081, 8082].map(|port| shop.v2.tcp_listen(shop.v2.addr(port)).unwrap());
+        Some(Self { http, raw, shop })
+    }
+
+    /// A client's connection, and the server's that its request has come to, of which the head is read.
+    fn exchange(&self, method: &str, length: usize) -> (TcpStream, TcpStream) {
+        let mut client = self.shop.web.tcp_connect(vip(8)).unwrap();
+        let head_sent = format!("{method} / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
+        send(&mut client, head_sent.as_bytes());
+        let (mut server, _) = self.http.accept().unwrap();
+        patient(&[&client, &server]);
+        assert_eq!(head(&mut server, method), length);
+        (client, server)
+    }
+
+    /// A connection whose bytes the proxy only carries; the server has spoken.
+    fn relayed(&self) -> (TcpStream, TcpStream) {
+        let mut client = self.shop.web.tcp_connect(vip(9)).unwrap();
+        let (mut server, _) = self.raw.accept().unwrap();
+        patient(&[&client, &server]);
+        send(&mut server, b"welcome");
+        let mut got = [0; 7];
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"welcome");
+        (client, server)
+    }
+}
+
+fn patient(ends: &[&TcpStream]) {
+    for end in ends {
+        end.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    }
+}
+
+fn send(to: &mut TcpStream, bytes: &[u8]) {
+    to.write_all(bytes).expect("the connection takes it");
+}
+
+/// A message with this first line and this body.
+fn message(first: &str, body: &[u8]) -> Vec<u8> {
+    [format!("{first}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+/// Reads a message whose first line has `first` in it, and returns its body.
+fn take(from: &mut TcpStream, first: &str) -> Vec<u8> {
+    let mut body = vec![0; head(from, first)];
+    from.read_exact(&mut body).expect("a whole body");
+    body
+}
+
+/// Reads a head whose first line has `first` in it, and returns the length of the body.
+fn head(from: &mut TcpStream, first: &str) -> usize {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        from.read_exact(&mut byte).expect("a whole head");
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).expect("a head is text").to_ascii_lowercase();
+    assert!(head.lines().next().is_some_and(|line| line.contains(&first.to_ascii_lowercase())), "{head}");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    length.map_or(0, |length| length.trim().parse().expect("a number"))
+}
+
+/// Writes a body of [`LARGE`] bytes from another thread, so many at a time.
+fn writes(to: TcpStream, size: usize) -> thread::JoinHandle<TcpStream> {
+    writes_from(to, size, 0)
+}
+
+fn writes_from(mut to: TcpStream, size: usize, from: usize) -> thread::JoinHandle<TcpStream> {
+    thread::spawn(move || {
+        for at in (from..LARGE).step_by(size) {
+            send(&mut to, &part(at, (at + size).min(LARGE)));
+        }
+        to
+    })
+}
+
+/// Writes from the start of a body, without waiting, until nothing fits for a while. Returns how much did.
+fn fill(to: &mut TcpStream, size: usize) -> usize {
+    to.set_nonblocking(true).unwrap();
+    let mut held = 0;
+    loop {
+        match to.write(&part(held, (held + size).min(LARGE))) {
+            Ok(len) => held += len,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let mut end = [PollFd::new(&*to, PollFlags::OUT)];
+                if poll(&mut end, Some(&QUIET)).unwrap() == 0 {
+                    break;
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    to.set_nonblocking(false).unwrap();
+    held
+}
+
+/// Reads the rest of a body of [`LARGE`] bytes, and looks at each.
+fn carry(from: &mut TcpStream, mut at: usize) {
+    let mut piece = vec![0; 256 << 10];
+    while at < LARGE {
+        let most = piece.len().min(LARGE - at);
+        let len = from.read(&mut piece[..most]).unwrap();
+        assert!(len > 0, "it ends after {at} bytes");
+        assert!(piece[..len] == part(at, at + len), "{len} bytes from {at}");
+        at += len;
+    }
+}
+
+/// Bytes that tell their place, other ones for each seed.
+fn block(seed: usize, len: usize) -> Vec<u8> {
+    part(seed, seed + len)
+}
+
+fn part(from: usize, to: usize) -> Vec<u8> {
+    // Repeats after a prime number of bytes, which no buffer and no segment has.
+    static BYTES: std::sync::LazyLock<Vec<u8>> =
+        std::sync::LazyLock::new(|| (0..PRIME).map(|at| (at ^ (at >> 8)).to_le_bytes()[0]).collect());
+    let mut part = Vec::with_capacity(to - from);
+    while part.len() < to - from {
+        let at = (from + part.len()) % PRIME;
+        let len = (PRIME - at).min(to - from - part.len());
+        part.extend_from_slice(&BYTES[at..at + len]);
+    }
+    part
+}
+
+const ROUNDS: usize = 100;
+const SIZE: usize = 20_000;
+const PIECE: usize = 60_000;
+const PRIME: usize = 65_521;
+const LARGE: usize = 256 << 20;
+/// Longer than a scheduler keeps a reader waiting who has something to read.
+const QUIET: rustix::fs::Timespec = rustix::fs::Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
