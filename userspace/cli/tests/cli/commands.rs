@@ -68,7 +68,8 @@ async fn a_proxy_that_is_gone_is_not_healthy() {
     shop.agent.proxy_fails.store(true, Ordering::Relaxed);
     let answer = shop.ask("status").await;
     assert!(matches!(answer.exit, Ok(Exit::No)), "{answer:?}");
-    let line = "Failing, none in force since 1970-01-01T00:00:02.000Z, ended 3 times unasked\n";
+    let line =
+        "Failing, none in force since 1970-01-01T00:00:02.000Z, ended 3 times unasked, 7 records lost\n";
     assert!(answer.out.contains(line), "{}", answer.out);
     assert!(answer.out.contains("the proxy with pid 4101 ended with exit status: 1\n"), "{}", answer.out);
 }

@@ -184,6 +184,7 @@ impl Agent for Fake {
             proxy.state = ProxyState::Failing;
             proxy.without_since = proxy.generations.pop().map(|last| last.since);
             proxy.restarts = 3;
+            proxy.records_lost = 7;
             proxy.failure = Some(Failure::new("the proxy with pid 4101 ended with exit status: 1", ""));
         }
         Status { enforced_version: self.enforced.load(Ordering::Relaxed), failure, ..status }
