@@ -80,7 +80,7 @@ fn service(name: &str, last: u8, routing: Option<PortRouting>) -> (ObjectName, A
         load_balancer: LoadBalancer::Random,
         accelerate: false,
         proxy_failure: ProxyFailure::Open,
-        traffic: std::sync::Arc::default(),
+        traffic: Arc::default(),
     };
     (service.name.clone(), Arc::new(service))
 }
