@@ -209,6 +209,43 @@ reasons! {
     /// Bytes came that no request and no answer calls for.
     OUT_OF_TURN = 99, "OutOfTurn", ECONNREFUSED, 400, "DPE";
 
+    // Mutual TLS: what one end refuses about the other. Each ends the connection before a byte of the app passes.
+
+    /// The other end speaks no TLS 1.3. Fails closed.
+    TLS_VERSION = 128, "TlsVersion", ECONNREFUSED, 503, "UF";
+    /// The two ends have no cipher suite, key exchange or signature in common. Fails closed.
+    TLS_PARAMETERS = 129, "TlsParameters", ECONNREFUSED, 503, "UF";
+    /// The other end does not agree to weft's protocol (ALPN) inside TLS. Fails closed.
+    TLS_PROTOCOL = 130, "TlsProtocol", ECONNREFUSED, 503, "UF";
+    /// What came is no TLS, or broken TLS. Fails closed.
+    TLS_MALFORMED = 131, "TlsMalformed", ECONNREFUSED, 503, "UF";
+    /// The connection ended in the middle of the TLS handshake.
+    TLS_BROKEN = 132, "TlsBroken", ECONNREFUSED, 503, "UF";
+    /// The TLS handshake took too long. Fails closed.
+    TLS_TIMEOUT = 133, "TlsTimeout", ECONNREFUSED, 503, "UF";
+    /// The other end refused the TLS handshake; its own log says why.
+    TLS_REFUSED = 134, "TlsRefused", ECONNREFUSED, 503, "UF";
+    /// The other end shows no certificate. Fails closed.
+    CERTIFICATE_MISSING = 135, "CertificateMissing", ECONNREFUSED, 503, "UF";
+    /// The other end's certificate has expired. Fails closed.
+    CERTIFICATE_EXPIRED = 136, "CertificateExpired", ECONNREFUSED, 503, "UF";
+    /// The other end's certificate is not valid yet: do the nodes' clocks agree? Fails closed.
+    CERTIFICATE_NOT_YET_VALID = 137, "CertificateNotYetValid", ECONNREFUSED, 503, "UF";
+    /// No root that is trusted vouches for the other end's certificate. Fails closed.
+    CERTIFICATE_UNTRUSTED = 138, "CertificateUntrusted", ECONNREFUSED, 503, "UF";
+    /// The other end's certificate is malformed, or not meant for this: an authority's, or without the usage. Fails
+    /// closed.
+    CERTIFICATE_INVALID = 139, "CertificateInvalid", ECONNREFUSED, 503, "UF";
+    /// The other end's certificate does not carry exactly one SPIFFE ID of the form
+    /// `spiffe://<trust domain>/ns/<namespace>/sa/<name>`. Fails closed.
+    IDENTITY_MALFORMED = 140, "IdentityMalformed", ECONNREFUSED, 503, "UF";
+    /// The other end is of a trust domain that is neither the mesh's own nor an alias of it. Fails closed.
+    TRUST_DOMAIN = 141, "TrustDomain", ECONNREFUSED, 503, "UF";
+    /// The server is another workload than the one that was chosen. Fails closed.
+    ANOTHER_IDENTITY = 142, "AnotherIdentity", ECONNREFUSED, 503, "UF";
+    /// This node has no certificate for the pod that is valid now; `weft get certificates` says why. Fails closed.
+    NO_CERTIFICATE = 143, "NoCertificate", ECONNREFUSED, 503, "UF";
+
     /// A code that this build does not know.
     UNKNOWN = 255, "Unknown", EACCES, 0, "-";
 }

@@ -53,6 +53,14 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// The certificate authority is not as it should be.
+    #[error("{0}")]
+    Authority(#[from] weft_identity::ca::CaError),
+    /// An issuer's rotation has no second step.
+    #[error(
+        "--finish ends the rotation of a root; an issuer is rotated in one step\n  weft ca rotate --dir DIR root --finish"
+    )]
+    FinishIssuer,
     /// The answer cannot be written.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),

@@ -12,6 +12,7 @@ mod analyze;
 mod ask;
 mod authz;
 mod bpf;
+pub mod ca;
 pub mod check;
 mod client;
 mod describe;

@@ -96,7 +96,7 @@ async fn late(args: &Args, client: &Client, patience: Duration, screen: &mut Scr
 }
 
 /// `10s`, `500ms`, `1m30s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Option<Duration> = text.parse::<jiff::SignedDuration>().ok().and_then(|d| d.try_into().ok());
     parsed.ok_or_else(|| "write a time like 10s, 500ms or 1m30s".to_owned())
 }

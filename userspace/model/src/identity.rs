@@ -68,6 +68,9 @@ pub struct SpiffeId {
 /// Why a text is no SPIFFE ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpiffeError {
+    /// It is longer than [`SpiffeId::LONGEST`], or its trust domain than [`SpiffeId::LONGEST_DOMAIN`].
+    #[error("a SPIFFE ID has 2048 bytes at most, 255 of them for the trust domain")]
+    TooLong,
     /// The scheme is missing.
     #[error("a SPIFFE ID begins with spiffe://")]
     Scheme,
@@ -82,10 +85,19 @@ pub enum SpiffeError {
 }
 
 impl SpiffeId {
+    /// Bytes that an ID may have (SPIFFE-ID standard, section 2.3).
+    pub const LONGEST: usize = 2048;
+
+    /// Bytes that its trust domain may have.
+    pub const LONGEST_DOMAIN: usize = 255;
+
     /// Parses a SPIFFE ID.
     pub fn parse(text: &str) -> Result<Self, SpiffeError> {
         let rest = text.strip_prefix("spiffe://").ok_or(SpiffeError::Scheme)?;
         let (domain, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if text.len() > Self::LONGEST || domain.len() > Self::LONGEST_DOMAIN {
+            return Err(SpiffeError::TooLong);
+        }
         let in_domain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c);
         if domain.is_empty() || !domain.chars().all(in_domain) {
             return Err(SpiffeError::TrustDomain);
@@ -128,7 +140,54 @@ impl<'de> Deserialize<'de> for SpiffeId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{ServiceAccount, SpiffeError, SpiffeId};
+
+    proptest! {
+        #[test]
+        fn whatever_parses_is_written_as_it_was_read(
+            text in r"(spiffe://)?[a-zA-Z0-9._/%?#:@-]{0,40}"
+        ) {
+            if let Ok(id) = SpiffeId::parse(&text) {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn every_service_account_reads_back_and_no_other_path_is_taken_for_one(
+            domain in "[a-z0-9._-]{1,255}",
+            path in r"(/(ns|sa|[A-Za-z0-9_-][A-Za-z0-9._-]{0,8})){0,6}"
+        ) {
+            let id = SpiffeId::parse(&format!("spiffe://{domain}{path}")).unwrap();
+            if let Some(account) = id.service_account() {
+                prop_assert_eq!(account.spiffe(&domain), id.to_string());
+            } else {
+                let parts: Vec<_> = path.split('/').collect();
+                prop_assert!(parts.len() != 5 || parts[1] != "ns" || parts[3] != "sa", "{}", path);
+            }
+        }
+
+        #[test]
+        fn a_character_that_no_id_has_is_refused_wherever_it_stands(
+            bad in r"[^a-z0-9._/-]".prop_filter("a path may have capitals", |c| !c.chars().all(|c| c.is_ascii_uppercase())),
+            place in 0..33_usize
+        ) {
+            let mut text = "spiffe://cluster.local/ns/shop/sa".to_owned();
+            text.insert_str(place, &bad);
+            prop_assert!(SpiffeId::parse(&text).is_err(), "{}", text);
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_too_long_is_refused() {
+        let domain = "d".repeat(SpiffeId::LONGEST_DOMAIN);
+        assert!(SpiffeId::parse(&format!("spiffe://{domain}/a")).is_ok());
+        assert_eq!(SpiffeId::parse(&format!("spiffe://{domain}d/a")), Err(SpiffeError::TooLong));
+        let path = "p".repeat(SpiffeId::LONGEST - "spiffe://a/".len());
+        assert!(SpiffeId::parse(&format!("spiffe://a/{path}")).is_ok());
+        assert_eq!(SpiffeId::parse(&format!("spiffe://a/{path}p")), Err(SpiffeError::TooLong));
+    }
 
     #[test]
     fn a_service_account_reads_back_from_its_spiffe_id() {

@@ -38,8 +38,9 @@ impl Backoff {
     }
 }
 
-/// A number in `0.0..=1.0`, from the seed that std gives to each hash map.
-fn fraction() -> f64 {
+/// A number in `0.0..=1.0` by chance, to spread what would happen together: from the seed that std gives to each hash
+/// map, and no secret.
+pub fn fraction() -> f64 {
     f64::from(u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0))
         / f64::from(u32::MAX)
 }

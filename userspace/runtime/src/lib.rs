@@ -14,6 +14,6 @@ mod backoff;
 mod shutdown;
 mod tasks;
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, fraction};
 pub use shutdown::Shutdown;
 pub use tasks::{Cause, Ended, Stop, Tasks};

@@ -15,7 +15,7 @@ use std::{fmt::Display, io, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime;
-use weft_cli::{Exit, Screen, Verb};
+use weft_cli::{Exit, Screen, Verb, ca};
 
 use self::{
     local::{CheckArgs, CleanupArgs},
@@ -46,6 +46,12 @@ enum Command {
     Proxy(ProxyArgs),
     #[command(flatten)]
     Verb(Verb),
+    /// Make or rotate the certificate authority of a mesh without a controller
+    ///
+    /// It is a directory: agents sign with its issuer, and trust its roots. A rotation cuts no connection and
+    /// needs no restart.
+    #[command(after_help = "Example:\n  weft ca init --dir /etc/weft/ca")]
+    Ca(ca::Args),
     /// Show whether this machine can run weft
     Check(CheckArgs),
     /// Take everything of an agent out of the kernel
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         }
         Command::Proxy(args) => told(proxy::run(&args)),
         Command::Verb(verb) => ask(verb.run(&mut Screen::standard())),
+        Command::Ca(args) => end(ca::run(args, &mut Screen::standard())),
         Command::Check(args) => end(local::run_check(&args, &mut Screen::standard())),
         Command::Cleanup(args) => end(local::run_cleanup(&args)),
         Command::Completion { shell } => {

@@ -40,6 +40,37 @@ fn exit_codes_tell_no_from_not_asked() {
 }
 
 #[test]
+fn an_authority_is_made_rotated_and_never_cut_off_by_mistake() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("ca").display().to_string();
+    let table: &[(i32, &[&str], &str)] = &[
+        (2, &["rotate"], "roots.pem is not there; make an authority: weft ca init --dir "),
+        (2, &["init", "--trust-domain", "Not.One"], "Not.One is no trust domain"),
+        (0, &["init", "--trust-domain", "mesh.example"], "Trust domain:  mesh.example"),
+        (1, &["init"], "is there already: a new authority would cut off every workload"),
+        (0, &["rotate"], "Issuer:        weft issuer "),
+        (0, &["rotate", "issuer"], "Trusted root:  weft root "),
+        (2, &["rotate", "issuer", "--finish"], "--finish ends the rotation of a root"),
+        (1, &["rotate", "root", "--finish"], "only one root is trusted"),
+        (0, &["rotate", "root"], "Next:          when the old certificates have ended, in 1d"),
+        (1, &["rotate", "root"], "finish that rotation first"),
+        (1, &["rotate", "root", "--finish"], "certificates of the old root may live until 2"),
+        (
+            0,
+            &["rotate", "root", "--finish", "--overlap", "0s", "-o", "json"],
+            "\"trustDomain\": \"mesh.example\"",
+        ),
+        (2, &["rotate", "leaf"], "invalid value 'leaf'"),
+    ];
+    for (code, arguments, wanted) in table {
+        let output = weft(&[&["ca", arguments[0], "--dir", &path], &arguments[1..]].concat());
+        assert_eq!(output.status.code(), Some(*code), "weft ca {arguments:?}: {output:?}");
+        let said = if *code == 0 { &output.stdout } else { &output.stderr };
+        assert!(text(said).contains(wanted), "weft ca {arguments:?}: {}", text(said));
+    }
+}
+
+#[test]
 fn errors_go_to_standard_error_and_pipes_get_no_colour() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let output = weft(&["status", "--run-dir", &dir.path().display().to_string()]);

@@ -22,6 +22,7 @@ pub(crate) const NEEDED: &[Package] = &[
     package("curl", "curl", "an HTTP client users know"),
     package("wrk", "wrk", "HTTP load for the benches"),
     package("iperf3", "iperf3", "bulk throughput and UDP for the benches"),
+    package("openssl", "openssl", "judging certificates and TLS from outside"),
     package("nginx-light", "nginx", "a real HTTP server"),
     package("haproxy", "haproxy", "a proxy to compare ours with"),
     package("redis-server", "redis-server", "a real server that is not HTTP"),

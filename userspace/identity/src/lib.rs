@@ -1,0 +1,37 @@
+//! Who is who between nodes: SPIFFE identities, their certificates, and mutual TLS with them.
+//!
+//! Owns: the certificate authority in a directory and its rotation, issuing and renewal, what a peer's certificate has
+//! to be, handshakes over any byte stream. The only crate that names rustls. Must not know: sockets, pods, policies;
+//! what is decided about an identity is decided by others.
+//!
+//! ```text
+//! ca (directory) ─┐                                                    agent │ proxy
+//! SPIRE, ... later ┴► Issuer ──► Certificates (renewed at half life) ──► wire ──► Endpoint ──► accept, connect
+//!                                     └► status, expiry                            └► Peer, or Refused with its Reason
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod ca;
+mod certificates;
+mod clock;
+mod issuer;
+mod leaf;
+mod svid;
+mod tls;
+mod trust;
+mod unacceptable;
+mod wire;
+
+pub use certificates::{CertificateStatus, Certificates, Failure, Held, Status, Wanted};
+pub use clock::Clock;
+pub use issuer::{Authority, IssueError, Issuer, Order, Signer};
+/// The DER of a certificate, so that who issues need not name rustls.
+pub use rustls::pki_types::CertificateDer;
+pub use svid::{PrivateKey, Svid, SvidError};
+pub use tls::{ALPN, Endpoint, HANDSHAKE_TIME, Refused, TlsStream};
+pub use trust::{Peer, Trust, TrustDomains, TrustError, Usage};
+pub use unacceptable::Unacceptable;
+pub use wire::WireError;
+
+#[cfg(test)]
+mod testing;
