@@ -54,7 +54,7 @@ async fn an_idle_connection_of_another_pod_or_worker_is_closed_for_a_request_tha
         let server = Server::start(mesh.listen(), http2, answer);
         mesh.serve(limited(protocol, one_connection()), &[server.address]);
         let mut kept = Vec::new();
-        for n in 0..20 {
+        for n in 0..20_u32 {
             let asking = async {
                 if http2 {
                     let mut client = if n % 2 == 0 { mesh.http2().await } else { other.http2().await };
@@ -62,7 +62,8 @@ async fn an_idle_connection_of_another_pod_or_worker_is_closed_for_a_request_tha
                     let answer = read(client.send_request(request).await.unwrap()).await;
                     (answer, (None, Some(client)))
                 } else {
-                    let mut client = if n % 2 == 0 { mesh.http1().await } else { other.http1().await };
+                    let mut client =
+                        if n.is_multiple_of(2) { mesh.http1().await } else { other.http1().await };
                     let answer = read(client.send_request(get("/")).await.unwrap()).await;
                     (answer, (Some(client), None))
                 }
@@ -85,7 +86,7 @@ async fn pods_that_ask_all_the_time_take_turns() {
     let asking = |n: usize| {
         let (mesh, other) = (&mesh, &other);
         async move {
-            let mut client = if n % 2 == 0 { mesh.http1().await } else { other.http1().await };
+            let mut client = if n.is_multiple_of(2) { mesh.http1().await } else { other.http1().await };
             for _ in 0..25 {
                 client.ready().await.unwrap();
                 let answer = read(client.send_request(get("/")).await.unwrap()).await;
@@ -170,7 +171,7 @@ async fn who_waits_for_a_connection_is_told_after_the_connect_timeout() {
     let (server, gate) = gated(&mesh);
     let traffic = TrafficSettings {
         circuit_breaker: Some(one_connection()),
-        timeouts: Timeouts { connect: Some(Duration::from_millis(100)), ..Timeouts::default() },
+        timeouts: Timeouts { connect: Some(Duration::from_millis(500)), ..Timeouts::default() },
         ..TrafficSettings::default()
     };
     mesh.serve(with_traffic(Http, traffic), &[server.address]);

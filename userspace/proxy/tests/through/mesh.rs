@@ -174,7 +174,9 @@ impl Mesh {
     ) -> Snapshot {
         let mut version = self.version.lock().unwrap();
         *version += 1;
-        let mut web = service("web", None, endpoints);
+        // Without routing, what it speaks is its own appProtocol.
+        let protocol = routing.is_none().then_some("http");
+        let mut web = service("web", protocol, endpoints);
         web.ips = vec![VIP.ip()];
         web.ports[0].routing = routing.map(Arc::new);
         let others = others.iter().map(|(name, protocol, endpoints)| service(name, *protocol, endpoints));

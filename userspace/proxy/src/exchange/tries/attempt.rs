@@ -51,7 +51,7 @@ impl Tries<'_> {
         // The request's own time as well: who drops this future does not say how the endpoint did.
         let sent = match deadline {
             None => sending.await,
-            Some(at) => timeout_at(at, sending).await.unwrap_or_else(|_| Err(self.timed_out(at))),
+            Some(at) => timeout_at(at, sending).await.unwrap_or(Err(self.timed_out(at))),
         };
         let tried = match sent {
             Ok((response, carrier)) => {
@@ -154,10 +154,11 @@ fn observed(response: &http::Response<hyper::body::Incoming>, is_grpc: bool) -> 
 /// no, nor for a time that is over while it was not silent: while the request waited for a connection or for its client.
 fn blames_endpoint(tried: &Tried, silent: bool) -> bool {
     match tried {
-        Tried::Failed(Failed { reason: Reason::PROXY_FAILED, .. }) => false,
-        Tried::Failed(Failed { outcome: Outcome::RefusedStream, .. }) => false,
-        Tried::Failed(Failed { outcome: Outcome::TimedOut, .. }) => silent,
-        Tried::Failed(failed) => !failed.outcome.is_of_kept_connection(),
+        Tried::Failed(failed) => match failed.outcome {
+            Outcome::TimedOut => silent,
+            Outcome::RefusedStream => false,
+            outcome => failed.reason != Reason::PROXY_FAILED && !outcome.is_of_kept_connection(),
+        },
         Tried::Refused(refused) => refused.reason() == Reason::REQUEST_TIMEOUT && silent,
         Tried::Answered(_) | Tried::Own(_) => false,
     }
