@@ -3,6 +3,7 @@
 //! Idempotent, and quick when nothing is to do: everything is looked for by path, and apt, rustup's
 //! toolchains and cargo are asked only for what is missing. It never asks rustup to download.
 
+mod envoy;
 mod packages;
 mod toolchain;
 
@@ -24,6 +25,8 @@ pub(crate) fn run() -> Result<()> {
     screen::done(format_args!("tools and packages are in place ({route})"), started.elapsed());
     Ok(())
 }
+
+pub(crate) use envoy::provide as envoy;
 
 /// Installs a cargo subcommand into `target/tools` for the command that needs it.
 pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<()> {
