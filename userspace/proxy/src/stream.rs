@@ -167,6 +167,10 @@ impl AsyncRead for Stream {
             let part = self.first.len().min(buf.remaining());
             buf.put_slice(&self.first[..part]);
             self.first.advance(part);
+            if self.first.is_empty() {
+                // Also an empty one holds the buffer that it is a part of.
+                self.first = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         loop {
