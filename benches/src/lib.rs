@@ -1,4 +1,4 @@
-//! Performance of the data path against no mesh, in one run.
+//! Performance of the data path and of the http path against no mesh, in one run.
 //!
 //! Owns: the load, the rounds and the table. Must not know: how the data path works. Everything is seen
 //! from the outside: pods of the test harness, the real agent, sockets, `/metrics`, `/proc`.
@@ -8,6 +8,7 @@
 //!               │     plain: no agent, dials the server      mesh: an agent, dials a Service
 //!               ├── rounds: every side in turn, again and again; a ratio for each round, then medians
 //!               └── report: rows, targets, verdicts ─► table, JSON
+//! l7 ── see module l7: the http path, Envoy and nginx, with rounds and work as here
 //! pod: l4 work '{...}'  (work: the load generator and its server)
 //! ```
 //!
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cases;
+pub mod l7;
 mod manifests;
 mod report;
 mod rounds;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::rounds::Series;
-use machine::Machine;
+pub(crate) use machine::Machine;
 
 /// All figures of one run.
 #[derive(Serialize)]

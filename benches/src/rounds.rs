@@ -20,18 +20,27 @@ pub struct Plan {
 /// One figure for each round.
 pub(crate) struct Series(Vec<f64>);
 
-/// Measures every side once per round. Who begins changes with the round: nobody always has the same place.
+/// One figure of every side for each round.
 pub(crate) fn interleave(plan: &Plan, case: &str, sides: &[&dyn Fn() -> Result<f64>]) -> Result<Vec<Series>> {
-    let mut figures = vec![Vec::with_capacity(plan.rounds); sides.len()];
-    for round in 0..plan.rounds {
-        progress(&format!("{case}: round {} of {}", round + 1, plan.rounds));
+    Ok(interleave_all(plan.rounds, case, sides)?.into_iter().map(Series).collect())
+}
+
+/// Measures every side once per round. Who begins changes with the round: nobody always has the same place.
+pub(crate) fn interleave_all<T>(
+    rounds: usize,
+    case: &str,
+    sides: &[&dyn Fn() -> Result<T>],
+) -> Result<Vec<Vec<T>>> {
+    let mut figures: Vec<Vec<T>> = sides.iter().map(|_| Vec::with_capacity(rounds)).collect();
+    for round in 0..rounds {
+        progress(&format!("{case}: round {} of {rounds}", round + 1));
         for turn in 0..sides.len() {
             let side = (round + turn) % sides.len();
             figures[side].push(sides[side]()?);
         }
     }
     progress("");
-    Ok(figures.into_iter().map(Series).collect())
+    Ok(figures)
 }
 
 impl Series {

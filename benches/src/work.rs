@@ -4,6 +4,9 @@ mod bulk;
 mod change;
 mod connect;
 mod connections;
+mod http;
+mod idle;
+mod paced;
 mod requests;
 mod server;
 
@@ -72,6 +75,40 @@ pub enum Work {
         /// How many changes.
         count: usize,
     },
+    /// Serves HTTP bodies of any length until it is killed.
+    ServeBulk {
+        /// Where it listens.
+        port: u16,
+    },
+    /// One HTTP body; the answer is bytes per second.
+    Transfer {
+        /// The server or proxy.
+        to: SocketAddr,
+        /// How long the body is.
+        bytes: u64,
+        /// Whether it goes to the server.
+        upload: bool,
+    },
+    /// HTTP requests at a rate; the answers are p50 and p99 in microseconds.
+    Paced {
+        /// The server or proxy.
+        to: SocketAddr,
+        /// How many connections.
+        connections: usize,
+        /// Requests per second.
+        rate: f64,
+        /// How long.
+        lasts: Duration,
+    },
+    /// Connections that are kept after one request; the answers are the resident bytes of a process at each step.
+    Idle {
+        /// The server or proxy.
+        to: SocketAddr,
+        /// How many connections there are at each step.
+        steps: Vec<usize>,
+        /// The process.
+        process: u32,
+    },
 }
 
 impl Work {
@@ -87,6 +124,10 @@ impl Work {
                 vec![connect::measure(server, (first, count, port), lasts)?]
             }
             Self::Change { to, file, texts, count } => change::measure(to, &file, &texts, count)?,
+            Self::ServeBulk { port } => return Ok(http::serve(port)?),
+            Self::Transfer { to, bytes, upload } => vec![http::transfer(to, bytes, upload)?],
+            Self::Paced { to, connections, rate, lasts } => paced::measure(to, connections, rate, lasts)?,
+            Self::Idle { to, steps, process } => idle::measure(to, &steps, process)?,
         };
         Ok(serde_json::to_writer(io::stdout(), &answers)?)
     }

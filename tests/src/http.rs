@@ -95,7 +95,7 @@ impl HttpClient {
         let (first, headers) = head(&mut self.stream)?;
         let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no status line: {first:?}")))?;
-        let empty = method == "HEAD" || matches!(status, 204 | 304);
+        let empty = method == "HEAD" || matches!(status, 101 | 204 | 304);
         let body = if empty { Vec::new() } else { body(&mut self.stream, &headers)? };
         Ok(Answer { status, headers, body })
     }
@@ -113,7 +113,7 @@ impl Server {
 
 impl Pod {
     /// Serves `port` over HTTP/1.1, both families: each answer is a [`Seen`]. A target `/status/<code>` is
-    /// answered with that code, `/wait/<ms>` after that time.
+    /// answered with that code, `/wait/<ms>` after that time. A connection that asks to speak WebSocket echoes.
     pub fn serve_http(&self, port: u16, name: &str) -> Server {
         Server::http(self.listen_everywhere(port), name)
     }
@@ -146,6 +146,9 @@ fn serve(stream: &TcpStream, name: &str) -> io::Result<()> {
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let framed = headers.contains_key("content-length") || headers.contains_key("transfer-encoding");
         let body = if framed { body(&mut reader, &headers)?.len() } else { 0 };
+        if headers.get("upgrade").is_some_and(|upgrade| upgrade == "websocket") {
+            return echo(stream, &mut reader);
+        }
         let number = |prefix| target.strip_prefix(prefix).and_then(|code| code.parse::<u16>().ok());
         if let Some(wait) = number("/wait/") {
             thread::sleep(Duration::from_millis(wait.into()));
@@ -169,6 +172,14 @@ fn serve(stream: &TcpStream, name: &str) -> io::Result<()> {
         }
         (&mut &*stream).write_all(answer.as_bytes())?;
     }
+}
+
+/// Agrees to speak WebSocket, and then says what it hears. Only the key of RFC 6455's own example is agreed to.
+fn echo(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<()> {
+    let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                  Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    stream.write_all(agreed.as_bytes())?;
+    io::copy(reader, &mut stream).map(drop)
 }
 
 /// The first line and the headers.

@@ -12,6 +12,8 @@ mod gapless;
 mod h2spec;
 #[path = "http/legs.rs"]
 mod legs;
+#[path = "http/fairness.rs"]
+mod fairness;
 #[path = "http/life.rs"]
 mod life;
 #[path = "http/logged.rs"]
@@ -26,3 +28,5 @@ mod shop;
 mod told;
 #[path = "http/unusual.rs"]
 mod unusual;
+#[path = "http/soak.rs"]
+mod soak;

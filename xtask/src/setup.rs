@@ -4,6 +4,7 @@
 //! toolchains and cargo are asked only for what is missing. It never asks rustup to download.
 
 mod h2spec;
+mod envoy;
 mod packages;
 mod toolchain;
 
@@ -26,6 +27,8 @@ pub(crate) fn run() -> Result<()> {
     screen::done(format_args!("tools and packages are in place ({route})"), started.elapsed());
     Ok(())
 }
+
+pub(crate) use envoy::provide as envoy;
 
 /// Installs a cargo subcommand into `target/tools` for the command that needs it.
 pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<()> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// The machine, without its name.
 #[derive(Serialize)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     kernel: String,
     architecture: String,
     cores: usize,
@@ -17,7 +17,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let system = uname();
         let release = system.release().to_string_lossy();
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();

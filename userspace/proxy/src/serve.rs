@@ -185,7 +185,9 @@ async fn serve_http1(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
         .max_headers(limits.http1.fields)
         .pipeline_flush(true)
         .timer(TokioTimer::new());
-    let service = service_fn(|request: Request<Incoming>| exchange::answer(Rc::clone(client), request));
+    // Boxed: hyper keeps the room for a request as long as the connection lives.
+    let service =
+        service_fn(|request: Request<Incoming>| Box::pin(exchange::answer(Rc::clone(client), request)));
     let connection = pin!(builder.serve_connection(TokioIo::new(guarded), service).with_upgrades());
     drive(client, connection, UpgradeableConnection::graceful_shutdown, limits.drain_idle).await
 }

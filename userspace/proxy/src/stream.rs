@@ -220,6 +220,10 @@ impl AsyncRead for Stream {
             let part = self.first.len().min(buf.remaining());
             let part = self.first.split_to(part);
             buf.put_slice(&part);
+            if self.first.is_empty() {
+                // Also an empty one holds the buffer that it is a part of.
+                self.first = Bytes::new();
+            }
             return Poll::Ready(self.enter(&part));
         }
         loop {

@@ -21,6 +21,7 @@ pub(crate) const NEEDED: &[Package] = &[
     package("bpftool", "bpftool", "looking at maps and programs from outside"),
     package("curl", "curl", "an HTTP client users know"),
     package("wrk", "wrk", "HTTP load for the benches"),
+    package("nghttp2-client", "h2load", "HTTP/2 load for the benches"),
     package("iperf3", "iperf3", "bulk throughput and UDP for the benches"),
     package("openssl", "openssl", "judging certificates and TLS from outside"),
     package("nginx-light", "nginx", "a real HTTP server"),
