@@ -124,7 +124,7 @@ fn a_short_read_is_not_the_last_and_who_then_waits_for_an_edge_may_wait_for_ever
         |client, server| {
             client.write_all(b"1234").unwrap();
             // By TCP, for its size. Both are there before the reader looks, so that one edge tells of both.
-            client.write_all(&[7; 60_000]).unwrap();
+            client.write_all(&vec![7; 60_000]).unwrap();
             eventually(Duration::from_secs(5), || unacknowledged(client) == 0);
             server.set_nonblocking(true).unwrap();
             let reads =
