@@ -6,14 +6,14 @@ mod capture;
 mod counted;
 #[path = "http/databases.rs"]
 mod databases;
+#[path = "http/fairness.rs"]
+mod fairness;
 #[path = "http/gapless.rs"]
 mod gapless;
 #[path = "http/h2spec.rs"]
 mod h2spec;
 #[path = "http/legs.rs"]
 mod legs;
-#[path = "http/fairness.rs"]
-mod fairness;
 #[path = "http/life.rs"]
 mod life;
 #[path = "http/logged.rs"]
@@ -24,9 +24,9 @@ mod routes;
 mod seen;
 #[path = "http/shop.rs"]
 mod shop;
+#[path = "http/soak.rs"]
+mod soak;
 #[path = "http/told.rs"]
 mod told;
 #[path = "http/unusual.rs"]
 mod unusual;
-#[path = "http/soak.rs"]
-mod soak;

@@ -3,8 +3,8 @@
 //! Idempotent, and quick when nothing is to do: everything is looked for by path, and apt, rustup's
 //! toolchains and cargo are asked only for what is missing. It never asks rustup to download.
 
-mod h2spec;
 mod envoy;
+mod h2spec;
 mod packages;
 mod toolchain;
 
