@@ -128,7 +128,7 @@ fn a_service_without_endpoints_is_refused_and_says_so() {
     memory.services.values_mut().flatten().for_each(|row| row.slots = 0);
     match decide(&memory, &to(VIP, 80, TCP)) {
         (Verdict::Deny, Outcome { denial, .. }) => {
-            assert_eq!(denial, Denial { reason: Reason::NO_ENDPOINTS, rule: 0 })
+            assert_eq!(denial, Denial { reason: Reason::NO_ENDPOINTS, rule: 0 });
         }
         other => panic!("{other:?}"),
     }
@@ -148,7 +148,7 @@ fn what_the_backend_would_refuse_is_refused_at_once_also_by_its_own_address() {
     );
     match decide(&memory, &to(VIP, 80, TCP)) {
         (Verdict::Deny, Outcome { denial, .. }) => {
-            assert_eq!(denial, Denial { reason: Reason::POLICY_DENIED, rule: 3 })
+            assert_eq!(denial, Denial { reason: Reason::POLICY_DENIED, rule: 3 });
         }
         other => panic!("{other:?}"),
     }
