@@ -33,9 +33,9 @@ pub fn allowed(grant: u64, pod: &Pod, flow: &FlowKey) -> u64 {
 #[inline(always)]
 fn asker(identity: u64, source: &Addr, port: BePort) -> u64 {
     let words = source.v6_words();
-    let high = (words[0] as u64) << 32 | words[1] as u64;
-    let low = (words[3] as u64) << 32 | words[2] as u64;
-    identity ^ high ^ low ^ (port.be as u64) << 16
+    let high = u64::from(words[0]) << 32 | u64::from(words[1]);
+    let low = u64::from(words[3]) << 32 | u64::from(words[2]);
+    identity ^ high ^ low ^ u64::from(port.be) << 16
 }
 
 #[cfg(test)]
