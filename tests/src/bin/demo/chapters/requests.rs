@@ -44,10 +44,10 @@ fn explain(node: &Node) -> Result<()> {
 /// What the agent knows of the requests.
 fn seen(node: &Node) {
     let wanted = 2 * REQUESTS;
-    let arguments = ["--path", "http"];
+    let arguments = ["--protocol", "HTTP"];
     eventually(Duration::from_secs(5), || node.flows(&arguments).len() >= wanted);
-    screen::command_in("weft observe --path http --last 2", "on node a");
-    screen::output(&text(&node.weft(&["observe", "--path", "http", "--last", "2"])));
+    screen::command_in("weft observe --protocol HTTP --last 2", "on node a");
+    screen::output(&text(&node.weft(&["observe", "--protocol", "HTTP", "--last", "2"])));
     screen::command_in("weft stat", "on node a");
     screen::output(&text(&node.weft(&["stat"])));
 }
