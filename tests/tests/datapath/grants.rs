@@ -99,14 +99,10 @@ fn a_socket_that_connects_again_is_judged_by_what_holds_then() {
     let _agent = node.agent();
     let socket = Socket::from(front.socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP).unwrap());
     let connect = || socket.connect(&api.addr(8080).into()).map_err(|error| error.kind());
-<<<<<<< HEAD
-    let connect_again = || connect_unspec(&socket).map_err(rustix::io::Errno::kind).and_then(|()| connect());
-=======
     let connect_again = || {
         connect_unspec(&socket).unwrap();
         connect()
     };
->>>>>>> keep-verdict
     // The connect hook's refusal does not count, so that only the server's is left.
     let forgive = || Foreign::forgiving_connect4(node.cgroup(), Sharing::Multi).unwrap();
     connect().unwrap();
