@@ -77,7 +77,8 @@ fn a_connection_that_is_refused_or_reset_leaves_no_origin_and_one_that_waits_kee
     eventually(Duration::from_secs(5), || origins() == 0);
     shop.agent.kill();
     kill(proxy, Signal::SIGKILL).unwrap();
-    // Nobody holds the listener any more, and the lease has not run out.
+    // Once they are gone nobody holds the listener any more; the lease has not run out.
+    eventually(Duration::from_secs(3), || shop.web.exec(&["ss", "-Htln"]).stdout.is_empty());
     for _ in 0..10 {
         let refused = shop.web.tcp_connect(FRONT).map(drop).map_err(|error| error.kind());
         assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
