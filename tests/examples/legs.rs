@@ -6,17 +6,15 @@
 //! ```
 //!
 //! `kernel` comes round the proxy; `off` is the proxy without acceleration, `reads` with what it reads, `all` also with
-//! what apps read of it (`ACCELERATE_APPS`, set here from outside).
+//! what apps read of it (`weft agent --acceleration`).
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use weft_abi::config_flags;
-use weft_tests::{Agent, Node, Pod, Running, World, manifests, text};
+use weft_tests::{Agent, Node, Pod, Running, World, manifests};
 
 const ROUNDS: usize = 7;
 const TIME: Duration = Duration::from_secs(2);
@@ -37,10 +35,14 @@ fn main() -> Result<()> {
     world.apply("namespace.yaml", &manifests::namespace("shop", true));
     let configs = tempfile::tempdir()?;
     let mut ways = Vec::new();
-    for (number, (name, arguments)) in
-        [("kernel", &[][..]), ("off", &["--acceleration", "off"]), ("reads", &[]), ("all", &[])]
-            .into_iter()
-            .enumerate()
+    for (number, (name, arguments)) in [
+        ("kernel", &[][..]),
+        ("off", &["--acceleration", "off"]),
+        ("reads", &["--acceleration", "proxy"]),
+        ("all", &["--acceleration", "all"]),
+    ]
+    .into_iter()
+    .enumerate()
     {
         ways.push(way(&world, number + 1, name, arguments, configs.path())?);
     }
@@ -99,50 +101,12 @@ fn way(world: &World, number: usize, name: &str, arguments: &[&str], configs: &P
     let api = node.pod(&format!("shop/{app}")).label("app", &app).start();
     let agent = node.spawn_agent(arguments);
     node.wait();
-    if name == "all" {
-        redirect_to_apps(&node)?;
-    }
     let nginx = nginx(&api, &configs.join(name))?;
     let address = format!("{address}:80").parse()?;
     weft_tests::eventually(Duration::from_secs(20), || {
         web.get(address, "/", &[]).is_ok_and(|answer| answer.status == 200)
     });
     Ok(Way { _agent: agent, _nginx: nginx, web, _api: api, node, address: address.to_string() })
-}
-
-/// Adds `ACCELERATE_APPS` to what the agent has written into `weft_cfg`, once that is all.
-fn redirect_to_apps(node: &Node) -> Result<()> {
-    const FLAGS: usize = std::mem::offset_of!(weft_abi::Config, flags);
-    let pin = node.map_pin("weft_cfg");
-    let pin = pin.to_str().context("a path of UTF-8")?;
-    let mut config = Vec::new();
-    weft_tests::eventually(Duration::from_secs(20), || {
-        let read = bpftool(&["-j", "map", "lookup", "pinned", pin, "key", "0", "0", "0", "0"]);
-        config = read.and_then(|row| bytes(&row)).unwrap_or_default();
-        config.get(FLAGS).is_some_and(|flags| u32::from(*flags) & config_flags::ACCELERATE != 0)
-    });
-    config[FLAGS] |= u8::try_from(config_flags::ACCELERATE_APPS)?;
-    let value: Vec<_> = config.iter().map(ToString::to_string).collect();
-    let mut update = vec!["map", "update", "pinned", pin, "key", "0", "0", "0", "0", "value"];
-    update.extend(value.iter().map(String::as_str));
-    bpftool(&update).map(drop)
-}
-
-fn bpftool(arguments: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new("bpftool").args(arguments).output()?;
-    ensure!(output.status.success(), "bpftool {arguments:?}: {}", text(&output));
-    Ok(output.stdout)
-}
-
-/// The value that bpftool shows, whose bytes it writes as `0x01`.
-fn bytes(row: &[u8]) -> Result<Vec<u8>> {
-    let row: serde_json::Value = serde_json::from_slice(row)?;
-    let value = row["value"].as_array().context("a list of bytes")?;
-    let byte = |text: &serde_json::Value| {
-        let digits = text.as_str().and_then(|text| text.strip_prefix("0x")).context("0x and digits")?;
-        Ok(u8::from_str_radix(digits, 16)?)
-    };
-    value.iter().map(byte).collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

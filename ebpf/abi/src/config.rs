@@ -34,4 +34,6 @@ pub mod config_flags {
     pub const ACCELERATE: u32 = 2;
     /// What apps read of the node's proxy may be redirected without their Service asking for it.
     pub const ACCELERATE_APPS: u32 = 4;
+    /// What the node's proxy reads may be redirected.
+    pub const ACCELERATE_PROXY: u32 = 8;
 }

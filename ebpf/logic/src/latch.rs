@@ -54,7 +54,7 @@ impl Way {
 /// [`socket_flags`].
 ///
 /// Redirection is not TCP to whoever reads. A Service's annotation says that its apps can do with that. Of a
-/// connection to the node's proxy, or of its own, the proxy's end can.
+/// connection to the node's proxy, or of its own, the proxy's end can, where that is asked for.
 #[must_use]
 #[inline(always)]
 pub fn may_redirect(flags: u32, config: &Config) -> [bool; 2] {
@@ -65,7 +65,8 @@ pub fn may_redirect(flags: u32, config: &Config) -> [bool; 2] {
     let by_proxy = flags & socket_flags::BY_PROXY != 0;
     let apps = flags & socket_flags::ACCELERATE != 0
         || (proxied || by_proxy) && config.flags & config_flags::ACCELERATE_APPS != 0;
-    [apps || proxied, apps || by_proxy]
+    let reads = config.flags & config_flags::ACCELERATE_PROXY != 0;
+    [apps || proxied && reads, apps || by_proxy && reads]
 }
 
 /// Decides about a message and remembers it. Called under the lock of the sender's socket.

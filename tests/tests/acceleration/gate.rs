@@ -43,7 +43,7 @@ fn status_on(kernel: (u32, u32, u32), asks: bool, outbound: Option<u16>) -> Opti
         balance_everyone: false,
         probe_cgroup: None,
         proxy: false,
-        acceleration: true,
+        acceleration: weft_datapath::Acceleration::Services,
         kernel: Some(kernel),
         map_sizes: BTreeMap::default(),
     };

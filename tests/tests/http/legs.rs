@@ -134,8 +134,8 @@ fn a_reset_comes_through_behind_what_was_sent_before_it() {
 
 #[test]
 fn a_killed_proxy_ends_both_legs_as_without_acceleration() {
-    for arguments in [&["--acceleration", "off"][..], &[]] {
-        let Some(legs) = Legs::open_with(arguments) else { return };
+    for arguments in [["--acceleration", "off"], ["--acceleration", "proxy"]] {
+        let Some(legs) = Legs::open_with(&arguments) else { return };
         let (mut client, mut server) = legs.exchange("POST", LARGE);
         send(&mut client, &block(0, SIZE));
         server.read_exact(&mut vec![0; SIZE]).unwrap();
@@ -184,7 +184,7 @@ impl Legs {
     /// None where end-to-end tests are off, and on a kernel that may not accelerate: then it has been asserted that
     /// status says so and that nothing is redirected.
     fn open() -> Option<Self> {
-        let legs = Self::open_with(&[])?;
+        let legs = Self::open_with(&["--acceleration", "proxy"])?;
         let off = |line: &String| line.starts_with("same-node acceleration");
         let why = legs.shop.node.degradations().into_iter().find(off);
         if weft_tests::kernel() >= (6, 18, 14) {

@@ -29,9 +29,9 @@ use crate::{
     pins::Pins,
 };
 
-/// What is switched on where acceleration is. Add `ACCELERATE_APPS`, and what apps read of the node's proxy is
-/// redirected without their Service's annotation: faster, and no longer TCP to apps that did not ask for it.
-pub(crate) const FLAGS: u32 = config_flags::ACCELERATE;
+/// All that is ever switched on.
+pub(crate) const FLAGS: u32 =
+    config_flags::ACCELERATE | config_flags::ACCELERATE_PROXY | config_flags::ACCELERATE_APPS;
 
 /// Version of a kernel: major, minor, patch.
 pub(crate) type Version = (u32, u32, u32);

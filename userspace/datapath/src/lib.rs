@@ -39,6 +39,6 @@ pub use layout::{Error as LayoutError, check_layout};
 pub use load::MapSizes;
 pub use maps::Error as MapError;
 pub use proxy::{LeaseMap, LocalPod, OriginMap, ProxyMaps};
-pub use settings::Settings;
+pub use settings::{Acceleration, Settings};
 pub use state::Error;
 pub use tenancy::{Error as TenancyError, Tenancy, cleanup, last_good};

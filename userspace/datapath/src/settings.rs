@@ -2,7 +2,42 @@
 
 use std::path::PathBuf;
 
+use weft_abi::config_flags;
+
 use crate::load::MapSizes;
+
+/// What is accelerated within a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acceleration {
+    /// Nothing.
+    Off,
+    /// Connections to Services that ask for it.
+    #[default]
+    Services,
+    /// And what the node's proxy reads.
+    ProxyReads,
+    /// And what apps read of it.
+    All,
+}
+
+impl Acceleration {
+    /// [`config_flags`] of it.
+    pub(crate) fn flags(self) -> u32 {
+        let services = config_flags::ACCELERATE;
+        let reads = services | config_flags::ACCELERATE_PROXY;
+        match self {
+            Self::Off => 0,
+            Self::Services => services,
+            Self::ProxyReads => reads,
+            Self::All => reads | config_flags::ACCELERATE_APPS,
+        }
+    }
+
+    /// Whether it takes no Service that asks.
+    pub(crate) fn is_for_proxy(self) -> bool {
+        matches!(self, Self::ProxyReads | Self::All)
+    }
+}
 
 /// Settings of the data path.
 #[derive(Clone, Debug)]
@@ -19,8 +54,8 @@ pub struct Settings {
     pub probe_cgroup: Option<PathBuf>,
     /// Whether there is, or may be, a node proxy: without one, Services that need it take the kernel path.
     pub proxy: bool,
-    /// Whether Services may have same-node acceleration where the kernel can.
-    pub acceleration: bool,
+    /// What is accelerated within the node, where the kernel can.
+    pub acceleration: Acceleration,
     /// The kernel's version, where it is to be taken for another one.
     pub kernel: Option<(u32, u32, u32)>,
     /// Maximum entries by map name, where they differ from the built-in ones.

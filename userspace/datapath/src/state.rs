@@ -23,7 +23,7 @@ use crate::{
     pins::Node,
     proxy::LocalPod,
     rows::policy::{PolicyRows, compile},
-    settings::Settings,
+    settings::{Acceleration, Settings},
     sweep::{self, Hints, Protections},
 };
 
@@ -88,7 +88,8 @@ pub(crate) struct State {
     /// Where programs are attached.
     pub cgroup: PathBuf,
     config: Config,
-    may_accelerate: Option<accelerate::Version>,
+    wanted: Acceleration,
+    kernel: Option<accelerate::Version>,
     places: BTreeMap<ObjectName, Place>,
     snapshot: Option<Arc<Snapshot>>,
     /// Network namespaces came or went since the last Snapshot that was applied.
@@ -106,7 +107,7 @@ impl State {
         let mut loaded = load::load(&Node::new(&settings.node), &settings.map_sizes)?;
         let mut maps = Maps::take(&mut loaded.ebpf)?;
         let mut config = config(settings)?;
-        if settings.acceleration {
+        if settings.acceleration != Acceleration::Off {
             // An earlier agent's connections stay accelerated until this one knows what is asked for.
             config.flags |= maps.flags() & accelerate::FLAGS;
         }
@@ -129,7 +130,8 @@ impl State {
             foreign: BTreeMap::new(),
             acceleration: None,
             config,
-            may_accelerate: settings.acceleration.then(|| settings.kernel.unwrap_or_else(host::kernel)),
+            wanted: settings.acceleration,
+            kernel: settings.kernel,
             places: BTreeMap::new(),
             snapshot: None,
             moved: false,
@@ -313,11 +315,12 @@ impl State {
     /// Lets sockets pair while a Service asks for it, or pods' connections come to the node's proxy, where this
     /// kernel can.
     fn accelerate(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        let asked = self.pods.come_to_proxy() || snapshot.services.values().any(|service| service.accelerate);
+        let by_proxy = self.wanted.is_for_proxy() && self.pods.come_to_proxy();
+        let asked = by_proxy || snapshot.services.values().any(|service| service.accelerate);
         if asked && self.acceleration.is_none() {
-            let tried = match self.may_accelerate {
-                Some(kernel) => accelerate::start(&mut self.loaded, kernel),
-                None => Err(Unfit::Disabled),
+            let tried = match self.wanted {
+                Acceleration::Off => Err(Unfit::Disabled),
+                _ => accelerate::start(&mut self.loaded, self.kernel.unwrap_or_else(host::kernel)),
             };
             match &tried {
                 Ok(()) => tracing::info!("same-node acceleration passed its self-test"),
@@ -326,10 +329,8 @@ impl State {
             self.acceleration = Some(tried);
         }
         let on = asked && matches!(self.acceleration, Some(Ok(())));
-        let config = Config {
-            flags: self.config.flags & !accelerate::FLAGS | if on { accelerate::FLAGS } else { 0 },
-            ..self.config
-        };
+        let flags = if on { self.wanted.flags() } else { 0 };
+        let config = Config { flags: self.config.flags & !accelerate::FLAGS | flags, ..self.config };
         if config != self.config {
             self.maps.configure(&config)?;
             self.config = config;

@@ -41,8 +41,8 @@ pub(crate) struct AgentArgs {
     /// The cgroup whose connections pass all policies, as the kubelet's probes must [default: none]
     #[arg(long, value_name = "PATH")]
     probe_cgroup: Option<PathBuf>,
-    /// Whether same-node connections of Services that ask for it are accelerated, and what the node's proxy
-    /// reads; `off` also ends it for those that are
+    /// Which connections within the node are accelerated, where this kernel passes a self-test; `off` also ends it
+    /// for those that are
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     acceleration: Acceleration,
     /// Whether Services with routes for HTTP are served by the node's proxy, which the agent starts when the
@@ -75,10 +75,14 @@ pub(crate) enum ServiceScope {
 /// Whether same-node connections are accelerated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Acceleration {
-    /// Where a Service asks for it and this kernel passes a self-test
+    /// Those of Services that ask for it
     #[default]
     Auto,
-    /// Never
+    /// And what the node's proxy reads of its own
+    Proxy,
+    /// And what apps read of the proxy: faster, and not quite TCP to them
+    All,
+    /// None
     Off,
 }
 
@@ -122,7 +126,12 @@ impl AgentArgs {
             balance_everyone: self.service_scope == ServiceScope::Node,
             probe_cgroup: self.probe_cgroup.clone(),
             proxy: self.has_proxy(),
-            acceleration: self.acceleration == Acceleration::Auto,
+            acceleration: match self.acceleration {
+                Acceleration::Auto => weft_datapath::Acceleration::Services,
+                Acceleration::Proxy => weft_datapath::Acceleration::ProxyReads,
+                Acceleration::All => weft_datapath::Acceleration::All,
+                Acceleration::Off => weft_datapath::Acceleration::Off,
+            },
             kernel: None,
             map_sizes: self.map_size.iter().cloned().collect(),
         }

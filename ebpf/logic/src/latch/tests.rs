@@ -111,20 +111,24 @@ fn a_decision_that_is_taken_back_leaves_the_count_right_and_is_final() {
 }
 
 #[test]
-fn what_the_proxy_reads_is_redirected_and_what_apps_read_where_they_ask_for_it() {
+fn what_apps_read_is_redirected_where_they_ask_for_it_and_what_the_proxy_reads_where_the_agent_is_told() {
     const ASKS: u32 = socket_flags::ACCELERATE;
-    let apps = Config { flags: config_flags::ACCELERATE | config_flags::ACCELERATE_APPS, ..config() };
-    let off = Config { flags: config_flags::ACCELERATE_APPS, ..config() };
-    for (flags, by_default, with_apps) in [
-        (0, [false, false], [false, false]),
-        (ASKS, [true, true], [true, true]),
-        (socket_flags::PROXIED, [true, false], [true, true]),
-        (socket_flags::BY_PROXY, [false, true], [true, true]),
-        (socket_flags::PROXIED | ASKS, [true, true], [true, true]),
+    let with = |more| Config { flags: config_flags::ACCELERATE | more, ..config() };
+    let reads = with(config_flags::ACCELERATE_PROXY);
+    let all = with(config_flags::ACCELERATE_PROXY | config_flags::ACCELERATE_APPS);
+    let off = Config { flags: all.flags & !config_flags::ACCELERATE, ..config() };
+    let (none, both) = ([false, false], [true, true]);
+    for (flags, by_default, with_reads, with_all) in [
+        (0, none, none, none),
+        (ASKS, both, both, both),
+        (socket_flags::PROXIED, none, [true, false], both),
+        (socket_flags::BY_PROXY, none, [false, true], both),
+        (socket_flags::PROXIED | ASKS, both, both, both),
     ] {
         assert_eq!(may_redirect(flags, &config()), by_default, "{flags}");
-        assert_eq!(may_redirect(flags, &apps), with_apps, "{flags}");
-        assert_eq!(may_redirect(flags, &off), [false, false], "{flags}");
+        assert_eq!(may_redirect(flags, &reads), with_reads, "{flags}");
+        assert_eq!(may_redirect(flags, &all), with_all, "{flags}");
+        assert_eq!(may_redirect(flags, &off), none, "{flags}");
     }
 }
 
