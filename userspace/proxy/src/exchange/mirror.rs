@@ -154,7 +154,8 @@ impl Copy {
             return false;
         }
         let mut queue = self.queue.borrow_mut();
-        if queue.bytes + part.len() > queue.most {
+        // Who has read all that there was is not behind, however large the next piece is.
+        if !queue.parts.is_empty() && queue.bytes + part.len() > queue.most {
             queue.served.pod.account.mirror_dropped();
             queue.end(State::Cut);
             return false;

@@ -11,6 +11,7 @@ mod hostile;
 mod kept;
 mod life;
 mod mesh;
+mod mirrors;
 mod namespace;
 mod requests;
 mod resilience;
