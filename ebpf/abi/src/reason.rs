@@ -97,7 +97,7 @@ reasons! {
     UPSTREAM_RESET = 28, "UpstreamReset", ECONNREFUSED, 502, "UC";
     /// What the server answered is malformed.
     UPSTREAM_MALFORMED = 29, "UpstreamMalformed", ECONNREFUSED, 502, "UPE";
-    /// The server's protocol carries no such upgrade.
+    /// The server takes no WebSocket: its HTTP/2 does not say that it does, or it answers as if none were asked for.
     UPGRADE_UNSUPPORTED = 30, "UpgradeUnsupported", ECONNREFUSED, 501, "UPE";
     /// The request took longer than `timeouts.request` or `grpc-timeout`, tries included.
     REQUEST_TIMEOUT = 31, "RequestTimeout", ECONNREFUSED, 504, "UT";

@@ -97,6 +97,9 @@ impl Tries<'_> {
         let pools = &self.client.served.pools;
         if version == Protocol::Http2 {
             let mut connection = pools.http2(&want).await.map_err(unconnected)?;
+            if tunnel && !Box::pin(connection.takes_tunnels(want.connect)).await.map_err(unconnected)? {
+                return Err(Tried::Refused(Reason::UPGRADE_UNSUPPORTED.into()));
+            }
             let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http2(connection))),
