@@ -114,7 +114,9 @@ async fn stages(tries: &mut Tries<'_>, ledger: &mut Ledger) -> Result<Response<A
     }
     head::identify(&mut tries.parts, tries.client);
     ledger.identified(&tries.parts);
-    mirror::send_copies(tries);
+    if let Some(rule) = tries.routed.rule {
+        mirror::send_copies(&rule.filters, &tries.parts, tries);
+    }
     tries.run(ledger).await
 }
 

@@ -13,7 +13,7 @@ use super::{
     AnswerBody, Asked, Ledger, Refused, RequestBody, Routed,
     answered::{Carried, Carrier, Permits},
     failed::Failed,
-    head, upgrade, websocket,
+    head, mirror, upgrade, websocket,
 };
 use crate::{
     Reason,
@@ -88,6 +88,9 @@ impl Tries<'_> {
     pub(super) async fn run(&self, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
         let mut progress = Progress::default();
         let mut target = self.first_target()?;
+        if let Some(backend) = target.backend {
+            mirror::send_copies_of(backend, self);
+        }
         self.budget(&target).request(self.client.served.worker.now());
         loop {
             progress.made += 1;

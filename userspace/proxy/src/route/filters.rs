@@ -120,7 +120,7 @@ impl Filters {
         }
     }
 
-    /// Where copies of a request go, with a number for each mirror. A copy is made of the request as the rule's filters
+    /// Where copies of a request go, with a number for each mirror. A copy is made of the request as all of these
     /// left it. A mirror that leads nowhere is left out.
     pub fn mirrors(&self, mut random: impl FnMut() -> u32) -> impl Iterator<Item = &BackendTarget> {
         self.0.iter().filter_map(move |step| match step {
@@ -129,6 +129,11 @@ impl Filters {
             }
             _ => None,
         })
+    }
+
+    /// Whether copies of requests are asked for.
+    pub fn has_mirrors(&self) -> bool {
+        self.0.iter().any(|step| matches!(step, Step::Mirror(_)))
     }
 
     /// Whether there is nothing to do.

@@ -6,9 +6,11 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use weft_model::{AppProtocol::Http, BackendTarget, Filter, Fraction, Mirror, ObjectName, RouteRule};
+use weft_model::{
+    AppProtocol::Http, BackendTarget, Filter, Fraction, HeaderModifier, Mirror, ObjectName, RouteRule,
+};
 
-use crate::mesh::{Body, Mesh, PATIENCE, full, read, routed, rule};
+use crate::mesh::{Body, Mesh, PATIENCE, full, get, read, routed, rule};
 use crate::server::Server;
 use crate::streams::written;
 
@@ -64,4 +66,55 @@ async fn a_mirror_that_keeps_up_gets_the_whole_of_a_large_body() {
     let (answer, ()) = tokio::join!(asking, sending);
     assert_eq!(read(answer.unwrap()).await.2, "read");
     assert_eq!(mesh.handle.report().pods[0].1.mirrors_dropped, 0);
+}
+
+#[tokio::test]
+async fn a_mirror_of_a_backend_gets_what_goes_to_that_backend_as_its_filters_leave_it() {
+    let mesh = Mesh::start().await;
+    let [(a, _), (b, _), (copied, mut told)] = [reading(&mesh), reading(&mesh), reading(&mesh)];
+    let mut split = rule("/", &[("a", 1), ("b", 1)]);
+    let set = vec![("x-by".into(), "backend".into())];
+    split.backends[1].filters = vec![
+        mirror("copied", Fraction::ALL),
+        Filter::RequestHeaders(HeaderModifier { set, add: Vec::new(), remove: Vec::new() }),
+    ];
+    serve(&mesh, split, &[("a", &a), ("b", &b), ("copied", &copied)]);
+    let mut client = mesh.http1().await;
+    for n in 0.. {
+        client.ready().await.unwrap();
+        let request = Request::post(format!("/{n}")).header("host", "web").body(full("body")).unwrap();
+        assert_eq!(read(client.send_request(request).await.unwrap()).await.2, "read");
+        if n >= 20 && !a.heads().is_empty() && !b.heads().is_empty() {
+            break;
+        }
+    }
+    let to_b = b.heads().len();
+    timeout(PATIENCE, told.wait_for(|read| read.is_none_or(|read| read == 4 * to_b))).await.unwrap().unwrap();
+    let paths = |server: &Server| {
+        let mut paths: Vec<_> = server.heads().iter().map(|head| head.uri.path().to_owned()).collect();
+        paths.sort();
+        paths
+    };
+    assert_eq!(paths(&copied), paths(&b));
+    assert!(copied.heads().iter().all(|head| head.headers["x-by"] == "backend"));
+}
+
+#[tokio::test]
+async fn a_mirror_gets_the_share_that_it_asks_for() {
+    let mesh = Mesh::start().await;
+    let [(server, _), (copied, _), (none, _)] = [reading(&mesh), reading(&mesh), reading(&mesh)];
+    let mut mirrored = rule("/", &[("a", 1)]);
+    let share = |numerator| Fraction { numerator, denominator: 100 };
+    mirrored.filters = vec![mirror("copied", share(30)), mirror("none", share(0))];
+    serve(&mesh, mirrored, &[("a", &server), ("copied", &copied), ("none", &none)]);
+    let mut client = mesh.http1().await;
+    for _ in 0..1000 {
+        client.ready().await.unwrap();
+        assert_eq!(read(client.send_request(get("/")).await.unwrap()).await.2, "read");
+    }
+    // 64 at most are still under way.
+    let dropped = usize::try_from(mesh.handle.report().pods[0].1.mirrors_dropped).unwrap();
+    let drawn = copied.heads().len() + dropped;
+    assert!((300 - 64 - 75..=375).contains(&drawn), "{drawn} of 1000");
+    assert!(none.heads().is_empty());
 }

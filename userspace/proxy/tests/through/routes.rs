@@ -172,8 +172,7 @@ async fn a_fault_is_injected_without_asking_the_server() {
 async fn a_fault_with_a_grpc_status_is_a_failure_to_every_client() {
     let mesh = Mesh::start().await;
     let server = named(&mesh, "ok");
-    let faults =
-        FaultInjection { delay: None, abort: Some(Abort { status: Err(14), share: Fraction::ALL }) };
+    let faults = FaultInjection { delay: None, abort: Some(Abort { status: Err(14), share: Fraction::ALL }) };
     let traffic = TrafficSettings { faults: Some(faults), ..TrafficSettings::default() };
     mesh.serve(with_traffic(Http, traffic), &[server.address]);
     let mut client = mesh.http1().await;
