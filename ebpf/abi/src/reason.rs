@@ -198,7 +198,7 @@ reasons! {
     CHUNK_LINE_TOO_LONG = 93, "ChunkLineTooLong", ECONNREFUSED, 400, "DPE";
     /// A field stands in the trailers that may not stand there.
     TRAILER = 94, "Trailer", ECONNREFUSED, 400, "DPE";
-    /// The request line is too long.
+    /// The request line is too long, or a rewrite makes it so.
     TARGET_TOO_LONG = 95, "TargetTooLong", ECONNREFUSED, 414, "DPE";
     /// A field line is too long.
     FIELD_TOO_LONG = 96, "FieldTooLong", ECONNREFUSED, 431, "DPE";

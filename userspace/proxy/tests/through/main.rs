@@ -5,6 +5,7 @@
 mod bodies;
 mod breaker;
 mod failures;
+mod filters;
 mod floods;
 mod frames;
 mod hostile;

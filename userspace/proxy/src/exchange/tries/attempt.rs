@@ -21,7 +21,7 @@ use crate::{
     observe::Protocol,
     outbound::limit,
     pool::Want,
-    route::grpc,
+    route::{filters::Ended, grpc},
     serve::Client,
     tables::Upstream,
 };
@@ -75,9 +75,12 @@ impl Tries<'_> {
     ) -> Result<(http::Response<hyper::body::Incoming>, Carrier), Tried> {
         let mut parts = self.parts.clone();
         if let Some(backend) = target.backend
-            && let ControlFlow::Break(answer) = backend.filters.on_request(&mut parts, self.port.number)
+            && let ControlFlow::Break(ended) = backend.filters.on_request(&mut parts, self.port.number)
         {
-            return Err(Tried::Own(answer));
+            return Err(match ended {
+                Ended::Answered(answer) => Tried::Own(answer),
+                Ended::Refused(why) => Tried::Refused(why.into()),
+            });
         }
         let version = version(self.client, &target.upstream, self.asked.is_grpc);
         let tunnel = self.asked.is_tunnel;
