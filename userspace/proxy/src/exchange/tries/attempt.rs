@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, error::Error as _, io, ops::ControlFlow};
 
-use http::Request;
+use http::{HeaderValue, Request, request::Parts};
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, timeout_at};
 use weft_model::{AppProtocol, Timeouts};
@@ -82,6 +82,7 @@ impl Tries<'_> {
                 Ended::Refused(why) => Tried::Refused(why.into()),
             });
         }
+        self.tell_time_left(&mut parts);
         let version = version(self.client, &target.upstream, self.asked.is_grpc);
         let tunnel = self.asked.is_tunnel;
         head::for_server(&mut parts, self.client, version, tunnel);
@@ -115,6 +116,17 @@ impl Tries<'_> {
                 Ok(response) => Ok((response, Carrier::Http1(connection))),
                 Err(error) => Err(Tried::Failed(broken(error, connection.reused && !fresh))),
             }
+        }
+    }
+
+    /// Has a call that says how long it may take say what is left: no server works for a call that is over.
+    fn tell_time_left(&self, parts: &mut Parts) {
+        if self.asked.grpc_timeout.is_some()
+            && let Some(at) = self.deadline
+        {
+            let left = grpc::format_timeout(at.saturating_duration_since(Instant::now()));
+            let left = HeaderValue::try_from(left).expect("digits and a unit");
+            parts.headers.insert(grpc::TIMEOUT, left);
         }
     }
 
