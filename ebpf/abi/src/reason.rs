@@ -97,7 +97,7 @@ reasons! {
     UPSTREAM_RESET = 28, "UpstreamReset", ECONNREFUSED, 502, "UC";
     /// What the server answered is malformed.
     UPSTREAM_MALFORMED = 29, "UpstreamMalformed", ECONNREFUSED, 502, "UPE";
-    /// The server's protocol carries no such upgrade.
+    /// The server takes no WebSocket: its HTTP/2 does not say that it does, or it answers as if none were asked for.
     UPGRADE_UNSUPPORTED = 30, "UpgradeUnsupported", ECONNREFUSED, 501, "UPE";
     /// The request took longer than `timeouts.request` or `grpc-timeout`, tries included.
     REQUEST_TIMEOUT = 31, "RequestTimeout", ECONNREFUSED, 504, "UT";
@@ -198,7 +198,7 @@ reasons! {
     CHUNK_LINE_TOO_LONG = 93, "ChunkLineTooLong", ECONNREFUSED, 400, "DPE";
     /// A field stands in the trailers that may not stand there.
     TRAILER = 94, "Trailer", ECONNREFUSED, 400, "DPE";
-    /// The request line is too long.
+    /// The request line is too long, or a rewrite makes it so.
     TARGET_TOO_LONG = 95, "TargetTooLong", ECONNREFUSED, 414, "DPE";
     /// A field line is too long.
     FIELD_TOO_LONG = 96, "FieldTooLong", ECONNREFUSED, 431, "DPE";

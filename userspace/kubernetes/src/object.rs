@@ -3,6 +3,7 @@
 //! A parsed EndpointSlice of k8s-openapi takes about 0.6 KB an endpoint; these take a tenth.
 
 mod route;
+pub(crate) mod traffic;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -192,7 +193,9 @@ pub(crate) struct TrafficPolicy {
     pub(crate) targets: Vec<PolicyTargetRef>,
     /// The algorithm of the kernel path.
     pub(crate) load_balancer: LoadBalancer,
+    /// What it comes to by itself.
     pub(crate) settings: Arc<TrafficSettings>,
+    pub(crate) fields: traffic::Fields,
 }
 
 /// A Service, a route or one of its rules that a TrafficPolicy is for.

@@ -131,6 +131,8 @@ impl Retry {
 
 impl TrafficSettings {
     /// These, and what they do not say from `less`, the settings of something less specific.
+    ///
+    /// `retry` and `retry_budget` are whole: whoever reads policies merges their fields before defaults are filled in.
     pub fn over(&self, less: &Self) -> Self {
         let (more, less) = (self.clone(), less.clone());
         Self {
@@ -142,7 +144,10 @@ impl TrafficSettings {
             retry: more.retry.or(less.retry),
             retry_budget: more.retry_budget.or(less.retry_budget),
             rate_limit: more.rate_limit.or(less.rate_limit),
-            faults: more.faults.or(less.faults),
+            faults: match (more.faults, less.faults) {
+                (Some(more), Some(less)) => Some(more.over(less)),
+                (more, less) => more.or(less),
+            },
         }
     }
 

@@ -24,7 +24,7 @@
 //! | streams of an upstream HTTP/2 connection | the server's own, [`Limits::h2_streams`] | another connection |
 //! | bytes of a body kept for another try | [`KEPT_BODY`](crate::limits::retry::KEPT_BODY) | no further try |
 //! | copies under way for mirrors, of a pod on a worker | [`Limits::mirrors`] | not copied, counted |
-//! | bytes of a body that a mirror is behind | [`Limits::mirror_behind`] | the copy is cut, counted |
+//! | bytes of a body that a mirror is behind | [`Limits::mirror_behind`], and one piece of any size | the copy is cut, counted |
 //! | bytes looked at to tell the protocol | [`detect::LIMIT`](crate::route::detect::LIMIT) | decided by what there is |
 //! | records that wait for a reader | [`Limits::records`] | dropped, counted |
 //! | messages to a worker | 64 | the sender waits |
@@ -71,7 +71,7 @@ pub struct Limits {
     pub pool_time: Duration,
     /// See the table: 64.
     pub mirrors: usize,
-    /// See the table: 64 KiB.
+    /// See the table: 512 KiB, four of the largest pieces that are read at once ([`Limits::http1_buffer`]).
     pub mirror_behind: usize,
     /// See the table: 8192.
     pub records: usize,
@@ -99,7 +99,7 @@ impl Default for Limits {
             pool_idle: 256,
             pool_time: Duration::from_mins(1),
             mirrors: 64,
-            mirror_behind: 64 << 10,
+            mirror_behind: 512 << 10,
             records: 8192,
             detect_time: Duration::from_secs(5),
             drain_idle: Duration::from_secs(10),

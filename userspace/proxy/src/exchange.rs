@@ -34,7 +34,7 @@ use crate::{
     Reason,
     limits::{fault, rate::Source},
     observe::Protocol,
-    route::answer::Form,
+    route::{answer::Form, filters::Ended},
     serve::Client,
 };
 pub(crate) use answered::AnswerBody;
@@ -108,13 +108,18 @@ async fn stages(tries: &mut Tries<'_>, ledger: &mut Ledger) -> Result<Response<A
     within_rate(tries)?;
     inject(tries.client, tries.routed, ledger).await?;
     if let Some(rule) = tries.routed.rule
-        && let ControlFlow::Break(answer) = rule.filters.on_request(&mut tries.parts, tries.port.number)
+        && let ControlFlow::Break(ended) = rule.filters.on_request(&mut tries.parts, tries.port.number)
     {
-        return Ok(answer.map(|()| AnswerBody::empty()));
+        return match ended {
+            Ended::Answered(answer) => Ok(answer.map(|()| AnswerBody::empty())),
+            Ended::Refused(why) => Err(why.into()),
+        };
     }
     head::identify(&mut tries.parts, tries.client);
     ledger.identified(&tries.parts);
-    mirror::send_copies(tries);
+    if let Some(rule) = tries.routed.rule {
+        mirror::send_copies(&rule.filters, &tries.parts, tries);
+    }
     tries.run(ledger).await
 }
 

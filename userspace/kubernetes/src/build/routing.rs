@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use weft_model::{
-    Backend, BackendTarget, Mirror, PortRouting, Protocol, RouteKind, RouteMatch, RouteName, RouteRule,
-    RouteSet, ServiceKind, Timeouts, TlsRoute, TrafficSettings,
+    Backend, BackendTarget, Mirror, PortRouting, Protocol, Retry, RouteKind, RouteMatch, RouteName,
+    RouteRule, RouteSet, ServiceKind, Timeouts, TlsRoute, TrafficSettings,
 };
 
 use super::{
@@ -14,19 +14,21 @@ use super::{
     objects::Objects,
     traffic,
 };
-use crate::object::{self, BackendRef, Filter, Route, Service, ServicePort};
+use crate::object::{self, BackendRef, Filter, Route, Service, ServicePort, traffic::Fields};
 
 /// Routes of one Service in the proxy's form, each made once.
 pub(super) struct Routing<'o> {
     objects: &'o Objects,
     /// The effective TrafficPolicy of the Service.
     settings: Arc<TrafficSettings>,
+    /// What it says of the sections that are merged field by field.
+    fields: Fields,
     routes: BTreeMap<&'o RouteName, Arc<weft_model::Route>>,
 }
 
 impl<'o> Routing<'o> {
-    pub(super) fn new(objects: &'o Objects, settings: Arc<TrafficSettings>) -> Self {
-        Self { objects, settings, routes: BTreeMap::new() }
+    pub(super) fn new(objects: &'o Objects, settings: Arc<TrafficSettings>, fields: Fields) -> Self {
+        Self { objects, settings, fields, routes: BTreeMap::new() }
     }
 
     /// What makes connections to `port` leave the kernel path; `None` where they stay in it (contract,
@@ -82,10 +84,14 @@ impl<'o> Routing<'o> {
         // Conflicts among the route's policies are told where its status is made.
         let policies = traffic::of_route(self.objects, &route.name, &mut Vec::new());
         let rules = route.rules.iter().enumerate().map(|(i, rule)| {
-            let settings = policies.over(rule.name.as_deref(), &self.settings);
+            let (settings, fields) = policies.over(rule.name.as_deref(), &self.settings, &self.fields);
             let field = format!("spec.rules[{i}]");
             let timeouts = timeouts(rule.timeouts.over(settings.timeouts), route, &field, notices);
-            self.rule(route.name.kind, rule, timeouts, settings)
+            let retry = match &rule.retry {
+                None => settings.retry.clone(),
+                Some(said) => Some(said.clone().over(fields.retry.unwrap_or_default()).filled()),
+            };
+            self.rule(route.name.kind, rule, (timeouts, retry), settings)
         });
         let made = Arc::new(weft_model::Route { name: route.name.name.clone(), rules: rules.collect() });
         self.routes.insert(&route.name, Arc::clone(&made));
@@ -96,7 +102,7 @@ impl<'o> Routing<'o> {
         &self,
         kind: RouteKind,
         rule: &object::RouteRule,
-        timeouts: Timeouts,
+        (timeouts, retry): (Timeouts, Option<Retry>),
         traffic: Arc<TrafficSettings>,
     ) -> RouteRule {
         // Without backends every request is answered with an error.
@@ -112,7 +118,7 @@ impl<'o> Routing<'o> {
             filters: self.filters(kind, filters),
             backends: backends.iter().map(|backend| self.backend(kind, backend)).collect(),
             timeouts,
-            retry: rule.retry.clone().or_else(|| traffic.retry.clone()),
+            retry,
             session: rule.session.clone(),
             traffic,
         }

@@ -30,7 +30,8 @@ pub(super) fn build(
     let policy = traffic::of_service(objects, service, notices);
     let settings = policy.map(|policy| Arc::clone(&policy.settings)).unwrap_or_default();
     let (routes, attachments) = attach::routes(objects, service, notices);
-    let mut routing = Routing::new(objects, Arc::clone(&settings));
+    let fields = policy.map(|policy| policy.fields.clone()).unwrap_or_default();
+    let mut routing = Routing::new(objects, Arc::clone(&settings), fields);
     let mut ports = Vec::new();
     for (port, routes) in service.ports.iter().zip(&routes) {
         let routing = routing.port(service, port, routes, notices);

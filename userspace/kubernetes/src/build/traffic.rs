@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weft_model::{RouteName, TrafficSettings};
 
 use super::{notice::Notice, objects::Objects};
-use crate::object::{Key, Kind, Service, TrafficPolicy};
+use crate::object::{Key, Kind, Service, TrafficPolicy, traffic::Fields};
 
 /// The policies of one route: each rule's own settings over the route's.
 #[derive(Debug)]
@@ -81,16 +81,22 @@ pub(super) fn of_route<'o>(
 }
 
 impl RoutePolicies<'_> {
-    /// What holds for the rule `name` behind a Service with `service` settings; the same allocation where
+    /// What holds for the rule `name` behind a Service with `service` settings and `fields`; the same allocation where
     /// no policy says anything of the route.
-    pub(super) fn over(&self, name: Option<&str>, service: &Arc<TrafficSettings>) -> Arc<TrafficSettings> {
+    pub(super) fn over(
+        &self,
+        name: Option<&str>,
+        service: &Arc<TrafficSettings>,
+        fields: &Fields,
+    ) -> (Arc<TrafficSettings>, Fields) {
         let at = |section: Option<&str>| self.policies.iter().find(|(other, _)| *other == section);
         let rule = name.and_then(|name| at(Some(name)));
-        let mut settings = Arc::clone(service);
+        let (mut settings, mut fields) = (Arc::clone(service), fields.clone());
         for (_, policy) in at(None).into_iter().chain(rule) {
-            settings = Arc::new(policy.settings.over(&settings));
+            fields = policy.fields.over(fields);
+            settings = Arc::new(fields.within(policy.settings.over(&settings)));
         }
-        settings
+        (settings, fields)
     }
 
     /// Says of every policy that has no effect for want of its target.

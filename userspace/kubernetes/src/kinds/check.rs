@@ -3,9 +3,9 @@
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 use serde::Deserialize;
-use weft_model::{REGEX_SIZE, Retry};
+use weft_model::REGEX_SIZE;
 
-use crate::{finding::Report, syntax};
+use crate::{finding::Report, object::traffic::RetryFields, syntax};
 
 /// A share of requests, where it is no percentage.
 #[derive(Debug, Deserialize)]
@@ -81,14 +81,14 @@ pub(super) fn try_within_request(
     }
 }
 
-/// Which requests are tried again; what is not said takes its default.
+/// Which requests are tried again, as far as it is said.
 pub(super) fn retry(
     attempts: Option<i64>,
     codes: Option<&[i64]>,
     backoff: Option<&String>,
     field: &str,
     report: &mut Report<'_>,
-) -> Retry {
+) -> RetryFields {
     let attempts = count(attempts, &(1..=LARGEST), &format!("{field}.attempts"), report);
     let backoff = duration(backoff, &format!("{field}.backoff"), report);
     for (i, code) in codes.unwrap_or_default().iter().enumerate() {
@@ -99,12 +99,7 @@ pub(super) fn retry(
         }
     }
     let codes = codes.map(|codes| codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect());
-    Retry {
-        attempts: attempts.unwrap_or(Retry::ATTEMPTS),
-        codes: codes.unwrap_or_else(|| Retry::CODES.to_vec()),
-        grpc_codes: Vec::new(),
-        backoff: backoff.unwrap_or(Retry::BACKOFF),
-    }
+    RetryFields { attempts, codes, grpc_codes: None, backoff }
 }
 
 /// `percent` or `fraction`; neither is all.

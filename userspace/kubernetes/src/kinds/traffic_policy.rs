@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     finding::Report,
-    object::{Created, Key, Kind, Names, PolicyTargetRef, TrafficPolicy},
+    object::{Created, Key, Kind, Names, PolicyTargetRef, TrafficPolicy, traffic::Fields},
 };
 
 #[derive(Debug, Deserialize)]
@@ -95,13 +95,18 @@ pub(super) fn check(
     }
     let load_balancer = spec.load_balancer.as_ref().map(|spec| spec.check("spec.loadBalancer", report));
     let (in_kernel, by_request, slow_start) = load_balancer.unwrap_or_default();
+    let fields = Fields {
+        retry: spec.retry.as_ref().map(|it| it.check("spec.retry", report)),
+        retry_budget: spec.retry_constraint.as_ref().map(|it| it.check("spec.retryConstraint", report)),
+    };
     let settings = TrafficSettings { load_balancer: by_request, slow_start, ..spec.check_sections(report) };
     TrafficPolicy {
         name: key.name.clone(),
         created,
         targets: target_refs(targets, &key.name),
         load_balancer: in_kernel,
-        settings: Arc::new(settings),
+        settings: Arc::new(fields.within(settings)),
+        fields,
     }
 }
 
@@ -145,8 +150,6 @@ impl Spec {
                 .as_ref()
                 .map(|it| it.check("spec.outlierDetection", report)),
             timeouts: self.timeouts.as_ref().map(|it| it.check("spec.timeouts", report)).unwrap_or_default(),
-            retry: self.retry.as_ref().map(|it| it.check("spec.retry", report)),
-            retry_budget: self.retry_constraint.as_ref().map(|it| it.check("spec.retryConstraint", report)),
             rate_limit: self.rate_limit.as_ref().map(|it| it.check("spec.rateLimit", report)),
             faults: self.fault_injection.as_ref().map(|it| it.check("spec.faultInjection", report)),
             ..TrafficSettings::default()

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use weft_model::{
-    Fraction, ObjectName, Retry, RouteKind, RouteMatch, RouteName, SessionPersistence, Timeouts,
-};
+use weft_model::{Fraction, ObjectName, RouteKind, RouteMatch, RouteName, SessionPersistence, Timeouts};
 
-use super::{Created, Key, Kind};
+use super::{Created, Key, Kind, traffic::RetryFields};
 
 /// A route.
 #[derive(Debug)]
@@ -39,7 +37,7 @@ pub(crate) struct RouteRule {
     pub(crate) filters: Vec<Filter>,
     pub(crate) backends: Vec<BackendRef>,
     pub(crate) timeouts: Timeouts,
-    pub(crate) retry: Option<Retry>,
+    pub(crate) retry: Option<RetryFields>,
     pub(crate) session: Option<SessionPersistence>,
 }
 

@@ -126,6 +126,13 @@ pub struct FaultInjection {
     pub abort: Option<Abort>,
 }
 
+impl FaultInjection {
+    /// This, and what it does not say from `less`.
+    pub(super) fn over(self, less: Self) -> Self {
+        Self { delay: self.delay.or(less.delay), abort: self.abort.or(less.abort) }
+    }
+}
+
 /// Requests that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delay {

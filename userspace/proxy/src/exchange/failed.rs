@@ -26,7 +26,7 @@ enum How {
     Plain,
     /// With `Retry-After`, in seconds.
     Later(u64),
-    /// With this status, or this gRPC code.
+    /// With this status, or this gRPC code; who speaks no gRPC is told the status that means the same.
     As(Result<u16, u32>),
 }
 
@@ -63,14 +63,15 @@ impl Refused {
         let status = status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let (word, text) = (self.reason.word(), self.reason.meaning());
         let mut answer = match self.how {
-            How::As(Ok(status)) => {
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-                answer::refusal(form, status, word, text)
-            }
-            How::As(Err(code)) => {
+            How::As(Err(code)) if form == Form::Grpc => {
                 let mut answer = grpc::trailers_only(grpc::Code(code), text).map(|()| String::new());
                 answer.headers_mut().insert(REASON, HeaderValue::from_static(word));
                 answer
+            }
+            How::As(said) => {
+                let status = said.unwrap_or_else(|code| grpc::Code(code).http_status());
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+                answer::refusal(form, status, word, text)
             }
             How::Plain | How::Later(_) => answer::refusal(form, status, word, text),
         };

@@ -3,7 +3,8 @@
 //! A copy is sent beside the request, from the client pod like the request itself, and its answer is read and thrown
 //! away. Its body is what the client sends, as it comes. A mirror that falls behind by more than
 //! [`Limits::mirror_behind`](crate::Limits) is cut off in the middle: the request never waits for it. One try, no
-//! retries, no rate limit, no part in outlier detection.
+//! retries, no rate limit, no part in outlier detection. A mirror among a backendRef's filters gets a copy of what the
+//! backendRef is drawn for; a retry that goes elsewhere is not copied again.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,8 +29,15 @@ use super::{
     tries::version,
 };
 use crate::{
-    balance::Ask, draw::Draw as _, observe::Protocol, outbound::limit, pool::Want, serve::Client,
-    tables::Upstream, worker::Served,
+    balance::Ask,
+    draw::Draw as _,
+    observe::Protocol,
+    outbound::limit,
+    pool::Want,
+    route::{backend::CompiledBackend, filters::Filters},
+    serve::Client,
+    tables::Upstream,
+    worker::Served,
 };
 
 /// A copy of a body that is being sent.
@@ -55,16 +63,29 @@ enum State {
     Cut,
 }
 
+/// Sends the copies that a backendRef asks for: of the request as its filters leave it.
+pub(super) fn send_copies_of(backend: &CompiledBackend, tries: &Tries<'_>) {
+    if !backend.filters.has_mirrors() {
+        return;
+    }
+    let mut parts = tries.parts.clone();
+    if backend.filters.on_request(&mut parts, tries.port.number).is_continue() {
+        send_copies(&backend.filters, &parts, tries);
+    }
+}
+
 /// Sends a copy to each mirror whose share the request falls into.
-pub(super) fn send_copies(tries: &Tries<'_>) {
-    let Tries { client, tables, routed, parts, body, .. } = tries;
-    let Some(rule) = routed.rule.filter(|rule| !rule.filters.is_empty()) else { return };
+pub(super) fn send_copies(filters: &Filters, parts: &Parts, tries: &Tries<'_>) {
+    if !filters.has_mirrors() {
+        return;
+    }
+    let Tries { client, tables, body, .. } = tries;
     let served = &client.served;
     let random = || {
         let number = served.worker.dice.borrow_mut().number();
         u32::try_from(number >> 32).expect("the upper half")
     };
-    for target in rule.filters.mirrors(random) {
+    for target in filters.mirrors(random) {
         let BackendTarget::Service { name, port } = target else { continue };
         let Some(upstream) = tables.upstream(name, *port) else { continue };
         let most = served.worker.shared.limits.mirrors;
@@ -154,7 +175,8 @@ impl Copy {
             return false;
         }
         let mut queue = self.queue.borrow_mut();
-        if queue.bytes + part.len() > queue.most {
+        // Who has read all that there was is not behind, however large the next piece is.
+        if !queue.parts.is_empty() && queue.bytes + part.len() > queue.most {
             queue.served.pod.account.mirror_dropped();
             queue.end(State::Cut);
             return false;

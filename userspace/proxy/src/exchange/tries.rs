@@ -13,7 +13,7 @@ use super::{
     AnswerBody, Asked, Ledger, Refused, RequestBody, Routed,
     answered::{Carried, Carrier, Permits},
     failed::Failed,
-    head, upgrade, websocket,
+    head, mirror, upgrade, websocket,
 };
 use crate::{
     Reason,
@@ -88,6 +88,9 @@ impl Tries<'_> {
     pub(super) async fn run(&self, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
         let mut progress = Progress::default();
         let mut target = self.first_target()?;
+        if let Some(backend) = target.backend {
+            mirror::send_copies_of(backend, self);
+        }
         self.budget(&target).request(self.client.served.worker.now());
         loop {
             progress.made += 1;
@@ -120,7 +123,7 @@ impl Tries<'_> {
             return match tried {
                 Tried::Answered(answer) => {
                     ledger.answered();
-                    Ok(self.finish(answer, &target))
+                    self.finish(answer, &target)
                 }
                 Tried::Own(answer) => {
                     ledger.untried();
@@ -199,12 +202,18 @@ impl Tries<'_> {
     }
 
     /// Makes the client's answer of a server's.
-    fn finish(&self, answer: Answer, target: &Target<'_>) -> Response<AnswerBody> {
+    fn finish(&self, answer: Answer, target: &Target<'_>) -> Result<Response<AnswerBody>, Refused> {
         let Answer { mut response, carrier, permits, deadline } = answer;
         self.body.answered();
         let theirs = hyper::upgrade::on(&mut response);
         let (mut parts, incoming) = response.into_parts();
         let switched = self.asked.is_tunnel && websocket::agreed(parts.status, carrier.version());
+        if self.asked.is_tunnel
+            && !switched
+            && websocket::is_taken_for_consent(parts.status, self.client.spoken)
+        {
+            return Err(Reason::UPGRADE_UNSUPPORTED.into());
+        }
         head::for_client(&mut parts, self.client);
         let backend = target.backend.map(|backend| &backend.filters);
         for filters in self.routed.rule.map(|rule| &rule.filters).into_iter().chain(backend) {
@@ -216,7 +225,7 @@ impl Tries<'_> {
         if let Some((name, value)) = self.session(target) {
             parts.headers.append(name, value);
         }
-        match self.asked.tunnel.take() {
+        Ok(match self.asked.tunnel.take() {
             Some(ours) if switched => {
                 websocket::agree(&mut parts, self.client.spoken, self.parts.headers.get(websocket::KEY));
                 upgrade::tunnel(self.client, ours, theirs, permits, carrier);
@@ -226,7 +235,7 @@ impl Tries<'_> {
                 let carried = Carried::new(incoming, carrier, permits, self.body.handle(), deadline);
                 Response::from_parts(parts, AnswerBody::carried(carried))
             }
-        }
+        })
     }
 
     /// The token of a session that begins, or goes on elsewhere.

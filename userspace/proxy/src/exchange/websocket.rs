@@ -29,6 +29,12 @@ pub(super) fn agreed(status: StatusCode, version: Protocol) -> bool {
     }
 }
 
+/// Whether a client of `version` takes an answer that does not agree for one that does: over HTTP/2 every 2xx is consent
+/// (RFC 8441 5).
+pub(super) fn is_taken_for_consent(status: StatusCode, version: Protocol) -> bool {
+    version == Protocol::Http2 && status.is_success()
+}
+
 /// Has an answer agree as a client of `version` understands it. `key` is that client's.
 pub(super) fn agree(parts: &mut response::Parts, version: Protocol, key: Option<&HeaderValue>) {
     if version == Protocol::Http2 {

@@ -15,29 +15,55 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     sync::Notify,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
-use super::{May, Pools, Queue, Slot, Want};
+use super::{May, Pools, Queue, Slot, Socket, Want};
 use crate::{
-    Limits, Reason, balance::EndpointState, clock::Moment, exchange::RequestBody, limits::breaker,
-    tables::Upstream, worker::Served,
+    Limits, Reason,
+    balance::EndpointState,
+    clock::Moment,
+    exchange::RequestBody,
+    limits::breaker,
+    tables::Upstream,
+    worker::{Served, Tasks},
 };
 
 type Sender = http2::SendRequest<RequestBody>;
+type Connection = http2::Connection<TokioIo<Socket>, RequestBody, Tasks>;
 type Sent = Result<http::Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>;
 
 /// A connection that several requests share.
 pub(super) struct Shared {
     sender: RefCell<Sender>,
-    /// Streams that the server allows, as of the last request.
-    streams: Rc<Cell<usize>>,
+    said: Rc<Said>,
     endpoint: Arc<EndpointState>,
     upstream: Arc<Upstream>,
     under_way: Cell<u32>,
     served: Cell<u32>,
     used: Cell<Moment>,
     _slot: Option<Slot>,
+}
+
+/// What the server says in its SETTINGS.
+#[derive(Default)]
+struct Said {
+    /// Streams that it allows, as of the last request.
+    streams: Cell<usize>,
+    /// Whether it takes extended CONNECT (RFC 8441 3); `None` before it has said anything.
+    tunnels: Cell<Option<bool>>,
+    heard: Notify,
+}
+
+impl Said {
+    /// Reads what the connection knows of them.
+    fn read(&self, connection: &Connection, came: bool) {
+        self.streams.set(connection.current_max_send_streams());
+        if came {
+            self.tunnels.set(Some(connection.is_extended_connect_protocol_enabled()));
+            self.heard.notify_waiters();
+        }
+    }
 }
 
 /// One request's share of a connection.
@@ -150,7 +176,9 @@ impl Waited {
 async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
-    let (stream, slot) = want.open(slot).await?;
+    let (mut stream, slot) = want.open(slot).await?;
+    // It begins with its SETTINGS (RFC 9113 3.4).
+    let (mut greeting, mut heard) = (stream.greeting(), false);
     let mut builder = http2::Builder::new(pod.upstreams.clone());
     builder
         .timer(TokioTimer::new())
@@ -163,20 +191,23 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
         .max_local_error_reset_streams(limits.h2_resets);
     let opened = builder.handshake(TokioIo::new(stream)).await;
     let (sender, mut connection) = opened.map_err(|_| Reason::UPSTREAM_RESET)?;
-    let streams = Rc::new(Cell::new(connection.current_max_send_streams()));
-    let told = Rc::clone(&streams);
+    let said = Rc::<Said>::default();
+    said.read(&connection, false);
+    let told = Rc::clone(&said);
     pod.upstreams.spawn("http2 upstream", async move {
         // Whoever asked is told by the answer.
         let _ = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
-            told.set(connection.current_max_send_streams());
+            // Nobody waits for what a connection that is over might have said.
+            heard = heard || polled.is_ready() || Pin::new(&mut greeting).poll(cx).is_ready();
+            told.read(&connection, heard);
             polled
         })
         .await;
     });
     Ok(Shared {
         sender: RefCell::new(sender),
-        streams,
+        said,
         endpoint: Arc::clone(want.endpoint),
         upstream: Arc::clone(want.upstream),
         under_way: Cell::new(0),
@@ -196,7 +227,7 @@ impl Shared {
 
     fn has_room(&self, most: u32) -> bool {
         let sender = self.sender.borrow();
-        let allowed = u32::try_from(self.streams.get()).unwrap_or(u32::MAX).min(most);
+        let allowed = u32::try_from(self.said.streams.get()).unwrap_or(u32::MAX).min(most);
         let breaker = self.upstream.traffic.circuit_breaker.as_ref();
         let worn_out = breaker.is_some_and(|breaker| breaker::worn_out(self.served.get(), breaker));
         !worn_out && !sender.is_closed() && self.under_way.get() < allowed
@@ -218,6 +249,20 @@ impl Shared {
 }
 
 impl Http2 {
+    /// Whether the server takes tunnels: waits for what it says of itself, `most` at most.
+    pub(crate) async fn takes_tunnels(&self, most: Duration) -> Result<bool, Reason> {
+        let said = &self.shared.said;
+        let wait = async {
+            loop {
+                if let Some(takes) = said.tunnels.get() {
+                    return takes;
+                }
+                said.heard.notified().await;
+            }
+        };
+        timeout(most, wait).await.map_err(|_| Reason::CONNECT_TIMEOUT)
+    }
+
     /// Sends a request; dropping the future resets its stream.
     pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
         let sent = self.shared.sender.borrow_mut().try_send_request(request);

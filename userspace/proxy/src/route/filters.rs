@@ -16,6 +16,7 @@ use thiserror::Error;
 use weft_model::{BackendTarget, Filter, Mirror};
 
 use super::path::PathError;
+use crate::Reason;
 use cors::Cors;
 use headers::Modifier;
 pub use mirror::drawn;
@@ -34,6 +35,15 @@ enum Step {
     Rewrite(Rewrite),
     Mirror(Mirror),
     Cors(Cors),
+}
+
+/// How a filter ends a request.
+#[derive(Debug)]
+pub enum Ended {
+    /// With an answer: a redirect, the answer to a CORS preflight. It is complete ([`Filters::on_response`] is in it).
+    Answered(Response<()>),
+    /// It cannot be applied: a rewrite makes the path too long.
+    Refused(Reason),
 }
 
 /// A filter cannot be applied. Whoever reads the objects has refused such a route before.
@@ -82,25 +92,24 @@ impl Filters {
         filters.iter().map(compile).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Changes a request that came to `service_port`, or breaks with its answer: a redirect, the answer to a CORS
-    /// preflight, 414 if a rewrite makes the path too long. That answer is complete ([`Filters::on_response`] is in it).
-    pub fn on_request(&self, parts: &mut request::Parts, service_port: u16) -> ControlFlow<Response<()>> {
+    /// Changes a request that came to `service_port`, or breaks with what ends it.
+    pub fn on_request(&self, parts: &mut request::Parts, service_port: u16) -> ControlFlow<Ended> {
         for step in &self.0 {
             match step {
                 Step::RequestHeaders(modifier) => modifier.change_request(parts),
                 Step::Rewrite(rewrite) => {
                     if rewrite.apply(parts).is_err() {
-                        return ControlFlow::Break(bare(StatusCode::URI_TOO_LONG));
+                        return ControlFlow::Break(Ended::Refused(Reason::TARGET_TOO_LONG));
                     }
                 }
                 Step::Redirect(redirect) => {
                     let mut answer = redirect.answer(parts, service_port);
                     self.on_response(answer.headers_mut(), parts.headers.get(http::header::ORIGIN));
-                    return ControlFlow::Break(answer);
+                    return ControlFlow::Break(Ended::Answered(answer));
                 }
                 Step::Cors(cors) => {
                     if let Some(answer) = cors.preflight(parts) {
-                        return ControlFlow::Break(answer);
+                        return ControlFlow::Break(Ended::Answered(answer));
                     }
                 }
                 Step::ResponseHeaders(_) | Step::Mirror(_) => {}
@@ -120,7 +129,7 @@ impl Filters {
         }
     }
 
-    /// Where copies of a request go, with a number for each mirror. A copy is made of the request as the rule's filters
+    /// Where copies of a request go, with a number for each mirror. A copy is made of the request as all of these
     /// left it. A mirror that leads nowhere is left out.
     pub fn mirrors(&self, mut random: impl FnMut() -> u32) -> impl Iterator<Item = &BackendTarget> {
         self.0.iter().filter_map(move |step| match step {
@@ -129,6 +138,11 @@ impl Filters {
             }
             _ => None,
         })
+    }
+
+    /// Whether copies of requests are asked for.
+    pub fn has_mirrors(&self) -> bool {
+        self.0.iter().any(|step| matches!(step, Step::Mirror(_)))
     }
 
     /// Whether there is nothing to do.

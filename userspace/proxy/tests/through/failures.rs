@@ -113,6 +113,28 @@ async fn a_call_of_grpc_has_its_own_time_and_its_own_answers() {
 }
 
 #[tokio::test]
+async fn each_try_of_a_call_is_told_what_is_left_of_its_time() {
+    let mesh = Mesh::start().await;
+    let server = Server::http2(&mesh, |_| async {
+        let unavailable = Response::builder().header("content-type", "application/grpc");
+        unavailable.header("grpc-status", "14").body(empty()).unwrap()
+    });
+    let mut retried = rule("/a.B", &[("web", 1)]);
+    retried.retry = Some(retry(2));
+    mesh.serve(routed(Http2, vec![retried]), &[server.address]);
+    let call = Request::post("http://web/a.B/C").header("content-type", "application/grpc");
+    let call = call.header("grpc-timeout", "60S").body(empty()).unwrap();
+    let answer = mesh.http2().await.send_request(call).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "14");
+    let told = |head: &http::request::Parts| {
+        weft_proxy::route::grpc::parse_timeout(head.headers["grpc-timeout"].to_str().unwrap()).unwrap()
+    };
+    let told: Vec<_> = server.heads().iter().map(told).collect();
+    assert_eq!(told.len(), 3);
+    assert!(told[0] <= 60_000 * MS && told[1] < told[0] && told[2] < told[1], "{told:?}");
+}
+
+#[tokio::test]
 async fn a_kept_connection_that_the_server_has_closed_is_not_the_clients_trouble() {
     let mesh = Mesh::start().await;
     let listener = mesh.listen();

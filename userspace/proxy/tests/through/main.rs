@@ -5,12 +5,14 @@
 mod bodies;
 mod breaker;
 mod failures;
+mod filters;
 mod floods;
 mod frames;
 mod hostile;
 mod kept;
 mod life;
 mod mesh;
+mod mirrors;
 mod namespace;
 mod requests;
 mod resilience;

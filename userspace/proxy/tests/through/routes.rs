@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::time::timeout;
 use weft_model::AppProtocol::Http;
 use weft_model::{
@@ -166,6 +166,22 @@ async fn a_fault_is_injected_without_asking_the_server() {
     let (status, reason, _) = read(client.send_request(get("/")).await.unwrap()).await;
     assert_eq!((status, reason.as_str()), (418, "FaultInjected"));
     assert!(began.elapsed() >= time && server.heads().is_empty());
+}
+
+#[tokio::test]
+async fn a_fault_with_a_grpc_status_is_a_failure_to_every_client() {
+    let mesh = Mesh::start().await;
+    let server = named(&mesh, "ok");
+    let faults = FaultInjection { delay: None, abort: Some(Abort { status: Err(14), share: Fraction::ALL }) };
+    let traffic = TrafficSettings { faults: Some(faults), ..TrafficSettings::default() };
+    mesh.serve(with_traffic(Http, traffic), &[server.address]);
+    let mut client = mesh.http1().await;
+    let (status, reason, _) = read(client.send_request(get("/")).await.unwrap()).await;
+    assert_eq!((status, reason.as_str()), (503, "FaultInjected"));
+    let call = Request::post("http://web/a.B/C").header("content-type", "application/grpc");
+    let answer = mesh.http2().await.send_request(call.body(full("")).unwrap()).await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["grpc-status"]), (200, &HeaderValue::from(14)));
+    assert!(server.heads().is_empty());
 }
 
 #[tokio::test]

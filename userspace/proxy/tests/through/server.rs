@@ -39,9 +39,27 @@ impl Server {
         Self::start(mesh.listen(), true, answer)
     }
 
+    /// As [`Server::http2`], of one that takes no extended CONNECT.
+    pub(crate) fn http2_without_tunnels<F: Future<Output = Response<Body>> + Send + 'static>(
+        mesh: &Mesh,
+        answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    ) -> Self {
+        Self::serve(mesh.listen(), Some(conn::http2::Builder::new(TokioExecutor::new())), answer)
+    }
+
     pub(crate) fn start<F: Future<Output = Response<Body>> + Send + 'static>(
         listener: TcpListener,
         http2: bool,
+        answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    ) -> Self {
+        let mut builder = conn::http2::Builder::new(TokioExecutor::new());
+        builder.enable_connect_protocol();
+        Self::serve(listener, http2.then_some(builder), answer)
+    }
+
+    fn serve<F: Future<Output = Response<Body>> + Send + 'static>(
+        listener: TcpListener,
+        http2: Option<conn::http2::Builder<TokioExecutor>>,
         answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     ) -> Self {
         let address = listener.local_addr().unwrap();
@@ -60,11 +78,10 @@ impl Server {
                     let answering = answer(Request::from_parts(parts, body));
                     async move { Ok::<_, Infallible>(answering.await) }
                 });
+                let http2 = http2.clone();
                 tokio::task::spawn(async move {
                     let io = TokioIo::new(stream);
-                    if http2 {
-                        let mut builder = conn::http2::Builder::new(TokioExecutor::new());
-                        builder.enable_connect_protocol();
+                    if let Some(builder) = http2 {
                         let _ = builder.serve_connection(io, service).await;
                     } else {
                         let builder = conn::http1::Builder::new();

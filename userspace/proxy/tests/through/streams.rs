@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use weft_model::AppProtocol::{Detect, Http, Http2};
 
-use crate::mesh::{Body, Mesh, PATIENCE, empty, plain};
+use crate::mesh::{Body, Mesh, PATIENCE, empty, plain, read};
 use crate::server::Server;
 
 const PIECE: usize = 64 << 10;
@@ -174,6 +174,16 @@ async fn a_websocket_over_http1_reaches_a_server_of_either_version() {
     }
 }
 
+/// A WebSocket as HTTP/2 asks for it.
+fn websocket() -> Request<Body> {
+    let mut request = Request::new(empty());
+    *request.method_mut() = Method::CONNECT;
+    *request.uri_mut() = "http://web/chat".parse().unwrap();
+    request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+    request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
+    request
+}
+
 #[tokio::test]
 async fn a_websocket_over_http2_reaches_a_server_of_either_version() {
     let mesh = Mesh::start().await;
@@ -181,16 +191,40 @@ async fn a_websocket_over_http2_reaches_a_server_of_either_version() {
         let server = echoing(&mesh, http2);
         mesh.serve(plain(protocol), &[server.address]);
         let mut client = mesh.http2().await;
-        let mut request = Request::new(empty());
-        *request.method_mut() = Method::CONNECT;
-        *request.uri_mut() = "http://web/chat".parse().unwrap();
-        request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
-        request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
-        let answer = timeout(PATIENCE, client.send_request(request)).await.unwrap().unwrap();
+        let answer = timeout(PATIENCE, client.send_request(websocket())).await.unwrap().unwrap();
         assert_eq!(answer.status(), 200);
         assert!(!answer.headers().contains_key("sec-websocket-accept"));
         echoes(hyper::upgrade::on(answer).await.unwrap()).await;
         let head = server.heads().pop().unwrap();
         assert_eq!((head.method, head.uri.path()), (method, "/chat"));
     }
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_that_a_server_does_not_take_is_not_taken_for_open() {
+    let mesh = Mesh::start().await;
+    let plainly = |_| async { Response::new(empty()) };
+    let deaf = Server::http1(&mesh, plainly);
+    let without = Server::http2_without_tunnels(&mesh, plainly);
+    for (protocol, server, asked) in [(Http, &deaf, 1), (Http2, &without, 0)] {
+        mesh.serve(plain(protocol), &[server.address]);
+        let mut client = mesh.http2().await;
+        let answer = timeout(PATIENCE, client.send_request(websocket())).await.unwrap().unwrap();
+        let (status, reason, _) = read(answer).await;
+        assert_eq!((status, reason.as_str()), (501, "UpgradeUnsupported"), "{protocol:?}");
+        assert_eq!(server.heads().len(), asked, "{protocol:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_that_a_server_declines_by_a_status_gets_that_status() {
+    let mesh = Mesh::start().await;
+    let server = Server::http1(&mesh, |_| async {
+        let mut answer = Response::new(empty());
+        *answer.status_mut() = StatusCode::FORBIDDEN;
+        answer
+    });
+    mesh.serve(plain(Http), &[server.address]);
+    let answer = timeout(PATIENCE, mesh.http2().await.send_request(websocket())).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 403);
 }

@@ -11,6 +11,7 @@ use weft_abi::Reason;
 use weft_model::{BackendTarget, Filter, PathRewrite, PortRouting, Route, RouteRule, RouteSet};
 use weft_proxy::route::{
     Asked, PortRoutes, Routes,
+    filters::Ended,
     path::normalise_uri,
     table::{CompiledRule, Table},
 };
@@ -110,7 +111,11 @@ fn by_request<'a>(
 fn after_filters(rule: &CompiledRule, mut parts: Parts, port: u16) -> (Option<OwnAnswer>, Option<String>) {
     let before = asks(&parts);
     match rule.filters.on_request(&mut parts, port) {
-        ControlFlow::Break(answer) => {
+        ControlFlow::Break(Ended::Refused(reason)) => {
+            let why = "a filter makes more of it than can be sent".to_owned();
+            (Some(OwnAnswer { status: reason.status(), location: None, why }), None)
+        }
+        ControlFlow::Break(Ended::Answered(answer)) => {
             let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let why = if location.is_some() { "a filter redirects it" } else { "a filter answers it" };
             let status = Some(answer.status().as_u16());

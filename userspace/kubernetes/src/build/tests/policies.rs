@@ -149,6 +149,26 @@ fn a_more_specific_policy_wins_field_by_field_and_the_route_itself_over_all() {
 }
 
 #[test]
+fn a_field_that_a_level_does_not_say_is_the_one_below_it_and_a_default_comes_last() {
+    let mut world = world();
+    let service = "retry: {attempts: 5, codes: [503], grpcCodes: [UNAVAILABLE]}, \
+        retryConstraint: {budget: {percent: 50, interval: 20s}}, faultInjection: {delay: {fixedDelay: 1s}}";
+    world.put("s", &policy("s", SERVICE, service));
+    let route = "retry: {backoff: 1s}, retryConstraint: {minRetryRate: {count: 3}}, \
+        faultInjection: {abort: {httpStatus: 418}}";
+    world.put("r", &policy("r", ROUTE, route));
+    let [a, b] = &rules(&mut world)[..] else { panic!() };
+    let second = Duration::from_secs(1);
+    let retry = Retry { attempts: 5, codes: vec![503], grpc_codes: vec![14], backoff: second };
+    assert_eq!(a.retry.as_ref(), Some(&retry));
+    assert_eq!(b.retry, Some(Retry { attempts: 9, ..retry }), "the route itself says how often");
+    let budget = RetryBudget { percent: 50, interval: 20 * second, min_retries: 3, ..RetryBudget::default() };
+    assert_eq!(a.traffic.retry_budget, Some(budget));
+    let faults = a.traffic.faults.unwrap();
+    assert_eq!((faults.delay.unwrap().time, faults.abort.unwrap().status), (second, Ok(418)));
+}
+
+#[test]
 fn levels_that_contradict_each_other_are_told_and_the_request_ends_the_try() {
     let mut world = world();
     world.put("s", &policy("s", SERVICE, "timeouts: {backendRequest: 5s}"));

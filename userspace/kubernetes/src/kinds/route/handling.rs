@@ -4,7 +4,7 @@ use serde::Deserialize;
 use weft_model::{SessionCarrier, SessionPersistence};
 
 use super::{Context, check};
-use crate::finding::Report;
+use crate::{finding::Report, object::traffic::RetryFields};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,7 +61,7 @@ impl Timeouts {
 }
 
 impl Retry {
-    pub(in crate::kinds) fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::Retry {
+    pub(in crate::kinds) fn check(&self, field: &str, report: &mut Report<'_>) -> RetryFields {
         check::retry(self.attempts, self.codes.as_deref(), self.backoff.as_ref(), field, report)
     }
 }

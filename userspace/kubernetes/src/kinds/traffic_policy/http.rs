@@ -5,15 +5,17 @@ use std::{sync::Arc, time::Duration};
 use serde::Deserialize;
 
 use super::{LARGEST, check, check::Fraction};
-use crate::finding::Report;
+use crate::{
+    finding::Report,
+    object::traffic::{BudgetFields, RetryFields},
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Retry {
     attempts: Option<i64>,
     codes: Option<Vec<i64>>,
-    #[serde(default)]
-    grpc_codes: Vec<GrpcCode>,
+    grpc_codes: Option<Vec<GrpcCode>>,
     backoff: Option<String>,
 }
 
@@ -133,17 +135,18 @@ struct Abort {
 }
 
 impl Retry {
-    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::Retry {
-        for (i, code) in self.grpc_codes.iter().enumerate() {
-            if self.grpc_codes[..i].contains(code) {
+    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> RetryFields {
+        let grpc_codes = self.grpc_codes.as_deref();
+        for (i, code) in grpc_codes.unwrap_or_default().iter().enumerate() {
+            if grpc_codes.unwrap_or_default()[..i].contains(code) {
                 let field = format!("{field}.grpcCodes[{i}]");
                 report.error(&field, "the same code twice", "remove one of the two");
             }
         }
-        let grpc_codes = self.grpc_codes.iter().map(|code| code.number()).collect();
+        let grpc_codes = grpc_codes.map(|codes| codes.iter().map(|code| code.number()).collect());
         let codes = self.codes.as_deref();
         let retry = check::retry(self.attempts, codes, self.backoff.as_ref(), field, report);
-        weft_model::Retry { grpc_codes, ..retry }
+        RetryFields { grpc_codes, ..retry }
     }
 }
 
@@ -172,23 +175,20 @@ impl GrpcCode {
 }
 
 impl RetryConstraint {
-    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> weft_model::RetryBudget {
-        let mut budget = weft_model::RetryBudget::default();
+    pub(super) fn check(&self, field: &str, report: &mut Report<'_>) -> BudgetFields {
+        let mut said = BudgetFields::default();
         if let Some(Budget { percent, interval }) = &self.budget {
             let percent = check::count(*percent, &(0..=100), &format!("{field}.budget.percent"), report);
-            budget.percent = percent.and_then(|percent| percent.try_into().ok()).unwrap_or(budget.percent);
-            let interval = check::duration(interval.as_ref(), &format!("{field}.budget.interval"), report);
-            budget.interval = interval.unwrap_or(budget.interval);
+            said.percent = percent.and_then(|percent| percent.try_into().ok());
+            said.interval = check::duration(interval.as_ref(), &format!("{field}.budget.interval"), report);
         }
         if let Some(Rate { count, interval }) = &self.min_retry_rate {
-            let count =
+            said.min_retries =
                 check::count(*count, &(1..=1_000_000), &format!("{field}.minRetryRate.count"), report);
-            budget.min_retries = count.unwrap_or(budget.min_retries);
-            let interval =
+            said.min_interval =
                 check::duration(interval.as_ref(), &format!("{field}.minRetryRate.interval"), report);
-            budget.min_interval = interval.unwrap_or(budget.min_interval);
         }
-        budget
+        said
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, error::Error as _, io, ops::ControlFlow};
 
-use http::Request;
+use http::{HeaderValue, Request, request::Parts};
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, timeout_at};
 use weft_model::{AppProtocol, Timeouts};
@@ -21,7 +21,7 @@ use crate::{
     observe::Protocol,
     outbound::limit,
     pool::Want,
-    route::grpc,
+    route::{filters::Ended, grpc},
     serve::Client,
     tables::Upstream,
 };
@@ -75,10 +75,14 @@ impl Tries<'_> {
     ) -> Result<(http::Response<hyper::body::Incoming>, Carrier), Tried> {
         let mut parts = self.parts.clone();
         if let Some(backend) = target.backend
-            && let ControlFlow::Break(answer) = backend.filters.on_request(&mut parts, self.port.number)
+            && let ControlFlow::Break(ended) = backend.filters.on_request(&mut parts, self.port.number)
         {
-            return Err(Tried::Own(answer));
+            return Err(match ended {
+                Ended::Answered(answer) => Tried::Own(answer),
+                Ended::Refused(why) => Tried::Refused(why.into()),
+            });
         }
+        self.tell_time_left(&mut parts);
         let version = version(self.client, &target.upstream, self.asked.is_grpc);
         let tunnel = self.asked.is_tunnel;
         head::for_server(&mut parts, self.client, version, tunnel);
@@ -97,6 +101,9 @@ impl Tries<'_> {
         let pools = &self.client.served.pools;
         if version == Protocol::Http2 {
             let mut connection = pools.http2(&want).await.map_err(unconnected)?;
+            if tunnel && !Box::pin(connection.takes_tunnels(want.connect)).await.map_err(unconnected)? {
+                return Err(Tried::Refused(Reason::UPGRADE_UNSUPPORTED.into()));
+            }
             let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http2(connection))),
@@ -109,6 +116,17 @@ impl Tries<'_> {
                 Ok(response) => Ok((response, Carrier::Http1(connection))),
                 Err(error) => Err(Tried::Failed(broken(error, connection.reused && !fresh))),
             }
+        }
+    }
+
+    /// Has a call that says how long it may take say what is left: no server works for a call that is over.
+    fn tell_time_left(&self, parts: &mut Parts) {
+        if self.asked.grpc_timeout.is_some()
+            && let Some(at) = self.deadline
+        {
+            let left = grpc::format_timeout(at.saturating_duration_since(Instant::now()));
+            let left = HeaderValue::try_from(left).expect("digits and a unit");
+            parts.headers.insert(grpc::TIMEOUT, left);
         }
     }
 

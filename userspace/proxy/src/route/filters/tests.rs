@@ -8,10 +8,13 @@ use weft_model::{
     Rewrite,
 };
 
-use super::Filters;
-use crate::route::{
-    fixture::{backend, invalid_backend, modifier, request},
-    path,
+use super::{Ended, Filters};
+use crate::{
+    Reason,
+    route::{
+        fixture::{backend, invalid_backend, modifier, request},
+        path,
+    },
 };
 
 fn compile(filters: &[Filter]) -> Filters {
@@ -25,8 +28,8 @@ fn changed(filter: Filter, mut parts: request::Parts) -> request::Parts {
 
 fn answered(filter: Filter, mut parts: request::Parts, port: u16) -> Response<()> {
     match compile(&[filter]).on_request(&mut parts, port) {
-        ControlFlow::Break(answer) => answer,
-        ControlFlow::Continue(()) => panic!("not answered"),
+        ControlFlow::Break(Ended::Answered(answer)) => answer,
+        _ => panic!("not answered"),
     }
 }
 
@@ -192,7 +195,8 @@ fn the_host_is_rewritten_without_a_port() {
 fn a_path_that_grows_too_long_is_refused() {
     let long = format!("/foo/{}", "a".repeat(65_000));
     let grow = rewrite(None, Some(to_prefix("/foo", &format!("/{}", "b".repeat(1000)))));
-    assert_eq!(answered(grow, request(&long, &[]), 80).status(), 414);
+    let ended = compile(&[grow]).on_request(&mut request(&long, &[]), 80);
+    assert!(matches!(ended, ControlFlow::Break(Ended::Refused(Reason::TARGET_TOO_LONG))));
 }
 
 #[test]
@@ -463,7 +467,7 @@ fn a_redirect_carries_the_headers_of_the_rules_other_filters() {
         Filter::Redirect(redirect()),
     ];
     let mut parts = request("/", &[("host", "echo"), (ORIGIN.as_str(), "https://app.example")]);
-    let ControlFlow::Break(answer) = compile(&filters).on_request(&mut parts, 80) else {
+    let ControlFlow::Break(Ended::Answered(answer)) = compile(&filters).on_request(&mut parts, 80) else {
         panic!("not answered")
     };
     assert_eq!(answer.headers()["access-control-allow-origin"], "https://app.example");
