@@ -46,8 +46,17 @@ fn seen(node: &Node) {
     let wanted = 2 * REQUESTS;
     let arguments = ["--protocol", "HTTP"];
     eventually(Duration::from_secs(5), || node.flows(&arguments).len() >= wanted);
-    screen::command_in("weft observe --protocol HTTP --last 2", "on node a");
-    screen::output(&text(&node.weft(&["observe", "--protocol", "HTTP", "--last", "2"])));
+    screen::command_in("weft observe --protocol HTTP --last 2 -o json", "on node a, in short");
+    for flow in node.flows(&arguments).iter().rev().take(2) {
+        let (http, server) = (&flow["http"], flow["destination"]["pod"].as_str().unwrap_or("?"));
+        let [method, path] = ["method", "path"].map(|field| http[field].as_str().unwrap_or("?"));
+        screen::output(&format!(
+            "{method} {path}  {status}  {latency} ms  {client} ──► {server}",
+            status = http["status"],
+            latency = http["latencyMs"],
+            client = flow["source"]["pod"].as_str().unwrap_or("?"),
+        ));
+    }
     screen::command_in("weft stat", "on node a");
     screen::output(&text(&node.weft(&["stat"])));
 }
