@@ -24,6 +24,8 @@ mod routes;
 mod seen;
 #[path = "http/shop.rs"]
 mod shop;
+#[path = "http/shown.rs"]
+mod shown;
 #[path = "http/soak.rs"]
 mod soak;
 #[path = "http/told.rs"]
