@@ -50,11 +50,17 @@ fn without_a_proxy_connections_are_refused_or_stay_in_the_kernel_as_the_service_
             });
         } else {
             eventually(Duration::from_secs(7), || outcome() == Err(ErrorKind::ConnectionRefused));
-            throughout(Duration::from_millis(300), || outcome() == Err(ErrorKind::ConnectionRefused));
+            // First by the listeners that are gone, and once the lease is over by the hook.
+            throughout(Duration::from_secs(6), || outcome() == Err(ErrorKind::ConnectionRefused));
         }
         assert_eq!(shop.web.get(PLAIN, "/", &[]).unwrap().status, 200, "the kernel path does not notice");
         // The listeners went with the two of them; a new agent makes new ones.
         shop.agent.start();
+        shop.node.wait();
+        if !open {
+            let why = |flow: &serde_json::Value| flow["reason"] == "ProxyUnavailable";
+            eventually(Duration::from_secs(10), || shop.node.refusals().iter().any(why));
+        }
         eventually(Duration::from_secs(10), || {
             shop.web
                 .get(FRONT, "/", &[])
