@@ -1,7 +1,8 @@
 //! The proxy ends, comes back, is replaced.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,4 +154,45 @@ fn an_upgrade_under_load_fails_no_request() {
         fresh.join().unwrap()
     });
     assert_eq!(failed, Vec::<String>::new());
+}
+
+#[test]
+fn an_upgrade_cuts_nothing_that_is_under_way_and_the_old_proxy_ends_with_it() {
+    let Some(shop) = Shop::open() else { return };
+    let old = shop.node.proxy_pid();
+    let mut tunnel = websocket(&shop);
+    let mut kept = shop.web.http(FRONT).unwrap();
+    assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200);
+    // Says nothing yet: it may wait to be accepted, or for its first byte.
+    let mut parked = shop.web.http(FRONT).unwrap();
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| shop.web.get(FRONT, "/wait/1500", &[]).unwrap().status);
+        let upgrade = shop.node.weft(&["proxy", "upgrade"]);
+        assert!(upgrade.status.success(), "{}", weft_tests::text(&upgrade));
+        assert_eq!(slow.join().unwrap(), 200, "a request under way is answered");
+    });
+    assert_ne!(shop.node.proxy_pid(), old);
+
+    let last = kept.ask(("GET", "/"), &[], &[]).unwrap();
+    assert_eq!((last.status, last.header("connection")), (200, "close"), "and told to go elsewhere");
+    assert_eq!(parked.ask(("GET", "/"), &[], &[]).unwrap().status, 200);
+    for _ in 0..3 {
+        tunnel.write_all(b"still here").unwrap();
+        let mut heard = [0; 10];
+        tunnel.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"still here", "a tunnel lives on in the old one");
+    }
+    let lives = || fs::exists(format!("/proc/{old}/fd/0")).unwrap();
+    assert!(lives());
+    drop((tunnel, kept, parked));
+    eventually(Duration::from_secs(20), || !lives());
+}
+
+/// A connection that has become a tunnel, whose server echoes.
+fn websocket(shop: &Shop) -> TcpStream {
+    let mut client = shop.web.http(FRONT).expect("a connection");
+    let key = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), key];
+    assert_eq!(client.ask(("GET", "/"), &upgrade, &[]).expect("an answer").status, 101);
+    client.stream().try_clone().expect("a descriptor")
 }
