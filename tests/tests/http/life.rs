@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use weft_tests::{eventually, throughout};
+use weft_tests::{eventually, text, throughout};
 
 use crate::shop::{FRONT, PLAIN, ROUTE, Shop};
 
@@ -148,7 +148,7 @@ fn an_upgrade_under_load_fails_no_request() {
             failed
         });
         let upgrade = node.weft(&["proxy", "upgrade"]);
-        assert!(upgrade.status.success(), "{}", weft_tests::text(&upgrade));
+        assert!(upgrade.status.success(), "{}", text(&upgrade));
         eventually(Duration::from_secs(10), || node.proxy_pid() != old);
         done.store(true, Ordering::Relaxed);
         fresh.join().unwrap()
@@ -168,7 +168,7 @@ fn an_upgrade_cuts_nothing_that_is_under_way_and_the_old_proxy_ends_with_it() {
     thread::scope(|scope| {
         let slow = scope.spawn(|| shop.web.get(FRONT, "/wait/1500", &[]).unwrap().status);
         let upgrade = shop.node.weft(&["proxy", "upgrade"]);
-        assert!(upgrade.status.success(), "{}", weft_tests::text(&upgrade));
+        assert!(upgrade.status.success(), "{}", text(&upgrade));
         assert_eq!(slow.join().unwrap(), 200, "a request under way is answered");
     });
     assert_ne!(shop.node.proxy_pid(), old);
@@ -195,4 +195,28 @@ fn websocket(shop: &Shop) -> TcpStream {
     let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), key];
     assert_eq!(client.ask(("GET", "/"), &upgrade, &[]).expect("an answer").status, 101);
     client.stream().try_clone().expect("a descriptor")
+}
+
+#[test]
+fn an_agent_whose_proxy_cannot_start_says_whose_connections_are_refused() {
+    let Some(shop) = Shop::open() else { return };
+    let lock = shop.node.run_dir().join("proxy.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    kill(Pid::from_raw(shop.node.proxy_pid()), Signal::SIGKILL).unwrap();
+    // It exits with 1: the node is not well.
+    let status = || text(&shop.node.weft(&["status", "-o", "json"]));
+    let says = || status().contains("shop/front are refused");
+    eventually(Duration::from_secs(20), says);
+    // The agent still holds the listeners: it is the hook that refuses.
+    let refused = shop.web.tcp_connect(FRONT).map(drop).map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
+    eventually(Duration::from_secs(5), || {
+        shop.node.refusals().iter().any(|flow| flow["reason"] == "ProxyUnavailable")
+    });
+    assert_eq!(shop.web.get(PLAIN, "/", &[]).unwrap().status, 200);
+    fs::remove_dir(&lock).unwrap();
+    // The next try may be fifteen seconds away.
+    eventually(Duration::from_secs(30), || shop.web.get(FRONT, "/", &[]).is_ok());
+    eventually(Duration::from_secs(5), || !says());
 }

@@ -21,7 +21,7 @@ use weft_telemetry::{
 
 use crate::{
     explain::explain,
-    node_proxy,
+    node_proxy::{self, gone},
     settings::{AgentArgs, ServiceScope},
 };
 
@@ -105,8 +105,11 @@ struct NodeAgent {
 
 impl admin::Agent for NodeAgent {
     fn status(&self) -> Status {
+        let snapshot = self.snapshot();
         let proxy = self.keeper.as_ref().map(|keeper| node_proxy::status(keeper, &self.enforcer));
-        Status { proxy, ..self.enforcer.status(&self.snapshot()) }
+        let mut status = self.enforcer.status(&snapshot);
+        status.degradations.extend(proxy.as_ref().and_then(|proxy| gone::degradation(&snapshot, proxy)));
+        Status { proxy, ..status }
     }
 
     fn ready(&self) -> Result<(), Failure> {

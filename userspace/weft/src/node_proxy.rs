@@ -1,6 +1,8 @@
 //! The node's proxy and the agent: from the data path and the Snapshot to the keeper; back its ports, and what the
 //! proxy tells of requests.
 
+pub(crate) mod gone;
+
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Result;

@@ -44,7 +44,7 @@ fn given(part: &mut Part, version: u64, services: &[(&str, bool)]) -> Option<(u6
     Some((read.version, read.services.keys().map(|name| name.name.to_string()).collect()))
 }
 
-fn service(name: &str, routed: bool) -> (ObjectName, Arc<Service>) {
+pub(super) fn service(name: &str, routed: bool) -> (ObjectName, Arc<Service>) {
     let port = ServicePort {
         name: "".into(),
         port: 80,

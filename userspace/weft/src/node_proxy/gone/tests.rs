@@ -1,0 +1,36 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::node_proxy::tests::service;
+
+fn said(state: ProxyState, lease_age_ms: Option<u64>) -> Option<String> {
+    let (front, web) = (service("front", true), service("web", false));
+    let (name, mut open) = service("open", true);
+    Arc::get_mut(&mut open).unwrap().proxy_failure = ProxyFailure::Open;
+    let snapshot = Snapshot {
+        services: Arc::new([front, web, (name, open)].into_iter().collect()),
+        ..Snapshot::default()
+    };
+    let proxy = ProxyStatus { state, lease_age_ms, ..ProxyStatus::default() };
+    degradation(&snapshot, &proxy).map(|degradation| degradation.reason)
+}
+
+#[test]
+fn who_waits_for_a_proxy_is_named_once_its_lease_is_over() {
+    let wanted =
+        "no proxy for 7 s: connections to shop/front are refused; those to shop/open take the kernel path";
+    assert_eq!(said(ProxyState::Failing, Some(7_300)).as_deref(), Some(wanted));
+    assert_eq!(said(ProxyState::Starting, Some(4_999)), None, "they wait in the pods' listeners");
+    assert_eq!(said(ProxyState::Active, Some(9_000)), None);
+    assert!(said(ProxyState::Failing, None).unwrap().starts_with("no proxy yet"));
+}
+
+#[test]
+fn many_are_counted() {
+    let services = (0..12).map(|number| service(&format!("s{number:02}"), true)).collect();
+    let snapshot = Snapshot { services: Arc::new(services), ..Snapshot::default() };
+    let proxy =
+        ProxyStatus { state: ProxyState::Failing, lease_age_ms: Some(6_000), ..ProxyStatus::default() };
+    let reason = degradation(&snapshot, &proxy).unwrap().reason;
+    assert!(reason.contains("shop/s09 and 2 more are refused"), "{reason}");
+}
