@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime;
 use tokio::sync::watch;
+use weft_datapath::Acceleration::{self, ProxyReads, Services};
 use weft_datapath::{Enforcer, Settings, Tenancy, cleanup};
 use weft_model::{LoadBalancer, ObjectName, Service, ServiceKind, Snapshot};
 use weft_runtime::Tasks;
@@ -14,7 +15,7 @@ use weft_tests::{World, eventually};
 
 #[test]
 fn a_kernel_without_the_fixes_is_not_accelerated_and_says_why() {
-    let Some(status) = status_on((6, 18, 13), true, None) else { return };
+    let Some(status) = status_on(Services, true, None) else { return };
     let off = status.degradations.iter().find(|one| one.feature == "same-node acceleration").unwrap();
     assert!(off.reason.contains("6.18.13 is older than 6.18.14"), "{}", off.reason);
     assert!(off.remedy.contains("6.18.14"), "{}", off.remedy);
@@ -22,17 +23,19 @@ fn a_kernel_without_the_fixes_is_not_accelerated_and_says_why() {
 }
 
 #[test]
-fn the_nodes_proxy_is_reason_enough_to_look_at_the_kernel_and_nothing_else_is() {
-    let Some(status) = status_on((6, 18, 13), false, None) else { return };
-    assert_eq!((program(&status), status.degradations.len()), ("not needed", 0));
-    let Some(status) = status_on((6, 18, 13), false, Some(15001)) else { return };
+fn the_nodes_proxy_is_reason_to_look_at_the_kernel_where_the_agent_is_told_so_and_nothing_else_is() {
+    for (asked, outbound) in [(Services, None), (ProxyReads, None), (Services, Some(15001))] {
+        let Some(status) = status_on(asked, false, outbound) else { return };
+        assert_eq!((program(&status), status.degradations.len()), ("not needed", 0), "{asked:?}");
+    }
+    let Some(status) = status_on(ProxyReads, false, Some(15001)) else { return };
     assert!(status.degradations.iter().any(|one| one.reason.contains("6.18.13 is older than 6.18.14")));
     assert_eq!(program(&status), "off");
 }
 
-/// What `weft status` says on such a kernel, once a Service is enforced that asks for acceleration or does not, and a
+/// What `weft status` says on kernel 6.18.13, once a Service is enforced that asks for acceleration or does not, and a
 /// pod's connections come to the proxy by this port, if any.
-fn status_on(kernel: (u32, u32, u32), asks: bool, outbound: Option<u16>) -> Option<Status> {
+fn status_on(acceleration: Acceleration, asks: bool, outbound: Option<u16>) -> Option<Status> {
     let world = World::new()?;
     let node = world.node("a");
     let tenancy = Tenancy::take(&node.run_dir(), node.name(), &node.state_dir()).unwrap();
@@ -43,8 +46,8 @@ fn status_on(kernel: (u32, u32, u32), asks: bool, outbound: Option<u16>) -> Opti
         balance_everyone: false,
         probe_cgroup: None,
         proxy: false,
-        acceleration: weft_datapath::Acceleration::Services,
-        kernel: Some(kernel),
+        acceleration,
+        kernel: Some((6, 18, 13)),
         map_sizes: BTreeMap::default(),
     };
     let snapshot = Arc::new(one_service(asks));
