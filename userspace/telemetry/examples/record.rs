@@ -16,7 +16,7 @@ fn main() {
     let snapshot = snapshot();
     let batch =
         RecordBatch { generation: 1, requests: (0..PODS).map(request).collect(), ..RecordBatch::default() };
-    let text = serde_json::to_vec(&batch).expect("keys are strings");
+    let text = batch.to_bytes();
     println!("{PODS} records of {PODS} series: {} bytes of JSON each", text.len() / usize::from(PODS));
 
     let metrics = Metrics::new("bench");
@@ -30,8 +30,8 @@ fn main() {
     let window = Window::default();
     let (observer, flows) = (Observer::new().0, FlowLog::new());
     let now = Instant::now();
-    per_record("to JSON", || drop(black_box(serde_json::to_vec(&batch))));
-    per_record("from JSON", || drop(black_box(serde_json::from_slice::<RecordBatch>(&text))));
+    per_record("to MessagePack", || drop(black_box(batch.to_bytes())));
+    per_record("from MessagePack", || drop(black_box(RecordBatch::read(&text))));
     per_record("metrics", || {
         for (record, ends) in batch.requests.iter().zip(&ends) {
             metrics.http.count(record, ends);

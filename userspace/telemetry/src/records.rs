@@ -39,9 +39,9 @@ pub struct RecordBatch {
 }
 
 impl RecordBatch {
-    /// As a proxy sends it.
+    /// As a proxy sends it: `MessagePack`, with names, so that either side may know more fields than the other.
     pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("keys are strings, and nothing fails")
+        rmp_serde::to_vec_named(self).expect("memory takes all, and no field fails")
     }
 
     /// Reads what a proxy has sent. Texts are cut.
@@ -49,7 +49,7 @@ impl RecordBatch {
     /// # Errors
     /// It is no batch of records, or names an object by what cannot be an object's name.
     pub fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let batch: Self = serde_json::from_slice(bytes)?;
+        let batch: Self = rmp_serde::from_slice(bytes)?;
         limits::check(&batch)?;
         Ok(batch)
     }

@@ -9,7 +9,7 @@ use super::{ConnectionRecord, RecordBatch, RequestRecord};
 pub enum Unreadable {
     /// They are of another form.
     #[error("the records cannot be understood: {0}; agent and proxy are of different versions")]
-    Form(#[from] serde_json::Error),
+    Form(#[from] rmp_serde::decode::Error),
     /// No object can have such a name.
     #[error("the records name an object of {bytes} bytes or of other signs than DNS has; restart the proxy")]
     Name {
