@@ -17,7 +17,7 @@ fn main() {
     let batch =
         RecordBatch { generation: 1, requests: (0..PODS).map(request).collect(), ..RecordBatch::default() };
     let text = batch.to_bytes();
-    println!("{PODS} records of {PODS} series: {} bytes of JSON each", text.len() / usize::from(PODS));
+    println!("{PODS} records of {PODS} series: {} bytes of MessagePack each", text.len() / usize::from(PODS));
 
     let metrics = Metrics::new("bench");
     let known = |pod: &ObjectName| metrics.http.known(Peer::of(&snapshot.workloads[pod], "cluster.local"));
