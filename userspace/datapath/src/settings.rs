@@ -33,7 +33,7 @@ impl Acceleration {
         }
     }
 
-    /// Whether it takes no Service that asks.
+    /// Whether a pod that comes to the node's proxy is reason enough, without a Service that asks.
     pub(crate) fn is_for_proxy(self) -> bool {
         matches!(self, Self::ProxyReads | Self::All)
     }
