@@ -4,13 +4,12 @@ use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::command::{helper, text, weft};
-use crate::{Node, eventually, sweep};
+use crate::{Node, soon, sweep};
 
 /// A running `weft agent`. Dropped, it is killed and `weft cleanup` takes away what it left.
 pub struct Agent {
@@ -52,7 +51,7 @@ impl Agent {
         let mut process = self.process.take().expect("the agent is running");
         send(&process, Signal::SIGTERM);
         let mut status = None;
-        eventually(Duration::from_secs(10), || {
+        soon(|| {
             status = process.try_wait().expect("a child can be waited for");
             status.is_some()
         });

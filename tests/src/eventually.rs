@@ -14,6 +14,12 @@ pub fn eventually(deadline: Duration, mut condition: impl FnMut() -> bool) -> Du
     start.elapsed()
 }
 
+/// Waits until `condition` holds, where nobody promises a time: as long as a busy machine may need.
+#[track_caller]
+pub fn soon(condition: impl FnMut() -> bool) -> Duration {
+    eventually(PATIENCE, condition)
+}
+
 /// Checks again and again that `condition` holds. Panics at once when it does not.
 #[track_caller]
 pub fn throughout(time: Duration, mut condition: impl FnMut() -> bool) {
@@ -24,4 +30,6 @@ pub fn throughout(time: Duration, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The longest that anything which works takes on two cores that five others use.
+const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(5);

@@ -105,8 +105,8 @@ impl Node {
     /// Waits until all that is in the manifests folder now is enforced in the kernel.
     #[track_caller]
     pub fn wait(&self) {
-        let output = self.weft(&["status", "--wait", "10s"]);
-        assert!(output.status.success(), "weft status --wait 10s: {}\n{}", output.status, text(&output));
+        let output = self.weft(&["status", "--wait", "60s"]);
+        assert!(output.status.success(), "weft status --wait 60s: {}\n{}", output.status, text(&output));
     }
 
     /// Runs `weft <arguments> --run-dir <this node's>`.

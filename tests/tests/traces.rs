@@ -5,9 +5,8 @@
 use std::ffi::c_long;
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::time::Duration;
 
-use weft_tests::{World, eventually};
+use weft_tests::{World, soon};
 
 #[test]
 fn a_link_on_the_nodes_cgroup_is_a_trace_of_that_node_alone() {
@@ -21,10 +20,10 @@ fn a_link_on_the_nodes_cgroup_is_a_trace_of_that_node_alone() {
     assert_eq!(second.traces(), Vec::<String>::new());
 
     drop(link);
-    eventually(Duration::from_secs(5), || first.traces().iter().all(|trace| trace.starts_with("program ")));
+    soon(|| first.traces().iter().all(|trace| trace.starts_with("program ")));
     assert_eq!(first.traces().len(), 1, "the program has outlived its link: {:?}", first.traces());
     drop(program);
-    eventually(Duration::from_secs(5), || first.traces().is_empty());
+    soon(|| first.traces().is_empty());
 }
 
 #[test]

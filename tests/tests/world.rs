@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use weft_tests::packet::{Sniffer, send_datagram, send_syn};
-use weft_tests::{SocketRequest, World, eventually, manifests};
+use weft_tests::{SocketRequest, World, manifests, soon};
 use weft_transport::{Diag, Query, States, netns_cookie, socket_cookie};
 
 #[test]
@@ -293,7 +293,7 @@ fn a_killed_test_process_leaves_nothing() {
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut output = process.stdout.take().unwrap();
     let mut said = String::new();
-    eventually(Duration::from_secs(10), || {
+    soon(|| {
         let mut byte = [0];
         output.read_exact(&mut byte).unwrap();
         said.push(char::from(byte[0]));
@@ -303,7 +303,7 @@ fn a_killed_test_process_leaves_nothing() {
     assert_ne!(World::remains(&name), Vec::<std::path::PathBuf>::new());
     process.kill().unwrap();
     process.wait().unwrap();
-    eventually(Duration::from_secs(10), || World::remains(&name).is_empty());
+    soon(|| World::remains(&name).is_empty());
 }
 
 /// Tells the process that the test starts which one it is.

@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::pipe::{SpliceFlags, pipe, splice};
 use tokio::io::AsyncReadExt as _;
 use tokio::{runtime, time};
-use weft_tests::eventually;
+use weft_tests::soon;
 
 use crate::stage::{FAST, PLAIN, Stage, pass};
 
@@ -125,7 +125,7 @@ fn a_short_read_is_not_the_last_and_who_then_waits_for_an_edge_may_wait_for_ever
             client.write_all(b"1234").unwrap();
             // By TCP, for its size. Both are there before the reader looks, so that one edge tells of both.
             client.write_all(&vec![7; 60_000]).unwrap();
-            eventually(Duration::from_secs(5), || unacknowledged(client) == 0);
+            soon(|| unacknowledged(client) == 0);
             server.set_nonblocking(true).unwrap();
             let reads =
                 runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -11,7 +11,7 @@ use weft_datapath::{Enforcer, Settings, Tenancy, cleanup};
 use weft_model::{LoadBalancer, ObjectName, Service, ServiceKind, Snapshot};
 use weft_runtime::Tasks;
 use weft_telemetry::api::Status;
-use weft_tests::{World, eventually};
+use weft_tests::{World, soon};
 
 #[test]
 fn a_kernel_without_the_fixes_is_not_accelerated_and_says_why() {
@@ -59,7 +59,7 @@ fn status_on(acceleration: Acceleration, asks: bool, outbound: Option<u16>) -> O
         enforcer.start(&tasks, snapshots, watch::channel(u64::MAX).1);
         let asked = enforcer.clone();
         tokio::task::spawn_blocking(move || {
-            eventually(Duration::from_secs(10), || asked.enforced().is_ok());
+            soon(|| asked.enforced().is_ok());
             asked.listen(NOBODYS, outbound).unwrap();
         })
         .await

@@ -2,9 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::thread;
-use std::time::Duration;
 
-use weft_tests::eventually;
+use weft_tests::soon;
 
 use crate::stage::{FAST, Stage, pattern};
 
@@ -34,7 +33,7 @@ fn an_echo_of_a_hundred_mebibytes_is_recorded_to_the_byte() {
     drop(client);
     echo.join().unwrap();
     let mut closed = None;
-    eventually(Duration::from_secs(5), || {
+    soon(|| {
         closed = stage.node.flows(&[]).into_iter().find(|flow| flow["kind"] == "closed");
         closed.is_some()
     });
@@ -57,7 +56,7 @@ fn bytes_of_both_ways_add_up_when_a_connection_uses_both() {
     client.read_exact(&mut vec![0; 200_000]).unwrap();
     drop((client, server));
     let mut closed = None;
-    eventually(Duration::from_secs(5), || {
+    soon(|| {
         closed = stage.node.flows(&[]).into_iter().find(|flow| flow["kind"] == "closed");
         closed.is_some()
     });
@@ -65,6 +64,6 @@ fn bytes_of_both_ways_add_up_when_a_connection_uses_both() {
     assert_eq!((&closed["bytesSent"], &closed["bytesReceived"]), (&101_015.into(), &200_000.into()));
     assert_eq!(stage.latches(), [1, 1, 1]);
     // The server's socket may close a moment later.
-    eventually(Duration::from_secs(5), || stage.count("bytes_native") == 300_005);
+    soon(|| stage.count("bytes_native") == 300_005);
     assert_eq!(stage.count("bytes_redirected"), 1010);
 }

@@ -1,8 +1,8 @@
 //! A pod's addresses beside those of its object.
 
-use std::{io::ErrorKind, net::SocketAddr, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr};
 
-use weft_tests::eventually;
+use weft_tests::soon;
 
 use super::stage::{Stage, assert_reset_at_once, from};
 
@@ -23,7 +23,7 @@ fn a_second_address_is_no_way_round_a_pods_policies() {
     let third: SocketAddr = "10.77.50.10:8080".parse().unwrap();
     // (A connection that is let in may be ended by the policy's second look, which is another error.)
     let refused = || outsider.ask(third).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
-    eventually(Duration::from_secs(7), refused);
+    soon(refused);
     assert_reset_at_once(&outsider, third);
 
     stage.unprotect();

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use weft_tests::{Node, Pod, World, eventually, manifests};
+use weft_tests::{Node, Pod, World, manifests, soon};
 
 use crate::backends::{Backend, answers, at, counts};
 
@@ -63,18 +63,18 @@ fn least_request_prefers_the_endpoint_with_fewer_open_connections() {
 
     // One endpoint has none left, the other some 20. A draw of two finds the idle one by 3 of 4.
     held.remove("api-1");
-    eventually(Duration::from_secs(2), || open_connections(&node) == open[1] as u64);
+    soon(|| open_connections(&node) == open[1] as u64);
     let counts = counts(&web, API, 200);
     assert!(counts["api-1"] > 120, "{counts:?}");
 
     drop(held);
-    eventually(Duration::from_secs(2), || open_connections(&node) == 0);
+    soon(|| open_connections(&node) == 0);
     // What never came about is not counted as open: a third endpoint refuses.
     let _refusing = node.pod("shop/api-3").label("app", "api").start();
     node.wait();
     let refused = (0..60).filter(|_| web.tcp_connect(API).is_err()).count();
     assert!(refused > 0);
-    eventually(Duration::from_secs(2), || open_connections(&node) == 0);
+    soon(|| open_connections(&node) == 0);
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn spread(client: &Pod, to: SocketAddr, n: usize, listeners: &[TcpListener]) -> 
             add(drain(listeners));
         }
     }
-    eventually(Duration::from_secs(2), || add(drain(listeners)) == n);
+    soon(|| add(drain(listeners)) == n);
     counts
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 use serde_json::Value;
-use weft_tests::{Node, Pod, eventually, manifests, weft};
+use weft_tests::{Node, Pod, manifests, soon, weft};
 
 use crate::market::{API, Market, assert_refused};
 
@@ -57,7 +57,7 @@ fn payload_is_counted_to_the_byte_whoever_ends_a_connection_and_how() {
         wanted.push((exchange(web, &listener, v4, 1, 0, end), 1, 0, end));
     }
     let mut closed = Vec::new();
-    eventually(Duration::from_secs(2), || {
+    soon(|| {
         closed = node.flows(&["--pod", "shop/web"]);
         closed.retain(|flow| flow["kind"] == "closed");
         closed.len() >= wanted.len()
@@ -128,7 +128,7 @@ fn what_had_to_be_sent_again_is_counted() {
     assert_eq!(sent_again(), 0);
     link("down");
     near.write_all(b"lost").unwrap();
-    eventually(Duration::from_secs(5), || sent_again() > 0);
+    soon(|| sent_again() > 0);
     link("up");
     far.read_exact(&mut [0; 4]).unwrap();
     drop((near, far));
@@ -145,7 +145,7 @@ fn a_refused_connection_is_one_line_with_its_reason() {
     let reset = outsider.tcp_connect(market.api.addr(8080)).map(drop).map_err(|error| error.raw_os_error());
     assert_eq!(reset, Err(Some(libc::ECONNREFUSED)));
     let denied = || market.node.flows(&["--verdict", "denied"]);
-    eventually(Duration::from_secs(2), || denied().len() >= 2);
+    soon(|| denied().len() >= 2);
     let flows = denied();
     assert_eq!(flows.len(), 2, "{flows:?}");
     let (thief, stranger) = (&flows[0], &flows[1]);
@@ -170,7 +170,7 @@ fn flows_can_be_chosen_by_pod_namespace_verdict_and_number_and_followed() {
     market.web.ask(API).unwrap();
     market.web.ask(friend.addr(80)).unwrap();
     assert_refused(&market.thief, API);
-    eventually(Duration::from_secs(2), || node.flows(&[]).len() >= 5);
+    soon(|| node.flows(&[]).len() >= 5);
 
     let count = |arguments: &[&str]| node.flows(arguments).len();
     assert_eq!(count(&[]), 5);
@@ -266,9 +266,9 @@ fn what_the_programs_say_is_in_the_agents_log_where_it_is_asked_for() {
         asking.recv_from(&mut [0]).unwrap();
         let line = || market.agent.log().contains("somebody who was not dialled");
         if said {
-            eventually(Duration::from_secs(2), line);
+            soon(line);
         } else {
-            eventually(Duration::from_secs(2), || market.node.stat("reverse_misses") == 1);
+            soon(|| market.node.stat("reverse_misses") == 1);
             assert!(!line());
         }
     }
@@ -379,7 +379,7 @@ fn reset(stream: &TcpStream) {
 /// The flows of a client's port, once there are `count`.
 fn flows_of(node: &Node, port: u16, count: usize) -> Vec<Value> {
     let mut flows = Vec::new();
-    eventually(Duration::from_secs(2), || {
+    soon(|| {
         flows = node.flows(&[]);
         flows.retain(|flow| flow["source"]["port"] == port);
         flows.len() >= count

@@ -10,7 +10,7 @@ use rustix::net::sockopt::set_socket_linger;
 use serde_json::Value;
 use socket2::{SockFilter, Socket};
 use weft_tests::packet::{Segment, Sniffer, send_datagram, send_syn};
-use weft_tests::{Pod, eventually, throughout};
+use weft_tests::{Pod, eventually, soon, throughout};
 use weft_transport::{Diag, Query, States};
 
 use super::stage::{NOBODY, Stage, assert_untouched, from, listen, policy};
@@ -67,7 +67,7 @@ fn nobody_gets_in_by_a_connection_whose_server_is_gone() {
     let mut sockets = Diag::open(&api.netns()).unwrap();
     eventually(Duration::from_secs(1), || sockets.sockets(&Query::tcp(States::LIVE)).unwrap().is_empty());
     link("up");
-    eventually(Duration::from_secs(2), || established.elapsed() > Duration::from_millis(1_050));
+    soon(|| established.elapsed() > Duration::from_millis(1_050));
     assert!(is_attested(&node.map_pin("weft_flow"), port), "its socket is open");
     assert_reset(cron, front, port, api);
     assert_untouched(&listener);
@@ -147,7 +147,7 @@ fn an_address_that_the_pod_has_beside_its_ips_is_no_way_round_its_policy() {
     let address: Ipv6Addr = address.parse().unwrap();
     let to = SocketAddrV6::new(address, 8080, 0, link);
     // Duplicate address detection takes its time.
-    eventually(Duration::from_secs(5), || outsider.tcp_connect(to.into()).is_ok());
+    soon(|| outsider.tcp_connect(to.into()).is_ok());
     listener.accept().unwrap();
 
     node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));

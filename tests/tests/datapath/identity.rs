@@ -1,8 +1,6 @@
 //! Who a client is: proven by the kernel of this node, or known by its address only.
 
-use std::time::Duration;
-
-use weft_tests::{Node, eventually};
+use weft_tests::{Node, soon};
 
 use super::stage::{Stage, assert_eacces, assert_reset_at_once, from, pod, policy};
 
@@ -64,7 +62,7 @@ fn a_pod_is_who_it_is_now_and_may_always_talk_to_itself() {
 #[track_caller]
 fn reasons(node: &Node, count: usize) -> Vec<String> {
     let mut reasons = Vec::new();
-    eventually(Duration::from_secs(2), || {
+    soon(|| {
         let flows = node.refusals();
         reasons = flows.iter().map(|flow| flow["reason"].as_str().unwrap_or_default().to_owned()).collect();
         reasons.len() == count

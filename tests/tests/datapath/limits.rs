@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 use std::process::Command;
-use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
-use weft_tests::{Node, eventually, manifests, text};
+use weft_tests::{Node, Suspended, manifests, soon, text};
 
 use crate::backends::{Backend, answers, names};
 use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
@@ -101,22 +99,22 @@ fn an_update_that_a_map_takes_half_of_changes_nothing_and_is_completed_or_taken_
     let ready = |ready| more.iter().for_each(|one| one.pod.update(|manifest| manifest.ready = ready));
     ready(false);
     node.wait();
-    eventually(Duration::from_secs(3), || written() == before);
+    soon(|| written() == before);
 
     // Completed, as soon as there is room.
     ready(true);
     assert_failed(node, "weft_slot");
     (0..strange).for_each(|row| strangers_slot(node, "delete", row));
-    eventually(Duration::from_secs(10), || is_ready(node));
+    soon(|| is_ready(node));
     assert_eq!(answers(&market.web, API, 100), names(["api", "api-1", "api-2"]));
-    eventually(Duration::from_secs(3), || written() == before.map(|rows| rows + 2));
+    soon(|| written() == before.map(|rows| rows + 2));
 }
 
 #[test]
 fn an_agent_that_cannot_begin_what_it_reads_is_alive_and_not_ready() {
     let Some(market) = Market::open_with(|node| {
         let agent = node.spawn_agent(&["--map-size", "weft_pod_ip=1"]);
-        eventually(Duration::from_secs(10), || node.http("/healthz").is_ok());
+        soon(|| node.http("/healthz").is_ok());
         agent
     }) else {
         return;
@@ -130,12 +128,13 @@ fn an_agent_that_cannot_begin_what_it_reads_is_alive_and_not_ready() {
 #[test]
 fn a_full_ring_loses_events_and_never_a_verdict() {
     let Some(market) = open_with(&["--map-size", "weft_events=65536"]) else { return };
-    market.agent.signal(Signal::SIGSTOP);
+    let pid = market.agent.pid().expect("it runs");
+    let suspended = Suspended::new(pid.try_into().expect("as the kernel has it"));
     for _ in 0..500 {
         assert_eq!(market.web.ask(API).unwrap(), "api");
         assert_refused(&market.thief, API);
     }
-    market.agent.signal(Signal::SIGCONT);
+    drop(suspended);
     let lost = market.node.stat("events_lost");
     assert!(lost > 500, "{lost} events lost: 1500 do not fit into 64 KiB");
     let metric = market.node.metric("weft_kernel_events_total", &[r#"event="events_lost""#]);
@@ -143,7 +142,7 @@ fn a_full_ring_loses_events_and_never_a_verdict() {
     // And then everything is seen again.
     let flows = market.node.flows(&["--pod", "shop/web"]).len();
     market.web.ask(API).unwrap();
-    eventually(Duration::from_secs(2), || market.node.flows(&["--pod", "shop/web"]).len() == flows + 2);
+    soon(|| market.node.flows(&["--pod", "shop/web"]).len() == flows + 2);
     assert_eq!(market.node.stat("events_lost"), lost);
 }
 

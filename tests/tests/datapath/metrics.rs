@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use weft_tests::{Node, eventually};
+use weft_tests::{Node, eventually, soon};
 
 use crate::market::{API, Market, assert_refused};
 
@@ -36,7 +36,7 @@ fn both_ends_of_a_flow_report_it_with_istios_names_and_labels() {
     for reporter in [r#"reporter="source""#, r#"reporter="destination""#] {
         let labels = [&ends[..], &[reporter]].concat();
         let value = |name: &str| node.metric(name, &labels);
-        eventually(Duration::from_secs(2), || is(value("istio_tcp_connections_closed_total"), 1));
+        soon(|| is(value("istio_tcp_connections_closed_total"), 1));
         assert!(is(value("istio_tcp_connections_opened_total"), 1));
         assert!(is(value("istio_tcp_sent_bytes_total"), 96), "{}", value("istio_tcp_sent_bytes_total"));
         assert!(
@@ -45,9 +45,7 @@ fn both_ends_of_a_flow_report_it_with_istios_names_and_labels() {
             value("istio_tcp_received_bytes_total")
         );
     }
-    eventually(Duration::from_secs(2), || {
-        is(node.metric("weft_drops_total", &[r#"reason="NotAllowed""#]), 1)
-    });
+    soon(|| is(node.metric("weft_drops_total", &[r#"reason="NotAllowed""#]), 1));
     // Nothing is counted twice, and a refused connection is none.
     assert!(is(node.metric("istio_tcp_connections_opened_total", &[]), 2));
 }
@@ -70,7 +68,7 @@ fn each_node_reports_its_own_end() {
                 &[&format!("reporter=\"{reporter}\""), r#"destination_workload="remote""#],
             )
         };
-        eventually(Duration::from_secs(2), || is(opened(here), 1));
+        soon(|| is(opened(here), 1));
         assert!(is(opened(elsewhere), 0), "{}", node.name());
     }
 }
@@ -88,7 +86,7 @@ fn bytes_of_a_live_connection_move_within_ten_seconds() {
     });
     assert!(is(bytes("istio_tcp_connections_closed_total"), 0));
     drop(stream);
-    eventually(Duration::from_secs(2), || is(bytes("istio_tcp_connections_closed_total"), 1));
+    soon(|| is(bytes("istio_tcp_connections_closed_total"), 1));
     assert!(is(bytes("istio_tcp_sent_bytes_total"), 50_000), "what was counted is not counted again");
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use weft_tests::foreign::Foreign;
-use weft_tests::{Agent, Node, Pod, World, eventually, manifests, throughout};
+use weft_tests::{Agent, Node, Pod, World, eventually, manifests, soon, throughout};
 
 use crate::lifecycle::{entries, pins};
 use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
@@ -28,7 +28,7 @@ fn a_namespace_whose_path_goes_away_is_let_go_of_within_a_second_and_dies() {
     eventually(Duration::from_secs(1), || held(agent, namespace) == 0 && !linked(node, &cookie));
     // The other end of its veth goes when nothing at all holds it: no socket, no descriptor, no link. The
     // kernel takes its time for that.
-    eventually(Duration::from_secs(10), || ports(&market.world) == devices - 1);
+    soon(|| ports(&market.world) == devices - 1);
     eventually(Duration::from_secs(1), || state(node, "shop/thief") == "Waiting");
     let detail = pod(node, "shop/thief")["detail"].to_string();
     assert!(detail.contains("not there yet"), "{detail}");
@@ -103,14 +103,14 @@ fn a_pod_that_cannot_be_protected_keeps_the_agent_from_being_ready() {
     let others: Vec<_> = (0..64).map(|_| Foreign::passing_lookup(&market.api).unwrap()).collect();
     market.agent.start();
     let refused = || market.node.http("/readyz").is_ok_and(|answer| answer.contains("shop/api"));
-    eventually(Duration::from_secs(10), refused);
+    soon(refused);
     let answer = market.node.http("/readyz").unwrap();
     assert!(answer.starts_with("HTTP/1.0 503") && answer.contains("cannot be protected"), "{answer}");
     assert!(market.node.http("/healthz").unwrap().starts_with("HTTP/1.0 200"));
     assert!(!market.node.weft(&["status", "--wait", "1s"]).status.success());
 
     drop(others);
-    eventually(Duration::from_secs(10), || is_ready(&market.node));
+    soon(|| is_ready(&market.node));
     market.assert_enforced();
 }
 
@@ -122,16 +122,16 @@ fn who_reaches_a_server_from_a_pod_that_cannot_be_protected_is_reported_by_the_s
     market.world.apply("policy.yaml", "");
     market.agent.start();
     let refused = || market.node.http("/readyz").is_ok_and(|answer| answer.contains("shop/web"));
-    eventually(Duration::from_secs(10), refused);
+    soon(refused);
     let stream = market.web.tcp_connect(market.api.addr(8080)).unwrap();
     let port = stream.local_addr().unwrap().port();
     let kinds = |kind: &str| {
         let flows = market.node.flows(&["--pod", "shop/api"]);
         flows.iter().filter(|flow| flow["kind"] == kind && flow["source"]["port"] == port).count()
     };
-    eventually(Duration::from_secs(2), || kinds("opened") == 1);
+    soon(|| kinds("opened") == 1);
     drop(stream);
-    eventually(Duration::from_secs(2), || kinds("closed") == 1);
+    soon(|| kinds("closed") == 1);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn pods_that_come_and_go_leave_nothing_behind_across_restarts() {
         pods.into_iter().for_each(Pod::delete);
     }
     market.node.wait();
-    eventually(Duration::from_secs(10), || measure(&market) == base);
+    soon(|| measure(&market) == base);
     market.assert_enforced();
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_tests::{SocketRequest, eventually, manifests};
+use weft_tests::{SocketRequest, eventually, manifests, soon};
 
 use super::stage::{
     NOBODY, Stage, assert_eacces, assert_reset_at_once, assert_untouched, from, from_block, listen, pod,
@@ -83,7 +83,7 @@ fn a_denied_client_of_a_service_gets_eacces_and_the_flow_says_why() {
     assert_eacces(cron.tcp_connect(service));
 
     let mut flows = Vec::new();
-    eventually(Duration::from_secs(2), || {
+    soon(|| {
         flows = node.refusals();
         !flows.is_empty()
     });
@@ -151,14 +151,14 @@ fn an_audited_policy_decides_nothing_and_is_counted_and_shown() {
 
     // A late segment of an ended connection is looked up as a SYN is: there may be more.
     assert!(node.stat("audited") >= 3);
-    eventually(Duration::from_secs(2), || node.flows(&["--verdict", "AUDIT"]).len() >= 3);
+    soon(|| node.flows(&["--verdict", "AUDIT"]).len() >= 3);
     for flow in node.flows(&["--verdict", "AUDIT"]) {
         assert_eq!(flow["reason"], "PolicyDenied", "{flow}");
         assert_eq!(flow["rule"], "shop/api rules[0]", "{flow}");
         assert_eq!(flow["source"]["pod"], "cron", "{flow}");
     }
     assert!(node.flows(&["--verdict", "DENIED"]).is_empty());
-    eventually(Duration::from_secs(2), || {
+    soon(|| {
         let counted = u32::try_from(node.stat("audited")).unwrap();
         near(node.metric("weft_audited_total", &[]), f64::from(counted))
     });

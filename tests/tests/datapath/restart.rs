@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use weft_tests::{Node, World, eventually, manifests, while_connecting};
+use weft_tests::{Node, World, manifests, soon, while_connecting};
 
 use crate::lifecycle::{entries, pins};
 use crate::market::{self, API, Market, assert_refused};
@@ -47,7 +47,7 @@ fn killing_the_agent_ten_times_a_second_fails_no_connection_and_leaks_nothing() 
     market.agent.restart();
     market.assert_enforced();
     // The very same links, and no program beside those that they hold.
-    eventually(Duration::from_secs(5), || market.node.traces() == before);
+    soon(|| market.node.traces() == before);
 }
 
 #[test]

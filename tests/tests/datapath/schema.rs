@@ -5,11 +5,10 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use weft_abi::SCHEMA;
 use weft_tests::foreign::{Foreign, Sharing};
-use weft_tests::{World, eventually, text, while_connecting};
+use weft_tests::{World, soon, text, while_connecting};
 
 use crate::lifecycle::{entries, pins};
 use crate::market::{self, API, Market, assert_not_balanced, assert_refused};
@@ -87,7 +86,7 @@ fn the_old_layout_stays_in_force_until_every_program_of_the_new_one_is_attached(
     assert_not_balanced(&market.thief, mapped(1));
 
     drop(others);
-    eventually(Duration::from_secs(10), || versions() == [both[1].clone()].into());
+    soon(|| versions() == [both[1].clone()].into());
     assert!(!told("weft_connect4") && !told("layout v1"));
     assert_eq!(market.thief.ask("10.96.0.2:80".parse().unwrap()).unwrap(), "api");
     assert_refused(&market.web, "10.96.0.2:80".parse().unwrap());
@@ -103,7 +102,7 @@ fn the_old_layout_protects_a_pod_that_the_new_one_cannot() {
     let others: Vec<_> = (1..PROGRAMS).map(|_| Foreign::passing_lookup(&market.api).unwrap()).collect();
     market.agent.start();
     let status = || text(&market.node.weft(&["status"]));
-    eventually(Duration::from_secs(10), || status().contains("pod shop/api cannot be protected"));
+    soon(|| status().contains("pod shop/api cannot be protected"));
     let outsider = market.node.pod("shop/outsider").outsider().start();
     let reset = || outsider.tcp_connect(market.api.addr(8080)).map(drop).map_err(|error| error.kind());
     assert_eq!(reset(), Err(ErrorKind::ConnectionRefused), "by the old layout's program");
@@ -111,7 +110,7 @@ fn the_old_layout_protects_a_pod_that_the_new_one_cannot() {
     drop(others);
     market.node.wait();
     let versions = || entries(&pins(&market.node));
-    eventually(Duration::from_secs(10), || versions() == [format!("v{}", SCHEMA + 1)].into());
+    soon(|| versions() == [format!("v{}", SCHEMA + 1)].into());
     assert_eq!(reset(), Err(ErrorKind::ConnectionRefused));
     market.assert_enforced();
 }

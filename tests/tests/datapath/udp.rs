@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use weft_tests::{Agent, Node, Pod, World, eventually, manifests, throughout};
+use weft_tests::{Agent, Node, Pod, World, manifests, soon, throughout};
 
 use crate::backends::{Backend, at, counter};
 
@@ -169,7 +169,7 @@ fn datagrams_are_spread_over_the_backends() {
         "{clusterIP: 10.96.0.4, selector: {app: dns}, ports: [{port: 53, protocol: UDP, targetPort: 5353}]}";
     node.apply_and_wait("dns.yaml", &manifests::service("shop/dns", spec));
     let mut seen = BTreeSet::new();
-    eventually(Duration::from_secs(3), || {
+    soon(|| {
         let (name, from) = web.ask_udp(at("10.96.0.4:53")).unwrap();
         assert_eq!(from, at("10.96.0.4:53"));
         seen.insert(name);

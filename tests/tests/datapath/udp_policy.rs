@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use weft_tests::packet::send_datagram;
-use weft_tests::{Pod, eventually, manifests, throughout};
+use weft_tests::{Pod, manifests, soon, throughout};
 
 use super::stage::{NOBODY, Stage, assert_eacces, from, from_block, policy};
 
@@ -51,7 +51,7 @@ fn an_unconnected_sender_of_this_node_is_proven() {
     let sender = any_port(&far);
     sender.send_to(b"?", api.addr(8080)).unwrap();
     assert_silent(&sender, "an identity of another node does not allow");
-    eventually(Duration::from_secs(2), || node.refusals().len() == 2);
+    soon(|| node.refusals().len() == 2);
     assert_eq!(node.refusals()[1]["reason"], "IdentityUnproven");
 }
 
@@ -100,7 +100,7 @@ fn a_forged_datagram_is_not_proven_by_what_its_victim_sent_before() {
 
     // What one datagram proves, it proves for as long as it may be on its way.
     let forge = || send_datagram(cron, source, api.addr(8080), b"forged").unwrap();
-    eventually(Duration::from_secs(2), || {
+    soon(|| {
         forge();
         server.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         server.recv(&mut [0; 8]).is_err()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::net::sockopt::set_socket_linger;
-use weft_tests::{HttpClient, Pod, SocketRequest, eventually};
+use weft_tests::{HttpClient, Pod, SocketRequest, Suspended, soon};
 
 use crate::shop::{FRONT, Shop};
 
@@ -53,7 +53,7 @@ fn fifty_thousand_short_connections_all_have_their_origin_and_leave_none_behind(
             });
         }
     });
-    eventually(Duration::from_secs(5), || shop.node.map_entries("weft_origin") == 0);
+    soon(|| shop.node.map_entries("weft_origin") == 0);
     assert_eq!(shop.node.stat("origins_lost"), 0);
 }
 
@@ -61,9 +61,9 @@ fn fifty_thousand_short_connections_all_have_their_origin_and_leave_none_behind(
 fn a_connection_that_is_refused_or_reset_leaves_no_origin_and_one_that_waits_keeps_it() {
     let Some(mut shop) = Shop::open() else { return };
     let origins = || shop.node.map_entries("weft_origin");
-    eventually(Duration::from_secs(5), || origins() == 0);
-    let proxy = Pid::from_raw(shop.node.proxy_pid());
-    kill(proxy, Signal::SIGSTOP).unwrap();
+    soon(|| origins() == 0);
+    let proxy = shop.node.proxy_pid();
+    let suspended = Suspended::new(proxy);
     // Accepted by the kernel, but not by the proxy. What it has sent may still be carried.
     let mut closed = shop.web.tcp_connect(FRONT).unwrap();
     closed.write_all(b"GET / HTTP/1.1\r\nHost: front\r\n\r\n").unwrap();
@@ -72,13 +72,13 @@ fn a_connection_that_is_refused_or_reset_leaves_no_origin_and_one_that_waits_kee
     assert_eq!(origins(), 2);
     set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
     drop(reset);
-    eventually(Duration::from_secs(5), || origins() == 1);
-    kill(proxy, Signal::SIGCONT).unwrap();
-    eventually(Duration::from_secs(5), || origins() == 0);
+    soon(|| origins() == 1);
+    drop(suspended);
+    soon(|| origins() == 0);
     shop.agent.kill();
-    kill(proxy, Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(proxy), Signal::SIGKILL).unwrap();
     // Once they are gone nobody holds the listener any more; the lease has not run out.
-    eventually(Duration::from_secs(3), || shop.web.exec(&["ss", "-Htln"]).stdout.is_empty());
+    soon(|| shop.web.exec(&["ss", "-Htln"]).stdout.is_empty());
     for _ in 0..10 {
         let refused = shop.web.tcp_connect(FRONT).map(drop).map_err(|error| error.kind());
         assert_eq!(refused, Err(ErrorKind::ConnectionRefused));

@@ -10,7 +10,7 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use weft_tests::{Pod, eventually, manifests};
+use weft_tests::{Pod, eventually, manifests, soon};
 
 use crate::shop::{FRONT, Shop};
 
@@ -23,7 +23,7 @@ fn each_answer_is_counted_with_its_status_its_flag_and_both_ends() {
     shop.world.apply("policy.yaml", &manifests::authorization_policy("shop/v1", spec));
     shop.node.wait();
     let status = |path: &str| shop.web.get(FRONT, path, &[]).unwrap().status;
-    eventually(SOON, || status("/v1") == 403 && status("/empty") == 503);
+    soon(|| status("/v1") == 403 && status("/empty") == 503);
     assert_eq!((status("/nowhere"), status("/v2/status/204")), (404, 200));
     let mut client = shop.web.http(FRONT).unwrap();
     assert_eq!(client.ask(("POST", "/v2"), &[], &[7; 500]).unwrap().status, 200);
@@ -53,7 +53,7 @@ fn each_answer_is_counted_with_its_status_its_flag_and_both_ends() {
             let labels: Vec<&str> = labels.iter().map(String::as_str).chain([&*reporter]).collect();
             shop.node.metric(name, &labels)
         };
-        eventually(SOON, || count("istio_requests_total", "source") >= 1.0);
+        soon(|| count("istio_requests_total", "source") >= 1.0);
         assert!((count("istio_requests_total", "destination") >= 1.0) == both, "{code}");
         let requests = count("istio_requests_total", "source");
         for histogram in
@@ -64,7 +64,7 @@ fn each_answer_is_counted_with_its_status_its_flag_and_both_ends() {
         }
     }
     let of_v2 = ["reporter=\"source\"", "destination_workload=\"v2\""];
-    eventually(SOON, || shop.node.metric("istio_request_bytes_sum", &of_v2) >= 500.0);
+    soon(|| shop.node.metric("istio_request_bytes_sum", &of_v2) >= 500.0);
     assert!(shop.node.metric("istio_response_bytes_sum", &of_v2) >= 200.0, "each answer says what was seen");
     assert!(shop.node.metric("istio_request_duration_milliseconds_sum", &of_v2) > 0.0);
     let rejected = |reason: &str| {
@@ -90,7 +90,7 @@ fn a_call_of_grpc_is_counted_by_its_own_status_and_so_are_its_messages() {
     assert_eq!(trailers["grpc-status"], "5");
     let labels = ["reporter=\"source\"", "request_protocol=\"grpc\"", "grpc_response_status=\"5\""];
     let count = |name: &str| shop.node.metric(name, &labels);
-    eventually(SOON, || count("istio_requests_total") >= 1.0);
+    soon(|| count("istio_requests_total") >= 1.0);
     assert!(count("istio_request_messages_total") >= 2.0, "{}", count("istio_request_messages_total"));
     assert!(count("istio_response_messages_total") >= 3.0, "{}", count("istio_response_messages_total"));
     let ok =
@@ -107,7 +107,7 @@ fn series_outlive_their_workload_for_five_minutes() {
     assert_eq!(shop.web.get(FRONT, "/v2", &[]).unwrap().status, 200);
     let series = || shop.node.metric("istio_requests_total", &["source_workload=\"web\""]);
     let of_pod = || shop.node.metric("weft_proxy_requests_total", &["pod=\"web\""]);
-    eventually(SOON, || series() >= 1.0 && of_pod() >= 1.0);
+    soon(|| series() >= 1.0 && of_pod() >= 1.0);
     shop.world.remove("pod-shop-web.yaml");
     shop.node.wait();
     assert!(series() >= 1.0 && of_pod() >= 1.0, "the last values can still be scraped");
@@ -167,4 +167,3 @@ const ROUTE: &str = "{parentRefs: [{group: \"\", kind: Service, name: front}], r
 const EMPTY: &str = "{clusterIP: 10.96.0.5, selector: {app: nobody}, ports: [{port: 80}]}";
 const CALLS: &str = "{clusterIP: 10.96.0.6, selector: {app: v1}, ports: [{port: 80, targetPort: 9090, \
      appProtocol: kubernetes.io/h2c}]}";
-const SOON: Duration = Duration::from_secs(5);

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use weft_tests::{Agent, Node, Pod, Running, World, eventually, manifests, text};
+use weft_tests::{Agent, Node, Pod, Running, World, manifests, soon, text};
 
 #[test]
 fn redis_is_asked_through_the_proxy() {
@@ -73,7 +73,7 @@ fn whether_a_connection_to_postgresql_is_tls_is_between_client_and_server() {
     }
     let direct = psql(stage.server.addr(PORT), "disable");
     stage.ask(&format!("{direct} -c 'alter system set ssl = on' -c 'select pg_reload_conf()'"));
-    eventually(PATIENCE, || stage.ask(&format!("{direct} -c 'show ssl'")).trim() == "on");
+    soon(|| stage.ask(&format!("{direct} -c 'show ssl'")).trim() == "on");
     for service in SERVICES {
         assert_eq!(stage.ask(&format!("{} {is_tls}", psql(service, "require"))).trim(), "t");
         let rows = format!("{} -c \"select repeat('x', {LARGE})\"", psql(service, "require"));
@@ -149,9 +149,9 @@ impl Stage {
             dir,
         };
         let ping = (database.ping)(stage.server.addr(PORT));
-        eventually(PATIENCE, || stage.client.exec(&["sh", "-c", &ping]).status.success());
+        soon(|| stage.client.exec(&["sh", "-c", &ping]).status.success());
         for service in SERVICES {
-            eventually(PATIENCE, || goes_through_the_proxy(&stage.client, service));
+            soon(|| goes_through_the_proxy(&stage.client, service));
         }
         Some(stage)
     }
@@ -298,5 +298,3 @@ const CLIENTS: usize = 8;
 const LARGE: usize = 8 << 20;
 /// A server that speaks first is heard at once. The proxy's own patience with who says nothing is 5 s.
 const GREETING: Duration = Duration::from_secs(2);
-/// Setting up a database's files takes seconds on a slow machine.
-const PATIENCE: Duration = Duration::from_mins(1);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use weft_tests::{Pod, eventually, manifests};
+use weft_tests::{Answer, Pod, manifests, soon};
 
 use crate::shop::{FRONT, ROUTE, Shop};
 
@@ -54,8 +54,7 @@ struct Traffic {
 impl Traffic {
     fn fresh(&self, pod: &Pod) {
         while !self.done.load(Ordering::Relaxed) {
-            assert_eq!(pod.get(FRONT, "/", &[]).expect("a connection of its own").status, 200);
-            self.count();
+            self.count(&pod.get(FRONT, "/", &[]).expect("a connection of its own"));
         }
     }
 
@@ -67,13 +66,13 @@ impl Traffic {
                 if self.done.load(Ordering::Relaxed) {
                     break;
                 }
-                assert_eq!(client.ask(("GET", "/"), &[], &[]).expect("one more answer").status, 200);
-                self.count();
+                self.count(&client.ask(("GET", "/"), &[], &[]).expect("one more answer"));
             }
         }
     }
 
-    fn count(&self) {
+    fn count(&self, answer: &Answer) {
+        assert_eq!(answer.status, 200, "{}", answer.header("x-weft-reason"));
         self.answered.fetch_add(1, Ordering::Relaxed);
         // The agent and the proxy need the processor, too.
         thread::sleep(Duration::from_millis(1));
@@ -82,7 +81,7 @@ impl Traffic {
     #[track_caller]
     fn some_more(&self) {
         let goal = self.answered.load(Ordering::Relaxed) + SOME;
-        eventually(Duration::from_secs(20), || self.answered.load(Ordering::Relaxed) >= goal);
+        soon(|| self.answered.load(Ordering::Relaxed) >= goal);
     }
 }
 

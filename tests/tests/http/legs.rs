@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
-use weft_tests::{eventually, manifests};
+use weft_tests::{Suspended, manifests, soon};
 
 use crate::shop::{ROUTE, Shop, vip};
 
@@ -70,9 +70,8 @@ fn what_tcp_brings_behind_what_was_redirected_is_read_although_one_edge_told_of_
     for raw in [false, true] {
         let (mut client, mut server) =
             if raw { legs.relayed() } else { legs.exchange("POST", 2 * PIECE + 10) };
-        let proxy = Pid::from_raw(legs.shop.node.proxy_pid());
         // It finds a small write, which is redirected, and a large one, which is not, at once.
-        kill(proxy, Signal::SIGSTOP).unwrap();
+        let suspended = Suspended::new(legs.shop.node.proxy_pid());
         let body = block(0, 2 * PIECE + 10);
         let answer = message("HTTP/1.1 200 OK", &body[..PIECE + 10]);
         for (end, bytes) in [(&mut client, &body), (&mut server, &answer)] {
@@ -80,7 +79,7 @@ fn what_tcp_brings_behind_what_was_redirected_is_read_although_one_edge_told_of_
             send(end, &bytes[..small.min(10)]);
             send(end, &bytes[small.min(10)..]);
         }
-        kill(proxy, Signal::SIGCONT).unwrap();
+        drop(suspended);
         let mut got = vec![0; body.len()];
         server.read_exact(&mut got).unwrap();
         assert!(got == body, "raw: {raw}");
@@ -144,7 +143,7 @@ fn a_killed_proxy_ends_both_legs_as_without_acceleration() {
             // Whoever reads is at the end, and whoever writes is told so.
             let read = end.read(&mut [0; 100]).map_err(|error| error.kind());
             assert!(matches!(read, Ok(0) | Err(ErrorKind::ConnectionReset)), "{arguments:?}: {read:?}");
-            eventually(Duration::from_secs(5), || end.write_all(b"anybody there?").is_err());
+            soon(|| end.write_all(b"anybody there?").is_err());
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use weft_tests::{eventually, text, throughout};
+use weft_tests::{soon, text, throughout};
 
 use crate::shop::{FRONT, PLAIN, ROUTE, Shop};
 
@@ -28,7 +28,7 @@ fn a_killed_proxy_refuses_no_connection_and_is_back_within_two_seconds() {
     assert_eq!(answer.seen().server, "v1");
     assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
     // That pod's connections are accepted before the last pod's are, and the proxy is in force after that.
-    eventually(Duration::from_secs(5), || shop.node.weft(&["status"]).status.success());
+    soon(|| shop.node.weft(&["status"]).status.success());
     assert_ne!(shop.node.proxy_pid(), old);
     // Connections that stayed in the kernel do not notice.
     assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200);
@@ -44,13 +44,13 @@ fn without_a_proxy_connections_are_refused_or_stay_in_the_kernel_as_the_service_
         kill(Pid::from_raw(proxy), Signal::SIGKILL).unwrap();
         let outcome = || shop.web.tcp_connect(FRONT).map(drop).map_err(|error| error.kind());
         if open {
-            eventually(Duration::from_secs(7), || {
+            soon(|| {
                 shop.web
                     .get(FRONT, "/", &[])
                     .is_ok_and(|answer| !answer.seen().headers.contains_key("x-request-id"))
             });
         } else {
-            eventually(Duration::from_secs(7), || outcome() == Err(ErrorKind::ConnectionRefused));
+            soon(|| outcome() == Err(ErrorKind::ConnectionRefused));
             // First by the listeners that are gone, and once the lease is over by the hook.
             throughout(Duration::from_secs(6), || outcome() == Err(ErrorKind::ConnectionRefused));
         }
@@ -60,9 +60,9 @@ fn without_a_proxy_connections_are_refused_or_stay_in_the_kernel_as_the_service_
         shop.node.wait();
         if !open {
             let why = |flow: &serde_json::Value| flow["reason"] == "ProxyUnavailable";
-            eventually(Duration::from_secs(10), || shop.node.refusals().iter().any(why));
+            soon(|| shop.node.refusals().iter().any(why));
         }
-        eventually(Duration::from_secs(10), || {
+        soon(|| {
             shop.web
                 .get(FRONT, "/", &[])
                 .is_ok_and(|answer| answer.seen().headers.contains_key("x-request-id"))
@@ -90,7 +90,7 @@ fn a_killed_agent_leaves_the_proxy_serving_and_the_next_one_adopts_it() {
         asking.join().unwrap()
     });
     assert_eq!(refused, 0);
-    eventually(Duration::from_secs(5), || shop.node.has_proxy());
+    soon(|| shop.node.has_proxy());
     assert_eq!(shop.node.proxy_pid(), proxy, "no second proxy");
     assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200, "its connections live on");
 }
@@ -100,20 +100,20 @@ fn a_pod_that_goes_while_there_is_no_agent_is_let_go_of_by_the_proxy() {
     let Some(mut shop) = Shop::open() else { return };
     let other = shop.node.pod("shop/other").start();
     shop.node.wait();
-    eventually(Duration::from_secs(10), || shop.node.has_proxy() && other.get(FRONT, "/", &[]).is_ok());
+    soon(|| shop.node.has_proxy() && other.get(FRONT, "/", &[]).is_ok());
     let (proxy, namespace) = (shop.node.proxy_pid(), other.netns().id().inode());
     assert!(holds(proxy, namespace));
     let devices = devices(&shop);
     shop.agent.kill();
     other.vanish();
     // Promised within one second; this machine may be busy.
-    eventually(Duration::from_secs(3), || !holds(proxy, namespace));
+    soon(|| !holds(proxy, namespace));
     // The other end of its veth goes when nothing holds it: no socket, no descriptor. The kernel takes its time.
-    eventually(Duration::from_secs(10), || self::devices(&shop) == devices - 1);
+    soon(|| self::devices(&shop) == devices - 1);
     assert_eq!(shop.web.get(FRONT, "/", &[]).unwrap().status, 200, "the others go on");
     shop.agent.start();
     shop.node.wait();
-    eventually(Duration::from_secs(10), || shop.node.has_proxy());
+    soon(|| shop.node.has_proxy());
     assert_eq!(shop.node.proxy_pid(), proxy);
 }
 
@@ -149,7 +149,7 @@ fn an_upgrade_under_load_fails_no_request() {
         });
         let upgrade = node.weft(&["proxy", "upgrade"]);
         assert!(upgrade.status.success(), "{}", text(&upgrade));
-        eventually(Duration::from_secs(10), || node.proxy_pid() != old);
+        soon(|| node.proxy_pid() != old);
         done.store(true, Ordering::Relaxed);
         fresh.join().unwrap()
     });
@@ -185,7 +185,7 @@ fn an_upgrade_cuts_nothing_that_is_under_way_and_the_old_proxy_ends_with_it() {
     let lives = || fs::exists(format!("/proc/{old}/fd/0")).unwrap();
     assert!(lives());
     drop((tunnel, kept, parked));
-    eventually(Duration::from_secs(20), || !lives());
+    soon(|| !lives());
 }
 
 /// A connection that has become a tunnel, whose server echoes.
@@ -207,16 +207,14 @@ fn an_agent_whose_proxy_cannot_start_says_whose_connections_are_refused() {
     // It exits with 1: the node is not well.
     let status = || text(&shop.node.weft(&["status", "-o", "json"]));
     let says = || status().contains("shop/front are refused");
-    eventually(Duration::from_secs(20), says);
+    soon(says);
     // The agent still holds the listeners: it is the hook that refuses.
     let refused = shop.web.tcp_connect(FRONT).map(drop).map_err(|error| error.kind());
     assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
-    eventually(Duration::from_secs(5), || {
-        shop.node.refusals().iter().any(|flow| flow["reason"] == "ProxyUnavailable")
-    });
+    soon(|| shop.node.refusals().iter().any(|flow| flow["reason"] == "ProxyUnavailable"));
     assert_eq!(shop.web.get(PLAIN, "/", &[]).unwrap().status, 200);
     fs::remove_dir(&lock).unwrap();
     // The next try may be fifteen seconds away.
-    eventually(Duration::from_secs(30), || shop.web.get(FRONT, "/", &[]).is_ok());
-    eventually(Duration::from_secs(5), || !says());
+    soon(|| shop.web.get(FRONT, "/", &[]).is_ok());
+    soon(|| !says());
 }

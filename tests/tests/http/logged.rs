@@ -1,9 +1,7 @@
 //! The access log on the agent's standard output.
 
-use std::time::Duration;
-
 use serde_json::Value;
-use weft_tests::{eventually, manifests};
+use weft_tests::{manifests, soon};
 
 use crate::shop::{FRONT, Shop};
 
@@ -17,10 +15,10 @@ fn nothing_is_logged_until_a_policy_asks_for_it_and_then_what_its_filter_holds_f
     for path in ["/wrong/1", "/right", "/missing"] {
         shop.ask_and_wait(path);
     }
-    eventually(SOON, || !shop.logged().is_empty());
+    soon(|| !shop.logged().is_empty());
     // Lines are written in order, so that what was asked before is written before.
     shop.ask_and_wait("/wrong/2");
-    eventually(SOON, || shop.logged().len() >= 2);
+    soon(|| shop.logged().len() >= 2);
     let paths: Vec<_> = shop.logged().iter().map(|line| line["path"].clone()).collect();
     assert_eq!(paths, ["/wrong/1", "/wrong/2"]);
     let line = shop.logged().swap_remove(0);
@@ -54,7 +52,7 @@ fn a_line_of_text_has_the_same_keys() {
     shop.log("{mode: Enabled, format: Text}");
     shop.ask_and_wait("/right");
     let line = || shop.agent.log().lines().find(|line| line.contains(" path=/right ")).map(str::to_owned);
-    eventually(SOON, || line().is_some());
+    soon(|| line().is_some());
     let line = line().unwrap();
     for part in
         [" src.pod=web ", " dst.pod=v1 ", " status=200 ", " response_flags=- ", " tries=1 ", " request_id="]
@@ -77,7 +75,7 @@ impl Shop {
         let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
         let headers = [("user-agent", "seeing/1"), ("traceparent", &*traceparent)];
         self.web.get(FRONT, path, &headers).expect("the proxy answers");
-        eventually(SOON, || self.node.flows(&[]).iter().any(|flow| flow["http"]["path"] == path));
+        soon(|| self.node.flows(&[]).iter().any(|flow| flow["http"]["path"] == path));
     }
 
     /// The lines of the access log. The agent's own are no objects with a pod.
@@ -91,4 +89,3 @@ impl Shop {
 const ROUTE: &str = "{parentRefs: [{group: \"\", kind: Service, name: front}], rules: [{matches: [{path: {type: \
      PathPrefix, value: /right}}], backendRefs: [{name: v1, port: 80}]}]}";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const SOON: Duration = Duration::from_secs(5);

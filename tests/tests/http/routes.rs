@@ -1,9 +1,8 @@
 //! Requests take routes.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::time::Duration;
 
-use weft_tests::{eventually, manifests};
+use weft_tests::{manifests, soon};
 
 use crate::shop::{FRONT, PLAIN, Shop, vip};
 
@@ -54,9 +53,7 @@ fn without_a_proxy_the_kernel_balances_and_status_says_so() {
     shop.agent.cleanup();
     shop.agent = shop.node.spawn_agent(&["--proxy", "off"]);
     shop.node.wait();
-    eventually(Duration::from_secs(2), || {
-        shop.web.get(FRONT, "/v2", &[]).is_ok_and(|answer| answer.seen().server == "v1")
-    });
+    soon(|| shop.web.get(FRONT, "/v2", &[]).is_ok_and(|answer| answer.seen().server == "v1"));
     let off = shop.node.degradations();
     assert!(off.iter().any(|line| line.starts_with("http path: ")), "{off:?}");
 }
@@ -84,7 +81,7 @@ fn a_changed_route_holds_for_the_next_request_of_a_connection() {
     let route = "{parentRefs: [{group: \"\", kind: Service, name: front}], rules: [{backendRefs: [\
                  {name: v2, port: 80}]}]}";
     shop.world.apply("route.yaml", &manifests::http_route("shop/front", route));
-    eventually(Duration::from_secs(2), || client.ask(("GET", "/"), &[], &[]).unwrap().seen().server == "v2");
+    soon(|| client.ask(("GET", "/"), &[], &[]).unwrap().seen().server == "v2");
 }
 
 #[test]
@@ -95,7 +92,7 @@ fn a_policy_that_forbids_the_connection_is_answered_with_403() {
     shop.world.apply("policy.yaml", &manifests::authorization_policy("shop/v1", spec));
     shop.node.wait();
     // Pooled connections are cut by the tighter policy within a second.
-    eventually(Duration::from_secs(2), || shop.web.get(FRONT, "/", &[]).unwrap().status == 403);
+    soon(|| shop.web.get(FRONT, "/", &[]).unwrap().status == 403);
     let answer = shop.web.get(FRONT, "/", &[]).unwrap();
     assert_eq!((answer.status, answer.header("x-weft-reason")), (403, "NotAllowed"));
     assert_eq!(shop.web.get(FRONT, "/v2", &[]).unwrap().seen().server, "v2", "the other backend is open");
@@ -112,7 +109,7 @@ fn the_answer_to_a_denied_request_has_the_kernels_reason_and_no_other_endpoint_i
     };
     shop.world.apply("deny.yaml", &manifests::authorization_policy("shop/deny", &deny("v1")));
     shop.node.wait();
-    eventually(Duration::from_secs(5), || shop.web.get(FRONT, "/", &[]).unwrap().status == 403);
+    soon(|| shop.web.get(FRONT, "/", &[]).unwrap().status == 403);
     let refused = shop.node.stat("denied_connect");
     let answer = shop.web.get(FRONT, "/", &[]).unwrap();
     assert_eq!((answer.status, answer.header("x-weft-reason")), (403, "PolicyDenied"));
@@ -122,7 +119,7 @@ fn the_answer_to_a_denied_request_has_the_kernels_reason_and_no_other_endpoint_i
             && flow["reason"] == "PolicyDenied"
             && flow["rule"] == "shop/deny rules[0]"
     };
-    eventually(Duration::from_secs(5), || shop.node.flows(&[]).iter().any(said));
+    soon(|| shop.node.flows(&[]).iter().any(said));
 }
 
 #[test]
@@ -154,7 +151,7 @@ fn a_relayed_connection_that_a_policy_denies_is_tried_nowhere_else() {
         (ended.map_err(|error| error.kind()), shop.node.stat("denied_connect") - before)
     };
     let by_the_proxy = Err(ErrorKind::ConnectionReset);
-    eventually(Duration::from_secs(10), || refused().0 == by_the_proxy);
+    soon(|| refused().0 == by_the_proxy);
     assert_eq!(refused(), (by_the_proxy, 1));
 }
 
@@ -164,7 +161,7 @@ fn a_service_without_endpoints_is_answered_with_503() {
     let empty = "{clusterIP: 10.96.0.2, selector: {app: nobody}, ports: [{port: 80}]}";
     shop.world.apply("v1.yaml", &manifests::service("shop/v1", empty));
     shop.node.wait();
-    eventually(Duration::from_secs(2), || shop.web.get(FRONT, "/", &[]).unwrap().status == 503);
+    soon(|| shop.web.get(FRONT, "/", &[]).unwrap().status == 503);
     assert_eq!(shop.web.get(FRONT, "/", &[]).unwrap().header("x-weft-reason"), "NoEndpoints");
     assert_eq!(shop.web.get(vip(3), "/", &[]).unwrap().seen().server, "v2");
 }

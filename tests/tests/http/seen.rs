@@ -1,9 +1,7 @@
 //! What `weft observe`, `weft stat`, `weft top` and `weft status` show of requests.
 
-use std::time::Duration;
-
 use serde_json::Value;
-use weft_tests::{eventually, text};
+use weft_tests::{soon, text};
 
 use crate::shop::{FRONT, PLAIN, Shop};
 
@@ -13,7 +11,7 @@ fn observe_shows_requests_beside_connections() {
     assert_eq!(shop.web.get(FRONT, "/v2/status/204?secret=1", &[]).unwrap().status, 200);
     assert_eq!(shop.web.get(PLAIN, "/", &[]).unwrap().status, 200);
     let mut flow = Value::Null;
-    eventually(SOON, || {
+    soon(|| {
         let seen = shop.node.flows(&[]).into_iter().find(|flow| flow["http"]["path"] == "/v2/status/204");
         flow = seen.unwrap_or_default();
         !flow.is_null()
@@ -31,7 +29,7 @@ fn observe_shows_requests_beside_connections() {
     assert_eq!([ends("destination", "service"), ends("destination", "namespace")], ["front", "shop"]);
     assert_eq!(flow["destination"]["port"], 8080);
     assert!(flow["bytesReceived"].as_u64().is_some_and(|bytes| bytes > 0), "{flow}");
-    eventually(SOON, || shop.node.flows(&[]).iter().any(|flow| flow["destination"]["service"] == "plain"));
+    soon(|| shop.node.flows(&[]).iter().any(|flow| flow["destination"]["service"] == "plain"));
     let line = text(&shop.node.weft(&["observe", "--last", "1000"]));
     assert!(line.contains("GET /v2/status/204  200  "), "{line}");
 }
@@ -43,7 +41,7 @@ fn a_refused_request_is_denied_with_its_reason() {
     let Some(shop) = Shop::open_with("{}", route) else { return };
     assert_eq!(shop.web.get(FRONT, "/other", &[]).unwrap().status, 404);
     let denied = || shop.node.flows(&["--verdict", "DENIED"]);
-    eventually(SOON, || denied().iter().any(|flow| flow["http"]["path"] == "/other"));
+    soon(|| denied().iter().any(|flow| flow["http"]["path"] == "/other"));
     let flow = denied().into_iter().find(|flow| flow["http"]["path"] == "/other").unwrap();
     assert_eq!([&flow["reason"], &flow["http"]["status"]], [&Value::from("NoRule"), &Value::from(404)]);
     assert_eq!(flow["http"]["responseFlags"], "NR");
@@ -58,7 +56,7 @@ fn stat_and_top_show_a_route_with_its_rate_and_percentiles() {
     }
     for command in [&["stat"][..], &["top"], &["top", "--once"]] {
         let mut view = Value::Null;
-        eventually(SOON, || {
+        soon(|| {
             let list = shop.node.weft_json(command);
             let views = list.as_array().expect("a list").clone();
             view = views.into_iter().find(|view| view["service"] == "front").unwrap_or_default();
@@ -84,12 +82,12 @@ fn what_a_pod_uses_of_the_proxy_is_in_metrics_and_so_is_the_proxys_own_state() {
     let mut client = shop.web.http(FRONT).unwrap();
     assert_eq!(client.ask(("POST", "/v2"), &[], &[7; 10_000]).unwrap().status, 200);
     let of_web = |name: &str| shop.node.metric(name, &["namespace=\"shop\"", "pod=\"web\""]);
-    eventually(SOON, || of_web("weft_proxy_received_bytes_total") >= 10_000.0);
+    soon(|| of_web("weft_proxy_received_bytes_total") >= 10_000.0);
     assert!(of_web("weft_proxy_requests_total") >= 1.0 && of_web("weft_proxy_sent_bytes_total") > 0.0);
     assert!(of_web("weft_proxy_connections_open") >= 1.0 && of_web("weft_proxy_connections_total") >= 1.0);
     assert!(of_web("weft_proxy_cpu_seconds_total") > 0.0);
     drop(client);
-    eventually(SOON, || of_web("weft_proxy_connections_open") < 1.0);
+    soon(|| of_web("weft_proxy_connections_open") < 1.0);
     let own = |name: &str, labels: &[&str]| shop.node.metric(name, labels);
     assert!(own("weft_proxy_state", &["state=\"active\""]) > 0.5);
     assert!(own("weft_proxy_state", &["state=\"failing\""]) < 0.5);
@@ -100,5 +98,3 @@ fn what_a_pod_uses_of_the_proxy_is_in_metrics_and_so_is_the_proxys_own_state() {
     assert!(own("weft_proxy_records_lost_total", &[]) < 0.5);
     assert_eq!(shop.node.weft_json(&["status"])["proxy"]["recordsLost"], 0);
 }
-
-const SOON: Duration = Duration::from_secs(5);

@@ -2,9 +2,8 @@
 //! `v1`, `v2` and `plain` (in front of `v1`, and in the kernel).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
-use weft_tests::{Agent, Node, Pod, Server, World, eventually, manifests};
+use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon};
 
 /// Dropped from top to bottom: the agent before what it works on.
 pub(crate) struct Shop {
@@ -90,9 +89,7 @@ impl Shop {
     /// Waits until the proxy answers, and is in force.
     #[track_caller]
     pub(crate) fn wait_for_proxy(&self) {
-        eventually(Duration::from_secs(10), || {
-            self.node.has_proxy() && self.web.get(FRONT, "/", &[]).is_ok()
-        });
+        soon(|| self.node.has_proxy() && self.web.get(FRONT, "/", &[]).is_ok());
     }
 }
 

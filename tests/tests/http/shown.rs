@@ -1,9 +1,8 @@
 //! What people are told of routes, and what the proxy may do.
 
 use std::fs;
-use std::time::Duration;
 
-use weft_tests::{eventually, manifests, text};
+use weft_tests::{manifests, soon, text};
 
 use crate::shop::{FRONT, PLAIN, Shop};
 
@@ -50,7 +49,7 @@ fn explain_says_which_way_a_request_takes_and_the_request_takes_it() {
 #[test]
 fn the_proxy_may_enter_namespaces_and_send_from_pods_addresses_and_nothing_else() {
     let Some(shop) = Shop::open() else { return };
-    eventually(Duration::from_secs(5), || shop.node.has_proxy());
+    soon(|| shop.node.has_proxy());
     let status = fs::read_to_string(format!("/proc/{}/status", shop.node.proxy_pid())).unwrap();
     let (admin, raw) = (1_u64 << 21, 1_u64 << 13);
     for set in ["CapEff:", "CapPrm:", "CapBnd:"] {

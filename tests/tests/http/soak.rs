@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
-use weft_tests::{Pod, Running, eventually, manifests, text, throughout};
+use weft_tests::{Pod, Running, manifests, soon, text, throughout};
 
 use crate::shop::{FRONT, ROUTE, Shop, vip};
 
@@ -149,9 +149,7 @@ fn routes(shop: &Shop, turn: u64) -> io::Result<()> {
     );
     let route = ROUTE.replacen("{backendRefs", &format!("{{{filter}, backendRefs"), 1);
     shop.world.apply("route.yaml", &manifests::http_route("shop/front", &route));
-    eventually(Duration::from_secs(20), || {
-        shop.web.get(FRONT, "/", &[]).is_ok_and(|answer| answer.header("x-turn") == header)
-    });
+    soon(|| shop.web.get(FRONT, "/", &[]).is_ok_and(|answer| answer.header("x-turn") == header));
     Ok(())
 }
 
@@ -176,8 +174,8 @@ fn serve_http2(shop: &Shop) -> Running {
     shop.world.apply("http2.yaml", &manifests::documents(&objects));
     shop.node.wait();
     // By connections of its own: the answers of all that follow are looked at.
-    eventually(Duration::from_secs(20), || shop.v1.tcp_connect(shop.v1.addr(8081)).is_ok());
-    eventually(Duration::from_secs(20), || {
+    soon(|| shop.v1.tcp_connect(shop.v1.addr(8081)).is_ok());
+    soon(|| {
         let asked = shop.web.exec(&["h2load", "-n", "1", &format!("http://{}/", vip(HTTP2))]);
         text(&asked).contains("1 succeeded")
     });

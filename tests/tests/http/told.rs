@@ -1,10 +1,8 @@
 //! Records go on through the ends of agents and proxies.
 
-use std::time::Duration;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use weft_tests::eventually;
+use weft_tests::soon;
 
 use crate::shop::{FRONT, Shop};
 
@@ -14,17 +12,17 @@ fn a_restarted_agent_counts_from_zero_and_what_pods_have_used_goes_on() {
     for _ in 0..20 {
         shop.ask("/v2");
     }
-    eventually(SOON, || shop.counted() >= 20.0 && shop.used() >= 20.0);
+    soon(|| shop.counted() >= 20.0 && shop.used() >= 20.0);
     shop.agent.kill();
     // What ends while no agent is there is told to the next one.
     shop.ask("/v2");
     shop.agent.start();
     shop.node.wait();
-    eventually(LATER, || shop.node.has_proxy());
+    soon(|| shop.node.has_proxy());
     shop.ask("/v2");
-    eventually(LATER, || shop.counted() >= 2.0);
+    soon(|| shop.counted() >= 2.0);
     assert!(shop.counted() < 20.0, "{}", shop.counted());
-    eventually(SOON, || shop.used() >= 22.0);
+    soon(|| shop.used() >= 22.0);
     let flows = shop.node.flows(&[]);
     assert!(flows.iter().any(|flow| flow["http"]["path"] == "/v2"), "{flows:?}");
 }
@@ -42,10 +40,10 @@ fn both_generations_of_an_upgrade_tell_what_they_carried() {
     // Its last request: the old one ends then.
     assert_eq!(kept.ask(("GET", "/v2"), &[], &[]).unwrap().status, 200);
     drop(kept);
-    eventually(LATER, || shop.counted() >= 3.0);
+    soon(|| shop.counted() >= 3.0);
     let processes = || shop.node.metric("weft_proxy_processes", &[]);
-    eventually(LATER, || processes() < 1.5);
-    eventually(SOON, || shop.used() >= 3.0);
+    soon(|| processes() < 1.5);
+    soon(|| shop.used() >= 3.0);
     assert!(shop.node.metric("weft_proxy_connections_open", &["pod=\"web\""]) < 0.5);
     assert!(shop.node.metric("weft_proxy_records_lost_total", &[]) < 0.5);
 }
@@ -59,12 +57,12 @@ fn what_a_killed_proxy_had_open_is_open_no_more_and_its_totals_stay() {
     }
     let open = || shop.node.metric("weft_proxy_connections_open", &["pod=\"web\""]);
     let generation = || shop.node.metric("weft_proxy_generation", &[]);
-    eventually(SOON, || open() >= 1.0 && shop.used() >= 20.0);
+    soon(|| open() >= 1.0 && shop.used() >= 20.0);
     let (before, first) = (shop.used(), generation());
     kill(Pid::from_raw(shop.node.proxy_pid()), Signal::SIGKILL).unwrap();
     shop.ask("/v2");
-    eventually(LATER, || shop.node.metric("weft_proxy_restarts_total", &[]) >= 1.0 && generation() > first);
-    eventually(LATER, || shop.used() > before && open() < 0.5);
+    soon(|| shop.node.metric("weft_proxy_restarts_total", &[]) >= 1.0 && generation() > first);
+    soon(|| shop.used() > before && open() < 0.5);
     drop(kept);
 }
 
@@ -84,6 +82,3 @@ impl Shop {
         self.node.metric("weft_proxy_requests_total", &["pod=\"web\""])
     }
 }
-
-const SOON: Duration = Duration::from_secs(5);
-const LATER: Duration = Duration::from_secs(20);

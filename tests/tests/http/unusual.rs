@@ -4,11 +4,10 @@
 //! proxy connects to.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
 
 use socket2::Socket;
 use weft_tests::foreign::Foreign;
-use weft_tests::{HttpClient, Pod, Server, SocketRequest, eventually, manifests};
+use weft_tests::{HttpClient, Pod, Server, SocketRequest, manifests, soon};
 
 use crate::shop::{FRONT, Shop, vip};
 
@@ -32,9 +31,7 @@ fn a_pod_that_calls_itself_is_not_captured_by_address_and_makes_no_loop_by_servi
                 [{sources: [{type: ServiceAccount, serviceAccount: {namespace: shop, name: nobody}}]}]}";
     shop.world.apply("policy.yaml", &manifests::authorization_policy("shop/v1", spec));
     shop.node.wait();
-    eventually(Duration::from_secs(5), || {
-        shop.web.get(FRONT, "/", &[]).is_ok_and(|answer| answer.status == 403)
-    });
+    soon(|| shop.web.get(FRONT, "/", &[]).is_ok_and(|answer| answer.status == 403));
     for address in [shop.v1.addr(8080), FRONT] {
         assert_eq!(shop.v1.get(address, "/", &[]).unwrap().seen().server, "v1", "{address}");
     }
@@ -77,7 +74,7 @@ fn the_proxy_reaches_the_socket_that_the_kernel_would_choose_also_where_a_foreig
         Some(answer.seen().server)
     };
     let direct = |client: &Pod| client.get(shop.v1.addr(CLASH), "/", &[]).unwrap().seen().server;
-    eventually(PATIENCE, || chosen(&shop.web).as_deref() == Some("specific"));
+    soon(|| chosen(&shop.web).as_deref() == Some("specific"));
     assert_eq!(direct(&shop.web), "specific", "as without the proxy");
 
     let foreign = Foreign::assigning_lookup(&shop.v1, &foreign_choice).unwrap();
@@ -86,11 +83,11 @@ fn the_proxy_reaches_the_socket_that_the_kernel_would_choose_also_where_a_foreig
         let all = shop.node.degradations();
         all.into_iter().any(|one| one.contains("shop/v1") && one.contains(&named))
     };
-    eventually(PATIENCE, told);
-    eventually(PATIENCE, || chosen(&shop.v2).as_deref() == Some("everywhere"));
+    soon(told);
+    soon(|| chosen(&shop.v2).as_deref() == Some("everywhere"));
     assert_eq!(direct(&shop.v2), "everywhere", "as without the proxy");
     drop(foreign);
-    eventually(PATIENCE, || !told());
+    soon(|| !told());
     assert_eq!(direct(&shop.v2), "specific");
 }
 
@@ -105,4 +102,3 @@ fn marked(pod: &Pod, mark: u32) -> TcpStream {
 
 /// The port on which a pod listens twice.
 const CLASH: u16 = 8090;
-const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,10 +5,9 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
-use weft_tests::eventually;
+use weft_tests::soon;
 
 use crate::client::Address;
 
@@ -77,7 +76,7 @@ impl Other {
     /// Ready when every socket takes connections.
     fn wait(&mut self, program: &str) {
         let dir = self.dir.path().to_owned();
-        eventually(PATIENCE, || {
+        soon(|| {
             if let Some(status) = self.child.try_wait().unwrap() {
                 let said = read(&dir.join("output")) + &read(&dir.join("log"));
                 panic!("{program} ends with {status}; is it installed (`cargo xtask setup`)? {said}");
@@ -98,5 +97,3 @@ impl Drop for Other {
 fn read(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_default()
 }
-
-const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use weft_tests::eventually;
+use weft_tests::soon;
 
 use crate::strict::{self, Fault, Request};
 
@@ -62,7 +62,7 @@ impl Upstream {
         let last = TcpStream::connect(self.address).unwrap();
         let from = last.local_addr().unwrap();
         drop(last);
-        eventually(PATIENCE, || {
+        soon(|| {
             let state = self.state.lock().unwrap();
             state.seen.contains(&from) && state.open == 0
         });

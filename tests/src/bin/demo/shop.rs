@@ -3,10 +3,9 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use weft_tests::{Agent, Node, Pod, Running, World, eventually};
+use weft_tests::{Agent, Node, Pod, Running, World, soon};
 
 /// A file's name and its text.
 macro_rules! example {
@@ -98,7 +97,7 @@ impl Pods {
         ];
         for (pod, port) in [(&self.web, 80), (&self.api_v1, 8080), (&self.api_v2, 8080), (&self.db, 6379)] {
             let to = SocketAddr::from((pod.ip(), port));
-            eventually(Duration::from_secs(10), || self.visitor.tcp_connect(to).is_ok());
+            soon(|| self.visitor.tcp_connect(to).is_ok());
         }
         Ok(servers)
     }

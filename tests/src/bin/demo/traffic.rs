@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use weft_tests::{Pod, eventually};
+use weft_tests::{Pod, soon};
 
 use crate::http;
 
@@ -38,7 +38,7 @@ impl Traffic {
     /// Waits for so many answers more, or for the first failure.
     pub(crate) fn more(&self, count: usize) {
         let goal = self.answered() + count;
-        eventually(Duration::from_secs(20), || self.answered() >= goal || !self.failures().is_empty());
+        soon(|| self.answered() >= goal || !self.failures().is_empty());
     }
 
     /// What went wrong with the others.

@@ -1,10 +1,8 @@
 //! Three Services in a row.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use weft_tests::{Node, eventually, text};
+use weft_tests::{Node, soon, text};
 
 use crate::screen::{self, dim};
 use crate::shop::{API, DB, Shop, WEB};
@@ -39,7 +37,7 @@ fn flow(node: &Node, client: &str, service: &str) -> Result<Value> {
         let pod = flow["source"]["pod"].as_str().unwrap_or_default();
         pod.starts_with(client) && flow["destination"]["service"] == service
     };
-    eventually(Duration::from_secs(5), || {
+    soon(|| {
         found = node.flows(&[]).into_iter().find(is);
         found.is_some()
     });

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use weft_tests::{Pod, eventually, text};
+use weft_tests::{Pod, soon, text};
 
 use crate::http;
 use crate::screen;
@@ -55,7 +55,7 @@ fn refusal(pod: &Pod, kind: ErrorKind) -> Result<Duration> {
 fn show_refusal(shop: &Shop, pod: &str) -> Result<()> {
     let node = &shop.nodes[1];
     let arguments = ["observe", "--verdict", "DENIED", "--pod", pod, "--last", "1"];
-    eventually(Duration::from_secs(5), || !node.flows(&arguments[1..5]).is_empty());
+    soon(|| !node.flows(&arguments[1..5]).is_empty());
     let said = text(&node.weft(&arguments));
     screen::command(format_args!("weft {}", arguments.join(" ")));
     screen::output(&said);

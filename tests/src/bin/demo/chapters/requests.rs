@@ -1,9 +1,7 @@
 //! An HTTPRoute: from now on the requests to one Service take the node's proxy, and nobody else's do.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
-use weft_tests::{Node, eventually, text};
+use weft_tests::{Node, soon, text};
 
 use crate::http;
 use crate::screen::{self, grouped};
@@ -16,7 +14,7 @@ pub(super) fn tell(shop: &mut Shop) -> Result<()> {
     screen::manifest(file, &yaml[yaml.find("spec:").context("canary.yaml has a spec")?..]);
     shop.apply(CANARY);
     let a = &shop.nodes[0];
-    eventually(Duration::from_secs(10), || a.has_proxy());
+    soon(|| a.has_proxy());
     explain(a)?;
     for (headers, version) in [("x-canary: yes\r\n", "api-v2"), ("", "api-v1")] {
         for _ in 0..REQUESTS {
@@ -45,7 +43,7 @@ fn explain(node: &Node) -> Result<()> {
 fn seen(node: &Node) {
     let wanted = 2 * REQUESTS;
     let arguments = ["--protocol", "HTTP"];
-    eventually(Duration::from_secs(5), || node.flows(&arguments).len() >= wanted);
+    soon(|| node.flows(&arguments).len() >= wanted);
     screen::command_in("weft observe --protocol HTTP --last 2 -o json", "on node a, in short");
     for flow in node.flows(&arguments).iter().rev().take(2) {
         let (http, server) = (&flow["http"], flow["destination"]["pod"].as_str().unwrap_or("?"));
