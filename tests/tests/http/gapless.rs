@@ -23,7 +23,8 @@ fn a_route_that_comes_and_goes_fails_no_request() {
             shop.node.wait();
             let proxied = shop.node.stat("proxied");
             traffic.some_more();
-            assert!(shop.node.stat("proxied") > proxied, "it is the proxy's now");
+            // Those that were there before may have had all of these answers.
+            soon(|| shop.node.stat("proxied") > proxied);
             shop.node.remove("route.yaml");
             shop.node.wait();
         }

@@ -156,7 +156,8 @@ struct Part {
     needed: bool,
     /// What it was given last, without its version.
     last: Option<Snapshot>,
-    /// The Services that it serves or has served.
+    /// The Services that it serves or has served, and those that routes have led to: a request that took a route when it
+    /// went away is still to find its endpoints.
     once: BTreeSet<ObjectName>,
 }
 
@@ -168,7 +169,7 @@ impl Part {
     /// The part of `snapshot` that the proxy works with, if that is news. Nothing, until a Service needs it.
     fn of(&mut self, snapshot: &Snapshot) -> Result<Option<Configuration>, serde_json::Error> {
         self.once.retain(|name| snapshot.services.contains_key(name));
-        self.once.extend(snapshot.routed().cloned());
+        self.once.extend(snapshot.routed().chain(snapshot.backends()).cloned());
         self.needed |= !self.once.is_empty();
         // The source's first Snapshot has a version; before it nothing is known.
         if !self.needed || snapshot.version == 0 {

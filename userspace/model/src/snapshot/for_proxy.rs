@@ -15,7 +15,8 @@ impl Snapshot {
     /// they target. What only people read is left out, and so are access logs: the agent writes
     /// them, of the proxy's records.
     ///
-    /// `once` are Services that it has served: connections to them go on, whatever became of their routes.
+    /// `once` are Services that it has served or sent requests to: connections and requests go on, whatever became of
+    /// the routes.
     pub fn for_proxy(&self, once: &BTreeSet<ObjectName>) -> Self {
         let mut services = self.reached(once);
         let workloads = self.behind(&services);
@@ -39,17 +40,19 @@ impl Snapshot {
         self.services.iter().filter(move |(_, service)| is_routed(service)).map(|(name, _)| name)
     }
 
-    /// One level is enough: a backend's own routes do not apply to what another route sends it.
+    /// The Services that routes lead to. One level is enough: a backend's own routes do not apply to what another route
+    /// sends it.
+    pub fn backends(&self) -> impl Iterator<Item = &ObjectName> {
+        let ports = self.services.values().flat_map(|service| service.ports.iter());
+        let routing = ports.filter_map(|port| port.routing.as_ref());
+        routing.flat_map(|routing| routing.targets()).filter_map(|target| match target {
+            BackendTarget::Service { name, .. } => Some(name),
+            BackendTarget::Invalid { .. } => None,
+        })
+    }
+
     fn reached(&self, once: &BTreeSet<ObjectName>) -> BTreeMap<ObjectName, Arc<Service>> {
-        let mut names: BTreeSet<_> = self.routed().chain(once).collect();
-        for service in self.services.values() {
-            for routing in service.ports.iter().filter_map(|port| port.routing.as_ref()) {
-                names.extend(routing.targets().filter_map(|target| match target {
-                    BackendTarget::Service { name, .. } => Some(name),
-                    BackendTarget::Invalid { .. } => None,
-                }));
-            }
-        }
+        let names: BTreeSet<_> = self.routed().chain(self.backends()).chain(once).collect();
         let services = names.into_iter().filter_map(|name| self.services.get_key_value(name));
         services.map(|(name, service)| (name.clone(), Arc::clone(service))).collect()
     }

@@ -1,7 +1,8 @@
 //! What the proxy is given of the Snapshots. What the keeper makes of it is tested there.
 
 use weft_model::{
-    LoadBalancer, ObjectName, PortRouting, Protocol, ProxyFailure, Service, ServiceKind, ServicePort,
+    Backend, BackendTarget, LoadBalancer, ObjectName, PortRouting, Protocol, ProxyFailure, RouteSet, Service,
+    ServiceKind, ServicePort, TlsRoute,
 };
 
 use super::*;
@@ -17,6 +18,21 @@ fn nothing_is_given_until_a_service_needs_it_and_every_change_from_then_on() {
     assert_eq!(given(&mut part, 4, &[("web", false)]), kept, "its connections go on");
     assert_eq!(given(&mut part, 5, &[]), Some((5, vec![])), "until it is gone");
     assert_eq!(given(&mut part, 6, &[("web", false)]), None, "another one of that name was never routed");
+}
+
+#[test]
+fn where_a_route_has_led_is_known_when_the_route_is_gone() {
+    let target = BackendTarget::Service { name: ObjectName::new("shop", "v1"), port: 80 };
+    let backends = vec![Backend { target, weight: 1, filters: Vec::new() }];
+    let route = Arc::new(TlsRoute { name: ObjectName::new("shop", "web"), hostnames: Vec::new(), backends });
+    let routing = PortRouting { producer: RouteSet::Tls(vec![route]), ..PortRouting::default() };
+    let (name, mut web) = service("web", false);
+    Arc::make_mut(&mut web).ports[0].routing = Some(Arc::new(routing));
+    let mut part = Part::new(false);
+    let services = Arc::new([(name, web), service("v1", false)].into());
+    part.of(&Snapshot { version: 1, services, ..Snapshot::default() }).unwrap().unwrap();
+    let both = Some((2, vec!["v1".to_owned(), "web".to_owned()]));
+    assert_eq!(given(&mut part, 2, &[("v1", false), ("web", false)]), both, "requests are under way to v1");
 }
 
 #[test]
