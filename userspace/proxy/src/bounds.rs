@@ -23,6 +23,7 @@
 //! | requests that wait for an HTTP/2 connection that another one opens | `timeouts.connect`, and [`Limits::pod_requests`] | 503, [`Reason::CONNECT_TIMEOUT`](crate::Reason::CONNECT_TIMEOUT) |
 //! | streams of an upstream HTTP/2 connection | the server's own, [`Limits::h2_streams`] | another connection |
 //! | bytes of a body kept for another try | [`KEPT_BODY`](crate::limits::retry::KEPT_BODY) | no further try |
+//! | how often a request that no server has seen is sent again | 16 | 502, [`Reason::UPSTREAM_RESET`](crate::Reason::UPSTREAM_RESET) |
 //! | copies under way for mirrors, of a pod on a worker | [`Limits::mirrors`] | not copied, counted |
 //! | bytes of a body that a mirror is behind | [`Limits::mirror_behind`], and one piece of any size | the copy is cut, counted |
 //! | bytes looked at to tell the protocol | [`detect::LIMIT`](crate::route::detect::LIMIT) | decided by what there is |

@@ -14,6 +14,7 @@ mod life;
 mod mesh;
 mod mirrors;
 mod namespace;
+mod nginx;
 mod requests;
 mod resilience;
 mod routes;
