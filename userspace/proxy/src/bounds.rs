@@ -12,7 +12,8 @@
 //! | time that a client takes nothing of its answer | [`Limits::body_time`] | reset, [`Reason::SLOW_BODY`](crate::Reason::SLOW_BODY) |
 //! | silence of a connection | `timeouts.idle` of the Service, else [`Limits::idle`] | ends in order between requests, else reset, [`Reason::IDLE`](crate::Reason::IDLE) |
 //! | HTTP/2 streams of a connection | [`Limits::h2_streams`] | refused stream |
-//! | HTTP/2 streams that the client resets before they are served, and that we reset | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
+//! | HTTP/2 streams that the client resets before they are served | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
+//! | HTTP/2 streams that we reset for what comes on them, in the life of a connection | [`Limits::h2_errors`] | GOAWAY `ENHANCE_YOUR_CALM` |
 //! | HTTP/2 frames that ask for nothing: SETTINGS, PING, `WINDOW_UPDATE`, PRIORITY, unknown ones | [`Limits::h2_frames`] | reset, [`Reason::FLOOD`](crate::Reason::FLOOD) |
 //! | CONTINUATION frames of a head, DATA frames without bytes | h2's: as many as [`Limits::h2_head`] needs, 100 | GOAWAY `ENHANCE_YOUR_CALM`, [`Reason::FLOOD`](crate::Reason::FLOOD) |
 //! | bytes of a stream not yet read, each way | [`Limits::h2_window`] | flow control |
@@ -64,6 +65,9 @@ pub struct Limits {
     /// How many frames that ask for nothing a client may be ahead: 1024, which are given back within 10 s; one for each
     /// part of a request, ten for each part of an answer.
     pub h2_frames: u32,
+    /// See the table: 1024. A body that still comes where its request was answered early, or a piece of an answer that
+    /// nobody waits for any more, is such an error, too, once h2 has forgotten the stream: it must not be few.
+    pub h2_errors: usize,
     /// See the table: 1 MiB.
     pub h2_window: u32,
     /// See the table: 256.
@@ -99,6 +103,7 @@ impl Default for Limits {
             h2_window: 1 << 20,
             pool_idle: 256,
             pool_time: Duration::from_mins(1),
+            h2_errors: 1024,
             mirrors: 64,
             mirror_behind: 512 << 10,
             records: 8192,

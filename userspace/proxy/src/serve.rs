@@ -202,7 +202,7 @@ async fn serve_http2(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.h2_head)
         .max_pending_accept_reset_streams(limits.h2_resets)
-        .max_local_error_reset_streams(limits.h2_resets)
+        .max_local_error_reset_streams(limits.h2_errors)
         .initial_stream_window_size(limits.h2_window)
         .initial_connection_window_size(limits.h2_window * CONNECTION_WINDOW)
         .max_send_buf_size(limits.h2_window as usize)
