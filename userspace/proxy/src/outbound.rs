@@ -196,5 +196,5 @@ mod tests {
     }
 
     /// Bytes of the future that is a connection, for as long as it lives.
-    const BUDGET: usize = 3640;
+    const BUDGET: usize = 1840;
 }

@@ -15,6 +15,7 @@ mod mesh;
 mod mirrors;
 mod namespace;
 mod nginx;
+mod parked;
 mod requests;
 mod resilience;
 mod routes;
