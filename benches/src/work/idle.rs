@@ -16,7 +16,7 @@ pub(super) fn measure(to: SocketAddr, steps: &[usize], process: u32) -> Result<V
         while kept.len() < *step {
             kept.push(served(to).with_context(|| format!("connection {}", kept.len()))?);
         }
-        // What a proxy does a moment later belongs to it as well.
+        // What a proxy does a moment later belongs to it as well, and so does what it gives back then.
         std::thread::sleep(SETTLES);
         let bytes = crate::l7::resident(process)?;
         #[expect(clippy::cast_precision_loss, reason = "2^53 bytes do not fit a machine")]
@@ -36,4 +36,4 @@ fn served(to: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-const SETTLES: Duration = Duration::from_millis(1500);
+const SETTLES: Duration = Duration::from_secs(4);

@@ -124,7 +124,7 @@ impl Proxied {
             on_a_thread(async move {
                 let hello = Hello::of_this_process(generation(), "proxy");
                 let open = |_, _| Err(std::io::Error::other("this agent lends no maps"));
-                serve_agent(&handle, reader, &path, hello, open).await;
+                serve_agent(&handle, reader, &path, hello, open, std::future::pending()).await;
                 Ok(())
             });
         });

@@ -9,6 +9,7 @@ use std::sync::{
 #[derive(Debug, Default)]
 pub struct Account {
     connections: Gauge,
+    parked: Gauge,
     requests: Gauge,
     received: AtomicU64,
     sent: AtomicU64,
@@ -22,6 +23,8 @@ pub struct Account {
 pub struct Usage {
     /// Connections that are open.
     pub connections: u32,
+    /// Of these, parked ones: HTTP/1 between requests, without buffers.
+    pub parked: u32,
     /// Connections so far.
     pub connections_total: u64,
     /// Requests under way.
@@ -46,6 +49,7 @@ impl Account {
     pub fn usage(&self) -> Usage {
         Usage {
             connections: self.connections.now.load(Relaxed),
+            parked: self.parked.now.load(Relaxed),
             connections_total: self.connections.total.load(Relaxed),
             requests: self.requests.now.load(Relaxed),
             requests_total: self.requests.total.load(Relaxed),
@@ -60,6 +64,12 @@ impl Account {
     /// Counts a connection until the guard is dropped; `None` where there are `most`.
     pub(crate) fn connection(self: &Arc<Self>, most: u32) -> Option<Counted> {
         self.connections.enter(most).then(|| Counted { account: Arc::clone(self), what: What::Connection })
+    }
+
+    /// A connection is parked until the guard is dropped.
+    pub(crate) fn parked(self: &Arc<Self>) -> Counted {
+        self.parked.enter(u32::MAX);
+        Counted { account: Arc::clone(self), what: What::Parked }
     }
 
     /// As [`Account::connection`], of a request.
@@ -99,6 +109,7 @@ pub(crate) struct Counted {
 #[derive(Debug, Clone, Copy)]
 enum What {
     Connection,
+    Parked,
     Request,
 }
 
@@ -106,6 +117,7 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let gauge = match self.what {
             What::Connection => &self.account.connections,
+            What::Parked => &self.account.parked,
             What::Request => &self.account.requests,
         };
         gauge.now.fetch_sub(1, Relaxed);

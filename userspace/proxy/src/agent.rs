@@ -11,7 +11,7 @@ use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -57,13 +57,15 @@ enum Untaken {
 /// out of `reader` is told to whichever agent there is.
 ///
 /// `open` makes of the two descriptors that the agent sends (of the map of origins, of the lease's) what the proxy uses:
-/// it must not know eBPF itself.
+/// it must not know eBPF itself. When `stop` is ready, the proxy drains within the time that it says, whoever the agent
+/// is.
 pub async fn serve_agent(
     handle: &Handle,
     reader: Reader,
     path: &Path,
     hello: Hello,
     open: impl Fn(OwnedFd, OwnedFd) -> io::Result<Maps>,
+    stop: impl Future<Output = Duration>,
 ) {
     let mut lent = Lent {
         handle,
@@ -74,6 +76,7 @@ pub async fn serve_agent(
         has_maps: false,
         has_snapshot: false,
         draining: FuturesUnordered::new(),
+        stop: Box::pin(stop),
         teller: Teller::of(hello.generation, reader),
     };
     tokio::select! {
@@ -110,6 +113,8 @@ struct Lent<'a, F> {
     has_maps: bool,
     has_snapshot: bool,
     draining: FuturesUnordered<Draining>,
+    /// Ready once the proxy is to end without being told by an agent.
+    stop: Pin<Box<dyn Future<Output = Duration> + 'a>>,
     teller: Teller,
 }
 
@@ -121,10 +126,16 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
             hello.draining = !self.draining.is_empty();
             let Some(connected) = self.alone(ProxyEnd::connect(path, &hello)).await else { return };
             match connected {
+                // It was told to stop meanwhile, and says so.
+                Ok(_) if hello.draining == self.draining.is_empty() => continue,
                 Ok(agent) => {
                     backoff.reset();
                     match self.talk(&agent).await {
                         Ok(Talked::Drained) => return,
+                        Ok(Talked::Left) => {
+                            self.teller.left();
+                            continue;
+                        }
                         Ok(Talked::AgentGone) => tracing::info!("the agent is gone; going on as before"),
                         Err(error) => tracing::warn!(%error, "the agent is left and called again"),
                     }
@@ -149,6 +160,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
             tokio::select! {
                 done = &mut work => return Some(done),
                 Some(()) = self.draining.next() => return None,
+                within = &mut self.stop => self.stop(within).await.ok()?,
                 _ = look.tick() => self.let_go_of_what_is_gone().await,
             }
         }
@@ -178,6 +190,13 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
                 },
                 told = self.teller.step(self.handle, agent) => told?,
                 _ = reports.tick() => agent.report(self.report()).await?,
+                within = &mut self.stop => {
+                    if self.stop(within).await.is_err() {
+                        return Ok(Talked::Drained);
+                    }
+                    self.teller.finish(self.handle, agent).await;
+                    return Ok(Talked::Left);
+                }
                 Some(()) = self.draining.next() => {
                     agent.report(self.report()).await?;
                     self.teller.finish(self.handle, agent).await;
@@ -280,6 +299,15 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
         Ok(())
     }
 
+    /// Finishes without having been told by the agent. It connects again as one that drains, so that the agent starts
+    /// another one at once.
+    async fn stop(&mut self, within: Duration) -> Result<(), Untaken> {
+        self.stop = Box::pin(std::future::pending());
+        self.drain(within)
+            .await
+            .inspect_err(|error| tracing::error!(%error, "the proxy ends without a drain"))
+    }
+
     async fn drain(&mut self, within: Duration) -> Result<(), Untaken> {
         let draining = self.handle.begin_drain(within).await?;
         self.draining.push(draining);
@@ -300,6 +328,8 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
 /// How a conversation ended.
 enum Talked {
     AgentGone,
+    /// The proxy has something else to say of itself.
+    Left,
     Drained,
 }
 

@@ -11,8 +11,10 @@
 //! | time that a request's body stands still before there is an answer | [`Limits::body_time`] | 408, [`Reason::SLOW_BODY`](crate::Reason::SLOW_BODY) |
 //! | time that a client takes nothing of its answer | [`Limits::body_time`] | reset, [`Reason::SLOW_BODY`](crate::Reason::SLOW_BODY) |
 //! | silence of a connection | `timeouts.idle` of the Service, else [`Limits::idle`] | ends in order between requests, else reset, [`Reason::IDLE`](crate::Reason::IDLE) |
+//! | time that hyper keeps an HTTP/1 connection with nothing under way | [`Limits::park_time`] | parked: its socket and its accounts are left |
 //! | HTTP/2 streams of a connection | [`Limits::h2_streams`] | refused stream |
-//! | HTTP/2 streams that the client resets before they are served, and that we reset | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
+//! | HTTP/2 streams that the client resets before they are served | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
+//! | HTTP/2 streams that we reset for what comes on them, in the life of a connection | [`Limits::h2_errors`] | GOAWAY `ENHANCE_YOUR_CALM` |
 //! | HTTP/2 frames that ask for nothing: SETTINGS, PING, `WINDOW_UPDATE`, PRIORITY, unknown ones | [`Limits::h2_frames`] | reset, [`Reason::FLOOD`](crate::Reason::FLOOD) |
 //! | CONTINUATION frames of a head, DATA frames without bytes | h2's: as many as [`Limits::h2_head`] needs, 100 | GOAWAY `ENHANCE_YOUR_CALM`, [`Reason::FLOOD`](crate::Reason::FLOOD) |
 //! | bytes of a stream not yet read, each way | [`Limits::h2_window`] | flow control |
@@ -21,6 +23,7 @@
 //! | time that an upstream connection is idle | [`Limits::pool_time`], and `timeouts.idle` of its Service | closed |
 //! | requests that wait for a connection over `maxConnections` | `maxPendingRequests`, and `timeouts.connect` each | 503, [`Reason::BREAKER_PENDING`](crate::Reason::BREAKER_PENDING), [`Reason::BREAKER_CONNECTIONS`](crate::Reason::BREAKER_CONNECTIONS) |
 //! | requests that wait for an HTTP/2 connection that another one opens | `timeouts.connect`, and [`Limits::pod_requests`] | 503, [`Reason::CONNECT_TIMEOUT`](crate::Reason::CONNECT_TIMEOUT) |
+//! | how often a request that no server has seen is sent again | 16 | 502, [`Reason::UPSTREAM_RESET`](crate::Reason::UPSTREAM_RESET) |
 //! | streams of an upstream HTTP/2 connection | the server's own, [`Limits::h2_streams`] | another connection |
 //! | bytes of a body kept for another try | [`KEPT_BODY`](crate::limits::retry::KEPT_BODY) | no further try |
 //! | copies under way for mirrors, of a pod on a worker | [`Limits::mirrors`] | not copied, counted |
@@ -54,12 +57,17 @@ pub struct Limits {
     pub body_time: Duration,
     /// Without a byte either way: 1 h.
     pub idle: Duration,
+    /// After so long without a byte a connection of HTTP/1 between requests gives back its buffers: 1 s.
+    pub park_time: Duration,
     /// Bytes of an HTTP/2 head, as RFC 9113 counts them: 64 KiB.
     pub h2_head: u32,
     /// Streams at once on one HTTP/2 connection: 250.
     pub h2_streams: u32,
     /// See the table: 64.
     pub h2_resets: usize,
+    /// See the table: 1024. A body that still comes where its request was answered early, or a piece of an answer that
+    /// nobody waits for any more, is such an error, too, once h2 has forgotten the stream: it must not be few.
+    pub h2_errors: usize,
     /// How many frames that ask for nothing a client may be ahead: 1024, which are given back within 10 s; one for each
     /// part of a request, ten for each part of an answer.
     pub h2_frames: u32,
@@ -91,9 +99,11 @@ impl Default for Limits {
             head_time: Duration::from_secs(15),
             body_time: Duration::from_mins(5),
             idle: Duration::from_hours(1),
+            park_time: Duration::from_secs(1),
             h2_head: 64 << 10,
             h2_streams: 250,
             h2_resets: 64,
+            h2_errors: 1024,
             h2_frames: 1024,
             h2_window: 1 << 20,
             pool_idle: 256,

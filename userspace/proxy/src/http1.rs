@@ -10,5 +10,5 @@ pub mod hop_by_hop;
 mod malformed;
 
 pub use guard::Limits;
-pub use guarded::{Guarded, Holding, Refusal};
+pub use guarded::{Guarded, Holding, Refusal, Resting};
 pub use malformed::Malformed;

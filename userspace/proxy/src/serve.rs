@@ -1,7 +1,9 @@
 //! The client's side of HTTP: one connection and the requests on it.
 
+mod parking;
+
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, RefCell},
     error::Error as _,
     net::SocketAddr,
     pin::{Pin, pin},
@@ -27,12 +29,13 @@ use crate::{
     Reason,
     account::Counted,
     exchange,
-    http1::{Guarded, Holding, Malformed, Refusal},
+    http1::{Guarded, Holding, Malformed, Refusal, Resting},
     observe::Protocol,
     outbound::{self, Early},
     stream::{Stream, Wire},
     worker::{Served, Streams, Watch},
 };
+use parking::Parking;
 
 /// A client's HTTP connection, shared by its requests.
 pub(crate) struct Client {
@@ -47,8 +50,10 @@ pub(crate) struct Client {
     pub early: RefCell<Option<Early>>,
     stream: RefCell<Option<Stream>>,
     wire: Arc<Wire>,
-    refusal: OnceCell<Refusal>,
-    holding: OnceCell<Holding>,
+    /// Of the guard that is before it now.
+    refusal: RefCell<Refusal>,
+    holding: RefCell<Holding>,
+    resting: RefCell<Resting>,
     /// Why it ends, where the proxy ends it.
     cut: Cell<Option<Reason>>,
     under_way: Cell<u32>,
@@ -77,8 +82,9 @@ impl Client {
             early: RefCell::new(early),
             wire: Arc::clone(stream.wire()),
             stream: RefCell::new(Some(stream)),
-            refusal: OnceCell::new(),
-            holding: OnceCell::new(),
+            refusal: RefCell::default(),
+            holding: RefCell::default(),
+            resting: RefCell::default(),
             cut: Cell::new(None),
             under_way: Cell::new(0),
         })
@@ -92,7 +98,7 @@ impl Client {
 
     /// Why the framing of what the client sends is refused.
     pub(crate) fn malformed(&self) -> Option<Reason> {
-        self.refusal.get()?.malformed().map(Malformed::reason)
+        self.refusal.borrow().malformed().map(Malformed::reason)
     }
 
     /// What is carried is a tunnel from now on.
@@ -114,6 +120,20 @@ impl Client {
     /// Whether nothing is under way, and no head on its way.
     fn is_between_requests(&self) -> bool {
         self.under_way.get() == 0 && self.wire.head_since().is_none()
+    }
+
+    /// Whether whoever serves it has nothing of it: all is answered, to the last byte.
+    fn is_at_rest(&self) -> bool {
+        self.is_between_requests() && self.resting.borrow().is_so()
+    }
+
+    /// Puts a guard before `stream`.
+    fn guard(&self, stream: Stream) -> Guarded<Stream> {
+        let guarded = Guarded::server(stream, self.served.worker.shared.limits.http1);
+        self.refusal.replace(guarded.refusal());
+        self.holding.replace(guarded.holding());
+        self.resting.replace(guarded.resting());
+        guarded
     }
 
     /// A watch for what goes on on this connection, also after hyper has let go of it. It may be silent as long as the
@@ -148,7 +168,7 @@ impl Drop for UnderWay {
         if left == 0 {
             self.client.wire.awaits_head(true);
             // The next head has begun to come, and now nothing but its sender holds it up.
-            if self.client.holding.get().is_some_and(Holding::is_some) {
+            if self.client.holding.borrow().is_some() {
                 self.client.wire.head_begins();
             }
         }
@@ -159,7 +179,8 @@ impl Drop for UnderWay {
 pub(crate) async fn serve(client: Rc<Client>) -> Result<(), Reason> {
     let stream = client.stream.take().expect("a connection is served once");
     let ended = match client.spoken {
-        Protocol::Http2 => serve_http2(&client, stream).await,
+        // Boxed: the others would keep the room for it.
+        Protocol::Http2 => Box::pin(serve_http2(&client, stream)).await,
         _ => serve_http1(&client, stream).await,
     };
     if ended.is_err() {
@@ -173,9 +194,6 @@ pub(crate) async fn serve(client: Rc<Client>) -> Result<(), Reason> {
 
 async fn serve_http1(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> {
     let limits = &client.served.worker.shared.limits;
-    let guarded = Guarded::server(stream, limits.http1);
-    client.refusal.set(guarded.refusal()).expect("a connection is served once");
-    client.holding.set(guarded.holding()).expect("a connection is served once");
     let mut builder = http1::Builder::new();
     builder
         .half_close(true)
@@ -185,11 +203,18 @@ async fn serve_http1(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
         .max_headers(limits.http1.fields)
         .pipeline_flush(true)
         .timer(TokioTimer::new());
-    // Boxed: hyper keeps the room for a request as long as the connection lives.
-    let service =
-        service_fn(|request: Request<Incoming>| Box::pin(exchange::answer(Rc::clone(client), request)));
-    let connection = pin!(builder.serve_connection(TokioIo::new(guarded), service).with_upgrades());
-    drive(client, connection, UpgradeableConnection::graceful_shutdown, limits.drain_idle).await
+    let begin = |stream| {
+        // Boxed: hyper keeps the room for a request as long as the connection lives.
+        let owned = Rc::clone(client);
+        let service = service_fn(move |request: Request<Incoming>| {
+            Box::pin(exchange::answer(Rc::clone(&owned), request))
+        });
+        builder.serve_connection(TokioIo::new(client.guard(stream)), service).with_upgrades()
+    };
+    let connection = pin!(Parking::new(client, begin, stream));
+    let finish =
+        |connection: Pin<&mut Parking<_, _>>| connection.finish(UpgradeableConnection::graceful_shutdown);
+    drive(client, connection, finish, Parking::park, limits.drain_idle).await
 }
 
 async fn serve_http2(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> {
@@ -202,7 +227,7 @@ async fn serve_http2(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.h2_head)
         .max_pending_accept_reset_streams(limits.h2_resets)
-        .max_local_error_reset_streams(limits.h2_resets)
+        .max_local_error_reset_streams(limits.h2_errors)
         .initial_stream_window_size(limits.h2_window)
         .initial_connection_window_size(limits.h2_window * CONNECTION_WINDOW)
         .max_send_buf_size(limits.h2_window as usize)
@@ -212,7 +237,7 @@ async fn serve_http2(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
     let service = service_fn(move |request: Request<Incoming>| exchange::answer(Rc::clone(&owned), request));
     let connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // GOAWAY loses nothing, so nobody has to be waited for.
-    drive(client, connection, http2::Connection::graceful_shutdown, Duration::ZERO).await
+    drive(client, connection, http2::Connection::graceful_shutdown, |_| {}, Duration::ZERO).await
 }
 
 /// Runs a connection while somebody watches it. Dropped, it drops its requests, and they what they do upstream.
@@ -220,6 +245,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     client: &Rc<Client>,
     mut connection: Pin<&mut C>,
     finish: impl Fn(Pin<&mut C>),
+    park: impl Fn(Pin<&mut C>),
     grace: Duration,
 ) -> Result<(), Reason> {
     let watch = client.watch();
@@ -254,6 +280,9 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
                 // It ends in order: what the client sends meanwhile is answered, or known to be unseen.
                 client.end();
             }
+            () = watch.quiet() => if client.is_at_rest() {
+                park(connection.as_mut());
+            },
             () = &mut drain, if !finishing => {
                 finishing = true;
                 finish(connection.as_mut());

@@ -79,6 +79,11 @@ impl Stream {
         Self { first, wire: Arc::new(wire), frames }
     }
 
+    /// What is read and written of `wire` from now on, where nobody else does and nothing is under way.
+    pub(crate) fn again(wire: &Arc<Wire>) -> Self {
+        Self { first: Bytes::new(), wire: Arc::clone(wire), frames: None }
+    }
+
     pub(crate) fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
@@ -144,6 +149,12 @@ impl Wire {
         }
         let ready = self.socket.ready(Interest::READABLE).now_or_never();
         ready.and_then(Result::ok).is_some_and(tokio::io::Ready::is_read_closed)
+    }
+
+    /// Ready when there is something to read, be it the end.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // What is wrong is told to whoever reads.
+        self.socket.poll_read_ready(cx).map(drop)
     }
 
     /// Waits until the connection breaks, without reading from it.

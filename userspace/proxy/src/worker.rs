@@ -10,7 +10,7 @@ mod turns;
 mod watch;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     io,
     net::TcpListener,
@@ -27,7 +27,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use weft_transport::Origins;
+use weft_transport::{Origins, memory};
 
 use crate::{
     Limits,
@@ -77,6 +77,8 @@ pub(crate) struct Worker {
     pub turns: Rc<Turns>,
     /// Cancelled once nothing more is accepted.
     pub draining: CancellationToken,
+    /// Connections that were parked since their memory was given back last.
+    pub parked: Cell<usize>,
     pods: RefCell<HashMap<u64, Rc<Served>>>,
     /// Pods of which only connections are left: another one has their namespace now.
     renamed: RefCell<Vec<Rc<Served>>>,
@@ -101,6 +103,7 @@ impl Reach {
                 shared,
                 dice: RefCell::new(Dice::new()),
                 draining: CancellationToken::new(),
+                parked: Cell::new(0),
                 pods: RefCell::default(),
                 renamed: RefCell::default(),
                 own: Tasks::of(Arc::<Account>::default(), Share::new(&turns)),
@@ -253,15 +256,28 @@ impl Worker {
         }
     }
 
+    /// What parked connections had is given back once it is a good part of what the others have, so that the look at
+    /// the heap costs each of them as much, however many there are.
+    fn give_memory_back(&self) {
+        let all: usize = self.all().iter().map(|served| served.clients.count()).sum();
+        if self.parked.get() >= PARKED.max(all / 4) {
+            self.parked.set(0);
+            memory::give_back();
+        }
+    }
+
     fn sweep(&self) {
         self.close_idle();
         for served in self.all() {
             served.check_connections();
         }
+        self.give_memory_back();
         self.renamed.borrow_mut().retain(|served| served.clients.count() > 0);
     }
 }
 
+/// So many parked connections are worth the look at the whole heap: 1 MiB.
+const PARKED: usize = 64;
 /// Messages that wait for a worker.
 const MESSAGES: usize = 64;
 /// Between two looks at what is idle or slow.

@@ -16,6 +16,7 @@
 mod error;
 pub mod handover;
 pub mod memfd;
+pub mod memory;
 mod netns;
 mod origins;
 mod relay;

@@ -60,14 +60,14 @@ async fn serve(entered: &Entered, run_dir: &Path) -> Result<()> {
     let (handle, reader) = Proxy::start(Settings::default(), Arc::clone(&nothing) as _, nothing)?;
     let hello = Hello::of_this_process(entered.generation, env!("CARGO_PKG_VERSION"));
     let socket = run_dir.join(handover::SOCKET);
-    tokio::select! {
-        () = serve_agent(&handle, reader, &socket, hello, open) => tracing::info!("proxy ends: it has drained"),
-        signal = shutdown.asked() => {
-            tracing::info!(signal, "proxy ends once its connections have ended");
-            // Whoever cannot wait so long kills: `weft cleanup` after 3 s, the kubelet after the pod's grace.
-            handle.drain(weft_keeper::DRAIN).await?;
-        }
-    }
+    let stop = async {
+        let signal = shutdown.asked().await;
+        tracing::info!(signal, "proxy ends once its connections have ended");
+        // Whoever cannot wait so long kills: `weft cleanup` after 3 s, the kubelet after the pod's grace.
+        weft_keeper::DRAIN
+    };
+    serve_agent(&handle, reader, &socket, hello, open, stop).await;
+    tracing::info!("proxy ends: it has drained");
     Ok(())
 }
 

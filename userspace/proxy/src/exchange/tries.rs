@@ -78,6 +78,8 @@ struct Progress {
     tried: Vec<SocketAddr>,
     /// A kept connection failed: the next one is a new one.
     fresh: bool,
+    /// How often it came back unseen.
+    unsent: u32,
     retry: Option<Held>,
     /// The policy's attempts were used up.
     exhausted: bool,
@@ -188,6 +190,7 @@ impl Tries<'_> {
             progress.retry = Some(held);
         }
         progress.made -= u32::from(spoilt);
+        progress.unsent += u32::from(outcome == Outcome::Unsent);
         progress.fresh = spoilt || outcome == Outcome::RefusedStream;
         if !wait.is_zero() {
             sleep(wait).await;

@@ -113,6 +113,11 @@ impl Guard {
         matches!(self.state, State::Broken { in_body: true, .. })
     }
 
+    /// Whether the next byte is a message's first, where all that was judged has passed.
+    pub(super) fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::Head(_))
+    }
+
     fn new(limits: Limits, kind: Kind) -> Self {
         Self { limits, kind, state: State::Head(Head::new(kind)) }
     }

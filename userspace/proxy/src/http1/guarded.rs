@@ -53,6 +53,7 @@ pin_project! {
         unfinished: Vec<u8>,
         waiting: Option<Waker>,
         holding: Holding,
+        resting: Resting,
         refusal: Refusal,
         closing: Closing,
     }
@@ -65,6 +66,11 @@ pub struct Refusal(Arc<OnceLock<Malformed>>);
 /// Tells whether a [`Guarded`] withholds bytes: a part of a head, or what waits for its turn.
 #[derive(Debug, Clone, Default)]
 pub struct Holding(Arc<AtomicBool>);
+
+/// Tells whether nothing is under way on a [`Guarded`]: all that came is answered to the last byte, and no byte of
+/// anything else is here.
+#[derive(Debug, Clone, Default)]
+pub struct Resting(Arc<AtomicBool>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -95,6 +101,11 @@ impl<IO> Guarded<IO> {
         self.holding.clone()
     }
 
+    /// Whether nothing is under way.
+    pub fn resting(&self) -> Resting {
+        self.resting.clone()
+    }
+
     fn new(io: IO, side: Side, reads: Guard, writes: Guard) -> Self {
         Self {
             io,
@@ -106,6 +117,7 @@ impl<IO> Guarded<IO> {
             unfinished: Vec::new(),
             waiting: None,
             holding: Holding::default(),
+            resting: Resting::default(),
             refusal: Refusal::default(),
             closing: Closing::default(),
         }
@@ -126,11 +138,19 @@ impl Holding {
     }
 }
 
+impl Resting {
+    /// Whether that is so. Who reads and writes may be replaced then: it has nothing that it could lose.
+    pub fn is_so(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 impl<IO: AsyncRead + AsyncWrite> AsyncRead for Guarded<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut this = self.project();
         let polled = this.read_judged(cx, buf);
         this.holding.0.store(!this.withheld.is_empty(), Relaxed);
+        this.tell_rest();
         polled
     }
 }
@@ -201,6 +221,14 @@ impl<IO: AsyncRead + AsyncWrite> Parts<'_, IO> {
         Poll::Ready(why.into())
     }
 
+    fn tell_rest(&self) {
+        let nothing_is_kept = self.withheld.is_empty() && self.unfinished.is_empty();
+        let all_is_answered = self.exchange.unanswered() == 0 && !self.exchange.is_tunnel();
+        let between = self.reads.is_between_messages() && self.writes.is_between_messages();
+        let is_open = matches!(self.closing, Closing::Open) && self.refusal.malformed().is_none();
+        self.resting.0.store(nothing_is_kept && all_is_answered && between && is_open, Relaxed);
+    }
+
     /// Judges what the writer has written, after the fact: hyper writes no malformed message, and if it did, the
     /// connection would end here.
     fn enter(&mut self, written: &[u8]) -> Result<(), Malformed> {
@@ -233,6 +261,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for Guarded<IO> {
         let mut this = self.project();
         let written = ready!(this.io.as_mut().poll_write(cx, buf))?;
         this.enter(&buf[..written])?;
+        this.tell_rest();
         Poll::Ready(Ok(written))
     }
 
@@ -249,6 +278,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for Guarded<IO> {
             this.enter(&buf[..here])?;
             left -= here;
         }
+        this.tell_rest();
         Poll::Ready(Ok(written))
     }
 
@@ -262,6 +292,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for Guarded<IO> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
+        this.resting.0.store(false, Relaxed);
         if let (Closing::Open, Side::Server, Some(_)) = (&this.closing, *this.side, this.refusal.malformed())
         {
             *this.closing = Closing::Shutting;

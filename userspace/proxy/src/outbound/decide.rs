@@ -1,12 +1,22 @@
 //! What is spoken on a connection, and so what becomes of it.
 
-use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep},
+};
 use weft_model::{AppProtocol, BackendTarget, ObjectName};
 
-use super::{Connected, Early, connect::connect_any};
+use super::{Connected, Early, connect::connect_any, limit};
 use crate::{
     Reason,
     draw::Draw as _,
@@ -58,8 +68,7 @@ pub(super) async fn next(
 impl Arrival<'_> {
     /// HTTP of either version. What is neither is the framing guard's to refuse.
     async fn http(mut self) -> Result<Next, Reason> {
-        let wait = sleep(self.served.worker.shared.limits.head_time);
-        let mut wait = pin!(wait);
+        let mut wait = self.patience(self.served.worker.shared.limits.head_time);
         loop {
             let preface = PREFACE.len().min(self.first.len());
             if !self.first.is_empty() && self.first[..preface] != PREFACE[..preface] {
@@ -69,10 +78,10 @@ impl Arrival<'_> {
                 return Ok(self.answer(Protocol::Http2, None));
             }
             tokio::select! {
-                read = self.read() => if read? == 0 {
+                read = self.read() => if wait.heard(read?) == 0 {
                     return if self.first.is_empty() { Err(Reason::CLIENT_GONE) } else { Ok(self.answer(Protocol::Http1, None)) };
                 },
-                () = &mut wait, if !self.first.is_empty() => return Err(Reason::SLOW_HEAD),
+                why = wait.over() => return Err(why),
             }
         }
     }
@@ -89,10 +98,10 @@ impl Arrival<'_> {
             }
         };
         let (mut connecting, mut connected) = (pin!(connecting), None);
-        let mut quiet = pin!(sleep(served.worker.shared.limits.detect_time));
+        let mut wait = self.patience(served.worker.shared.limits.detect_time);
         // What is there already may do without a connection.
         let mut ended = false;
-        self.read_now();
+        wait.heard(self.read_now());
         loop {
             match detect::spoken(&self.first) {
                 Spoken::NeedMore if !ended => {}
@@ -104,10 +113,19 @@ impl Arrival<'_> {
             tokio::select! {
                 biased;
                 // Who is to blame is told to whoever turns out not to speak HTTP.
-                early = &mut connecting, if connected.is_none() => connected = Some(early),
-                read = self.read() => ended = read? == 0,
+                early = &mut connecting, if connected.is_none() => {
+                    // No server speaks first. Nor need one where requests are led elsewhere.
+                    if early.is_err() && matches!(self.routes(), Routes::Plain) {
+                        wait.not_long();
+                    }
+                    connected = Some(early);
+                },
+                read = self.read() => ended = wait.heard(read?) == 0,
                 () = speaks(connected.as_ref()) => break,
-                () = &mut quiet, if !self.first.is_empty() || matches!(connected, Some(Err(_))) => break,
+                why = wait.over() => match why {
+                    Reason::IDLE => return Err(why),
+                    _ => break,
+                },
             }
         }
         let to = match connected {
@@ -123,8 +141,7 @@ impl Arrival<'_> {
         let Routes::Tls(table) = port.routes.for_client(&self.served.pod.name.namespace) else {
             return self.relay(None, true).await;
         };
-        let wait = sleep(self.served.worker.shared.limits.head_time);
-        let mut wait = pin!(wait);
+        let mut wait = self.patience(self.served.worker.shared.limits.head_time);
         loop {
             let name = match tls::server_name(&self.first) {
                 ServerName::NeedMore => None,
@@ -136,8 +153,8 @@ impl Arrival<'_> {
                 return self.relay(Some((table, name)), true).await;
             }
             tokio::select! {
-                read = self.read() => if read? == 0 { return Err(Reason::CLIENT_GONE) },
-                () = &mut wait => return Err(Reason::SLOW_HEAD),
+                read = self.read() => if wait.heard(read?) == 0 { return Err(Reason::CLIENT_GONE) },
+                why = wait.over() => return Err(why),
             }
         }
     }
@@ -172,10 +189,16 @@ impl Arrival<'_> {
         self.port.routes.for_client(&self.served.pod.name.namespace)
     }
 
-    /// Reads what there is now, if there is anything. What goes wrong is found by the next read.
-    fn read_now(&mut self) {
+    /// A client may say nothing for as long as a connection may be silent, and then take `most` for the rest.
+    fn patience(&self, most: Duration) -> Patience {
+        let idle = limit(self.port.traffic.timeouts.idle, self.served.worker.shared.limits.idle);
+        Patience::new(idle, most, !self.first.is_empty())
+    }
+
+    /// Reads what there is now, if there is anything, and says how much. What goes wrong is found by the next read.
+    fn read_now(&mut self) -> usize {
         self.first.reserve(READ);
-        let _ = self.socket.try_read_buf(&mut self.first);
+        self.socket.try_read_buf(&mut self.first).unwrap_or(0)
     }
 
     /// Reads what there is, once there is something.
@@ -191,6 +214,44 @@ impl Arrival<'_> {
                 }
             }
         }
+    }
+}
+
+/// How long a client is waited for: up to its first byte, and from that on.
+struct Patience {
+    timer: Pin<Box<Sleep>>,
+    /// For what follows the first byte; `None` once it runs.
+    rest: Option<Duration>,
+}
+
+impl Patience {
+    fn new(silence: Duration, rest: Duration, began: bool) -> Self {
+        let mut patience = Self { timer: Box::pin(sleep(silence)), rest: Some(rest) };
+        if began {
+            patience.not_long();
+        }
+        patience
+    }
+
+    /// So many bytes came.
+    fn heard(&mut self, bytes: usize) -> usize {
+        if bytes > 0 {
+            self.not_long();
+        }
+        bytes
+    }
+
+    /// As if the first byte were here.
+    fn not_long(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            self.timer.as_mut().reset(Instant::now() + rest);
+        }
+    }
+
+    /// Waits until it is over, and says for what.
+    async fn over(&mut self) -> Reason {
+        self.timer.as_mut().await;
+        if self.rest.is_some() { Reason::IDLE } else { Reason::SLOW_HEAD }
     }
 }
 

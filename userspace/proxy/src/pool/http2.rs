@@ -188,7 +188,7 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
         .max_send_buf_size(limits.h2_window as usize)
         .max_concurrent_reset_streams(limits.h2_resets)
         .max_pending_accept_reset_streams(limits.h2_resets)
-        .max_local_error_reset_streams(limits.h2_resets);
+        .max_local_error_reset_streams(limits.h2_errors);
     let opened = builder.handshake(TokioIo::new(stream)).await;
     let (sender, mut connection) = opened.map_err(|_| Reason::UPSTREAM_RESET)?;
     let said = Rc::<Said>::default();

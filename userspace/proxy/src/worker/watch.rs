@@ -15,11 +15,15 @@ pub(crate) struct Watch {
     idle: Duration,
     why: Cell<Option<Reason>>,
     found: Notify,
+    /// The last silence that was told of: when it began.
+    told: Cell<u64>,
+    quiet: Notify,
 }
 
 impl Watch {
     pub(crate) fn new(client: SocketAddr, wire: Arc<Wire>, idle: Duration) -> Self {
-        Self { client, wire, idle, why: Cell::new(None), found: Notify::new() }
+        let (found, quiet) = (Notify::new(), Notify::new());
+        Self { client, wire, idle, why: Cell::new(None), found, told: Cell::new(0), quiet }
     }
 
     /// Waits until the sweep finds something.
@@ -32,9 +36,18 @@ impl Watch {
         }
     }
 
+    /// Waits until no byte has moved for a little: once for each silence.
+    pub(crate) async fn quiet(&self) {
+        self.quiet.notified().await;
+    }
+
     pub(super) fn check(&self, now: Moment, limits: &Limits) {
         let past = |since: u64, most: Duration| now.since(Moment::from_nanos(since)) > most;
-        let why = if past(self.wire.moved(), self.idle) {
+        let moved = self.wire.moved();
+        if past(moved, limits.park_time) && self.told.replace(moved) != moved {
+            self.quiet.notify_one();
+        }
+        let why = if past(moved, self.idle) {
             Reason::IDLE
         } else if self.wire.head_since().is_some_and(|since| past(since, limits.head_time)) {
             Reason::SLOW_HEAD

@@ -78,6 +78,26 @@ async fn frames_that_go_with_answers_are_no_flood() {
     assert_eq!(server.heads().len(), 100);
 }
 
+#[tokio::test]
+async fn bodies_that_come_after_early_answers_are_no_flood() {
+    let mesh = Mesh::start().await;
+    let server = Server::http1(&mesh, |_| async { Response::new(full("no need")) });
+    mesh.serve(plain(Http), &[server.address]);
+    let mut client = Raw::connect(&mesh, &[]).await;
+    let streams = (0..300).map(|number| 2 * number + 1);
+    for stream in streams.clone() {
+        client.send(HEADERS, END_HEADERS, stream, POST).await;
+        // The answer is over, and nobody reads the body.
+        client.expect(RST_STREAM, stream).await;
+    }
+    // Of most streams nobody knows any more.
+    for stream in streams {
+        client.send(DATA, END_STREAM, stream, b"late").await;
+    }
+    client.send(HEADERS, END_HEADERS | END_STREAM, 1001, GET).await;
+    client.expect(DATA, 1001).await;
+}
+
 /// Sends a flood until the proxy ends the connection, and says how it ended.
 async fn send(mesh: &Mesh, flood: &Flood) -> End {
     let Raw { mut reader, mut writer } = Raw::connect(mesh, &[]).await;

@@ -14,6 +14,8 @@ mod life;
 mod mesh;
 mod mirrors;
 mod namespace;
+mod nginx;
+mod parked;
 mod requests;
 mod resilience;
 mod routes;

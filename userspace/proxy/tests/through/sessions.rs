@@ -1,9 +1,12 @@
 //! Session persistence: where a client is, whatever the weights say.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use http::{Request, Response};
 use hyper::client::conn::http1::SendRequest;
 use weft_model::AppProtocol::Http;
-use weft_model::{PortRouting, SessionCarrier, SessionPersistence};
+use weft_model::{ObjectName, PortRouting, SessionCarrier, SessionPersistence};
 
 use crate::mesh::{Body, Mesh, empty, full, get, read, routed, rule};
 use crate::server::Server;
@@ -13,7 +16,11 @@ fn named(mesh: &Mesh, name: &'static str) -> Server {
 }
 
 fn split(one: u32, two: u32) -> PortRouting {
-    let mut rule = rule("/", &[("one", one), ("two", two)]);
+    in_session(&[("one", one), ("two", two)])
+}
+
+fn in_session(backends: &[(&str, u32)]) -> PortRouting {
+    let mut rule = rule("/", backends);
     rule.session = Some(SessionPersistence {
         name: "sid".into(),
         carrier: SessionCarrier::SessionCookie,
@@ -76,4 +83,35 @@ async fn a_session_whose_endpoint_is_gone_goes_on_elsewhere_and_the_client_is_to
         Request::get("/").header("host", "web").header("cookie", "sid=../../etc").body(empty()).unwrap();
     client.ready().await.unwrap();
     assert!(client.send_request(request).await.unwrap().headers().contains_key("set-cookie"));
+}
+
+#[tokio::test]
+async fn a_session_goes_before_the_affinity_of_the_service_which_serves_who_has_none() {
+    let mesh = Mesh::start().await;
+    let servers = [named(&mesh, "one"), named(&mesh, "two")];
+    let (one, two) = (servers[0].address, servers[1].address);
+    let with_affinity = |endpoints: &[_]| {
+        let mut snapshot = mesh.snapshot(in_session(&[("web", 1)]), endpoints);
+        let services = Arc::make_mut(&mut snapshot.services);
+        let web = services.get_mut(&ObjectName::new("shop", "web")).unwrap();
+        Arc::make_mut(web).session_affinity = Some(Duration::from_hours(3));
+        mesh.handle.apply(&snapshot).unwrap();
+    };
+    let mut client = mesh.http1().await;
+    let mut cookies = Vec::new();
+    for endpoint in [one, two] {
+        with_affinity(&[endpoint]);
+        cookies.push(ask(&mut client, None).await.1.expect("the client is told"));
+    }
+    with_affinity(&[one, two]);
+    // All of them come from one address.
+    for _ in 0..10 {
+        for (cookie, home) in cookies.iter().zip(["one", "two"]) {
+            assert_eq!(ask(&mut client, Some(cookie)).await, (home.into(), None));
+        }
+    }
+    let (home, _) = ask(&mut client, None).await;
+    for _ in 0..20 {
+        assert_eq!(ask(&mut client, None).await.0, home);
+    }
 }

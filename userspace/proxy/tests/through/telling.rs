@@ -53,7 +53,8 @@ impl Run {
 async fn beside(mesh: &Mesh, path: &Path, agents: impl Future<Output = ()>) {
     let hello = Hello::of_this_process(GENERATION, "proxy");
     let open = |_, _| Ok((mesh.origins() as _, Arc::new(Unlent) as _));
-    let serving = serve_agent(&mesh.handle, mesh.take_reader().await, path, hello, open);
+    let serving =
+        serve_agent(&mesh.handle, mesh.take_reader().await, path, hello, open, std::future::pending());
     let work = async {
         tokio::select! {
             () = serving => panic!("the proxy was not told to finish"),
@@ -284,7 +285,8 @@ async fn a_proxy_that_has_drained_tells_the_last_of_it_before_it_ends() {
     let hello = Hello::of_this_process(GENERATION, "proxy");
     let open = |_, _| Ok((mesh.origins() as _, Arc::new(Unlent) as _));
     let path = run.path();
-    let serving = serve_agent(&mesh.handle, mesh.take_reader().await, &path, hello, open);
+    let serving =
+        serve_agent(&mesh.handle, mesh.take_reader().await, &path, hello, open, std::future::pending());
     let agents = async {
         let agent = run.agent(OURS).await;
         let mut client = mesh.http1().await;
@@ -306,6 +308,46 @@ async fn a_proxy_that_has_drained_tells_the_last_of_it_before_it_ends() {
         assert_eq!(open, Some(0), "what is open at the end is told, too");
     };
     timeout(PATIENCE, async { tokio::join!(serving, agents) }).await.expect("the proxy ends");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_told_to_stop_tells_what_it_has_and_says_so_to_its_agent() {
+    let (mesh, run) = (Mesh::start().await, Run::new());
+    let server = Server::http1(&mesh, ok);
+    mesh.serve(plain(Http), &[server.address]);
+    let hello = Hello::of_this_process(GENERATION, "proxy");
+    let open = |_, _| Ok((mesh.origins() as _, Arc::new(Unlent) as _));
+    let (path, (signal, stop)) = (run.path(), tokio::sync::oneshot::channel());
+    let stop = async { stop.await.expect("it is sent") };
+    let serving = serve_agent(&mesh.handle, mesh.take_reader().await, &path, hello, open, stop);
+    let agents = async {
+        let agent = run.agent(OURS).await;
+        let mut client = mesh.http1().await;
+        assert_eq!(read(client.send_request(get("/")).await.unwrap()).await.0, 200);
+        // Its record is not told yet.
+        signal.send(Duration::from_mins(1)).unwrap();
+        assert_eq!(rest(&agent).await, ["/"]);
+        // What it carries it finishes, and tells that, too.
+        let agent = run.agent(OURS).await;
+        assert!(agent.peer().draining);
+        client.ready().await.unwrap();
+        assert_eq!(read(client.send_request(get("/last")).await.unwrap()).await.0, 200);
+        assert_eq!(rest(&agent).await, ["/last"]);
+    };
+    timeout(PATIENCE, async { tokio::join!(serving, agents) }).await.expect("the proxy ends");
+}
+
+/// The paths of all requests that a proxy tells until it leaves.
+async fn rest(agent: &AgentEnd) -> Vec<String> {
+    let mut paths = Vec::new();
+    while let Some(said) = agent.receive().await.unwrap() {
+        if let FromProxy::Records { id, bytes } = said {
+            let batch = RecordBatch::read(&bytes.read().unwrap()).unwrap();
+            paths.extend(batch.requests.into_iter().map(|record| record.path.to_string()));
+            agent.ack(id).await.unwrap();
+        }
+    }
+    paths
 }
 
 /// So many messages of gRPC, of four bytes each.

@@ -1,13 +1,14 @@
 //! Ports of which nobody says what they speak: whoever speaks first does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use weft_model::AppProtocol::{Detect, Http, Tcp, Tls};
 use weft_model::{Backend, BackendTarget, ObjectName, PortRouting, RouteSet, TlsRoute};
-use weft_proxy::Reason;
+use weft_proxy::{Limits, Reason};
 
 use crate::mesh::{Mesh, PATIENCE, full, get, plain, read, routed, rule};
 use crate::server::Server;
@@ -86,8 +87,7 @@ async fn a_route_that_leads_elsewhere_closes_the_early_connection() {
 
 #[tokio::test]
 async fn a_client_that_begins_like_http_and_stops_is_relayed_in_the_end() {
-    let limits =
-        weft_proxy::Limits { detect_time: std::time::Duration::from_millis(50), ..Default::default() };
+    let limits = Limits { detect_time: Duration::from_millis(50), ..Default::default() };
     let mesh = Mesh::with(limits).await;
     let listener = mesh.listen();
     mesh.serve(plain(Detect), &[listener.local_addr().unwrap()]);
@@ -151,5 +151,41 @@ async fn a_client_of_tls_goes_where_its_server_name_says() {
             assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
             assert_eq!(mesh.refused().await, Reason::NO_TLS_ROUTE);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_at_first_has_its_whole_time_when_it_speaks() {
+    let time = Duration::from_millis(500);
+    let mesh = Mesh::with(Limits { head_time: time, detect_time: time, ..Limits::default() }).await;
+    let server = Server::http1(&mesh, |_| async { http::Response::new(full("ok")) });
+    let elsewhere = routed(Detect, vec![rule("/", &[("other", 1)])]);
+    let other: [(&str, Option<&str>, &[_]); 1] = [("other", Some("http"), &[server.address])];
+    // What the bytes alone decide; what a server could decide, and one that is not there.
+    for (routing, endpoints) in
+        [(plain(Http), vec![server.address]), (plain(Detect), vec![server.address]), (elsewhere, vec![])]
+    {
+        mesh.serve_all(routing, &endpoints, &other);
+        let mut client = mesh.dial().await;
+        assert!(timeout(time * 2, client.read(&mut [0])).await.is_err(), "it is not cut");
+        // As an HTTP/1 head begins, and HTTP/2's.
+        client.write_all(b"P").await.unwrap();
+        assert!(timeout(time / 10, client.read(&mut [0])).await.is_err(), "it is not cut");
+        client.write_all(b"UT / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, client.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_says_a_word_is_let_go_when_it_is_idle() {
+    let mesh = Mesh::with(Limits { idle: Duration::from_millis(300), ..Limits::default() }).await;
+    let listener = mesh.listen();
+    for protocol in [Http, Detect] {
+        mesh.serve(plain(protocol), &[listener.local_addr().unwrap()]);
+        let mut client = mesh.dial().await;
+        assert_eq!(timeout(PATIENCE, client.read(&mut [0])).await.expect("it ends").unwrap(), 0);
+        assert_eq!(mesh.refused().await, Reason::IDLE);
     }
 }

@@ -47,7 +47,7 @@ impl Tries<'_> {
         let deadline = [self.deadline, time.and_then(|time| Instant::now().checked_add(time))];
         let deadline = deadline.into_iter().flatten().min();
         let queued = Cell::new(false);
-        let sending = self.send(target, progress.fresh, &queued);
+        let sending = self.send(target, progress, &queued);
         // The request's own time as well: who drops this future does not say how the endpoint did.
         let sent = match deadline {
             None => sending.await,
@@ -70,7 +70,7 @@ impl Tries<'_> {
     async fn send(
         &self,
         target: &Target<'_>,
-        fresh: bool,
+        progress: &Progress,
         queued: &Cell<bool>,
     ) -> Result<(http::Response<hyper::body::Incoming>, Carrier), Tried> {
         let mut parts = self.parts.clone();
@@ -94,7 +94,7 @@ impl Tries<'_> {
                 target.upstream.traffic.timeouts.connect.or(self.routed.timeouts.connect),
                 Timeouts::CONNECT,
             ),
-            fresh,
+            fresh: progress.fresh,
             early: true,
             queued,
         };
@@ -107,14 +107,14 @@ impl Tries<'_> {
             let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http2(connection))),
-                Err(error) => Err(Tried::Failed(broken(error, connection.reused && !fresh))),
+                Err(error) => Err(Tried::Failed(broken(error, connection.reused, progress))),
             }
         } else {
             let mut connection = pools.http1(&want).await.map_err(unconnected)?;
             let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http1(connection))),
-                Err(error) => Err(Tried::Failed(broken(error, connection.reused && !fresh))),
+                Err(error) => Err(Tried::Failed(broken(error, connection.reused, progress))),
             }
         }
     }
@@ -193,15 +193,16 @@ fn unconnected(reason: Reason) -> Tried {
     }
 }
 
-/// Sending failed, or the head of the answer did not come. `kept` is a connection that was there before, used because it
-/// looked alive.
-fn broken(mut error: TrySendError<Request<RequestBody>>, kept: bool) -> Failed {
+/// Sending failed, or the head of the answer did not come. `reused` is a connection that was there before, used because it
+/// looked alive; also one that others have just opened, and have used up.
+fn broken(mut error: TrySendError<Request<RequestBody>>, reused: bool, progress: &Progress) -> Failed {
     // It comes back unsent: nobody has seen it.
     let unsent = error.take_message().is_some();
     let error = error.into_error();
     let failed = |outcome| Failed { outcome, reason: Reason::UPSTREAM_RESET };
     if unsent || is_beyond_goaway(&error) {
-        return failed(if kept { Outcome::Unsent } else { Outcome::ConnectFailed });
+        let again = reused && progress.unsent < MOST_UNSENT;
+        return failed(if again { Outcome::Unsent } else { Outcome::ConnectFailed });
     }
     if is_refused_stream(&error) {
         return failed(Outcome::RefusedStream);
@@ -211,6 +212,7 @@ fn broken(mut error: TrySendError<Request<RequestBody>>, kept: bool) -> Failed {
     }
     let closed =
         error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_reset(&error);
+    let kept = reused && !progress.fresh;
     failed(if kept && closed { Outcome::StaleConnection } else { Outcome::ResetBeforeHead })
 }
 
@@ -236,3 +238,7 @@ fn is_reset(error: &hyper::Error) -> bool {
         matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
     })
 }
+
+/// So often a request that no server has seen is sent again. A server that ends its connections after a hundred requests
+/// takes a hundred of those that wait for each new one.
+const MOST_UNSENT: u32 = 16;
