@@ -65,10 +65,10 @@ pub mod flow_flags {
 abi_struct! {
     /// What `weft_events` carries.
     pub struct FlowEvent {
-        /// Nanoseconds since boot.
+        /// Nanoseconds since boot; of an opened connection, when it was dialled, or accepted by the server.
         pub time_ns: u64,
-        /// Cookie of the socket; 0 where the hook has none.
-        pub socket: u64,
+        /// [`crate::SocketState::connection`] of a TCP connection that is established; else 0.
+        pub connection: u64,
         /// Network namespace of the pod that saw it; 0 where the hook does not know.
         pub netns: u64,
         /// Id of the frontend; 0 for none.
