@@ -35,8 +35,7 @@ abi_struct! {
         pub identity: u64,
         /// Token of its namespace.
         pub namespace: u64,
-        /// Last use in nanoseconds since boot: TCP, when the client's handshake ended (0 before);
-        /// UDP, when a datagram was last sent.
+        /// When the client's last SYN, or its last datagram, was sent, in nanoseconds since boot.
         pub used_ns: u64,
         /// Id of the pair that the client wants to form with the server's socket; 0 for none.
         pub pair: u64,
@@ -58,8 +57,6 @@ pub const CONNECTED_UDP: u8 = crate::UDP | 0x80;
 pub mod flow_flags {
     /// Sent by the probe cgroup.
     pub const PROBE: u32 = 1;
-    /// Lives as long as its socket: a connected UDP socket, or an unfinished handshake.
-    pub const HELD: u32 = 2;
 }
 
 abi_struct! {
