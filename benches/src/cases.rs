@@ -6,11 +6,10 @@ mod traffic;
 
 use anyhow::Result;
 
-use crate::{Plan, Report};
+use crate::{Only, Plan, Report};
 
 /// A group of cases that share their pods.
-pub type Case = fn(&Plan, &mut Report) -> Result<()>;
+pub type Case = fn(&Plan, &Only, &mut Report) -> Result<()>;
 
-/// All of them, with their names.
-pub const ALL: [(&str, Case); 3] =
-    [("traffic", traffic::run), ("connect", connect::run), ("scale", scale::run)];
+/// All of them.
+pub const ALL: [Case; 3] = [traffic::run, connect::run, scale::run];

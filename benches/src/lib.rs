@@ -19,10 +19,12 @@
 pub mod cases;
 pub mod l7;
 mod manifests;
+mod only;
 mod report;
 mod rounds;
 mod site;
 pub mod work;
 
+pub use only::Only;
 pub use report::Report;
 pub use rounds::Plan;

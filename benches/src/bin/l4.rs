@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use weft_benches::work::Work;
-use weft_benches::{Plan, Report, cases};
+use weft_benches::{Only, Plan, Report, cases};
 
 /// The kernel data path against no mesh: rates, latencies, times of applying, memory.
 ///
@@ -23,7 +23,8 @@ struct Cli {
     /// Also writes the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Runs only the cases whose group has this word in its name: traffic, connect, scale
+    /// Runs only a group (traffic, connect, scale) or the cases that have this word in their name, such as policy,
+    /// bulk, c=32
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
     #[command(subcommand)]
@@ -60,10 +61,9 @@ fn main() -> ExitCode {
 fn bench(cli: &Cli) -> Result<()> {
     let plan = if cli.quick { QUICK } else { FULL };
     let mut report = Report::new(if cli.quick { "quick" } else { "full" });
-    for (name, case) in cases::ALL {
-        if cli.only.as_ref().is_none_or(|word| name.contains(word.as_str())) {
-            case(&plan, &mut report)?;
-        }
+    let only = Only(cli.only.clone());
+    for cases in cases::ALL {
+        cases(&plan, &only, &mut report)?;
     }
     report.show()?;
     cli.json.as_ref().map_or(Ok(()), |file| report.save(file))

@@ -12,10 +12,13 @@ use crate::report::{Row, Unit};
 use crate::rounds::{Series, progress};
 use crate::site::{self, Side};
 use crate::work::Work;
-use crate::{Plan, Report, manifests};
+use crate::{Only, Plan, Report, manifests};
 
 /// Measures.
-pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
+pub(super) fn run(plan: &Plan, only: &Only, report: &mut Report) -> Result<()> {
+    if !only.takes("scale", "") {
+        return Ok(());
+    }
     let world = site::world()?;
     let mut side = Side::new(&world, "scale", true)?;
     side.apply(manifests::distant_services(SERVICES, ENDPOINTS_EACH));

@@ -1,6 +1,7 @@
 //! Requests, connections and bytes per second: no mesh, the kernel path, and the accelerated path.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -8,10 +9,14 @@ use crate::report::{Row, Unit};
 use crate::rounds::{Series, interleave};
 use crate::site::{self, Side};
 use crate::work::{ANSWER_AND_CLOSE, ANSWER_AND_KEEP, DISCARD, Work};
-use crate::{Plan, Report, manifests};
+use crate::{Only, Plan, Report, manifests};
 
 /// Measures.
-pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
+pub(super) fn run(plan: &Plan, only: &Only, report: &mut Report) -> Result<()> {
+    let cases: Vec<_> = CASES.iter().filter(|case| only.takes("traffic", case.name)).collect();
+    if cases.is_empty() {
+        return Ok(());
+    }
     let world = site::world()?;
     let bare = Side::new(&world, "plain", false)?;
     let mut mesh = Side::new(&world, "mesh", true)?;
@@ -19,17 +24,53 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
     mesh.apply([manifests::accelerated_service(SERVICES, mesh.server_ip())]);
     mesh.start_agent()?;
     let paths = Paths { plan, bare, acceleration_off: acceleration_off(&mesh), mesh };
-    for connections in [1, 32, 128] {
-        let work = |to| Work::Requests { to, connections, lasts: plan.lasts };
-        let figures = paths.measure(&format!("requests, c={connections}"), REQUESTS, &work)?;
-        figures.report(report, Unit::PerSecond, Some(0.98), (connections == 32).then_some(1.6));
+    for case in cases {
+        let work = |to| (case.work)(to, plan.lasts);
+        let figures = paths.measure(case.name, case.ports, &work)?;
+        figures.report(report, case.unit, case.mesh, case.accelerated);
     }
-    let work = |to| Work::Connections { to, lasts: plan.lasts };
-    let figures = paths.measure("connections", CONNECTIONS, &work)?;
-    figures.report(report, Unit::PerSecond, Some(0.95), None);
-    let work = |to| Work::Bulk { to, lasts: plan.lasts };
-    paths.measure("bulk", BULK, &work)?.report(report, Unit::BytesPerSecond, Some(0.98), Some(0.9));
     Ok(())
+}
+
+struct Case {
+    name: &'static str,
+    ports: Ports,
+    work: fn(SocketAddr, Duration) -> Work,
+    unit: Unit,
+    /// The least ratio of the mesh that is wanted.
+    mesh: f64,
+    /// The same of the accelerated path; without one there is no row of it.
+    accelerated: Option<f64>,
+}
+
+const CASES: [Case; 5] = [
+    requests("requests, c=1", |to, lasts| Work::Requests { to, connections: 1, lasts }, None),
+    requests("requests, c=32", |to, lasts| Work::Requests { to, connections: 32, lasts }, Some(1.6)),
+    requests("requests, c=128", |to, lasts| Work::Requests { to, connections: 128, lasts }, None),
+    Case {
+        name: "connections",
+        ports: CONNECTIONS,
+        work: |to, lasts| Work::Connections { to, lasts },
+        unit: Unit::PerSecond,
+        mesh: 0.95,
+        accelerated: None,
+    },
+    Case {
+        name: "bulk",
+        ports: BULK,
+        work: |to, lasts| Work::Bulk { to, lasts },
+        unit: Unit::BytesPerSecond,
+        mesh: 0.98,
+        accelerated: Some(0.9),
+    },
+];
+
+const fn requests(
+    name: &'static str,
+    work: fn(SocketAddr, Duration) -> Work,
+    accelerated: Option<f64>,
+) -> Case {
+    Case { name, ports: REQUESTS, work, unit: Unit::PerSecond, mesh: 0.98, accelerated }
 }
 
 struct Paths<'a> {
@@ -77,10 +118,10 @@ impl Paths<'_> {
 
 impl Figures {
     /// Targets are ratios; without one for the accelerated path there is no row of it.
-    fn report(&self, report: &mut Report, unit: Unit, mesh: Option<f64>, accelerated: Option<f64>) {
+    fn report(&self, report: &mut Report, unit: Unit, mesh: f64, accelerated: Option<f64>) {
         let case = &self.case;
         let row = Row::compared(case, unit, &self.plain, &self.mesh);
-        report.add(mesh.into_iter().fold(row, Row::ratio_at_least));
+        report.add(row.ratio_at_least(mesh));
         match (&self.accelerated, accelerated) {
             (Ok(figures), Some(least)) => report.add(
                 Row::compared(&format!("{case}, accelerated"), unit, &self.plain, figures)

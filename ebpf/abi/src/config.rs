@@ -15,8 +15,8 @@ abi_struct! {
         pub proxy_lease_ns: u64,
         /// How long after a datagram its replies may come in, in nanoseconds.
         pub udp_reply_ns: u64,
-        /// How long an attestation outlives the client's handshake, in nanoseconds: a SYN cookie's ACK
-        /// reaches the server just after it.
+        /// How long an attestation holds after the client's last SYN, in nanoseconds: a SYN cookie's ACK reaches
+        /// the server a round trip later.
         pub attest_grace_ns: u64,
         /// Bytes, what the kernel needs to hold them included, that one direction may redirect ahead of what
         /// its reader has taken.

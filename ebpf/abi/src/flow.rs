@@ -35,8 +35,7 @@ abi_struct! {
         pub identity: u64,
         /// Token of its namespace.
         pub namespace: u64,
-        /// Last use in nanoseconds since boot: TCP, when the client's handshake ended (0 before);
-        /// UDP, when a datagram was last sent.
+        /// When the client's last SYN, or its last datagram, was sent, in nanoseconds since boot.
         pub used_ns: u64,
         /// Id of the pair that the client wants to form with the server's socket; 0 for none.
         pub pair: u64,
@@ -58,17 +57,15 @@ pub const CONNECTED_UDP: u8 = crate::UDP | 0x80;
 pub mod flow_flags {
     /// Sent by the probe cgroup.
     pub const PROBE: u32 = 1;
-    /// Lives as long as its socket: a connected UDP socket, or an unfinished handshake.
-    pub const HELD: u32 = 2;
 }
 
 abi_struct! {
     /// What `weft_events` carries.
     pub struct FlowEvent {
-        /// Nanoseconds since boot.
+        /// Nanoseconds since boot; of an opened connection, when it was dialled, or accepted by the server.
         pub time_ns: u64,
-        /// Cookie of the socket; 0 where the hook has none.
-        pub socket: u64,
+        /// [`crate::SocketState::connection`] of a TCP connection that is established; else 0.
+        pub connection: u64,
         /// Network namespace of the pod that saw it; 0 where the hook does not know.
         pub netns: u64,
         /// Id of the frontend; 0 for none.

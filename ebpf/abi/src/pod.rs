@@ -61,4 +61,6 @@ pub mod pod_flags {
     pub const BY_CIDR: u32 = 8;
     /// It has policies, or is about to: who dials it is attested.
     pub const GUARDED: u32 = 16;
+    /// None of its policies denies, and none is audited: one row that allows is the whole answer.
+    pub const ONLY_ALLOWS: u32 = 32;
 }

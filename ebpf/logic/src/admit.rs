@@ -125,13 +125,13 @@ fn is_for_proxy(pod: &PodRow, arrival: &Arrival) -> bool {
         && pod.netns != 0
 }
 
-/// Whether an attestation still stands: its sender's handshake is under way, or was just now over (TCP),
-/// or its datagram may be on its way (UDP). Whoever forges the sender's address later is nobody.
+/// Whether an attestation still stands: what its sender sent last may be on its way. Whoever forges the sender's
+/// address later is nobody.
 ///
 /// It may be written anew after the clock was read: the sender runs on another processor.
 #[inline(always)]
 fn holds<T: Tables>(tables: &T, record: &FlowRecord, lasts_ns: u64) -> bool {
-    record.flags & flow_flags::HELD != 0 || tables.now_ns().saturating_sub(record.used_ns) < lasts_ns
+    tables.tick_ns().saturating_sub(record.used_ns) < lasts_ns
 }
 
 /// A pod may always talk to itself. IPv6 has no martian check: a datagram from the pod's own address may

@@ -5,13 +5,13 @@ use weft_abi::{
     algorithm, service_flags,
 };
 
-use crate::{Destination, Dial, Tables};
+use crate::{Destination, Dial, Tables, is_proxy};
 
 /// What balancing asks of a client.
 pub struct Caller {
     /// Hash of its address.
     pub hash: u32,
-    /// Whether this connection may leave the kernel path for the node's proxy.
+    /// Whether this connection may leave the kernel path for the node's proxy, unless the proxy makes it.
     pub may_leave: bool,
 }
 
@@ -36,7 +36,7 @@ pub fn pick<T: Tables>(
     let mut tries = 0;
     while tries < 2 {
         let Some(row) = tables.service(key).copied() else { return Reason::NONE };
-        if caller.may_leave && row.flags & service_flags::PROXY != 0 {
+        if row.flags & service_flags::PROXY != 0 && caller.may_leave && !is_proxy(tables) {
             to.service = row.id;
             to.service_flags = row.flags;
             return Reason::NONE;
@@ -95,6 +95,8 @@ fn stick<T: Tables>(tables: &T, row: &ServiceRow, netns: u64, backend: u64) {
 #[inline(always)]
 fn draw<T: Tables>(tables: &T, row: &ServiceRow, dial: &Dial, source: u32) -> Option<Slot> {
     match row.algorithm {
+        // What has one backend needs no dice.
+        algorithm::RANDOM if row.slots == 1 => slot_at(tables, row, 0),
         algorithm::ROUND_ROBIN => in_turn(tables, row),
         algorithm::LEAST_REQUEST => less_busy(tables, row),
         algorithm::SOURCE_IP => hashed(tables, row, source),

@@ -100,7 +100,8 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
         return PASS;
     }
     let key = ServiceKey { addr: dial.addr, port: dial.port, protocol: dial.protocol, _pad: 0, _pad2: 0 };
-    let mut caller = Caller { hash: source_hash(pod, dial.netns), may_leave: may_leave(tables, dial, pod) };
+    let mut caller =
+        Caller { hash: source_hash(pod, dial.netns), may_leave: pod.is_some() && dial.protocol == TCP };
     let mut found = pick(tables, &key, dial, &caller, &mut outcome.to);
     if outcome.to.service_flags & service_flags::PROXY != 0 && outcome.to.backend == 0 {
         match to_proxy(tables, dial, &mut outcome.to) {
@@ -131,14 +132,8 @@ const TRANSLATE: u32 = 1;
 const DENY: u32 = 2;
 const PROXY: u32 = 3;
 
-/// Whether this connection may go through the node's proxy: an enrolled pod's over TCP, and not the
-/// proxy's own. (Who may set what mark says nothing: a pod with `CAP_NET_RAW` may set any.)
-#[inline(always)]
-fn may_leave<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>) -> bool {
-    pod.is_some() && dial.protocol == TCP && !is_proxy(tables)
-}
-
-/// Whether the node's proxy makes this socket.
+/// Whether the node's proxy makes this socket. (Who may set what mark says nothing: a pod with `CAP_NET_RAW` may
+/// set any.)
 #[inline(always)]
 pub fn is_proxy<T: Tables>(tables: &T) -> bool {
     let cgroup = tables.config().map_or(0, |config| config.proxy_cgroup);

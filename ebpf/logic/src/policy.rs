@@ -74,12 +74,22 @@ struct Found {
 #[inline(never)]
 pub fn authorize<T: Tables>(tables: &T, request: &Request) -> Ruling {
     let mut found = Found { bits: 0, unproven: 0, deny_rule: 0, audit_rule: 0 };
-    found.add(row(tables, request, token::ANY), true);
+    // Who is named is allowed most often, and a block is looked up longest.
     if request.flags & pod_flags::BY_IDENTITY != 0 && request.identity != 0 {
         found.add(row(tables, request, request.identity), request.proven);
+        if found.suffices(request) {
+            return Ruling::ALLOWED;
+        }
     }
     if request.flags & pod_flags::BY_NAMESPACE != 0 && request.namespace != 0 {
         found.add(row(tables, request, request.namespace), request.proven);
+        if found.suffices(request) {
+            return Ruling::ALLOWED;
+        }
+    }
+    found.add(row(tables, request, token::ANY), true);
+    if found.suffices(request) {
+        return Ruling::ALLOWED;
     }
     if request.flags & pod_flags::BY_CIDR != 0
         && let Some(class) = tables.cidr(&block_key(request))
@@ -97,6 +107,12 @@ impl Found {
         self.unproven |= if proven { 0 } else { row.bits };
         self.deny_rule = if row.deny_rule != 0 { row.deny_rule } else { self.deny_rule };
         self.audit_rule = if row.audit_rule != 0 { row.audit_rule } else { self.audit_rule };
+    }
+
+    /// Whether nothing that another row says can change the answer.
+    #[inline(always)]
+    fn suffices(&self, request: &Request) -> bool {
+        request.flags & pod_flags::ONLY_ALLOWS != 0 && self.bits & policy_bits::ALLOW != 0
     }
 
     #[inline(always)]

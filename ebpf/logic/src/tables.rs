@@ -41,6 +41,8 @@ pub trait Tables {
     fn random(&self) -> u32;
     /// Nanoseconds since boot.
     fn now_ns(&self) -> u64;
+    /// As [`Self::now_ns`], but as of the timer's last tick, up to 10 ms ago: for what lasts much longer.
+    fn tick_ns(&self) -> u64;
     /// When the node's proxy was last known to be there, in nanoseconds since boot.
     fn lease_ns(&self) -> u64;
     /// Whether the socket in question is made by a process of this cgroup.

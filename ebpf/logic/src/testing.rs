@@ -113,6 +113,10 @@ impl Tables for Memory {
         self.now.get()
     }
 
+    fn tick_ns(&self) -> u64 {
+        self.now.get()
+    }
+
     fn lease_ns(&self) -> u64 {
         self.lease
     }

@@ -1,6 +1,6 @@
 //! Flow events. A full ring drops the event and counts it; it never changes a verdict.
 
-use aya_ebpf::{bindings::bpf_sock_ops, helpers::generated::bpf_get_socket_cookie};
+use aya_ebpf::bindings::bpf_sock_ops;
 use weft_abi::{
     Addr, FlowEvent, FlowKey, Reason, SocketState, TCP, UDP, event_kind, names::stat, path, socket_flags,
 };
@@ -26,7 +26,7 @@ pub fn has_retval() -> bool {
 /// A TCP connection is established.
 #[inline(always)]
 pub fn opened(call: &SockOps, state: &SocketState) {
-    emit(|event| {
+    emit(state.since_ns, |event| {
         of_socket(event, call, state);
         event.kind = event_kind::OPENED;
     });
@@ -37,7 +37,7 @@ pub fn opened(call: &SockOps, state: &SocketState) {
 pub fn closed(call: &SockOps, state: &SocketState) {
     let (out, into) = payload(call);
     let (out, into) = (out + state.redirected, into + state.arrived);
-    emit(|event| {
+    emit(Kernel.now_ns(), |event| {
         of_socket(event, call, state);
         event.kind = event_kind::CLOSED;
         let client = state.flags & socket_flags::CLIENT != 0;
@@ -51,9 +51,8 @@ pub fn closed(call: &SockOps, state: &SocketState) {
 
 /// A pod sent a first datagram to somebody.
 #[inline(always)]
-pub fn sent_datagram(call: &SockAddr, wanted: &Dial, key: &FlowKey, service: u64) {
-    emit(|event| {
-        event.socket = call.cookie();
+pub fn sent_datagram(wanted: &Dial, key: &FlowKey, service: u64) {
+    emit(Kernel.now_ns(), |event| {
         event.netns = wanted.netns;
         event.service = service;
         (event.src, event.src_port) = (key.src, key.src_port);
@@ -76,8 +75,7 @@ pub fn refused_dial(call: &SockAddr, protocol: u8, outcome: &Outcome) {
         Some(pod) => pod.ip6,
         None => Addr::ANY,
     };
-    emit(|event| {
-        event.socket = call.cookie();
+    emit(Kernel.now_ns(), |event| {
         event.netns = netns;
         (event.src, event.src_port) = (src, call.source_port());
         event.service = to.service;
@@ -106,7 +104,7 @@ pub fn audited(arrival: &Arrival, client: &Client, denial: &Denial) {
 
 #[inline(always)]
 fn at_pod(arrival: &Arrival, client: &Client, denial: &Denial, kind: u8) {
-    emit(|event| {
+    emit(Kernel.now_ns(), |event| {
         (event.src, event.src_port) = (arrival.remote, arrival.remote_port);
         (event.dst, event.dst_port) = (arrival.local, arrival.local_port);
         (event.dialled, event.dialled_port) = (arrival.local, arrival.local_port);
@@ -120,8 +118,7 @@ fn at_pod(arrival: &Arrival, client: &Client, denial: &Denial, kind: u8) {
 
 #[inline(always)]
 fn of_socket(event: &mut FlowEvent, call: &SockOps, state: &SocketState) {
-    // SAFETY: the context is the kernel's.
-    event.socket = unsafe { bpf_get_socket_cookie(call.ctx.cast()) };
+    event.connection = state.connection(call.local_port());
     event.netns = state.netns;
     event.service = state.service;
     event.protocol = TCP;
@@ -154,13 +151,13 @@ fn payload(call: &SockOps) -> (u64, u64) {
 }
 
 #[inline(always)]
-fn emit(fill: impl FnOnce(&mut FlowEvent)) {
+fn emit(time_ns: u64, fill: impl FnOnce(&mut FlowEvent)) {
     let Some(mut entry) = maps::EVENTS.reserve(0) else {
         maps::count(stat::EVENTS_LOST, 1);
         return;
     };
     let event = maps::clear(&mut *entry);
-    event.time_ns = Kernel.now_ns();
+    event.time_ns = time_ns;
     event.reason = Reason::NONE.code;
     fill(event);
     // The agent looks every few milliseconds; waking it for each event would cost more than the event.

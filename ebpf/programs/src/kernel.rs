@@ -4,7 +4,9 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
     btf_maps::lpm_trie::Key,
-    helpers::{bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_ktime_get_ns},
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_ktime_get_ns, generated::bpf_ktime_get_coarse_ns,
+    },
 };
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrMatch, Config, Count, FlowKey, FlowRecord,
@@ -109,6 +111,14 @@ impl Tables for Kernel {
     fn now_ns(&self) -> u64 {
         // SAFETY: no arguments.
         unsafe { bpf_ktime_get_ns() }
+    }
+
+    /// # Kernel
+    /// `bpf_ktime_get_coarse_ns` (5.11). Reading the clock itself takes longer than a look-up on some machines.
+    #[inline(always)]
+    fn tick_ns(&self) -> u64 {
+        // SAFETY: no arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
     }
 
     #[inline(always)]

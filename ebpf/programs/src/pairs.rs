@@ -42,12 +42,12 @@ pub fn forget(state: &SocketState) {
     }
 }
 
-/// The id of the pair that a dialling socket wants to form with one of this node, or 0.
+/// The id of the pair that a dialling socket wants to form with the one that it dials, if that is `here`; or 0.
 #[inline(always)]
-pub fn wanted(call: &SockOps, state: &mut SocketState, here: bool) -> u64 {
+pub fn wanted(call: &SockOps, state: &mut SocketState, here: impl FnOnce(&SocketState) -> bool) -> u64 {
     state.flags &= !(socket_flags::PAIRED | socket_flags::PAIRS);
     (state.latch, state.redirected, state.arrived, state.messages) = (0, 0, 0, 0);
-    if !here || may_redirect(state) == [false; 2] {
+    if may_redirect(state) == [false; 2] || !here(state) {
         return 0;
     }
     // SAFETY: the context is the kernel's.

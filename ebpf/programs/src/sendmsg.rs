@@ -97,7 +97,7 @@ fn attest(call: &SockAddr, wanted: &Dial, to: &Destination) {
         maps::count(stat::FLOWS_LOST, 1);
     }
     if last.is_none() {
-        events::sent_datagram(call, wanted, &key, to.service);
+        events::sent_datagram(wanted, &key, to.service);
     }
 }
 

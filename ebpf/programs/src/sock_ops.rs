@@ -6,8 +6,9 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB,
-        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB,
+        BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
     },
     helpers::generated::bpf_sock_ops_cb_flags_set,
     macros::sock_ops,
@@ -35,6 +36,7 @@ pub fn weft_sock_ops(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(&call),
         BPF_SOCK_OPS_STATE_CB => changed(&call),
         BPF_SOCK_OPS_RTT_CB => pairs::settle(&call),
+        BPF_SOCK_OPS_RTO_CB => dialling_again(&call),
         _ => {}
     }
     1
@@ -52,8 +54,8 @@ fn dialling(call: &SockOps) {
     let Some(pod) = Kernel.pod(netns) else {
         // The connect hook knows the probe by its cgroup: "current" is not to be had here before 6.2.
         if state.is_some_and(|state| state.flags & socket_flags::PROBE != 0) {
-            let flags = flow_flags::PROBE | flow_flags::HELD;
-            attest(call, &outward(call), FlowRecord { flags, ..FlowRecord::zeroed() });
+            let (used_ns, flags) = (Kernel.tick_ns(), flow_flags::PROBE);
+            let _ = attest(call, &outward(call), FlowRecord { used_ns, flags, ..FlowRecord::zeroed() });
         }
         return;
     };
@@ -62,28 +64,50 @@ fn dialling(call: &SockOps) {
         other => other,
     };
     let (identity, namespace) = (pod.identity, pod.namespace);
-    let server = Kernel.pod_at(&call.remote());
-    let guarded = server.is_some_and(|row| row.netns != 0 && row.flags & pod_flags::GUARDED != 0);
     let Some(state) = state.or_else(|| sockets::state_or_new(call.socket())) else {
         // An attestation that nobody remembers would not die with its connection: fails closed.
-        if guarded {
+        if is_guarded(call) {
             maps::count(stat::FLOWS_LOST, 1);
         }
         return;
     };
     state.netns = netns;
     state.since_ns = Kernel.now_ns();
-    let pair = pairs::wanted(call, state, pairs::is_neighbour(state, server));
+    let pair = pairs::wanted(call, state, |state| pairs::is_neighbour(state, Kernel.pod_at(&call.remote())));
     state.flags &= !(socket_flags::REPORTED | socket_flags::ATTESTED);
     state.flags |= socket_flags::CLIENT;
-    if guarded || pair != 0 {
+    // Who has been let in by policies dials a pod that has some.
+    if state.grant != 0 || pair != 0 || is_guarded(call) {
         state.flags |= socket_flags::ATTESTED;
-        let (flow, flags) = (outward(call), flow_flags::HELD);
+        let (flow, used_ns) = (outward(call), state.since_ns);
         let allowed = allowed(state.grant, pod, &flow);
-        attest(call, &flow, FlowRecord { identity, namespace, used_ns: 0, pair, allowed, flags, _pad: 0 });
+        let record = FlowRecord { identity, namespace, used_ns, pair, allowed, flags: 0, _pad: 0 };
+        if !attest(call, &flow, record) {
+            state.flags &= !socket_flags::PAIRS;
+        }
     } else if state.flags & socket_flags::COUNTED != 0 {
         // A refusal is the end of it, too, however long the app keeps the socket.
         watch(call);
+    }
+}
+
+/// Whether what is dialled is a pod of this node that has policies.
+#[inline(always)]
+fn is_guarded(call: &SockOps) -> bool {
+    Kernel.pod_at(&call.remote()).is_some_and(|row| row.netns != 0 && row.flags & pod_flags::GUARDED != 0)
+}
+
+/// Nobody has answered so far: the SYN is about to leave again.
+///
+/// # Kernel
+/// `BPF_SOCK_OPS_RTO_CB` (4.16) runs before what timed out is sent.
+#[inline(always)]
+fn dialling_again(call: &SockOps) {
+    if field!(call.ctx, bpf_sock_ops, u32, state) == TCP_SYN_SENT
+        && let Some(record) = maps::FLOWS.get_ptr_mut(outward(call))
+    {
+        // SAFETY: the verifier bounds the value; one field, written whole.
+        unsafe { (*record).used_ns = Kernel.tick_ns() };
     }
 }
 
@@ -92,7 +116,7 @@ fn dialling(call: &SockOps) {
 fn to_proxy(call: &SockOps, netns: u64, state: &mut SocketState) {
     state.netns = netns;
     state.since_ns = Kernel.now_ns();
-    let pair = pairs::wanted(call, state, true);
+    let pair = pairs::wanted(call, state, |_| true);
     let (dialled, port) = (state.dialled, state.dialled_port);
     let origin = Origin { dialled, service: state.service, pair, port, _pad: [0; 6] };
     if maps::ORIGINS.insert(origin_key(call, netns), origin, 0).is_err() {
@@ -120,25 +144,15 @@ fn origin_key(call: &SockOps, netns: u64) -> OriginKey {
 #[inline(always)]
 fn dialled(call: &SockOps) {
     let Some(state) = sockets::state(call.socket()) else { return };
-    let mut pair = 0;
-    // A probe's socket has no row of a pod's, and is no client of ours.
-    if state.flags & (socket_flags::ATTESTED | socket_flags::PROBE) != 0
-        && let Some(record) = maps::FLOWS.get_ptr_mut(outward(call))
-    {
-        // SAFETY: the verifier bounds the value; two fields, each written whole.
-        unsafe {
-            (*record).used_ns = Kernel.now_ns();
-            (*record).flags &= !flow_flags::HELD;
-            pair = (*record).pair;
-        }
-    }
     if state.flags & socket_flags::CLIENT != 0 {
         if state.flags & socket_flags::BY_PROXY == 0 {
             state.flags |= socket_flags::REPORTED;
             events::opened(call, state);
         }
-        watch(call);
-        if pair != 0 {
+        if state.flags & socket_flags::ATTESTED == 0 {
+            watch(call);
+        }
+        if state.flags & socket_flags::PAIRS != 0 {
             pairs::open(call, state);
         }
     } else if state.flags & (socket_flags::PROXIED | socket_flags::PAIRS) == TO_PROXY {
@@ -205,19 +219,27 @@ fn changed(call: &SockOps) {
     }
 }
 
-/// What it wrote is to be removed even if the connection never comes about.
+/// Whether it could be written. It is to be removed even if the connection never comes about, and to hold as long
+/// as SYNs are sent.
 #[inline(always)]
-fn attest(call: &SockOps, flow: &FlowKey, record: FlowRecord) {
-    if maps::FLOWS.insert(flow, record, 0).is_err() {
+fn attest(call: &SockOps, flow: &FlowKey, record: FlowRecord) -> bool {
+    ask_for(call, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
+    let is_written = maps::FLOWS.insert(flow, record, 0).is_ok();
+    if !is_written {
         maps::count(stat::FLOWS_LOST, 1);
     }
-    watch(call);
+    is_written
 }
 
 /// Asks for the callback on state changes.
 #[inline(always)]
 fn watch(call: &SockOps) {
-    let flags = field!(call.ctx, bpf_sock_ops, u32, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG;
+    ask_for(call, BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+#[inline(always)]
+fn ask_for(call: &SockOps, flags: u32) {
+    let flags = field!(call.ctx, bpf_sock_ops, u32, bpf_sock_ops_cb_flags) | flags;
     // SAFETY: the context is the kernel's.
     unsafe { bpf_sock_ops_cb_flags_set(call.ctx, flags as i32) };
 }
@@ -239,5 +261,6 @@ fn outward(call: &SockOps) -> FlowKey {
 const TO_PROXY: u32 = socket_flags::PROXIED | socket_flags::PAIRS;
 /// `enum tcp_state`: closed, and where a socket that was closed comes from once its peer has all that it sent.
 const TCP_CLOSE: u32 = 7;
+const TCP_SYN_SENT: u32 = 2;
 const TCP_FIN_WAIT2: u32 = 5;
 const TCP_CLOSING: u32 = 11;

@@ -4,6 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
@@ -87,6 +88,28 @@ fn a_refused_or_failed_connection_leaves_no_attestation() {
     let listener = listen(api, 8080);
     assert_reset(cron, front, 41_000, api);
     assert_untouched(&listener);
+}
+
+#[test]
+fn a_client_is_proven_however_often_its_syn_is_sent() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { front, api, node, .. } = &stage;
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
+    let listener = Socket::from(api.socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP).unwrap());
+    listener.bind(&SocketAddr::from((api.ip(), 8080)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let _agent = node.agent();
+    // The kernel drops the SYNs to a full queue, once they have been let in.
+    let _waits = front.tcp_connect(api.addr(8080)).unwrap();
+    thread::scope(|scope| {
+        let late = scope.spawn(|| front.tcp_connect(api.addr(8080)));
+        let begun = Instant::now();
+        eventually(Duration::from_secs(10), || late.is_finished() || begun.elapsed() > LONGER_THAN_ATTESTED);
+        assert!(!late.is_finished(), "{:?}", late.join().unwrap());
+        listener.accept().unwrap();
+        late.join().unwrap().unwrap();
+    });
+    assert_eq!(node.stat("denied_lookup"), 0);
 }
 
 #[test]
@@ -212,3 +235,6 @@ fn talk(client: &TcpStream, server: &TcpStream) -> bool {
     client.write_all(b"?").and_then(|()| server.read_exact(&mut byte)).is_ok()
         && server.write_all(b"!").and_then(|()| client.read_exact(&mut byte)).is_ok()
 }
+
+/// An attestation holds for a second after the SYN, which by then has been sent again.
+const LONGER_THAN_ATTESTED: Duration = Duration::from_millis(1_300);

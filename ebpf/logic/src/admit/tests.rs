@@ -61,7 +61,7 @@ fn inward(arrival: &Arrival) -> FlowKey {
     }
 }
 
-/// The kernel saw `web/front` send it: its handshake ended, or its datagram left, `ago`.
+/// The kernel saw `web/front` send it `ago`.
 fn attested(ago: u64) -> FlowRecord {
     FlowRecord { identity: FRONT, namespace: WEB, used_ns: NOW - ago, ..FlowRecord::zeroed() }
 }
@@ -93,14 +93,13 @@ fn what_is_no_protected_pod_of_this_node_is_nothing_of_ours() {
 }
 
 #[test]
-fn a_client_is_proven_while_its_handshake_is_under_way_and_a_moment_longer() {
+fn a_client_is_proven_for_a_moment_after_its_syn() {
     let mut memory = memory();
     let arrival = from(2, TCP);
     let unproven = Admission::Deny(by_address(), refused(Reason::IDENTITY_UNPROVEN));
     assert_eq!(admit(&memory, &arrival), unproven, "an address proves nothing");
     let allowed = Admission::Allow(proven(), Denial::NONE);
     for (record, verdict) in [
-        (FlowRecord { flags: flow_flags::HELD, used_ns: 0, ..attested(0) }, allowed),
         (attested(0), allowed),
         (attested(SECOND - 1), allowed),
         (attested(SECOND), unproven),
@@ -157,7 +156,7 @@ fn a_pods_own_packets_pass_and_its_own_ipv6_datagrams_once_they_were_seen() {
 fn policies_that_are_known_to_let_a_connection_in_are_not_asked_again() {
     let mut memory = memory();
     let arrival = from(2, TCP);
-    let known = FlowRecord { allowed: POLICY, flags: flow_flags::HELD, used_ns: 0, ..attested(0) };
+    let known = FlowRecord { allowed: POLICY, ..attested(0) };
     memory.policies.clear();
     memory.policies.insert((POLICY, token::ANY), bits(policy_bits::DENY));
     let denied = Admission::Deny(proven(), Denial { reason: Reason::POLICY_DENIED, rule: RULE });
@@ -166,7 +165,7 @@ fn policies_that_are_known_to_let_a_connection_in_are_not_asked_again() {
         (FlowRecord { allowed: 0, ..known }, denied),
         (FlowRecord { allowed: POLICY + 1, ..known }, denied),
         (
-            FlowRecord { flags: 0, ..known },
+            FlowRecord { used_ns: NOW - SECOND, ..known },
             Admission::Deny(Client::NOBODY, Denial { reason: Reason::POLICY_DENIED, rule: RULE }),
         ),
     ] {
@@ -221,7 +220,7 @@ fn a_probe_passes_whatever_policies_say() {
     memory.policies.insert((POLICY, token::ANY), bits(policy_bits::DENY));
     let arrival = from(9, TCP);
     let denied = admit(&memory, &arrival);
-    let probe = FlowRecord { flags: flow_flags::PROBE | flow_flags::HELD, ..FlowRecord::zeroed() };
+    let probe = FlowRecord { flags: flow_flags::PROBE, used_ns: NOW, ..FlowRecord::zeroed() };
     memory.flows.insert(inward(&arrival), probe);
     assert_eq!(admit(&memory, &arrival), Admission::Probe);
     let over = FlowRecord { flags: flow_flags::PROBE, used_ns: NOW - SECOND, ..FlowRecord::zeroed() };
@@ -249,9 +248,6 @@ fn answers_come_in_for_a_minute_after_the_question() {
     assert_eq!(admit(&memory, &arrival), Admission::Pass);
     memory.flows.insert(question, attested(60 * SECOND));
     assert!(matches!(admit(&memory, &arrival), Admission::Deny(..)), "too late");
-    let held = FlowRecord { flags: flow_flags::HELD, ..attested(60 * SECOND) };
-    memory.flows.insert(question, held);
-    assert_eq!(admit(&memory, &arrival), Admission::Pass, "its socket is connected");
 
     let segment = from(9, TCP);
     memory.flows.insert(inward(&segment).reversed(), attested(0));

@@ -103,11 +103,31 @@ fn only_what_the_policies_name_is_looked_up() {
         asked
     };
     assert_eq!(asked(request(0, true)), [token::ANY]);
-    assert_eq!(asked(request(pod_flags::BY_IDENTITY, true)), [token::ANY, IDENTITY]);
-    assert_eq!(asked(request(pod_flags::BY_NAMESPACE, true)), [token::ANY, NAMESPACE]);
+    assert_eq!(asked(request(pod_flags::BY_IDENTITY, true)), [IDENTITY, token::ANY]);
+    assert_eq!(asked(request(pod_flags::BY_NAMESPACE, true)), [NAMESPACE, token::ANY]);
     assert_eq!(asked(request(pod_flags::BY_CIDR, true)), [token::ANY, CLASS]);
     let nobody = Request { identity: 0, namespace: 0, ..request(EVERY, false) };
     assert_eq!(asked(nobody), [token::ANY, CLASS]);
+}
+
+#[test]
+fn where_policies_do_nothing_but_allow_the_first_row_that_does_is_the_last() {
+    let asked = |flags: u32, proven: bool, rows: &[(u64, u32)]| {
+        let memory = memory(rows);
+        assert_eq!(authorize(&memory, &request(flags, proven)), Ruling::ALLOWED);
+        memory.asked.borrow().iter().map(|key| key.token).collect::<Vec<_>>()
+    };
+    let order = [IDENTITY, NAMESPACE, token::ANY, CLASS];
+    let rows = order.map(|token| (token, bits::ALLOW | bits::ISOLATED));
+    for place in 0..4 {
+        assert_eq!(asked(EVERY | pod_flags::ONLY_ALLOWS, true, &rows[place..]), order[..=place]);
+        assert_eq!(asked(EVERY, true, &rows[place..]), order);
+    }
+    assert_eq!(
+        asked(EVERY | pod_flags::ONLY_ALLOWS, false, &rows),
+        order[..3],
+        "what is not proven allows nothing"
+    );
 }
 
 #[test]
@@ -143,11 +163,15 @@ proptest! {
     #[test]
     fn rows_mean_what_they_say(
         all in prop::array::uniform4(0_u32..64),
+        only_allows: bool,
         flags in prop::sample::subsequence(
             [pod_flags::BY_IDENTITY, pod_flags::BY_NAMESPACE, pod_flags::BY_CIDR].to_vec(), 0..=3),
         proven: bool,
     ) {
-        let flags = flags.iter().sum();
+        let flags: u32 = flags.iter().sum();
+        let (flag, kept) =
+            if only_allows { (pod_flags::ONLY_ALLOWS, bits::ALLOW | bits::ISOLATED) } else { (0, u32::MAX) };
+        let (flags, all) = (flags | flag, all.map(|bits| bits & kept));
         let rows: Vec<_> = [token::ANY, IDENTITY, NAMESPACE, CLASS].into_iter().zip(all).collect();
         let ruling = authorize(&memory(&rows), &request(flags, proven));
         let enforced = [bits::DENY, bits::ALLOW, bits::ISOLATED];

@@ -13,7 +13,7 @@ use weft_telemetry::{
 
 use super::names::{Names, path_of};
 
-/// What of each live connection has been counted already, by its socket's cookie.
+/// What of each live connection has been counted already, by [`weft_abi::SocketState::connection`].
 #[derive(Default)]
 pub(crate) struct Tracker {
     counted: Mutex<HashMap<u64, Counted>>,
@@ -23,7 +23,7 @@ struct Counted {
     labels: Vec<TcpLabels>,
     sent: u64,
     received: u64,
-    /// How often its socket was not among the live ones.
+    /// How often it was not among the live ones.
     missed: u8,
 }
 
@@ -39,10 +39,10 @@ impl Tracker {
                 for labels in &labels {
                     metrics.tcp.opened(labels);
                 }
-                self.all().insert(event.socket, Counted { labels, sent: 0, received: 0, missed: 0 });
+                self.all().insert(event.connection, Counted { labels, sent: 0, received: 0, missed: 0 });
             }
             event_kind::CLOSED => {
-                let known = self.all().remove(&event.socket);
+                let known = self.all().remove(&event.connection);
                 // A connection that opened under an earlier agent is counted as closed, and so are its bytes.
                 let known = known.unwrap_or_else(|| Counted {
                     labels: labels(event, names),
@@ -65,8 +65,8 @@ impl Tracker {
     }
 
     /// Counts what a live connection transferred by now.
-    pub(crate) fn progress(&self, socket: u64, sent: u64, received: u64, metrics: &Metrics) {
-        if let Some(known) = self.all().get_mut(&socket) {
+    pub(crate) fn progress(&self, connection: u64, sent: u64, received: u64, metrics: &Metrics) {
+        if let Some(known) = self.all().get_mut(&connection) {
             for labels in &known.labels {
                 let (more_sent, more_received) =
                     (sent.saturating_sub(known.sent), received.saturating_sub(known.received));
@@ -79,8 +79,8 @@ impl Tracker {
     /// Ends what is no longer among the `live` sockets: its last event was lost. Twice, because an event
     /// may be on its way.
     pub(crate) fn forget_all_but(&self, live: &HashSet<u64>, metrics: &Metrics) {
-        self.all().retain(|socket, known| {
-            known.missed = if live.contains(socket) { 0 } else { known.missed + 1 };
+        self.all().retain(|connection, known| {
+            known.missed = if live.contains(connection) { 0 } else { known.missed + 1 };
             if known.missed > 1 {
                 for labels in &known.labels {
                     metrics.tcp.closed(labels);
@@ -135,12 +135,12 @@ mod tests {
     #[test]
     fn a_connection_whose_end_nobody_told_is_let_go_of_at_the_second_look() {
         let (tracker, metrics) = (Tracker::default(), Metrics::new("test"));
-        for socket in [1, 2] {
+        for connection in [1, 2] {
             let event = FlowEvent {
                 kind: event_kind::OPENED,
                 protocol: TCP,
                 client_side: 1,
-                socket,
+                connection,
                 ..FlowEvent::zeroed()
             };
             tracker.count(&event, &Names::default(), &metrics);

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use weft_abi::{SocketState, socket_flags};
+use weft_abi::{BePort, SocketState, socket_flags};
 use weft_model::{ObjectName, Protocol};
 use weft_telemetry::{
     api::{ConnectionView, Failure, Path},
@@ -76,14 +76,15 @@ pub(crate) fn progress(lister: &Lister, tracker: &Tracker, metrics: &Metrics) {
                 continue;
             }
         };
-        live.extend(sockets.iter().map(|socket| socket.cookie));
         for socket in sockets {
             let Some(known) = socket.storage.as_deref().and_then(socket_state) else { continue };
+            let connection = known.connection(BePort::new(socket.local.port()));
+            live.insert(connection);
             let (out, into) = bytes(&socket, &known);
             let (sent, received) =
                 if known.flags & socket_flags::CLIENT != 0 { (out, into) } else { (into, out) };
             if known.flags & socket_flags::REPORTED != 0 {
-                tracker.progress(socket.cookie, sent, received, metrics);
+                tracker.progress(connection, sent, received, metrics);
             }
         }
     }

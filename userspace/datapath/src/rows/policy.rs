@@ -10,7 +10,7 @@ mod ports;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use weft_abi::{Addr, BePort, CidrClass, CidrMatch, PolicyMatch, PolicyRow, pod_flags};
+use weft_abi::{Addr, BePort, CidrClass, CidrMatch, PolicyMatch, PolicyRow, pod_flags, policy_bits};
 use weft_policy::{Protection, RuleName};
 
 use self::effects::Effects;
@@ -21,7 +21,7 @@ use super::token;
 pub struct PolicyRows {
     /// Hash of all that follows; 0 when nothing protects.
     pub id: u64,
-    /// [`pod_flags`]: which kinds of sources have rows.
+    /// [`pod_flags`]: which kinds of sources have rows, and whether all that rows do is to allow.
     pub flags: u32,
     /// Rows of `weft_policy`, each after its prefix length.
     pub policy: Vec<((u32, PolicyMatch), PolicyRow)>,
@@ -44,6 +44,9 @@ pub fn compile(protection: &Protection) -> PolicyRows {
     for (&token, list) in &effects.tokens {
         let of_token = ports::table(&effects.all, list).into_iter();
         rows.policy.extend(of_token.map(|(prefix, row)| (policy_key(token, prefix), row)));
+    }
+    if !rows.policy.is_empty() && rows.policy.iter().all(|(_, row)| row.bits & !JUST_ALLOWING == 0) {
+        rows.flags |= pod_flags::ONLY_ALLOWS;
     }
     rows.rules = effects.rules;
     rows.identify();
@@ -110,6 +113,9 @@ fn cidr_key(block: IpNet) -> (u32, CidrMatch) {
     let key = CidrMatch { family, addr: Addr::from(block.network()), ..CidrMatch::zeroed() };
     (CidrMatch::ADDR_AT + mapped + u32::from(block.prefix_len()), key)
 }
+
+/// What rows of enforced ALLOW policies have.
+const JUST_ALLOWING: u32 = policy_bits::ALLOW | policy_bits::ISOLATED;
 
 #[cfg(test)]
 mod tests;

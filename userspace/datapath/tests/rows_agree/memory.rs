@@ -130,6 +130,10 @@ impl Tables for Memory {
         0
     }
 
+    fn tick_ns(&self) -> u64 {
+        0
+    }
+
     fn now_ns(&self) -> u64 {
         0
     }

@@ -85,6 +85,20 @@ fn flags_say_which_sources_have_rows() {
 }
 
 #[test]
+fn a_flag_says_that_policies_do_nothing_but_allow() {
+    let only_allows = |policies: Vec<Applied>| rows(policies).flags & pod_flags::ONLY_ALLOWS != 0;
+    let allowing =
+        || policy("a", Action::Allow, vec![from(vec![account(1)]), from(vec![cidr("10.0.0.0/8")])]);
+    assert!(only_allows(vec![allowing(), policy("b", Action::Allow, vec![])]));
+    assert!(!only_allows(vec![allowing(), policy("b", Action::Deny, vec![from(vec![account(2)])])]));
+    for action in [Action::Allow, Action::Deny] {
+        let mut audited = policy("b", action, vec![from(vec![account(2)])]);
+        Arc::make_mut(&mut audited.policy).mode = Mode::Audit;
+        assert!(!only_allows(vec![allowing(), audited]));
+    }
+}
+
+#[test]
 fn many_sources_of_one_rule_cost_one_row_each_and_protocol() {
     let accounts = rows(vec![policy("a", Action::Deny, vec![from((0..500).map(account).collect())])]);
     assert_eq!(accounts.policy.len(), 1000);
