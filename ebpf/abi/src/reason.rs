@@ -127,8 +127,9 @@ reasons! {
     ANSWER_BROKEN = 43, "AnswerBroken", ECONNREFUSED, 0, "UC";
     /// The proxy ended the connection: its drain deadline, or the pod went away.
     CUT = 44, "Cut", ECONNREFUSED, 0, "LR";
-    /// The client floods the connection with HTTP/2 frames that ask for nothing, with resets or with CONTINUATION.
-    FLOOD = 45, "Flood", ECONNREFUSED, 0, "DPE";
+    /// The peer floods the connection with HTTP/2 frames that carry nothing, with resets or with CONTINUATION. A server's
+    /// requests under way are answered with the status.
+    FLOOD = 45, "Flood", ECONNREFUSED, 502, "DPE";
     /// The proxy cannot open a socket or enter a namespace; its log says why.
     PROXY_FAILED = 46, "ProxyFailed", ECONNREFUSED, 503, "UF";
     /// A retry that the policy asks for is over the budget of `retryConstraint`.

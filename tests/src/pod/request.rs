@@ -21,6 +21,7 @@ pub struct SocketRequest {
     connect: Option<SocketAddr>,
     listen: bool,
     reuse_port: bool,
+    port_at_connect: bool,
     non_blocking: bool,
     device: Option<String>,
 }
@@ -36,6 +37,7 @@ impl SocketRequest {
             connect: None,
             listen: false,
             reuse_port: false,
+            port_at_connect: false,
             non_blocking: false,
             device: None,
         }
@@ -85,6 +87,12 @@ impl SocketRequest {
         Self { reuse_port: true, ..self }
     }
 
+    /// Bound to an address without a port, which `connect` chooses: `IP_BIND_ADDRESS_NO_PORT`.
+    #[must_use]
+    pub fn port_at_connect(self) -> Self {
+        Self { port_at_connect: true, ..self }
+    }
+
     /// Non-blocking; a connection that is under way counts as made.
     #[must_use]
     pub fn non_blocking(self) -> Self {
@@ -108,6 +116,9 @@ impl SocketRequest {
         }
         if self.reuse_port {
             setsockopt(&socket, sockopt::ReusePort, &true)?;
+        }
+        if self.port_at_connect {
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
         }
         if let Some(address) = self.bind {
             bind(&socket, &address)?;

@@ -26,11 +26,18 @@ fn the_app_sees_the_address_that_it_dialled_and_its_own() {
 #[test]
 fn sockets_bound_to_an_address_or_a_device_come_through() {
     let Some(shop) = Shop::open() else { return };
+    let own = SocketAddr::new(shop.web.ip().into(), 0);
     for request in [
-        SocketRequest::tcp(FRONT).from(SocketAddr::new(shop.web.ip().into(), 0)),
+        SocketRequest::tcp(FRONT).from(own),
         SocketRequest::tcp(FRONT).device("eth0"),
+        // The connect hook sees a socket without a port.
+        SocketRequest::tcp(FRONT).from(own).port_at_connect(),
+        SocketRequest::tcp(FRONT).from(own).port_at_connect().device("eth0"),
     ] {
         let stream = std::net::TcpStream::from(shop.web.open(&request).unwrap());
+        assert_eq!(stream.peer_addr().unwrap(), FRONT);
+        let local = stream.local_addr().unwrap();
+        assert_eq!((local.ip(), local.port() == 0), (own.ip(), false));
         let answer = HttpClient::over(stream).ask(("GET", "/"), &[], &[]).unwrap();
         assert_eq!(answer.seen().peer.ip(), shop.web.ip());
     }

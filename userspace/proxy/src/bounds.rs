@@ -15,7 +15,7 @@
 //! | HTTP/2 streams of a connection | [`Limits::h2_streams`] | refused stream |
 //! | HTTP/2 streams that the client resets before they are served | [`Limits::h2_resets`] | GOAWAY `ENHANCE_YOUR_CALM` |
 //! | HTTP/2 streams that we reset for what comes on them, in the life of a connection | [`Limits::h2_errors`] | GOAWAY `ENHANCE_YOUR_CALM` |
-//! | HTTP/2 frames that ask for nothing: SETTINGS, PING, `WINDOW_UPDATE`, PRIORITY, unknown ones | [`Limits::h2_frames`] | reset, [`Reason::FLOOD`](crate::Reason::FLOOD) |
+//! | HTTP/2 frames that ask for nothing: SETTINGS, PING, `WINDOW_UPDATE`, PRIORITY, unknown ones; of clients and of servers | [`Limits::h2_frames`] | reset, and 502 for a server's requests, [`Reason::FLOOD`](crate::Reason::FLOOD) |
 //! | CONTINUATION frames of a head, DATA frames without bytes | h2's: as many as [`Limits::h2_head`] needs, 100 | GOAWAY `ENHANCE_YOUR_CALM`, [`Reason::FLOOD`](crate::Reason::FLOOD) |
 //! | bytes of a stream not yet read, each way | [`Limits::h2_window`] | flow control |
 //! | bytes of a connection read ahead (HTTP/1) | [`Limits::http1_buffer`] | flow control |
@@ -68,7 +68,7 @@ pub struct Limits {
     /// See the table: 1024. A body that still comes where its request was answered early, or a piece of an answer that
     /// nobody waits for any more, is such an error, too, once h2 has forgotten the stream: it must not be few.
     pub h2_errors: usize,
-    /// How many frames that ask for nothing a client may be ahead: 1024, which are given back within 10 s; one for each
+    /// How many frames that ask for nothing a client, or a server, may be ahead: 1024, which are given back within 10 s; one for each
     /// part of a request, ten for each part of an answer.
     pub h2_frames: u32,
     /// See the table: 1 MiB.

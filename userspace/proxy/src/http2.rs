@@ -1,4 +1,4 @@
-//! What a client of HTTP/2 may send that asks for nothing.
+//! What a client of HTTP/2 may send that asks for nothing, and a server that answers nothing.
 //!
 //! hyper and h2 bound what is kept: streams, heads and their CONTINUATION frames, resets, DATA without bytes. They answer
 //! SETTINGS and PING, and take in `WINDOW_UPDATE`, PRIORITY and frames of unknown kinds for as long as they come, which
@@ -10,7 +10,7 @@
 //! time     the whole allowance back every ten seconds
 //! ```
 
-use std::time::Duration;
+use std::{error::Error as _, io::IoSlice, time::Duration};
 
 /// The frames of one connection.
 #[derive(Debug)]
@@ -45,18 +45,29 @@ struct Frame {
 impl Frames {
     /// Of a connection whose client has not sent its preface; `now` in nanoseconds.
     pub(crate) fn new(most: u32, now: u64) -> Self {
-        let most = u64::from(most);
-        Self { read: Heads::after(PREFACE), written: Heads::after(0), left: most, most, given: now }
+        Self::after(PREFACE, 0, most, now)
     }
 
-    /// Enters what was read. `false`: the client floods the connection.
+    /// Of a connection to a server, to which nothing has been sent yet.
+    pub(crate) fn of_server(most: u32, now: u64) -> Self {
+        Self::after(0, PREFACE, most, now)
+    }
+
+    fn after(read: usize, written: usize, most: u32, now: u64) -> Self {
+        let most = u64::from(most);
+        Self { read: Heads::after(read), written: Heads::after(written), left: most, most, given: now }
+    }
+
+    /// Enters what was read. `false`: the peer floods the connection.
     pub(crate) fn read(&mut self, bytes: &[u8], now: u64) -> bool {
-        let (mut asks, mut idles) = (0, 0);
-        self.read.follow(bytes, |frame| *(if frame.asks() { &mut asks } else { &mut idles }) += 1);
         self.give_time_back(now);
-        self.give_back(asks);
-        let within = idles <= self.left;
-        self.left = self.left.saturating_sub(idles);
+        let Self { read, left, most, .. } = self;
+        let mut within = true;
+        read.follow(bytes, |frame| match frame.asks() {
+            true => *left = left.saturating_add(1).min(*most),
+            false if *left > 0 => *left -= 1,
+            false => within = false,
+        });
         within
     }
 
@@ -65,6 +76,15 @@ impl Frames {
         let mut carried = 0;
         self.written.follow(bytes, |frame| carried += u64::from(matches!(frame.kind, DATA | HEADERS)));
         self.give_back(carried * FOR_EACH_WRITTEN);
+    }
+
+    /// Enters so many bytes of those that were to be written.
+    pub(crate) fn wrote_vectored(&mut self, bufs: &[IoSlice<'_>], mut written: usize) {
+        for buf in bufs {
+            let here = written.min(buf.len());
+            self.wrote(&buf[..here]);
+            written -= here;
+        }
     }
 
     fn give_time_back(&mut self, now: u64) {
@@ -119,6 +139,12 @@ impl Frame {
             _ => false,
         }
     }
+}
+
+/// Whether a bound of h2's own ended the connection.
+pub(crate) fn is_calmed(error: &hyper::Error) -> bool {
+    let error = error.source().and_then(|error| error.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| !error.is_remote() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 /// Bytes of a frame's head, and of the client's preface.

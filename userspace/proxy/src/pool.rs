@@ -3,6 +3,7 @@
 //! They live in the pod's namespace, so no other pod may use them. A connection of HTTP/1 is here while it is idle; one
 //! of HTTP/2 as long as it lives.
 
+mod counting;
 mod http1;
 mod http2;
 mod queue;

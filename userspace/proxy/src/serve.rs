@@ -4,7 +4,6 @@ mod parking;
 
 use std::{
     cell::{Cell, RefCell},
-    error::Error as _,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
@@ -30,6 +29,7 @@ use crate::{
     account::Counted,
     exchange,
     http1::{Guarded, Holding, Malformed, Refusal, Resting},
+    http2::is_calmed,
     observe::Protocol,
     outbound::{self, Early},
     stream::{Stream, Wire},
@@ -267,7 +267,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             biased;
             // Its other errors are told by the guard's refusal, or are the client's own.
             ended = connection.as_mut() => return match ended {
-                Err(error) if client.wire.is_flooded() || was_told_to_be_calm(&error) => Err(Reason::FLOOD),
+                Err(error) if client.wire.is_flooded() || is_calmed(&error) => Err(Reason::FLOOD),
                 _ => Ok(()),
             },
             () = &mut gone => return Err(Reason::CLIENT_GONE),
@@ -289,12 +289,6 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             }
         }
     }
-}
-
-/// Whether a bound of h2's own ended the connection.
-fn was_told_to_be_calm(error: &hyper::Error) -> bool {
-    let error = error.source().and_then(|error| error.downcast_ref::<h2::Error>());
-    error.is_some_and(|error| !error.is_remote() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 /// A connection's window, in streams' windows.

@@ -268,12 +268,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let written = ready!(self.wire.poll_write(cx, |socket| socket.try_write_vectored(bufs)))?;
         if let Some(frames) = &mut self.frames {
-            let mut left = written;
-            for buf in bufs {
-                let here = left.min(buf.len());
-                frames.wrote(&buf[..here]);
-                left -= here;
-            }
+            frames.wrote_vectored(bufs, written);
         }
         Poll::Ready(Ok(written))
     }

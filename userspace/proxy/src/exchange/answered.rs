@@ -18,6 +18,7 @@ use crate::{
     Reason,
     balance::Serving,
     http1::Malformed,
+    http2::is_calmed,
     limits::Held,
     observe::Protocol,
     pool::{Http1, Http2},
@@ -54,7 +55,7 @@ type Piece = Result<Frame<Bytes>, (BodyError, Reason)>;
 pub(super) enum Carrier {
     Http1(Http1),
     /// Held: the stream counts as long as the answer lasts.
-    Http2(#[expect(dead_code, reason = "its drop is what counts")] Http2),
+    Http2(Http2),
 }
 
 impl Carrier {
@@ -63,6 +64,16 @@ impl Carrier {
         match self {
             Self::Http1(_) => Protocol::Http1,
             Self::Http2(_) => Protocol::Http2,
+        }
+    }
+
+    /// Why an answer broke off in the middle.
+    fn why_broken(&self, error: &hyper::Error) -> Reason {
+        match self {
+            Self::Http2(connection) if connection.is_flooded() => Reason::FLOOD,
+            _ if is_calmed(error) => Reason::FLOOD,
+            _ if Malformed::of(error).is_some() => Reason::UPSTREAM_MALFORMED,
+            _ => Reason::ANSWER_BROKEN,
         }
     }
 }
@@ -137,8 +148,7 @@ impl Carried {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
-                let malformed = Malformed::of(&error).is_some();
-                let why = if malformed { Reason::UPSTREAM_MALFORMED } else { Reason::ANSWER_BROKEN };
+                let why = self.carrier.why_broken(&error);
                 (BodyError::Server(error), why)
             })
         }))

@@ -18,7 +18,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{May, Pools, Queue, Slot, Socket, Want};
+use super::{
+    May, Pools, Queue, Slot, Want,
+    counting::{Counting, Flooded},
+};
 use crate::{
     Limits, Reason,
     balance::EndpointState,
@@ -30,13 +33,14 @@ use crate::{
 };
 
 type Sender = http2::SendRequest<RequestBody>;
-type Connection = http2::Connection<TokioIo<Socket>, RequestBody, Tasks>;
+type Connection = http2::Connection<TokioIo<Counting>, RequestBody, Tasks>;
 type Sent = Result<http::Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>;
 
 /// A connection that several requests share.
 pub(super) struct Shared {
     sender: RefCell<Sender>,
     said: Rc<Said>,
+    flooded: Flooded,
     endpoint: Arc<EndpointState>,
     upstream: Arc<Upstream>,
     under_way: Cell<u32>,
@@ -179,6 +183,8 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
     let (mut stream, slot) = want.open(slot).await?;
     // It begins with its SETTINGS (RFC 9113 3.4).
     let (mut greeting, mut heard) = (stream.greeting(), false);
+    let stream = Counting::new(stream, limits.h2_frames, pod.worker.shared.clock);
+    let flooded = stream.flooded();
     let mut builder = http2::Builder::new(pod.upstreams.clone());
     builder
         .timer(TokioTimer::new())
@@ -208,6 +214,7 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
     Ok(Shared {
         sender: RefCell::new(sender),
         said,
+        flooded,
         endpoint: Arc::clone(want.endpoint),
         upstream: Arc::clone(want.upstream),
         under_way: Cell::new(0),
@@ -261,6 +268,11 @@ impl Http2 {
             }
         };
         timeout(most, wait).await.map_err(|_| Reason::CONNECT_TIMEOUT)
+    }
+
+    /// Whether its server was cut off for frames that answer nothing.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.shared.flooded.is_so()
     }
 
     /// Sends a request; dropping the future resets its stream.

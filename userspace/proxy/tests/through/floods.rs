@@ -1,16 +1,17 @@
-//! Clients of HTTP/2 that send much and ask for nothing.
+//! Clients of HTTP/2 that send much and ask for nothing, and servers that answer nothing.
 
-use http::Response;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
-use weft_model::AppProtocol::Http;
+use weft_model::AppProtocol::{Http, Http2};
 use weft_proxy::{Limits, Reason};
 
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GET, HEADERS, PING, POST, PRIORITY, RST_STREAM, Raw,
     SETTINGS, WINDOW_UPDATE, frame,
 };
-use crate::mesh::{Mesh, PATIENCE, full, get, plain, read};
+use crate::mesh::{Mesh, PATIENCE, empty, full, get, plain, read};
 use crate::server::Server;
 
 /// What comes first, and what is repeated without end; `number` counts.
@@ -18,6 +19,8 @@ struct Flood {
     name: &'static str,
     first: fn() -> Vec<u8>,
     each: fn(u32) -> Vec<u8>,
+    /// Of a server: whether its answer has begun.
+    answers: bool,
 }
 
 #[tokio::test]
@@ -118,6 +121,59 @@ async fn send(mesh: &Mesh, flood: &Flood) -> End {
     ended.unwrap_or_else(|_| panic!("{} is let through", flood.name)).1
 }
 
+#[tokio::test]
+async fn a_server_that_floods_is_cut_off_and_its_client_told_why() {
+    let mesh = Mesh::start().await;
+    let listener = mesh.listen();
+    mesh.serve(plain(Http2), &[listener.local_addr().unwrap()]);
+    let mut client = mesh.http2().await;
+    for flood in SERVER_FLOODS {
+        let flooding = async {
+            let Raw { mut writer, .. } = Raw::accept(&listener).await;
+            let mut bytes = (flood.first)();
+            while writer.write_all(&bytes).await.is_ok() {
+                bytes = (0..32).flat_map(flood.each).collect();
+            }
+        };
+        let request = Request::get("http://web/").body(empty()).unwrap();
+        let asked = async { tokio::join!(client.send_request(request), flooding).0 };
+        let answer =
+            timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{} is let through", flood.name));
+        match answer {
+            Ok(answer) if flood.answers => drop(answer.into_body().collect().await.unwrap_err()),
+            Ok(answer) => assert_eq!(read(answer).await.1, "Flood", "{}", flood.name),
+            // The answer's head was not on its way yet.
+            Err(_) => assert!(flood.answers, "{}", flood.name),
+        }
+        assert_eq!(mesh.request().await.reason, Some(Reason::FLOOD), "{}", flood.name);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_much_may_ping_as_it_does_so() {
+    let mesh = Mesh::with(Limits { h2_frames: 20, ..Limits::default() }).await;
+    let listener = mesh.listen();
+    mesh.serve(plain(Http2), &[listener.local_addr().unwrap()]);
+    let answering = async {
+        let mut server = Raw::accept(&listener).await;
+        // `:status: 200` of the static table.
+        server.send(HEADERS, END_HEADERS, 1, &[0x88]).await;
+        for number in 0..200 {
+            let last = if number == 199 { END_STREAM } else { 0 };
+            server.send(PING, 0, 0, &[7; 8]).await;
+            server.send(DATA, last, 1, b"x").await;
+        }
+        server
+    };
+    let mut client = mesh.http2().await;
+    let asking = async {
+        let request = Request::get("http://web/").body(empty()).unwrap();
+        read(client.send_request(request).await.unwrap()).await
+    };
+    let (answer, _server) = timeout(PATIENCE, async { tokio::join!(asking, answering) }).await.unwrap();
+    assert_eq!((answer.0, answer.2.len()), (200, 200));
+}
+
 /// Bytes that the proxy has read from the pod.
 fn received(mesh: &Mesh) -> u64 {
     mesh.handle.report().pods[0].1.received
@@ -132,26 +188,39 @@ fn head(number: u32, flags: u8, block: &[u8]) -> Vec<u8> {
 }
 
 const FLOODS: &[Flood] = &[
-    Flood { name: "SETTINGS", first: nothing, each: |_| frame(SETTINGS, 0, 0, &[]) },
-    Flood { name: "PING", first: nothing, each: |_| frame(PING, 0, 0, &[7; 8]) },
+    Flood { name: "SETTINGS", first: nothing, each: |_| frame(SETTINGS, 0, 0, &[]), answers: false },
+    Flood { name: "PING", first: nothing, each: |_| frame(PING, 0, 0, &[7; 8]), answers: false },
     Flood {
         name: "WINDOW_UPDATE",
         first: nothing,
         each: |_| frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()),
+        answers: false,
     },
-    Flood { name: "PRIORITY", first: nothing, each: |_| frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 7]) },
-    Flood { name: "unknown frames", first: nothing, each: |_| frame(0x42, 0, 0, &[]) },
-    Flood { name: "empty DATA", first: || head(0, END_HEADERS, POST), each: |_| frame(DATA, 0, 1, &[]) },
+    Flood {
+        name: "PRIORITY",
+        first: nothing,
+        each: |_| frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 7]),
+        answers: false,
+    },
+    Flood { name: "unknown frames", first: nothing, each: |_| frame(0x42, 0, 0, &[]), answers: false },
+    Flood {
+        name: "empty DATA",
+        first: || head(0, END_HEADERS, POST),
+        each: |_| frame(DATA, 0, 1, &[]),
+        answers: false,
+    },
     Flood {
         name: "empty CONTINUATION (CVE-2024-27316)",
         first: || head(0, END_STREAM, GET),
         each: |_| frame(CONTINUATION, 0, 1, &[]),
+        answers: false,
     },
     Flood {
         name: "CONTINUATION with fields",
         first: || head(0, END_STREAM, GET),
         // A literal without indexing: `a: b`.
         each: |_| frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b"),
+        answers: false,
     },
     Flood {
         name: "resets (CVE-2023-44487)",
@@ -160,6 +229,31 @@ const FLOODS: &[Flood] = &[
             let cancel = frame(RST_STREAM, 0, 2 * number + 1, &8_u32.to_be_bytes());
             [head(number, END_HEADERS | END_STREAM, POST), cancel].concat()
         },
+        answers: false,
+    },
+];
+
+const SERVER_FLOODS: &[Flood] = &[
+    Flood { name: "SETTINGS", first: nothing, each: |_| frame(SETTINGS, 0, 0, &[]), answers: false },
+    Flood { name: "PING", first: nothing, each: |_| frame(PING, 0, 0, &[7; 8]), answers: false },
+    Flood {
+        name: "WINDOW_UPDATE",
+        first: nothing,
+        each: |_| frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()),
+        answers: false,
+    },
+    Flood { name: "unknown frames", first: nothing, each: |_| frame(0x42, 0, 0, &[]), answers: false },
+    Flood {
+        name: "empty DATA",
+        first: || frame(HEADERS, END_HEADERS, 1, &[0x88]),
+        each: |_| frame(DATA, 0, 1, &[]),
+        answers: true,
+    },
+    Flood {
+        name: "CONTINUATION",
+        first: || frame(HEADERS, 0, 1, &[0x88]),
+        each: |_| frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b"),
+        answers: false,
     },
 ];
 

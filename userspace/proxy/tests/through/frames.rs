@@ -1,8 +1,8 @@
-//! A client of HTTP/2 by hand: every frame is the test's.
+//! A client or a server of HTTP/2 by hand: every frame is the test's.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::mesh::{Mesh, PATIENCE};
@@ -47,6 +47,17 @@ impl Raw {
         let first = [PREFACE, &frame(SETTINGS, 0, 0, &settings.collect::<Vec<_>>())].concat();
         writer.write_all(&first).await.unwrap();
         Self { reader: Reader { socket, bytes: Vec::new() }, writer }
+    }
+
+    /// The other side: takes a connection of the proxy's, and waits for its first request.
+    pub(crate) async fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = timeout(PATIENCE, listener.accept()).await.expect("the proxy connects").unwrap();
+        let (mut socket, mut writer) = stream.into_split();
+        socket.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+        writer.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        let mut server = Self { reader: Reader { socket, bytes: Vec::new() }, writer };
+        server.expect(HEADERS, 1).await;
+        server
     }
 
     /// Sends a frame.

@@ -17,6 +17,7 @@ use crate::{
         head,
     },
     http1::Malformed,
+    http2::is_calmed,
     limits::{Limit, Observed, retry::Outcome},
     observe::Protocol,
     outbound::limit,
@@ -107,6 +108,7 @@ impl Tries<'_> {
             let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http2(connection))),
+                Err(_) if connection.is_flooded() => Err(Tried::Failed(flooded())),
                 Err(error) => Err(Tried::Failed(broken(error, connection.reused, progress))),
             }
         } else {
@@ -207,6 +209,10 @@ fn broken(mut error: TrySendError<Request<RequestBody>>, reused: bool, progress:
     if is_refused_stream(&error) {
         return failed(Outcome::RefusedStream);
     }
+    // By a bound of h2's own: too many CONTINUATION, or DATA without bytes.
+    if is_calmed(&error) {
+        return flooded();
+    }
     if Malformed::of(&error).is_some() || error.is_parse() {
         return Failed { outcome: Outcome::ResetBeforeHead, reason: Reason::UPSTREAM_MALFORMED };
     }
@@ -214,6 +220,11 @@ fn broken(mut error: TrySendError<Request<RequestBody>>, reused: bool, progress:
         error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_reset(&error);
     let kept = reused && !progress.fresh;
     failed(if kept && closed { Outcome::StaleConnection } else { Outcome::ResetBeforeHead })
+}
+
+/// The server sends too much that answers nothing.
+fn flooded() -> Failed {
+    Failed { outcome: Outcome::ResetBeforeHead, reason: Reason::FLOOD }
 }
 
 /// A stream beyond the last that a GOAWAY names: the server did nothing.
