@@ -91,6 +91,8 @@ fn inner_cargo(root: &Path, route: &BTreeMap<String, String>) -> Command {
         "-Ctarget-cpu=v3".to_owned(), // atomics that return a value (kernel 5.12), 32-bit registers
         "-Cdebuginfo=2".to_owned(),   // BTF is made from it: field names in `bpftool map dump`
         "-Clink-arg=--btf".to_owned(),
+        // Or every memset and memcpy is a call of a loop over bytes, and a word read from them waits for its bytes.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
     ];
     let mut command = Command::new(cargo);
     for name in OUTER {
