@@ -60,6 +60,8 @@ pub mod flow_flags {
     pub const PROBE: u32 = 1;
     /// Lives as long as its socket: a connected UDP socket, or an unfinished handshake.
     pub const HELD: u32 = 2;
+    /// Sent by the node's proxy on behalf of the pod.
+    pub const BY_PROXY: u32 = 4;
 }
 
 abi_struct! {

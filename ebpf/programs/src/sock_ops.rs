@@ -78,7 +78,9 @@ fn dialling(call: &SockOps) {
     state.flags |= socket_flags::CLIENT;
     if guarded || pair != 0 {
         state.flags |= socket_flags::ATTESTED;
-        let (flow, flags) = (outward(call), flow_flags::HELD);
+        let by_proxy = state.flags & socket_flags::BY_PROXY != 0;
+        let (flow, flags) =
+            (outward(call), flow_flags::HELD | if by_proxy { flow_flags::BY_PROXY } else { 0 });
         let allowed = allowed(state.grant, pod, &flow);
         attest(call, &flow, FlowRecord { identity, namespace, used_ns: 0, pair, allowed, flags, _pad: 0 });
     } else if state.flags & socket_flags::COUNTED != 0 {
@@ -159,10 +161,12 @@ fn accepted(call: &SockOps) {
         return;
     }
     let seen = Kernel.flow(&outward.reversed());
-    let (mut pair, probe) = seen.map_or((0, false), |row| (row.pair, row.flags & flow_flags::PROBE != 0));
+    let (mut pair, said) = seen.map_or((0, 0), |row| (row.pair, row.flags));
+    let mut proxy = if said & flow_flags::BY_PROXY != 0 { socket_flags::DIALLED_BY_PROXY } else { 0 };
     let netns = call.netns();
     if client == netns && pair == 0 {
         pair = pairs::with_proxy(netns, &outward);
+        proxy = socket_flags::ACCEPTED_BY_PROXY;
     }
     if mirrored && pair == 0 {
         return;
@@ -176,8 +180,10 @@ fn accepted(call: &SockOps) {
     state.since_ns = Kernel.now_ns();
     state.flags = socket_flags::SERVER;
     if mirrored {
+        state.flags |= proxy;
         pairs::accept(call, state, pair);
     } else {
+        let probe = said & flow_flags::PROBE != 0;
         state.flags |= socket_flags::REPORTED | if probe { socket_flags::PROBE } else { 0 };
         events::opened(call, state);
     }
