@@ -7,6 +7,8 @@ mod budget;
 mod closing;
 #[path = "acceleration/deviations.rs"]
 mod deviations;
+#[path = "acceleration/edges.rs"]
+mod edges;
 #[path = "acceleration/gate.rs"]
 mod gate;
 #[path = "acceleration/lifetime.rs"]

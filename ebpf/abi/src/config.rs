@@ -32,7 +32,8 @@ pub mod config_flags {
     pub const SCOPE_NODE: u32 = 1;
     /// Same-node acceleration may start on new connections.
     pub const ACCELERATE: u32 = 2;
-    /// What apps read of the node's proxy may be redirected without their Service asking for it.
+    /// What apps read of the node's proxy may be redirected without their Service asking for it, where the proxy
+    /// says so.
     pub const ACCELERATE_APPS: u32 = 4;
     /// What the node's proxy reads may be redirected.
     pub const ACCELERATE_PROXY: u32 = 8;

@@ -57,6 +57,8 @@ pub const CONNECTED_UDP: u8 = crate::UDP | 0x80;
 pub mod flow_flags {
     /// Sent by the probe cgroup.
     pub const PROBE: u32 = 1;
+    /// Sent by the node's proxy on behalf of the pod.
+    pub const BY_PROXY: u32 = 2;
 }
 
 abi_struct! {

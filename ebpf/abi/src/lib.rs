@@ -33,7 +33,7 @@ pub use addr::{Addr, BePort};
 pub use config::{Config, config_flags};
 pub use flow::{CONNECTED_UDP, FlowEvent, FlowKey, FlowRecord, event_kind, flow_flags, path};
 pub use origin::{Lease, Origin, OriginKey};
-pub use pair::{Pair, PairEnd, PairKey, latch, side};
+pub use pair::{Pair, PairEnd, PairKey, SHORT_MESSAGES, latch, side};
 pub use pod::{NetnsKey, Pod, PodRow, pod_flags};
 pub use policy::{CidrClass, CidrMatch, PolicyMatch, PolicyRow, policy_bits, token};
 pub use reason::Reason;

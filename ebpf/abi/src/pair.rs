@@ -44,6 +44,11 @@ pub mod side {
     pub const SERVER: u32 = 1;
 }
 
+/// `SO_PRIORITY` of a socket by which the node's proxy says that what it sends next may be redirected: its messages
+/// are short. Its packets queue as those of priority 0 do (`TC_PRIO_INTERACTIVE_BULK`), and nobody needs a privilege
+/// for it; of any other socket it means nothing.
+pub const SHORT_MESSAGES: u32 = 4;
+
 /// Values of [`crate::SocketState::latch`]. They only grow.
 pub mod latch {
     /// Nothing was sent yet.

@@ -85,6 +85,10 @@ pub mod socket_flags {
     pub const BY_PROXY: u32 = 2048;
     /// The app sends datagrams to Services by address: `weft_udp_rev` has a row for each peer.
     pub const ASKS: u32 = 512;
+    /// A server's: it is the node's proxy that has accepted.
+    pub const ACCEPTED_BY_PROXY: u32 = 8192;
+    /// A server's: it is the node's proxy that has dialled.
+    pub const DIALLED_BY_PROXY: u32 = 16384;
 }
 
 abi_struct! {

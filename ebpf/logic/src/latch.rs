@@ -10,8 +10,20 @@
 //!
 //! The reader takes what was redirected before what TCP brings, so `REDIRECT → NATIVE` keeps the order
 //! and `NATIVE → REDIRECT` would break it.
+//!
+//! # Edges
+//! A reader that epoll tells of edges, and that takes a short read for the last (tokio, nginx, netty), must not find
+//! TCP's bytes behind what was redirected: a read ends between the two, and one edge may have told of both. So a
+//! direction goes native only while its reader has taken everything ([`Message::unread`] is 0), and whatever speaks
+//! against the redirect waits for that. What TCP brings then comes after the read that took the last byte had begun: its
+//! edge is a later one than the edge that the read was made for, and no reader may lose such a one. The kernel
+//! takes a byte off the count while it copies it, under the lock of the reader's socket; a segment that
+//! comes meanwhile waits for that lock.
+//!
+//! Not waited for: the budget, since memory has to be bounded; another protocol on the sender's socket (kTLS), whose bytes
+//! must not go round it; and what the node's proxy reads, which reads until there is nothing.
 
-use weft_abi::{Config, SocketState, config_flags, latch, socket_flags};
+use weft_abi::{Config, SHORT_MESSAGES, SocketState, config_flags, latch, socket_flags};
 
 /// A message that is about to be sent, and what is known of both ends.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +36,8 @@ pub struct Message {
     pub untouched: bool,
     /// Bytes that wait in the peer's socket for its app to read them.
     pub unread: u32,
+    /// The `SO_PRIORITY` of the sender's socket.
+    pub priority: u32,
 }
 
 /// The way of a message.
@@ -54,7 +68,8 @@ impl Way {
 /// [`socket_flags`].
 ///
 /// Redirection is not TCP to whoever reads. A Service's annotation says that its apps can do with that. Of a
-/// connection to the node's proxy, or of its own, the proxy's end can, where that is asked for.
+/// connection to the node's proxy, or of its own, the proxy's end can; its apps' ends can with what [`decide`] lets the
+/// proxy send.
 #[must_use]
 #[inline(always)]
 pub fn may_redirect(flags: u32, config: &Config) -> [bool; 2] {
@@ -73,6 +88,9 @@ pub fn may_redirect(flags: u32, config: &Config) -> [bool; 2] {
 ///
 /// What is redirected, and what it takes to hold it, stays within [`Config::accelerate_budget`] of what
 /// the reader has taken; there is no other limit, since a redirect never waits.
+///
+/// The node's proxy knows how long its messages are, and says so ([`SHORT_MESSAGES`]) while all that it may have sent
+/// before its reader has taken it is far below the budget.
 #[inline(always)]
 pub fn decide(state: &mut SocketState, config: &Config, message: &Message) -> Way {
     if state.latch >= latch::NATIVE {
@@ -85,12 +103,12 @@ pub fn decide(state: &mut SocketState, config: &Config, message: &Message) -> Wa
     let fits =
         u64::from(message.unread) + MESSAGE_COST * (u64::from(state.messages) + 1) + u64::from(message.size)
             <= u64::from(config.accelerate_budget);
-    let good = config.flags & config_flags::ACCELERATE != 0
-        && message.peer
-        && message.untouched
+    let can = message.peer && message.untouched && fits;
+    let wanted = config.flags & config_flags::ACCELERATE != 0
         && message.size <= config.accelerate_write
-        && fits;
-    if !good {
+        && (!is_the_proxys(state.flags) || message.priority == SHORT_MESSAGES);
+    let waits = !first && message.unread > 0 && !is_read_by_the_proxy(state.flags);
+    if !(can && (wanted || waits)) {
         state.latch = latch::NATIVE;
         return if first { Way::Never } else { Way::Leave };
     }
@@ -98,6 +116,18 @@ pub fn decide(state: &mut SocketState, config: &Config, message: &Message) -> Wa
     state.redirected += u64::from(message.size);
     state.messages += 1;
     if first { Way::First } else { Way::Redirect }
+}
+
+/// Whether the node's proxy sends, by the [`socket_flags`] of the sender.
+#[inline(always)]
+fn is_the_proxys(flags: u32) -> bool {
+    flags & (socket_flags::BY_PROXY | socket_flags::ACCEPTED_BY_PROXY) != 0
+}
+
+/// Whether the node's proxy reads what is sent, by the [`socket_flags`] of the sender.
+#[inline(always)]
+fn is_read_by_the_proxy(flags: u32) -> bool {
+    flags & (socket_flags::PROXIED | socket_flags::DIALLED_BY_PROXY) != 0
 }
 
 /// Takes back a decision to redirect: the peer's socket was gone. The message goes through TCP, which

@@ -48,7 +48,8 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
     let to = row.as_ref().map_or(0, |row| if side == side::CLIENT { row.sockets[1] } else { row.sockets[0] });
     let unread = if to == 0 { 0 } else { tcp::unread(to) };
     let untouched = Tcp::of(sk).is_some_and(|tcp| tcp.is_untouched());
-    let message = Message { size, peer: to != 0, untouched, unread };
+    let priority = field!(sk, bpf_sock, u32, priority);
+    let message = Message { size, peer: to != 0, untouched, unread, priority };
     let way = decide(state, config, &message);
     let moved = match way {
         Way::First => Some(stat::LATCH_REDIRECT),

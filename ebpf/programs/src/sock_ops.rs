@@ -79,9 +79,11 @@ fn dialling(call: &SockOps) {
     // Who has been let in by policies dials a pod that has some.
     if state.grant != 0 || pair != 0 || is_guarded(call) {
         state.flags |= socket_flags::ATTESTED;
+        let by_proxy = state.flags & socket_flags::BY_PROXY != 0;
+        let flags = if by_proxy { flow_flags::BY_PROXY } else { 0 };
         let (flow, used_ns) = (outward(call), state.since_ns);
         let allowed = allowed(state.grant, pod, &flow);
-        let record = FlowRecord { identity, namespace, used_ns, pair, allowed, flags: 0, _pad: 0 };
+        let record = FlowRecord { identity, namespace, used_ns, pair, allowed, flags, _pad: 0 };
         if !attest(call, &flow, record) {
             state.flags &= !socket_flags::PAIRS;
         }
@@ -173,10 +175,12 @@ fn accepted(call: &SockOps) {
         return;
     }
     let seen = Kernel.flow(&outward.reversed());
-    let (mut pair, probe) = seen.map_or((0, false), |row| (row.pair, row.flags & flow_flags::PROBE != 0));
+    let (mut pair, said) = seen.map_or((0, 0), |row| (row.pair, row.flags));
+    let mut proxy = if said & flow_flags::BY_PROXY != 0 { socket_flags::DIALLED_BY_PROXY } else { 0 };
     let netns = call.netns();
     if client == netns && pair == 0 {
         pair = pairs::with_proxy(netns, &outward);
+        proxy = socket_flags::ACCEPTED_BY_PROXY;
     }
     if mirrored && pair == 0 {
         return;
@@ -190,8 +194,10 @@ fn accepted(call: &SockOps) {
     state.since_ns = Kernel.now_ns();
     state.flags = socket_flags::SERVER;
     if mirrored {
+        state.flags |= proxy;
         pairs::accept(call, state, pair);
     } else {
+        let probe = said & flow_flags::PROBE != 0;
         state.flags |= socket_flags::REPORTED | if probe { socket_flags::PROBE } else { 0 };
         events::opened(call, state);
     }

@@ -11,9 +11,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::pipe::{SpliceFlags, pipe, splice};
-use tokio::io::AsyncReadExt as _;
-use tokio::{runtime, time};
-use weft_tests::soon;
 
 use crate::stage::{FAST, PLAIN, Stage, pass};
 
@@ -119,34 +116,6 @@ fn a_recv_that_is_blocked_returns_eagain_when_a_reset_wakes_it() {
 }
 
 #[test]
-fn a_short_read_is_not_the_last_and_who_then_waits_for_an_edge_may_wait_for_ever() {
-    assert_both(
-        |client, server| {
-            client.write_all(b"1234").unwrap();
-            // By TCP, for its size. Both are there before the reader looks, so that one edge tells of both.
-            client.write_all(&vec![7; 60_000]).unwrap();
-            soon(|| unacknowledged(client) == 0);
-            server.set_nonblocking(true).unwrap();
-            let reads =
-                runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-                    let mut reader = tokio::net::TcpStream::from_std(server.try_clone().unwrap()).unwrap();
-                    let (mut piece, mut all) = (vec![0; 100_000], 0);
-                    while let Ok(read) =
-                        time::timeout(Duration::from_millis(300), reader.read(&mut piece)).await
-                    {
-                        all += read.unwrap();
-                    }
-                    all
-                });
-            server.set_nonblocking(false).unwrap();
-            reads
-        },
-        60_004,
-        4,
-    );
-}
-
-#[test]
 fn peeking_polling_and_sendfile_are_as_ever() {
     assert_both(
         |client, server| {
@@ -199,15 +168,6 @@ fn readable(socket: &TcpStream, within: Duration) -> bool {
 
 fn timeout(time: Duration) -> rustix::event::Timespec {
     time.try_into().unwrap()
-}
-
-/// Bytes that the other end's kernel has not taken yet.
-fn unacknowledged(socket: &TcpStream) -> i32 {
-    let mut bytes = 0;
-    // SAFETY: TIOCOUTQ writes an int, and `bytes` outlives the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-    bytes
 }
 
 /// Sets an option that is an int.

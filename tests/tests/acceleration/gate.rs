@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime;
 use tokio::sync::watch;
-use weft_datapath::Acceleration::{self, ProxyReads, Services};
+use weft_datapath::Acceleration::{self, All, Auto, ProxyReads, Services};
 use weft_datapath::{Enforcer, Settings, Tenancy, cleanup};
 use weft_model::{LoadBalancer, ObjectName, Service, ServiceKind, Snapshot};
 use weft_runtime::Tasks;
@@ -15,7 +15,7 @@ use weft_tests::{World, soon};
 
 #[test]
 fn a_kernel_without_the_fixes_is_not_accelerated_and_says_why() {
-    let Some(status) = status_on(Services, true, None) else { return };
+    let Some(status) = status_on(Auto, true, None) else { return };
     let off = status.degradations.iter().find(|one| one.feature == "same-node acceleration").unwrap();
     assert!(off.reason.contains("6.18.13 is older than 6.18.14"), "{}", off.reason);
     assert!(off.remedy.contains("6.18.14"), "{}", off.remedy);
@@ -23,14 +23,22 @@ fn a_kernel_without_the_fixes_is_not_accelerated_and_says_why() {
 }
 
 #[test]
-fn the_nodes_proxy_is_reason_to_look_at_the_kernel_where_the_agent_is_told_so_and_nothing_else_is() {
-    for (asked, outbound) in [(Services, None), (ProxyReads, None), (Services, Some(15001))] {
-        let Some(status) = status_on(asked, false, outbound) else { return };
-        assert_eq!((program(&status), status.degradations.len()), ("not needed", 0), "{asked:?}");
+fn the_nodes_proxy_is_reason_to_look_at_the_kernel_unless_the_agent_is_told_otherwise() {
+    for (wanted, outbound) in [(Auto, None), (All, None), (Services, Some(15001))] {
+        let Some(status) = status_on(wanted, false, outbound) else { return };
+        assert_eq!((program(&status), status.degradations.len()), ("not needed", 0), "{wanted:?}");
     }
-    let Some(status) = status_on(ProxyReads, false, Some(15001)) else { return };
-    assert!(status.degradations.iter().any(|one| one.reason.contains("6.18.13 is older than 6.18.14")));
-    assert_eq!(program(&status), "off");
+    for wanted in [ProxyReads, All] {
+        let Some(status) = status_on(wanted, false, Some(15001)) else { return };
+        assert!(status.degradations.iter().any(|one| one.reason.contains("6.18.13 is older than 6.18.14")));
+        assert_eq!(program(&status), "off");
+    }
+}
+
+#[test]
+fn an_old_kernel_is_no_degradation_where_nobody_has_asked_for_acceleration() {
+    let Some(status) = status_on(Auto, false, Some(15001)) else { return };
+    assert_eq!((program(&status), status.degradations.len()), ("off", 0));
 }
 
 /// What `weft status` says on kernel 6.18.13, once a Service is enforced that asks for acceleration or does not, and a

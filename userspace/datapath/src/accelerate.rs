@@ -11,7 +11,10 @@ mod bench;
 mod scratch;
 mod selftest;
 
-use std::{io, mem};
+use std::{
+    io, mem,
+    thread::{self, JoinHandle},
+};
 
 use aya::{
     Ebpf,
@@ -22,11 +25,13 @@ use weft_abi::{
     Config, PairEnd, config_flags,
     names::{map, program},
 };
+use weft_model::Snapshot;
 
 use crate::{
     host,
     load::{self, Loaded},
     pins::Pins,
+    settings::Acceleration,
 };
 
 /// All that is ever switched on.
@@ -70,13 +75,65 @@ impl Unfit {
     }
 }
 
-/// Makes acceleration possible: looks at the kernel, tests it, loads and attaches the program.
-pub(crate) fn start(loaded: &mut Loaded, kernel: Version) -> Result<(), Unfit> {
-    may_run(kernel)?;
-    selftest::run()?;
-    // Dropped, the link would detach the program; forgotten, it stays as long as the map is pinned.
-    mem::forget(attach(&mut loaded.ebpf)?);
-    Ok(())
+/// Whether a Service asks for it.
+pub(crate) fn is_asked_for(snapshot: &Snapshot) -> bool {
+    snapshot.services.values().any(|service| service.accelerate)
+}
+
+/// Finding out whether this kernel can accelerate.
+#[derive(Default)]
+pub(crate) struct Trial {
+    test: Option<JoinHandle<Result<(), Unfit>>>,
+}
+
+impl Trial {
+    /// Whether it can; the program is loaded and attached then. `None` while the self-test runs, beside everything else:
+    /// only a Service that asks for it is to find it on, and waits.
+    pub(crate) fn outcome(
+        &mut self,
+        loaded: &mut Loaded,
+        kernel: Option<Version>,
+        wanted: Acceleration,
+        waits: bool,
+    ) -> Option<Result<(), Unfit>> {
+        let tested = match self.test.take() {
+            Some(test) if !waits && !test.is_finished() => {
+                self.test = Some(test);
+                return None;
+            }
+            Some(test) => test.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None if wanted == Acceleration::Off => Err(Unfit::Disabled),
+            None => match may_run(kernel.unwrap_or_else(host::kernel)) {
+                Ok(()) if waits => selftest::run(),
+                Ok(()) => match thread::Builder::new().name("trial".into()).spawn(selftest::run) {
+                    Ok(test) => {
+                        self.test = Some(test);
+                        return None;
+                    }
+                    Err(error) => Err(selftest::Failure::from(error).into()),
+                },
+                Err(old) => Err(old),
+            },
+        };
+        let started = tested.and_then(|()| {
+            // Dropped, the link would detach the program; forgotten, it stays as long as the map is pinned.
+            mem::forget(attach(&mut loaded.ebpf)?);
+            Ok(())
+        });
+        match &started {
+            Ok(()) => tracing::info!("same-node acceleration passed its self-test"),
+            Err(error @ Unfit::OldKernel(_)) if !waits && !wanted.is_asked_for() => {
+                tracing::info!(%error, "same-node acceleration stays off");
+            }
+            Err(error) => tracing::warn!(%error, "same-node acceleration stays off"),
+        }
+        Some(started)
+    }
+
+    /// Whether its outcome is known and was not asked for yet.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.test.as_ref().is_some_and(JoinHandle::is_finished)
+    }
 }
 
 /// Whether `kernel` has the fixes that are needed.

@@ -263,7 +263,8 @@ impl Enforcer {
         });
     }
 
-    /// Every few hundred milliseconds: namespaces that came or went, rows that are due to go.
+    /// Every few hundred milliseconds: namespaces that came or went, rows that are due to go, whether the kernel can
+    /// accelerate.
     fn look(&self, snapshot: &Arc<Snapshot>, known: u64) {
         let (moved, room) = tokio::task::block_in_place(|| {
             let mut state = self.state();
@@ -271,7 +272,7 @@ impl Enforcer {
                 tracing::error!(%error, "rows that were replaced could not be removed");
                 false
             });
-            (state.namespaces_moved(), removed)
+            (state.namespaces_moved() || state.trial_has_ended(), removed)
         });
         // What did not fit beside rows that were about to go may fit now.
         if moved || (room && self.report().failure.is_some()) {

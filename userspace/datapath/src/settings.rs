@@ -12,11 +12,13 @@ pub enum Acceleration {
     /// Nothing.
     Off,
     /// Connections to Services that ask for it.
-    #[default]
     Services,
     /// And what the node's proxy reads.
     ProxyReads,
-    /// And what apps read of it.
+    /// And what apps read of it, where the kernel can: nobody has asked.
+    #[default]
+    Auto,
+    /// And what apps read of it: a kernel that cannot is a degradation.
     All,
 }
 
@@ -29,12 +31,17 @@ impl Acceleration {
             Self::Off => 0,
             Self::Services => services,
             Self::ProxyReads => reads,
-            Self::All => reads | config_flags::ACCELERATE_APPS,
+            Self::Auto | Self::All => reads | config_flags::ACCELERATE_APPS,
         }
     }
 
-    /// Whether a pod that comes to the node's proxy is reason enough, without a Service that asks.
+    /// Whether a pod that comes to the node's proxy is reason enough to try, without a Service that asks.
     pub(crate) fn is_for_proxy(self) -> bool {
+        matches!(self, Self::ProxyReads | Self::Auto | Self::All)
+    }
+
+    /// Whether somebody has asked for it, without a Service that does.
+    pub(crate) fn is_asked_for(self) -> bool {
         matches!(self, Self::ProxyReads | Self::All)
     }
 }

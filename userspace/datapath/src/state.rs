@@ -14,7 +14,7 @@ use weft_model::{ObjectName, PolicyTarget, Service, Snapshot, Workload};
 use weft_policy::Policies as PolicyIndex;
 
 use crate::{
-    accelerate::{self, Unfit},
+    accelerate::{self, Trial, Unfit},
     apply::{Place, Pods, Policies, Services},
     attach, host,
     load::{self, Loaded},
@@ -83,10 +83,11 @@ pub(crate) struct State {
     /// Foreign `sk_lookup` programs by pod.
     pub foreign: BTreeMap<ObjectName, Vec<String>>,
     /// Whether connections within this node are accelerated; `None` while neither a Service nor the node's
-    /// proxy has any use for it.
+    /// proxy has any use for it, and while that is found out.
     pub acceleration: Option<Result<(), Unfit>>,
     /// Where programs are attached.
     pub cgroup: PathBuf,
+    trial: Trial,
     config: Config,
     wanted: Acceleration,
     kernel: Option<accelerate::Version>,
@@ -129,6 +130,7 @@ impl State {
             refused_pods: BTreeMap::new(),
             foreign: BTreeMap::new(),
             acceleration: None,
+            trial: Trial::default(),
             config,
             wanted: settings.acceleration,
             kernel: settings.kernel,
@@ -315,21 +317,16 @@ impl State {
     /// Lets sockets pair while a Service asks for it, or pods' connections come to the node's proxy, where this
     /// kernel can.
     fn accelerate(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        let by_proxy = self.wanted.is_for_proxy() && self.pods.come_to_proxy();
-        let asked = by_proxy || snapshot.services.values().any(|service| service.accelerate);
-        if asked && self.acceleration.is_none() {
-            let tried = match self.wanted {
-                Acceleration::Off => Err(Unfit::Disabled),
-                _ => accelerate::start(&mut self.loaded, self.kernel.unwrap_or_else(host::kernel)),
-            };
-            match &tried {
-                Ok(()) => tracing::info!("same-node acceleration passed its self-test"),
-                Err(error) => tracing::warn!(%error, "same-node acceleration stays off"),
-            }
-            self.acceleration = Some(tried);
+        let service = accelerate::is_asked_for(snapshot);
+        let asked = service || self.wanted.is_for_proxy() && self.pods.come_to_proxy();
+        if (asked || self.trial.has_ended()) && self.acceleration.is_none() {
+            self.acceleration = self.trial.outcome(&mut self.loaded, self.kernel, self.wanted, service);
         }
-        let on = asked && matches!(self.acceleration, Some(Ok(())));
-        let flags = if on { self.wanted.flags() } else { 0 };
+        let flags = match &self.acceleration {
+            Some(Ok(())) if asked => self.wanted.flags(),
+            None if asked => self.wanted.flags() & self.config.flags,
+            _ => 0,
+        };
         let config = Config { flags: self.config.flags & !accelerate::FLAGS | flags, ..self.config };
         if config != self.config {
             self.maps.configure(&config)?;
@@ -359,6 +356,19 @@ impl State {
             Some(snapshot) => self.accelerate(&snapshot),
             None => Ok(()),
         }
+    }
+
+    /// Whether it is known now if this kernel can accelerate: to be applied.
+    pub(crate) fn trial_has_ended(&self) -> bool {
+        self.trial.has_ended()
+    }
+
+    /// Why connections are not accelerated, where somebody expects it: an old kernel surprises nobody who did not ask.
+    pub(crate) fn unaccelerated(&self) -> Option<&Unfit> {
+        let unfit = self.acceleration.as_ref()?.as_ref().err()?;
+        let asked =
+            self.wanted.is_asked_for() || self.snapshot.as_deref().is_some_and(accelerate::is_asked_for);
+        (asked || !matches!(unfit, Unfit::OldKernel(_))).then_some(unfit)
     }
 
     /// Whether a Service asks for the node's proxy, which there is not to be.

@@ -27,6 +27,7 @@ use http::{
     header::{CONNECTION, ORIGIN},
     request::Parts,
 };
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{sleep, timeout_at};
 
@@ -36,6 +37,7 @@ use crate::{
     observe::Protocol,
     route::{answer::Form, filters::Ended},
     serve::Client,
+    short,
 };
 pub(crate) use answered::AnswerBody;
 use asked::Asked;
@@ -51,6 +53,7 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (parts, body) = request.into_parts();
+    let asks_for_tunnel = upgrade::is_asked_for(&parts);
     let form = Form::of(&parts);
     let mut ledger = Ledger::open(&client, &parts);
     let answered = match client.request() {
@@ -68,6 +71,9 @@ pub(crate) async fn answer(
         }
     };
     ledger.head(&response);
+    if asks_for_tunnel || !short::is_short(&response.body().size_hint()) {
+        client.becomes_long();
+    }
     response.body_mut().enter(ledger);
     if client.last.get() && client.spoken == Protocol::Http1 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -28,6 +28,7 @@ mod pool;
 mod proxy;
 pub mod route;
 mod serve;
+mod short;
 mod stream;
 mod tables;
 mod tell;

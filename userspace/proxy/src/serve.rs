@@ -106,6 +106,11 @@ impl Client {
         self.wire.becomes_tunnel();
     }
 
+    /// An answer comes that is not short, or a tunnel behind it.
+    pub(crate) fn becomes_long(&self) {
+        self.wire.becomes_long();
+    }
+
     /// A request is under way until the guard is dropped; `None` where the pod has too many.
     pub(crate) fn request(self: &Rc<Self>) -> Option<UnderWay> {
         let most = self.served.worker.shared.limits.pod_requests;

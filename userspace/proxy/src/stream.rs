@@ -18,7 +18,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{account::Account, clock::Clock, http2::Frames, observe::Protocol};
+use crate::{account::Account, clock::Clock, http2::Frames, observe::Protocol, short};
 
 /// The reading and writing end.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub(crate) struct Wire {
     is_tunnel: AtomicBool,
     /// Whether the client sends too much that asks for nothing.
     is_flooded: AtomicBool,
+    /// Whether the client is sent messages that are not short, or something else.
+    is_long: AtomicBool,
 }
 
 impl Stream {
@@ -63,6 +65,9 @@ impl Stream {
     ) -> Self {
         let now = clock.now().nanos();
         account.received(first.len());
+        if spoken == Protocol::Http1 {
+            short::are_short(&socket);
+        }
         let wire = Wire {
             socket,
             account,
@@ -74,6 +79,7 @@ impl Stream {
             stuck_since: AtomicU64::new(0),
             is_tunnel: AtomicBool::new(false),
             is_flooded: AtomicBool::new(false),
+            is_long: AtomicBool::new(spoken != Protocol::Http1),
         };
         let frames = (spoken == Protocol::Http2).then(|| Frames::new(frames, now));
         Self { first, wire: Arc::new(wire), frames }
@@ -129,6 +135,13 @@ impl Wire {
     /// Whether the client was cut off for what it sends and asks for nothing.
     pub(crate) fn is_flooded(&self) -> bool {
         self.is_flooded.load(Relaxed)
+    }
+
+    /// A message comes that is not short; said before its first byte is written.
+    pub(crate) fn becomes_long(&self) {
+        if !self.is_long.swap(true, Relaxed) {
+            short::are_long(&self.socket);
+        }
     }
 
     /// A part of a head is here already, and its turn has come.

@@ -33,4 +33,4 @@ pub use origins::{Origin, Origins};
 pub use relay::{BUFFER, End, Progress, Relayed, relay};
 pub use sock_diag::{Diag, Protocol, Query, Socket, State, States, TcpInfo};
 pub use socket::{netns_cookie, socket_cookie};
-pub use tcp::BACKLOG;
+pub use tcp::{BACKLOG, set_priority};

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
 use rustix::net::{bind, listen, sockopt as option};
@@ -54,6 +54,12 @@ impl Netns {
         let made = visit(self, || socket(family, SockType::Stream, flags, SockProtocol::Tcp))?;
         Ok(made.map_err(io::Error::from))
     }
+}
+
+/// Sets the priority of what `socket` sends (`SO_PRIORITY`). Up to 6 it needs no privilege.
+pub fn set_priority(socket: &impl AsFd, priority: u32) -> io::Result<()> {
+    let priority = i32::try_from(priority).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(setsockopt(socket, sockopt::Priority, &priority)?)
 }
 
 fn listening(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {

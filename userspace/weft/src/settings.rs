@@ -42,7 +42,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "PATH")]
     probe_cgroup: Option<PathBuf>,
     /// Which connections within the node are accelerated, where this kernel passes a self-test; `off` also ends it
-    /// for those that are
+    /// for those that are, as soon as their readers have taken what they were sent
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     acceleration: Acceleration,
     /// Whether Services with routes for HTTP are served by the node's proxy, which the agent starts when the
@@ -75,13 +75,16 @@ pub(crate) enum ServiceScope {
 /// Whether same-node connections are accelerated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Acceleration {
-    /// Those of Services that ask for it
+    /// Those of Services that ask for it, and the proxy's own, where the kernel can
     #[default]
     Auto,
-    /// And what the node's proxy reads of its own
-    Proxy,
-    /// And what apps read of the proxy: faster, and not quite TCP to them
+    /// As auto; status says so where the kernel cannot
     All,
+    /// Those of Services that ask for it, and of the proxy's own what the proxy reads: for apps that read HTTP by
+    /// splice(2) or with `MSG_WAITALL`
+    Proxy,
+    /// Those of Services that ask for it
+    Services,
     /// None
     Off,
 }
@@ -127,9 +130,10 @@ impl AgentArgs {
             probe_cgroup: self.probe_cgroup.clone(),
             proxy: self.has_proxy(),
             acceleration: match self.acceleration {
-                Acceleration::Auto => weft_datapath::Acceleration::Services,
-                Acceleration::Proxy => weft_datapath::Acceleration::ProxyReads,
+                Acceleration::Auto => weft_datapath::Acceleration::Auto,
                 Acceleration::All => weft_datapath::Acceleration::All,
+                Acceleration::Proxy => weft_datapath::Acceleration::ProxyReads,
+                Acceleration::Services => weft_datapath::Acceleration::Services,
                 Acceleration::Off => weft_datapath::Acceleration::Off,
             },
             kernel: None,

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use weft_abi::{Config, SocketState, config_flags, latch, socket_flags};
+use weft_abi::{Config, SHORT_MESSAGES, SocketState, config_flags, latch, socket_flags};
 
 use super::{MESSAGE_COST, Message, Way, decide, may_redirect, take_back};
 
@@ -16,7 +16,7 @@ fn config() -> Config {
 }
 
 fn small(size: u32) -> Message {
-    Message { size, peer: true, untouched: true, unread: 0 }
+    Message { size, peer: true, untouched: true, unread: 0, priority: 0 }
 }
 
 /// What was redirected to a reader that reads nothing.
@@ -71,6 +71,47 @@ fn a_redirected_direction_leaves_for_each_of_the_same_reasons() {
         assert_eq!(decide(&mut state, &config(), &small(7)), Way::First, "case {number}");
         assert_eq!(decide(&mut state, config_then, message), Way::Leave, "case {number}");
         assert_eq!((state.latch, state.redirected), (latch::NATIVE, 7), "case {number}");
+    }
+}
+
+#[test]
+fn a_direction_stays_until_its_reader_has_taken_everything_but_for_what_cannot_wait() {
+    let waits = |message: Message, config_then: &Config| {
+        let mut state = SocketState::zeroed();
+        assert_eq!(decide(&mut state, &config(), &small(7)), Way::First);
+        decide(&mut state, config_then, &Message { unread: 1, ..message })
+    };
+    let off = Config { flags: 0, ..config() };
+    assert_eq!(waits(small(WRITE + 1), &config()), Way::Redirect);
+    assert_eq!(waits(small(1), &off), Way::Redirect);
+    assert_eq!(waits(Message { untouched: false, ..small(1) }, &config()), Way::Leave);
+    assert_eq!(waits(Message { peer: false, ..small(1) }, &config()), Way::Leave);
+    assert_eq!(waits(small(BUDGET), &config()), Way::Leave);
+}
+
+#[test]
+fn what_the_proxy_reads_goes_native_at_once() {
+    for flags in [socket_flags::PROXIED, socket_flags::DIALLED_BY_PROXY] {
+        let mut state = SocketState { flags, ..SocketState::zeroed() };
+        assert_eq!(decide(&mut state, &config(), &small(7)), Way::First);
+        assert_eq!(decide(&mut state, &config(), &Message { unread: 7, ..small(WRITE + 1) }), Way::Leave);
+    }
+}
+
+#[test]
+fn what_the_proxy_sends_is_redirected_only_while_it_says_so_and_apps_need_not_say_anything() {
+    let short = Message { priority: SHORT_MESSAGES, ..small(7) };
+    for flags in [socket_flags::BY_PROXY, socket_flags::ACCEPTED_BY_PROXY] {
+        let mut state = SocketState { flags, ..SocketState::zeroed() };
+        assert_eq!(decide(&mut state, &config(), &short), Way::First);
+        assert_eq!(decide(&mut state, &config(), &Message { unread: 7, ..small(1) }), Way::Redirect);
+        assert_eq!(decide(&mut state, &config(), &small(1)), Way::Leave);
+        let mut state = SocketState { flags, ..SocketState::zeroed() };
+        assert_eq!(decide(&mut state, &config(), &small(1)), Way::Never);
+    }
+    for priority in [0, 1, SHORT_MESSAGES, 6] {
+        let mut state = SocketState::zeroed();
+        assert_eq!(decide(&mut state, &config(), &Message { priority, ..small(7) }), Way::First);
     }
 }
 
@@ -132,22 +173,40 @@ fn what_apps_read_is_redirected_where_they_ask_for_it_and_what_the_proxy_reads_w
     }
 }
 
+/// Who sends and who reads, by the sender's flags.
+const ENDS: &[u32] = &[
+    0,
+    socket_flags::PROXIED,
+    socket_flags::DIALLED_BY_PROXY,
+    socket_flags::ACCEPTED_BY_PROXY,
+    socket_flags::BY_PROXY,
+];
+
 proptest! {
     #[test]
     fn the_latch_only_moves_forward_and_native_is_the_end(
+        flags in prop::sample::select(ENDS),
         steps in prop::collection::vec(
-            (1_u32..80_000, prop::bool::weighted(0.95), prop::bool::weighted(0.95), prop::bool::weighted(0.95), 0_u64..100),
+            (
+                1_u32..80_000,
+                prop::bool::weighted(0.95),
+                prop::bool::weighted(0.95),
+                prop::bool::weighted(0.95),
+                prop::bool::weighted(0.8),
+                0_u64..100,
+            ),
             1..200,
         ),
     ) {
-        let mut state = SocketState::zeroed();
+        let mut state = SocketState { flags, ..SocketState::zeroed() };
         let mut taken = 0;
-        for (size, peer, untouched, on, share) in steps {
+        for (size, peer, untouched, on, says, share) in steps {
             taken += (state.redirected - taken) * share / 99;
             let before = state;
             let unread = u32::try_from(state.redirected - taken).unwrap();
             let config = Config { flags: if on { config_flags::ACCELERATE } else { 0 }, ..config() };
-            let way = decide(&mut state, &config, &Message { size, peer, untouched, unread });
+            let priority = if says { SHORT_MESSAGES } else { 0 };
+            let way = decide(&mut state, &config, &Message { size, peer, untouched, unread, priority });
             prop_assert!(state.latch >= before.latch);
             match way {
                 Way::First => prop_assert_eq!(before.latch, latch::UNDECIDED),
@@ -158,8 +217,20 @@ proptest! {
             }
             prop_assert_eq!(way.redirects(), state.latch == latch::REDIRECT);
             prop_assert_eq!(state.redirected - before.redirected, if way.redirects() { size.into() } else { 0 });
-            prop_assert!(!way.redirects() || (on && peer && untouched && size <= WRITE));
+            prop_assert!(!way.redirects() || (peer && untouched));
             prop_assert!(state.redirected - taken <= u64::from(BUDGET));
+            let proxy_sends = flags & (socket_flags::BY_PROXY | socket_flags::ACCEPTED_BY_PROXY) != 0;
+            let proxy_reads = flags & (socket_flags::PROXIED | socket_flags::DIALLED_BY_PROXY) != 0;
+            let wanted = on && size <= WRITE && (says || !proxy_sends);
+            // Unwanted is what waits for a reader that cannot tell, and nothing else.
+            prop_assert!(!way.redirects() || wanted || (unread > 0 && !proxy_reads));
+            // TCP's bytes come behind unread ones only where nothing else is possible, or nobody can miss them.
+            let full = u64::from(unread) + MESSAGE_COST * u64::from(before.messages + 1) + u64::from(size)
+                > u64::from(BUDGET);
+            prop_assert!(
+                way != Way::Leave || unread == 0 || proxy_reads || !peer || !untouched || full,
+                "{unread} bytes wait"
+            );
         }
     }
 }

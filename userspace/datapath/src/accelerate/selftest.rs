@@ -92,11 +92,12 @@ fn order_of_a_late_server(bench: &mut Bench) -> Result<(), Failure> {
 /// 8 MiB there and back, all of it redirected: the kernel says what was read.
 fn echo(bench: &mut Bench) -> Result<(), Failure> {
     let Connection { mut client, mut server, pair } = bench.connect()?;
+    let bytes: Vec<u8> = (0..CHUNK + ROUNDS).map(|i| (i * 31).to_le_bytes()[0]).collect();
     let mut there = vec![0; CHUNK];
     let mut back = vec![0; CHUNK];
     for round in 0..ROUNDS {
-        let sent: Vec<u8> = (0..CHUNK).map(|i| (i * 31 + round).to_le_bytes()[0]).collect();
-        client.write_all(&sent)?;
+        let sent = &bytes[round..round + CHUNK];
+        client.write_all(sent)?;
         server.read_exact(&mut there)?;
         server.write_all(&there)?;
         client.read_exact(&mut back)?;
@@ -160,14 +161,19 @@ fn budget(bench: &mut Bench) -> Result<(), Failure> {
     expect(&true, &got.iter().enumerate().all(|(at, byte)| *byte == chunk[at % chunk.len()]))
 }
 
-/// Without the switch the next message goes natively, behind what was redirected.
+/// Without the switch messages go natively as soon as the reader has taken what was redirected: the kernel counts
+/// what it has not.
 fn kill_switch(bench: &mut Bench) -> Result<(), Failure> {
     let Connection { mut client, mut server, pair } = bench.connect()?;
     client.write_all(b"before ")?;
     bench.switch(false)?;
+    client.write_all(b"that, ")?;
+    expect("before that", &read(&mut server, 11)?)?;
+    client.write_all(b"and ")?;
+    expect(", and ", &read(&mut server, 6)?)?;
     client.write_all(b"after")?;
-    expect("before after", &read(&mut server, 12)?)?;
-    expect(&[7, 0], &bench.row(pair)?.redirected)
+    expect("after", &read(&mut server, 5)?)?;
+    expect(&[17, 0], &bench.row(pair)?.redirected)
 }
 
 fn read(from: &mut TcpStream, len: usize) -> Result<String, Failure> {

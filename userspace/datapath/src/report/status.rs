@@ -106,7 +106,7 @@ fn degradations(state: &State, status: &mut Status) {
             "run the agent with --proxy auto",
         );
     }
-    if let Some(Err(error)) = &state.acceleration {
+    if let Some(error) = state.unaccelerated() {
         add("same-node acceleration", error.to_string(), error.remedy());
     }
     if host::kernel() < (5, 18, 0) {

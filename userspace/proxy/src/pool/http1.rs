@@ -2,14 +2,15 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::Request;
+use http::{Request, header::UPGRADE};
+use http_body::Body as _;
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 
-use super::{May, Pools, Queue, Slot, Want};
+use super::{May, Pools, Queue, Slot, Want, socket::Long};
 use crate::{
     Limits, Reason, balance::EndpointState, clock::Moment, exchange::RequestBody, http1::Guarded,
-    limits::breaker, tables::Upstream, worker::Served,
+    limits::breaker, short, tables::Upstream, worker::Served,
 };
 
 type Sender = http1::SendRequest<RequestBody>;
@@ -24,6 +25,7 @@ pub(super) struct Idle {
 /// A connection and what is known of it.
 struct Line {
     sender: Sender,
+    long: Long,
     endpoint: Arc<EndpointState>,
     upstream: Arc<Upstream>,
     served: u32,
@@ -116,7 +118,8 @@ impl Pools {
 async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Line, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
-    let (stream, slot) = want.open(slot).await?;
+    let (mut stream, slot) = want.open(slot).await?;
+    let long = stream.are_short();
     let guarded = Guarded::client(stream, limits.http1);
     let mut builder = http1::Builder::new();
     builder.max_headers(limits.http1.fields).max_buf_size(limits.http1_buffer);
@@ -127,7 +130,7 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Line, Reason> {
         let _ = connection.with_upgrades().await;
     });
     let (endpoint, upstream) = (Arc::clone(want.endpoint), Arc::clone(want.upstream));
-    Ok(Line { sender, endpoint, upstream, served: 0, _slot: slot })
+    Ok(Line { sender, long, endpoint, upstream, served: 0, _slot: slot })
 }
 
 impl Http1 {
@@ -135,6 +138,9 @@ impl Http1 {
     pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
         let line = self.line.as_mut().expect("it is given back once");
         line.served += 1;
+        if !short::is_short(&request.body().size_hint()) || request.headers().contains_key(UPGRADE) {
+            line.long.comes();
+        }
         line.sender.try_send_request(request).await
     }
 

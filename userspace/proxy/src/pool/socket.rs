@@ -3,6 +3,10 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -11,6 +15,8 @@ use tokio::{
     net::TcpStream,
     sync::oneshot,
 };
+
+use crate::short;
 
 /// A socket that is read until it has nothing.
 ///
@@ -21,15 +27,41 @@ pub(super) struct Socket {
     stream: TcpStream,
     /// Who waits for its server's first word.
     greeting: Option<oneshot::Sender<()>>,
+    /// Whether a message comes that is not short; `None` once that is told, and where nothing else is sent.
+    long: Option<Long>,
+}
+
+/// Says of a socket, before it is written, that a message comes that is not short.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Long(Arc<AtomicBool>);
+
+impl Long {
+    pub(super) fn comes(&self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self { stream, greeting: None }
+        Self { stream, greeting: None, long: None }
     }
 }
 
 impl Socket {
+    /// What is sent are short messages until it is said otherwise.
+    pub(super) fn are_short(&mut self) -> Long {
+        short::are_short(&self.stream);
+        self.long.insert(Long::default()).clone()
+    }
+
+    /// What is about to be written may belong to a message that is not short.
+    fn tell(&mut self) {
+        if self.long.as_ref().is_some_and(|long| long.0.load(Relaxed)) {
+            self.long = None;
+            short::are_long(&self.stream);
+        }
+    }
+
     /// Is ready once its server has said something.
     pub(super) fn greeting(&mut self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
@@ -62,6 +94,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.tell();
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -70,6 +103,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.tell();
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
