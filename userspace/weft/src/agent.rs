@@ -21,6 +21,7 @@ use weft_telemetry::{
 
 use crate::{
     explain::explain,
+    identities,
     node_proxy::{self, gone},
     settings::{AgentArgs, ServiceScope},
 };
@@ -57,8 +58,13 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         observer: Arc::clone(&observer),
         scope: args.service_scope,
     });
+    let certificates =
+        args.ca_dir.as_deref().map(|ca_dir| identities::start(ca_dir, snapshots.clone(), &tasks));
     let known = match keeper {
-        Some(keeper) => node_proxy::start(&keeper, &enforcer, snapshots.clone(), observer, &tasks)?,
+        Some(keeper) => {
+            let identities = identities::hand_over(certificates.as_ref(), &tasks);
+            node_proxy::start(&keeper, &enforcer, snapshots.clone(), identities, observer, &tasks)?
+        }
         // Nothing waits for a proxy that there is not to be.
         None => watch::channel(u64::MAX).1,
     };

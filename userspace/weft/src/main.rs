@@ -5,6 +5,7 @@
 
 mod agent;
 mod explain;
+mod identities;
 mod local;
 mod node_proxy;
 mod proxy;

@@ -54,6 +54,8 @@ fn proxy() -> ProxyStatus {
         state,
         pods: 2,
         snapshot_version: Some(11),
+        identities_version: None,
+        certificates: None,
         connections: Some(generation * 20),
         since: (SystemTime::UNIX_EPOCH + Duration::from_secs(generation)).into(),
         detail: detail.map(Into::into),
