@@ -11,7 +11,7 @@ use crate::memory::{keys_in, private_keys};
 use crate::stage::{SOON, Stage, proxy_pid, serial, wait_for_proxy};
 
 #[test]
-fn a_private_key_is_in_the_memory_of_agent_and_proxy_and_in_no_file_and_no_log() {
+fn a_private_key_is_in_the_memory_of_agent_and_proxy_and_in_no_file_log_or_core_dump() {
     let Some(stage) = Stage::open_with("30s", &["--log", "trace"]) else { return };
     let near = &stage.near;
     wait_for_proxy(near, 2);
@@ -23,6 +23,10 @@ fn a_private_key_is_in_the_memory_of_agent_and_proxy_and_in_no_file_and_no_log()
         keys.extend(&private_keys(agent) & &private_keys(proxy));
         serial(near, "web") != first && keys.len() >= 4
     });
+    for process in [agent, proxy] {
+        let filter = fs::read_to_string(format!("/proc/{process}/coredump_filter")).unwrap();
+        assert_eq!(filter.trim(), "00000000", "a core dump would have them");
+    }
     let files = files(stage.world.dir(), stage.authority.dir());
     for written in [near.log(), near.run_dir().join("proxy.log")] {
         assert!(files.contains(&written), "{}", written.display());

@@ -23,6 +23,7 @@ use weft_telemetry::{
 };
 
 use crate::{
+    core_dump,
     explain::explain,
     identities::{self, Issued},
     node_proxy::{self, gone},
@@ -53,6 +54,9 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let observer = Arc::new(observer);
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
+    if args.ca_dir.is_some() {
+        core_dump::leave_memory_out();
+    }
     let issued = args.ca_dir.as_deref().map(|ca_dir| Issued::start(ca_dir, snapshots.clone(), &tasks));
     let agent = Arc::new(NodeAgent {
         enforcer: enforcer.clone(),
