@@ -11,7 +11,7 @@ use rustix::net::sockopt::set_socket_linger;
 use serde_json::Value;
 use socket2::{SockFilter, Socket};
 use weft_tests::packet::{Segment, Sniffer, send_datagram, send_syn};
-use weft_tests::{Pod, eventually, soon, throughout, soon};
+use weft_tests::{Pod, eventually, soon, throughout};
 use weft_transport::{Diag, Query, States};
 
 use super::stage::{NOBODY, Stage, assert_untouched, from, listen, policy};

@@ -10,7 +10,7 @@ use std::{
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use nix::time::{ClockId, clock_gettime};
 use weft_abi::{self as abi, BePort, OriginKey, names::map};
-use weft_model::ObjectName;
+use weft_model::{ObjectName, ServiceAccount};
 use weft_transport::{Netns, Origin, Origins};
 
 use crate::maps::Error;
@@ -26,12 +26,17 @@ pub struct LocalPod {
     pub netns: Arc<Netns>,
     /// Its addresses.
     pub ips: Vec<IpAddr>,
+    /// Its identity.
+    pub service_account: ServiceAccount,
 }
 
 impl PartialEq for LocalPod {
     /// A namespace is told by its cookie.
     fn eq(&self, other: &Self) -> bool {
-        (&self.name, self.netns_cookie, &self.ips) == (&other.name, other.netns_cookie, &other.ips)
+        self.netns_cookie == other.netns_cookie
+            && self.name == other.name
+            && self.ips == other.ips
+            && self.service_account == other.service_account
     }
 }
 

@@ -345,6 +345,7 @@ impl State {
             netns_cookie: held.cookie,
             netns: Arc::clone(&held.netns),
             ips: pod.ips.clone(),
+            service_account: pod.service_account.clone(),
         };
         Some(placed.map(pod).collect())
     }

@@ -50,21 +50,23 @@ pub struct Wanted {
 }
 
 /// What is in force: the last valid certificate of each wanted account that has one, and whom to trust.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Whom to trust; `None` until an issuer has said it.
     pub trust: Option<Arc<Trust>>,
     /// Valid certificates.
     pub svids: BTreeMap<ServiceAccount, Arc<Svid>>,
+    /// Wanted accounts that have none here. A proxy that was given one by an agent before this one keeps it.
+    pub missing: BTreeSet<ServiceAccount>,
 }
 
 impl Certificates {
     /// No certificates yet. They come while [`Certificates::run`] runs.
     pub fn new(wanted: Wanted) -> Self {
-        let status = Status::nothing(&wanted);
+        let (held, status) = (Held::nothing(&wanted), Status::nothing(&wanted));
         Self {
             wanted: watch::Sender::new(wanted),
-            held: watch::Sender::new(Arc::default()),
+            held: watch::Sender::new(Arc::new(held)),
             status: watch::Sender::new(Arc::new(status)),
         }
     }
@@ -128,6 +130,10 @@ impl Certificates {
 }
 
 impl Held {
+    fn nothing(wanted: &Wanted) -> Self {
+        Self { missing: wanted.accounts.clone(), ..Self::default() }
+    }
+
     /// Whether nobody would notice the difference.
     fn is_same(&self, other: &Self) -> bool {
         let trust = match (&self.trust, &other.trust) {
@@ -135,6 +141,7 @@ impl Held {
             (one, other) => one.is_none() && other.is_none(),
         };
         trust
+            && self.missing == other.missing
             && self.svids.len() == other.svids.len()
             && self
                 .svids

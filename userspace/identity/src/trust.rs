@@ -165,6 +165,8 @@ impl PartialEq for Trust {
     }
 }
 
+impl Eq for Trust {}
+
 /// Signatures that are accepted in certificates and handshakes. RSA too: an authority need not be ours.
 pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
     aws_lc_rs::default_provider().signature_verification_algorithms

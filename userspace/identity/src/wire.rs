@@ -12,21 +12,36 @@
 //! | 3 | the trust domain | 1 |
 //! | 4 | an alias of it | 0.. |
 //! | 5 | a root, DER | 1.. |
+//!
+//! All that a proxy holds is one such list, of whole ones as values:
+//!
+//! | tag | bytes | times |
+//! |---|---|---|
+//! | 6 | whom to trust | 0..1 |
+//! | 7 | an SVID | 0.. |
+//! | 8 | a wanted account without one, `namespace/name` | 0.. |
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rustls::pki_types::CertificateDer;
-use weft_model::SpiffeError;
+use weft_model::{ServiceAccount, SpiffeError, SpiffeId};
 use zeroize::Zeroizing;
 
-use crate::{PrivateKey, Svid, SvidError, Trust, TrustDomains, TrustError};
+use crate::{Held, PrivateKey, Svid, SvidError, Trust, TrustDomains, TrustError};
 
-/// Why bytes are no SVID or no trust.
+/// Why bytes are not what they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// They are more than any has.
-    #[error("{size} bytes are more than the {LONGEST} that an agent sends")]
+    #[error("{size} bytes are more than the {longest} that an agent sends")]
     TooLong {
         /// How many.
         size: usize,
+        /// How many there may be.
+        longest: usize,
     },
     /// They are fewer or more than they say.
     #[error("the bytes do not end where they say; did all of them arrive?")]
@@ -46,6 +61,49 @@ pub enum WireError {
     /// The roots cannot be used.
     #[error("{0}")]
     Trust(#[from] TrustError),
+    /// A certificate is no ServiceAccount's.
+    #[error("{id} names no ServiceAccount: spiffe://<trust domain>/ns/<namespace>/sa/<name> does")]
+    NoAccount {
+        /// Whose it is.
+        id: SpiffeId,
+    },
+    /// A wanted account is not written as one.
+    #[error("a ServiceAccount is written namespace/name; do agent and proxy speak the same version?")]
+    Account,
+}
+
+impl Held {
+    /// What [`Held::from_wire`] reads, private keys included.
+    pub fn to_wire(&self) -> Zeroizing<Vec<u8>> {
+        let trust = self.trust.as_ref().map(|trust| (TRUST, Zeroizing::new(trust.to_wire())));
+        let svids = self.svids.values().map(|svid| (SVID, svid.to_wire()));
+        let missing = self.missing.iter().map(|account| (MISSING, account.to_string().into_bytes().into()));
+        let records: Vec<_> = trust.into_iter().chain(svids).chain(missing).collect();
+        write(records.iter().map(|(tag, value)| (*tag, value.as_slice())))
+    }
+
+    /// Reads what [`Held::to_wire`] wrote.
+    pub fn from_wire(bytes: &[u8]) -> Result<Self, WireError> {
+        let (mut trust, mut svids, mut missing) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+        for record in records(bytes, LONGEST_HELD)? {
+            match record? {
+                (TRUST, bytes) => trust.push(Arc::new(Trust::from_wire(bytes)?)),
+                (SVID, bytes) => {
+                    let svid = Svid::from_wire(bytes)?;
+                    let account = svid.id().service_account();
+                    let account = account.ok_or_else(|| WireError::NoAccount { id: svid.id().clone() })?;
+                    svids.insert(account, Arc::new(svid));
+                }
+                (MISSING, name) => {
+                    let account = std::str::from_utf8(name).ok().and_then(ServiceAccount::parse);
+                    missing.insert(account.ok_or(WireError::Account)?);
+                }
+                _ => {}
+            }
+        }
+        let trust = if trust.is_empty() { None } else { Some(one(trust, "trust")?) };
+        Ok(Self { trust, svids, missing })
+    }
 }
 
 impl Svid {
@@ -58,7 +116,7 @@ impl Svid {
     /// Reads what [`Svid::to_wire`] wrote.
     pub fn from_wire(bytes: &[u8]) -> Result<Self, WireError> {
         let (mut keys, mut chain) = (Vec::new(), Vec::new());
-        for record in records(bytes)? {
+        for record in records(bytes, LONGEST)? {
             match record? {
                 (KEY, der) => keys.push(Zeroizing::new(der.to_vec())),
                 (CERTIFICATE, der) => chain.push(CertificateDer::from(der.to_vec())),
@@ -82,7 +140,7 @@ impl Trust {
     /// Reads what [`Trust::to_wire`] wrote.
     pub fn from_wire(bytes: &[u8]) -> Result<Self, WireError> {
         let (mut own, mut aliases, mut roots) = (Vec::new(), Vec::new(), Vec::new());
-        for record in records(bytes)? {
+        for record in records(bytes, LONGEST)? {
             match record? {
                 (DOMAIN, name) => own.push(text(name)?),
                 (ALIAS, name) => aliases.push(text(name)?),
@@ -114,9 +172,12 @@ fn length(size: usize) -> [u8; LENGTH] {
 
 type Record<'a> = (u8, &'a [u8]);
 
-fn records(bytes: &[u8]) -> Result<impl Iterator<Item = Result<Record<'_>, WireError>>, WireError> {
-    if bytes.len() > LONGEST {
-        return Err(WireError::TooLong { size: bytes.len() });
+fn records(
+    bytes: &[u8],
+    longest: usize,
+) -> Result<impl Iterator<Item = Result<Record<'_>, WireError>>, WireError> {
+    if bytes.len() > longest {
+        return Err(WireError::TooLong { size: bytes.len(), longest });
     }
     let (size, mut rest) = bytes.split_first_chunk().ok_or(WireError::Truncated)?;
     if usize::try_from(u32::from_be_bytes(*size)) != Ok(rest.len()) {
@@ -159,6 +220,9 @@ const CERTIFICATE: u8 = 2;
 const DOMAIN: u8 = 3;
 const ALIAS: u8 = 4;
 const ROOT: u8 = 5;
+const TRUST: u8 = 6;
+const SVID: u8 = 7;
+const MISSING: u8 = 8;
 
 /// Bytes of a length, of a tag and a length.
 const LENGTH: usize = 4;
@@ -166,6 +230,9 @@ const HEAD: usize = 1 + LENGTH;
 
 /// Bytes that one SVID, or the trust, may have.
 const LONGEST: usize = 256 << 10;
+
+/// Bytes that all of a node's may have: some 3 KiB each, for a pod of its own each.
+const LONGEST_HELD: usize = 32 << 20;
 
 #[cfg(test)]
 mod tests;

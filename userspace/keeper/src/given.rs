@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_transport::handover::{Nack, Report};
 
+use crate::Identities;
 use crate::wishes::{Lent, Snapshot, Wishes};
 
 /// What a proxy was given.
@@ -12,6 +13,8 @@ pub(crate) struct Given {
     /// It has served before: it has a snapshot, of an earlier agent.
     adopted: bool,
     maps: Option<Answer>,
+    /// `None` for one of a version that takes no identities.
+    identities: Option<Shown>,
     /// The snapshot that was sent last.
     snapshot: Option<(u64, Answer)>,
     in_force: Option<u64>,
@@ -23,6 +26,14 @@ pub(crate) struct Given {
     unanswered: BTreeMap<u64, About>,
     report: Option<Report>,
     trouble: Option<String>,
+}
+
+/// Which identities a proxy shows.
+#[derive(Debug, Default)]
+struct Shown {
+    /// Those that were sent last.
+    sent: Option<(u64, Answer)>,
+    in_force: Option<u64>,
 }
 
 /// What has come of a message.
@@ -37,6 +48,7 @@ enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
     Maps,
+    Identities(u64),
     Snapshot(u64),
     Pod { cookie: u64, revision: u64 },
     PodGone,
@@ -47,6 +59,7 @@ pub(crate) enum About {
 #[derive(Debug)]
 pub(crate) enum Step {
     Maps,
+    Identities(Identities),
     Snapshot(Snapshot),
     Pod(Lent),
     PodGone(u64),
@@ -68,16 +81,21 @@ pub(crate) struct Progress {
     pub pods: usize,
     /// The snapshot of this agent by which it decides.
     pub snapshot: Option<u64>,
+    /// The identities of this agent that it shows.
+    pub identities: Option<u64>,
     /// Connections that it carries, where it says.
     pub connections: Option<u64>,
+    /// Identities of which it has a valid certificate, where it says.
+    pub certificates: Option<u64>,
 }
 
 impl Given {
     /// A proxy that has handed back these pods. Each is given to it again: what it has may be out of date.
-    pub(crate) fn handed_back(cookies: impl IntoIterator<Item = u64>) -> Self {
+    pub(crate) fn handed_back(cookies: impl IntoIterator<Item = u64>, takes_identities: bool) -> Self {
         let pods = cookies.into_iter().map(|cookie| (cookie, (NO_REVISION, Answer::Ack)));
         let pods: BTreeMap<_, _> = pods.collect();
-        Self { adopted: !pods.is_empty(), pods, ..Self::default() }
+        let identities = takes_identities.then(Shown::default);
+        Self { adopted: !pods.is_empty(), identities, pods, ..Self::default() }
     }
 
     /// What to say next; `None` when all is said, or has to be answered first.
@@ -91,6 +109,9 @@ impl Given {
         }
         if self.maps.is_none() {
             return Some(Step::Maps);
+        }
+        if let Some(identities) = self.next_identities(wishes) {
+            return Some(Step::Identities(identities.clone()));
         }
         if let Some(snapshot) = self.next_snapshot(wishes) {
             return Some(Step::Snapshot(snapshot.clone()));
@@ -118,6 +139,13 @@ impl Given {
         self.maps == Some(Answer::Ack) && decides
     }
 
+    /// One at a time, as snapshots.
+    fn next_identities<'a>(&self, wishes: &'a Wishes) -> Option<&'a Identities> {
+        let (latest, shown) = (wishes.identities.as_ref()?, self.identities.as_ref()?);
+        let is_said = |(sent, answer): (u64, Answer)| answer == Answer::None || sent == latest.version;
+        (!shown.sent.is_some_and(is_said)).then_some(latest)
+    }
+
     /// One at a time, so that of many in quick succession only the last is read.
     fn next_snapshot<'a>(&self, wishes: &'a Wishes) -> Option<&'a Snapshot> {
         let latest = wishes.snapshot.as_ref()?;
@@ -143,6 +171,10 @@ impl Given {
             Step::Maps => {
                 self.maps = Some(Answer::None);
                 About::Maps
+            }
+            Step::Identities(Identities { version, .. }) => {
+                self.settle(About::Identities(*version), Answer::None);
+                About::Identities(*version)
             }
             Step::Snapshot(snapshot) => {
                 self.snapshot = Some((snapshot.version, Answer::None));
@@ -172,8 +204,12 @@ impl Given {
                 self.in_force = Some(version);
                 // What was refused after it is still refused.
                 self.refused.retain(|refused| *refused > version);
-                self.trouble.take_if(|_| self.refused.is_empty());
                 self.settle(About::Snapshot(version), Answer::Ack);
+                self.forget_trouble();
+            }
+            Some(about @ About::Identities(_)) => {
+                self.settle(about, Answer::Ack);
+                self.forget_trouble();
             }
             Some(about) => self.settle(about, Answer::Ack),
             None => {}
@@ -188,6 +224,13 @@ impl Given {
         }
         self.settle(about, Answer::Nack);
         self.trouble = Some(format!("{about} was refused: {}", nack.error));
+    }
+
+    /// Unless it still refuses something.
+    fn forget_trouble(&mut self) {
+        let shown = self.identities.as_ref().and_then(|shown| shown.sent);
+        let refuses = !self.refused.is_empty() || matches!(shown, Some((_, Answer::Nack)));
+        self.trouble.take_if(|_| !refuses);
     }
 
     /// How the proxy says it is.
@@ -205,14 +248,23 @@ impl Given {
         !self.unanswered.is_empty()
     }
 
-    /// Pods that were refused may be asked for again: what was short then may not be now.
+    /// Pods and identities that were refused may be asked for again: what was short then may not be now.
     pub(crate) fn ask_again(&mut self) {
+        if let Some(shown) = &mut self.identities {
+            shown.sent.take_if(|(_, answer)| *answer == Answer::Nack);
+        }
         self.pods.retain(|_, (_, answer)| *answer != Answer::Nack);
     }
 
     fn settle(&mut self, about: About, answer: Answer) {
         match about {
             About::Maps => self.maps = Some(answer),
+            About::Identities(version) => {
+                if let Some(shown) = &mut self.identities {
+                    shown.sent = Some((version, answer));
+                    shown.in_force = if answer == Answer::Ack { Some(version) } else { shown.in_force };
+                }
+            }
             About::Snapshot(version) => self.snapshot = Some((version, answer)),
             About::Pod { cookie, revision } => {
                 // Only if it was not said anew meanwhile.
@@ -234,7 +286,9 @@ impl Given {
             trouble: self.trouble.clone(),
             pods: in_force,
             snapshot: self.in_force,
+            identities: self.identities.as_ref().and_then(|shown| shown.in_force),
             connections: self.report.map(|report| report.connections),
+            certificates: self.report.map(|report| report.certificates),
         }
     }
 
@@ -244,7 +298,10 @@ impl Given {
             || ((self.in_force.is_some() || self.adopted) && self.refused.contains(&latest.version));
         let served =
             |(cookie, lent): (&u64, &Lent)| self.pods.get(cookie) == Some(&(lent.revision, Answer::Ack));
-        self.maps == Some(Answer::Ack) && decided && wishes.pods.iter().all(served)
+        // A renewal that is under way is no reason to wait: the certificate before it is valid.
+        let has_some = self.identities.as_ref().is_none_or(|shown| shown.in_force.is_some());
+        let shows = has_some || wishes.identities.is_none();
+        self.maps == Some(Answer::Ack) && shows && decided && wishes.pods.iter().all(served)
     }
 
     /// A snapshot that is refused is no reason while another may still be taken.
@@ -256,7 +313,11 @@ impl Given {
             && !matches!(self.snapshot, Some((_, Answer::None)))
             && self.fallback(wishes).is_none();
         let unserved = self.pods.values().any(|(_, answer)| *answer == Answer::Nack);
-        let refuses = undecided || unserved || self.maps == Some(Answer::Nack);
+        let unshown = self
+            .identities
+            .as_ref()
+            .is_some_and(|shown| shown.in_force.is_none() && matches!(shown.sent, Some((_, Answer::Nack))));
+        let refuses = undecided || unserved || unshown || self.maps == Some(Answer::Nack);
         refuses.then(|| self.trouble.clone().unwrap_or_else(|| "it refused what it was given".to_owned()))
     }
 }
@@ -265,6 +326,7 @@ impl std::fmt::Display for About {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Maps => f.write_str("the eBPF maps"),
+            Self::Identities(_) => f.write_str("the set of certificates"),
             Self::Snapshot(version) => write!(f, "snapshot {version}"),
             Self::Pod { cookie, .. } => write!(f, "the pod with cookie {cookie}"),
             Self::PodGone => f.write_str("the end of a pod"),

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use weft_model::ObjectName;
+use weft_model::{ObjectName, ServiceAccount};
 use weft_telemetry::records::RecordBatch;
 use weft_transport::Netns;
+use weft_transport::memfd::Sealed;
 
 /// Settings of the keeper.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct Inputs {
     /// What the proxy decides by; `None` while nothing needs a proxy. The first one starts it, and it is kept
     /// from then on: ending it would cut connections, and a route that comes and goes would do so each time.
     pub configuration: watch::Receiver<Option<Configuration>>,
+    /// Whose certificates the proxy shows, and whom it trusts; `None` until that is known.
+    pub identities: watch::Receiver<Option<Identities>>,
     /// The eBPF maps that the proxy works with.
     pub maps: Maps,
     /// Who is told about ports.
@@ -58,6 +61,8 @@ pub struct LocalPod {
     pub cookie: u64,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Whose certificate it shows.
+    pub service_account: ServiceAccount,
     /// Its network namespace. The keeper lets go of it when the pod is no longer among those that it follows.
     pub netns: Arc<Netns>,
 }
@@ -69,6 +74,15 @@ pub struct Configuration {
     pub version: u64,
     /// Its bytes.
     pub bytes: Arc<[u8]>,
+}
+
+/// Certificates with their private keys, and whom to trust, in the form that the proxy reads: in memory only.
+#[derive(Debug, Clone)]
+pub struct Identities {
+    /// Grows with each change.
+    pub version: u64,
+    /// Their bytes.
+    pub bytes: Arc<Sealed>,
 }
 
 /// Descriptors of eBPF maps.

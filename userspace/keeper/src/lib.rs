@@ -39,6 +39,6 @@ mod wishes;
 pub use cleanup::{cleanup, dismiss, is_left};
 pub use enter::{Entered, enter};
 pub use error::Error;
-pub use inputs::{Configuration, Inputs, LocalPod, Maps, Ports, Program, Records, Settings};
+pub use inputs::{Configuration, Identities, Inputs, LocalPod, Maps, Ports, Program, Records, Settings};
 pub use keeper::Keeper;
 pub use run::DRAIN;

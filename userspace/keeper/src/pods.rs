@@ -121,9 +121,12 @@ impl Pods {
     }
 }
 
-/// A proxy may have handed back a pod without a listener, or under its old addresses.
+/// A proxy may have handed back a pod without a listener, without its ServiceAccount, or under its old addresses.
 fn is_as_wanted(pod: &Pod, wanted: &LocalPod) -> bool {
-    pod.name == wanted.name && pod.addresses == wanted.addresses && outbound(pod).is_some()
+    pod.name == wanted.name
+        && pod.addresses == wanted.addresses
+        && pod.service_account.as_ref() == Some(&wanted.service_account)
+        && outbound(pod).is_some()
 }
 
 fn outbound(pod: &Pod) -> Option<&TcpListener> {
@@ -131,9 +134,8 @@ fn outbound(pod: &Pod) -> Option<&TcpListener> {
 }
 
 fn made(wanted: &LocalPod) -> Result<Pod, Failure> {
-    let (name, cookie, addresses) = (wanted.name.clone(), wanted.cookie, wanted.addresses.clone());
     let listeners = vec![Listening { role: Role::Outbound, socket: listen(&wanted.netns)? }];
-    Ok(Pod { name, cookie, addresses, netns: duplicate(&wanted.netns)?, listeners })
+    Ok(described(wanted, duplicate(&wanted.netns)?, listeners))
 }
 
 /// The same sockets under what the pod is called now, and an outbound one.
@@ -145,8 +147,12 @@ fn renewed(pod: &Pod, wanted: &LocalPod) -> Result<Pod, Failure> {
     if outbound(pod).is_none() {
         listeners.push(Listening { role: Role::Outbound, socket: listen(&pod.netns)? });
     }
-    let (name, cookie, addresses) = (wanted.name.clone(), wanted.cookie, wanted.addresses.clone());
-    Ok(Pod { name, cookie, addresses, netns: duplicate(&pod.netns)?, listeners })
+    Ok(described(wanted, duplicate(&pod.netns)?, listeners))
+}
+
+fn described(wanted: &LocalPod, netns: Netns, listeners: Vec<Listening>) -> Pod {
+    let LocalPod { name, cookie, addresses, service_account, .. } = wanted.clone();
+    Pod { name, cookie, addresses, service_account: Some(service_account), netns, listeners }
 }
 
 /// On every address of the pod, on a port that the kernel chooses. Namespaces without IPv6 have IPv4's only.

@@ -25,7 +25,7 @@ use crate::strangers::Strangers;
 use crate::tellers::Tellers;
 use crate::upgrade::{Request, Upgrade};
 use crate::wishes::{Snapshot, Wishes};
-use crate::{Configuration, Inputs, LocalPod, Maps, Records, session};
+use crate::{Configuration, Identities, Inputs, LocalPod, Maps, Records, session};
 
 /// Everything that the keeper knows.
 pub(crate) struct Run {
@@ -36,6 +36,7 @@ pub(crate) struct Run {
     // What should be.
     wanted: watch::Receiver<Option<Arc<[LocalPod]>>>,
     configuration: watch::Receiver<Option<Configuration>>,
+    pub(crate) identities: watch::Receiver<Option<Identities>>,
     maps: Arc<Maps>,
     records: Arc<dyn Records>,
     pub(crate) snapshot: Option<Snapshot>,
@@ -62,7 +63,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(shared: Arc<Shared>, tasks: Tasks, inputs: Inputs) -> Self {
-        let Inputs { pods: wanted, configuration, maps, ports, records } = inputs;
+        let Inputs { pods: wanted, configuration, identities, maps, ports, records } = inputs;
         let (events, happened) = mpsc::channel(MOST_EVENTS);
         Self {
             hello: Hello::of_this_process(generation(), shared.settings.build.clone()),
@@ -74,6 +75,7 @@ impl Run {
             tasks,
             wanted,
             configuration,
+            identities,
             snapshot: None,
             last_good: None,
             generations: Generations::default(),
@@ -108,6 +110,7 @@ impl Run {
                 connection = listener.accept() => self.greet(connection),
                 Ok(()) = self.wanted.changed() => {}
                 Ok(()) = self.configuration.changed() => self.read_configuration(),
+                Ok(()) = self.identities.changed() => {}
                 Some(request) = requests.recv() => self.begin_upgrade(request),
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return Ok(()),
@@ -173,6 +176,7 @@ impl Run {
         }
         self.generations.wish(|generation: &Generation| Wishes {
             maps: Arc::clone(&self.maps),
+            identities: self.identities.borrow().clone(),
             snapshot: self.snapshot.clone(),
             last_good: self.last_good.clone(),
             pods: Arc::clone(self.pods.lent()),

@@ -47,7 +47,7 @@ async fn speak(
         Err(error) => return events.send(Event::Unmet { error }).await,
     };
     let (wishes, following) = watch::channel(None);
-    let given = Given::handed_back(pods.iter().map(|pod| pod.cookie));
+    let given = Given::handed_back(pods.iter().map(|pod| pod.cookie), end.takes_identities());
     let (hello, version) = (end.peer().clone(), end.version());
     events.send(Event::Met(Box::new(Met { session, hello, version, pods, wishes }))).await?;
     let told = Progress::default();
@@ -185,6 +185,7 @@ async fn send(end: &AgentEnd, said: Option<&Said>) -> Result<u64, Error> {
     let Some(Said { step, maps, within }) = said else { return std::future::pending().await };
     match step {
         Step::Maps => end.maps(maps.origins.as_fd(), maps.lease.as_fd()).await,
+        Step::Identities(identities) => end.identities(identities.version, &identities.bytes).await,
         Step::Snapshot(snapshot) => end.snapshot(snapshot.version, &snapshot.bytes).await,
         Step::Pod(lent) => end.pod(&lent.pod).await,
         Step::PodGone(cookie) => end.pod_gone(*cookie).await,

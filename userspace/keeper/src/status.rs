@@ -26,6 +26,7 @@ impl Run {
             state,
             without_since: self.without_since,
             snapshot_version: self.snapshot.as_ref().map(|snapshot| snapshot.version),
+            identities_version: self.identities.borrow().as_ref().map(|identities| identities.version),
             pods: self.pods.lent().len(),
             restarts: self.restarts,
             // These two are not the keeper's to know.
@@ -59,6 +60,8 @@ fn view(generation: &Generation) -> GenerationStatus {
         },
         pods: progress.pods,
         snapshot_version: progress.snapshot,
+        identities_version: progress.identities,
+        certificates: progress.certificates,
         connections: progress.connections,
         since: generation.since,
         detail: progress.trouble.clone(),

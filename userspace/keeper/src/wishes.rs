@@ -7,13 +7,15 @@ use std::time::Duration;
 use weft_transport::handover::Pod;
 use weft_transport::memfd::Sealed;
 
-use crate::Maps;
+use crate::{Identities, Maps};
 
 /// All that one proxy should have. Its session says whatever of it the proxy lacks.
 #[derive(Debug, Clone)]
 pub(crate) struct Wishes {
     /// The eBPF maps.
     pub maps: Arc<Maps>,
+    /// Certificates, and whom to trust.
+    pub identities: Option<Identities>,
     /// The last snapshot.
     pub snapshot: Option<Snapshot>,
     /// The last one that a proxy has taken, for a proxy that refuses the last and has none.
@@ -48,7 +50,9 @@ impl Wishes {
     /// Whether there is nothing new in `self`.
     pub(crate) fn same(&self, other: &Self) -> bool {
         let version = |snapshot: &Option<Snapshot>| snapshot.as_ref().map(|snapshot| snapshot.version);
+        let identities = |wishes: &Self| wishes.identities.as_ref().map(|identities| identities.version);
         Arc::ptr_eq(&self.pods, &other.pods)
+            && identities(self) == identities(other)
             && version(&self.snapshot) == version(&other.snapshot)
             && version(&self.last_good) == version(&other.last_good)
             && (self.serves, self.drain) == (other.serves, other.drain)

@@ -17,10 +17,11 @@ mod workload;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use weft_model::{
-    AccessLog, AuthorizationPolicy, Locality, ObjectName, RouteName, RouteStatus, Service, Workload,
+    AccessLog, AuthorizationPolicy, Locality, ObjectName, RouteName, RouteStatus, Service, Snapshot, Workload,
 };
 
 use self::{
@@ -41,6 +42,8 @@ pub(crate) struct Builder {
 #[derive(Clone, Debug)]
 pub(crate) struct Built {
     pub(crate) trust_domain: Arc<str>,
+    pub(crate) trust_domain_aliases: Arc<[Arc<str>]>,
+    pub(crate) certificate_ttl: Duration,
     pub(crate) locality: Arc<Locality>,
     pub(crate) services: Arc<BTreeMap<ObjectName, Arc<Service>>>,
     pub(crate) workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
@@ -58,6 +61,8 @@ impl Builder {
     pub(crate) fn new(node: Arc<str>) -> Self {
         let built = Built {
             trust_domain: DEFAULT_TRUST_DOMAIN.into(),
+            trust_domain_aliases: Arc::default(),
+            certificate_ttl: Snapshot::CERTIFICATE_TTL,
             locality: Arc::new(Locality { node, zone: None }),
             services: Arc::default(),
             workloads: Arc::default(),
@@ -100,12 +105,15 @@ impl Builder {
         &self.built
     }
 
-    /// Trust domain and locality.
+    /// Trust domain, certificates and locality.
     fn settings(&mut self, dirty: &mut Dirty) {
         if dirty.mesh {
-            let mesh = self.objects.mesh.as_ref();
-            self.built.trust_domain =
+            let (mesh, built) = (self.objects.mesh.as_ref(), &mut self.built);
+            built.trust_domain =
                 mesh.map_or_else(|| DEFAULT_TRUST_DOMAIN.into(), |mesh| Arc::clone(&mesh.trust_domain));
+            built.trust_domain_aliases =
+                mesh.map(|mesh| Arc::clone(&mesh.trust_domain_aliases)).unwrap_or_default();
+            built.certificate_ttl = mesh.map_or(Snapshot::CERTIFICATE_TTL, |mesh| mesh.certificate_ttl);
             dirty.policies.extend(self.objects.authorization.keys().cloned());
         }
         let zone = self.objects.zone_of(&self.built.locality.node).cloned();
@@ -155,7 +163,7 @@ impl Builder {
     fn policy(&mut self, name: &ObjectName) {
         let policy = self.objects.authorization.get(name);
         let ours = |domain: &str| {
-            let aliases = self.objects.mesh.iter().flat_map(|mesh| &mesh.trust_domain_aliases);
+            let aliases = self.built.trust_domain_aliases.iter();
             aliases.chain([&self.built.trust_domain]).any(|name| **name == *domain)
         };
         let policy = policy.map(|policy| authorization::build(policy, ours));

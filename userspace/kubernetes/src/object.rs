@@ -96,7 +96,8 @@ picks! {
 pub(crate) struct MeshConfig {
     pub(crate) trust_domain: Arc<str>,
     /// Other names of it: their SPIFFE IDs are ours.
-    pub(crate) trust_domain_aliases: Vec<Arc<str>>,
+    pub(crate) trust_domain_aliases: Arc<[Arc<str>]>,
+    pub(crate) certificate_ttl: Duration,
     pub(crate) namespace_selector: Selector,
     pub(crate) access_log: LogSettings,
 }

@@ -2,7 +2,7 @@
 
 mod for_proxy;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,10 @@ pub struct Snapshot {
     pub version: u64,
     /// The trust domain of the mesh.
     pub trust_domain: Arc<str>,
+    /// Other names of it: identities under them are of this mesh, too.
+    pub trust_domain_aliases: Arc<[Arc<str>]>,
+    /// How long workloads' certificates should be valid.
+    pub certificate_ttl: Duration,
     /// This node and its zone.
     pub locality: Arc<Locality>,
     /// Services by name.
@@ -38,11 +42,18 @@ pub struct Snapshot {
     pub problems: Arc<Vec<Problem>>,
 }
 
+impl Snapshot {
+    /// How long workloads' certificates are valid where nobody says otherwise.
+    pub const CERTIFICATE_TTL: Duration = Duration::from_hours(24);
+}
+
 impl Default for Snapshot {
     fn default() -> Self {
         Self {
             version: 0,
             trust_domain: "cluster.local".into(),
+            trust_domain_aliases: Arc::default(),
+            certificate_ttl: Self::CERTIFICATE_TTL,
             locality: Arc::default(),
             services: Arc::default(),
             workloads: Arc::default(),

@@ -90,7 +90,8 @@ impl Proxied {
         let (handle, reader) = Proxy::start(settings, Arc::clone(&origins) as Arc<_>, Arc::new(Unlent))?;
         handle.apply(&snapshot(endpoint))?;
         let name = ObjectName::new("shop", "client");
-        handle.add_pod(PodSockets { name, cookie, netns, listeners: vec![listener] }).await?;
+        let sockets = PodSockets { name, service_account: None, cookie, netns, listeners: vec![listener] };
+        handle.add_pod(sockets).await?;
         Ok((Self { handle: Arc::new(handle), address, cookie, origins, lost: Arc::default() }, reader))
     }
 

@@ -18,6 +18,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{MissedTickBehavior, interval};
+use weft_identity::{Held, SvidError, WireError};
 use weft_model::Snapshot;
 use weft_runtime::Backoff;
 use weft_transport::{
@@ -25,6 +26,7 @@ use weft_transport::{
     handover::{self, FromAgent, Hello, Nack, NackReason, Pod, ProxyEnd, Report, Role},
     memfd::{self, Sealed},
 };
+use zeroize::Zeroizing;
 
 use crate::{Error, Handle, Lease, PodSockets, observe::Reader, proxy::Draining, tell::Teller};
 use paths::Paths;
@@ -41,10 +43,14 @@ pub struct Unlent;
 enum Untaken {
     #[error("cannot open the maps that were sent: {0}")]
     Maps(#[source] io::Error),
-    #[error("the snapshot cannot be read: {0}")]
+    #[error("the bytes that were sent cannot be read: {0}")]
     Memory(#[from] memfd::Error),
     #[error("the snapshot cannot be understood: {0}; agent and proxy are of different versions")]
     Snapshot(#[from] serde_json::Error),
+    #[error("the certificates cannot be understood: {0}")]
+    Identities(#[from] WireError),
+    #[error("a certificate cannot be used, the one before stays in force: {0}")]
+    Svid(#[from] SvidError),
     #[error("cannot duplicate the pod's descriptors: {0}; are there any left?")]
     Descriptors(#[source] io::Error),
     #[error(transparent)]
@@ -179,7 +185,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
 
     async fn talk(&mut self, agent: &ProxyEnd) -> Result<Talked, handover::Error> {
         agent.hand_back(self.held.values()).await?;
-        self.teller.met(agent);
+        self.teller.met();
         let mut reports = interval(REPORTS);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -216,6 +222,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
             FromAgent::PodGone { cookie } => self.pod_gone(cookie).await,
             FromAgent::Snapshot { bytes, .. } => self.snapshot(&bytes),
             FromAgent::Maps { origins, lease } => self.maps(origins, lease),
+            FromAgent::Identities { bytes, .. } => self.identities(&bytes),
             FromAgent::Drain { within } => self.drain(within).await,
             FromAgent::Ack { of } => {
                 self.teller.taken(of);
@@ -308,6 +315,12 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
             .inspect_err(|error| tracing::error!(%error, "the proxy ends without a drain"))
     }
 
+    fn identities(&self, bytes: &Sealed) -> Result<(), Untaken> {
+        let mut keys = Zeroizing::new(vec![0; bytes.len()]);
+        bytes.read_into(&mut keys)?;
+        Ok(self.handle.use_identities(Held::from_wire(&keys)?)?)
+    }
+
     async fn drain(&mut self, within: Duration) -> Result<(), Untaken> {
         let draining = self.handle.begin_drain(within).await?;
         self.draining.push(draining);
@@ -321,6 +334,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
             pods: status.pods.len() as u64,
             snapshot: status.snapshot,
             draining: status.draining,
+            certificates: status.certificates as u64,
         }
     }
 }
@@ -346,6 +360,7 @@ async fn add(handle: &Handle, pod: &Pod) -> Result<(), Untaken> {
     let listeners = outbound.map(|listening| listening.socket.try_clone());
     let sockets = PodSockets {
         name: pod.name.clone(),
+        service_account: pod.service_account.clone(),
         cookie: pod.cookie,
         netns: Netns::from_fd(netns)?,
         listeners: listeners.collect::<io::Result<_>>().map_err(Untaken::Descriptors)?,

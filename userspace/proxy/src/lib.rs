@@ -21,6 +21,7 @@ pub mod draw;
 mod exchange;
 pub mod http1;
 mod http2;
+mod identities;
 pub mod limits;
 pub mod observe;
 mod outbound;

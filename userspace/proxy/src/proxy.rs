@@ -14,13 +14,15 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
-use weft_model::{ObjectName, Snapshot};
+use weft_identity::{Clock as TimeOfDay, Endpoint, Held, SvidError};
+use weft_model::{ObjectName, ServiceAccount, Snapshot};
 use weft_transport::{Netns, Origins};
 
 use crate::{
     Limits,
     account::{Account, Usage},
     clock::Clock,
+    identities::Identities,
     observe::{self, Reader},
     route::table::CompileError,
     tables::{Compiler, Tables},
@@ -47,6 +49,8 @@ pub trait Lease: Send + Sync {
 pub struct PodSockets {
     /// Its name.
     pub name: ObjectName,
+    /// Whose certificate it shows; without one it proves nobody's identity.
+    pub service_account: Option<ServiceAccount>,
     /// The cookie of its namespace, by which it is known.
     pub cookie: u64,
     /// Its namespace, where upstream connections are made.
@@ -59,9 +63,17 @@ pub struct PodSockets {
 #[derive(Debug)]
 pub(crate) struct Pod {
     pub name: ObjectName,
+    pub service_account: Option<ServiceAccount>,
     pub cookie: u64,
     pub netns: Netns,
     pub account: Arc<Account>,
+}
+
+impl Pod {
+    /// Whether connections of this one may be gone on with as `other`'s.
+    pub(crate) fn is_the_same(&self, other: &Self) -> bool {
+        self.name == other.name && self.service_account == other.service_account
+    }
 }
 
 /// A running proxy. Dropped, it ends with everything that it carries.
@@ -117,6 +129,8 @@ pub struct Status {
     pub snapshot: Option<u64>,
     /// Whether it was told to finish.
     pub draining: bool,
+    /// Identities of which it has a valid certificate.
+    pub certificates: usize,
     /// What each pod has used so far.
     pub pods: Vec<(ObjectName, Usage)>,
 }
@@ -139,6 +153,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             tables: ArcSwap::from_pointee(Tables::default()),
             origins: ArcSwap::from_pointee(origins),
+            identities: Identities::new(TimeOfDay::system()),
             limits: settings.limits,
             clock: Clock::start(),
             records,
@@ -190,6 +205,19 @@ impl Handle {
         self.lease.store(Arc::new(lease));
     }
 
+    /// Shows these certificates and trusts these roots from now on. Connections keep what they were opened with.
+    ///
+    /// # Errors
+    /// The first certificate that cannot be used; all others are in force.
+    pub fn use_identities(&self, held: Held) -> Result<(), SvidError> {
+        self.shared.identities.take(held)
+    }
+
+    /// The end of mutual TLS of the pods of `account`, if there is a certificate.
+    pub fn endpoint_of(&self, account: &ServiceAccount) -> Option<Arc<Endpoint>> {
+        self.shared.identities.endpoint_of(account)
+    }
+
     /// Tells the hook that this proxy serves; call it each second. Does nothing once it is draining.
     pub fn renew_lease(&self) -> Result<(), weft_transport::Error> {
         if self.draining.load(Relaxed) { Ok(()) } else { self.lease.load().renew() }
@@ -201,13 +229,13 @@ impl Handle {
         if self.draining.load(Relaxed) {
             return Err(Error::Draining);
         }
-        let PodSockets { name, cookie, netns, listeners } = sockets;
+        let PodSockets { name, service_account, cookie, netns, listeners } = sockets;
         let failed = |source| Error::Listener { pod: name.clone(), source };
         for listener in &listeners {
             listener.set_nonblocking(true).map_err(failed)?;
         }
         let account = self.account(cookie);
-        let pod = Arc::new(Pod { name: name.clone(), cookie, netns, account });
+        let pod = Arc::new(Pod { name: name.clone(), service_account, cookie, netns, account });
         for worker in &self.workers {
             let listeners = listeners.iter().map(TcpListener::try_clone);
             let listeners = listeners.collect::<io::Result<Vec<_>>>().map_err(failed)?;
@@ -264,6 +292,7 @@ impl Handle {
         Status {
             snapshot: (applied != NONE).then_some(applied),
             draining: self.draining.load(Relaxed),
+            certificates: self.shared.identities.valid(),
             pods: pods.iter().map(|pod| (pod.name.clone(), pod.account.usage())).collect(),
         }
     }

@@ -66,8 +66,8 @@ impl Teller {
     }
 
     /// An agent is there.
-    pub(crate) fn met(&mut self, agent: &ProxyEnd) {
-        self.unwanted = !agent.takes_records();
+    pub(crate) fn met(&mut self) {
+        self.unwanted = false;
         // A new one knows of no pod what it has used.
         self.told.clear();
         self.usage_due = Instant::now();

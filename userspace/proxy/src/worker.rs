@@ -34,6 +34,7 @@ use crate::{
     account::Account,
     clock::{Clock, Moment},
     draw::Dice,
+    identities::Identities,
     observe::Records,
     pool::Queue,
     proxy::Pod,
@@ -49,6 +50,7 @@ pub(crate) use watch::Watch;
 pub(crate) struct Shared {
     pub tables: ArcSwap<Tables>,
     pub origins: ArcSwap<Arc<dyn Origins>>,
+    pub identities: Identities,
     pub limits: Limits,
     pub clock: Clock,
     pub records: Records,
@@ -209,7 +211,7 @@ impl Worker {
         let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
         let before = self.pods.borrow_mut().remove(&pod.cookie);
         let same = before.filter(|before| {
-            let same = before.pod.name == pod.name;
+            let same = before.pod.is_the_same(&pod);
             if !same {
                 before.accept_nothing_more();
                 self.renamed.borrow_mut().push(Rc::clone(before));

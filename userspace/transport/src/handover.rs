@@ -17,28 +17,31 @@
 //! | `hello` | both | [`Hello`] | | the other's `hello` |
 //! | `held` | proxy | a pod, as in `pod` | as in `pod` | |
 //! | `held-all` | proxy | `pods`: how many | | |
-//! | `pod` | agent | `name`, `cookie`, `addresses`, `listeners` (a role each: `outbound`, `inbound`) | namespace, one for each listener | yes |
+//! | `pod` | agent | `name`, `cookie`, `addresses`, `service_account` (3), `listeners` (a role each: `outbound`, `inbound`) | namespace, one for each listener | yes |
 //! | `pod-gone` | agent | `cookie` | | yes |
 //! | `snapshot` | agent | `version` | sealed memfd | yes |
 //! | `maps` | agent | | map of origins, map of the lease | yes |
+//! | `identities` (3) | agent | `version` | sealed memfd | yes |
 //! | `drain` | agent | `within_ms` | | yes |
 //! | `ack` | both | `of`: the id | | |
 //! | `nack` | both | `of`, `reason`, `error` | | |
 //! | `report` | proxy | [`Report`] | | |
-//! | `records` (2) | proxy | | sealed memfd | yes |
+//! | `records` | proxy | | sealed memfd | yes |
 //!
 //! - Each side names the versions that it speaks in its `hello`; the highest that both speak is used.
 //!   Every build speaks its own version and the one before, so proxy N works with agent N+1 and N-1. If
 //!   there is none in common, both ends say so with both ranges and what to do ([`Error::Versions`]).
-//!   Version 2 has `records`, which is said to nobody of version 1.
+//!   Version 3 has `identities`, which is said to nobody of version 2.
 //! - A new version may add fields, kinds, roles and reasons. An unknown field is passed over. A kind that
 //!   is not known, or cannot be taken, arrives as `Unfit`; whoever receives it sends the [`Nack`] that it
 //!   holds, and the sender does without that kind on this connection. Nobody answers an `ack` or `nack`.
 //! - An `ack` says that the thing is in force, not that it arrived: connections of that pod are accepted,
 //!   that snapshot decides, nothing of that pod is held any more. After a `nack` the state is that before.
 //! - Everything may be said again: a `pod` with a known cookie replaces that pod, a `snapshot` the last
-//!   one, `maps` the last ones. The cookie is the pod's name between the two: it is never used again. The
+//!   one, `maps` and `identities` the last ones. The cookie is the pod's name between the two: it is never used again. The
 //!   version of a snapshot is no order: an agent that was restarted counts anew, and what it said last holds.
+//! - `identities` are the certificates of all pods of the node, with their private keys, and whom to trust. They come
+//!   before the pods. A pod says which of them is its own.
 //! - `records` tell of what ended: flows, metrics and logs are made of them, and nothing depends on them. One is
 //!   under way at a time; the next is said once it is answered. What is not acknowledged is lost, and counted.
 //! - Each side reads while it writes. Whoever stops reading until its own message has gone out may wait
@@ -51,12 +54,12 @@
 //!              └─────────────── the agent is gone: go on as before ◄──┴───────────────────┘
 //!
 //! agent,   GREETED ──hello──► TAKING BACK ──held-all──► FILLING ──every ack──► ACTIVE ──► RETIRED
-//! for each                                   maps, snapshot, then every pod ┘         ▲       │ drain
+//! for each                       maps, identities, snapshot, then every pod ┘         ▲       │ drain
 //! proxy                    one that came later is ACTIVE: the one before is retired ─┘       └─► gone
 //! ```
 //! A proxy accepts on a pod's listeners once it has maps, a snapshot and that pod, and not before: until
 //! then connections wait in the listener. The proxy with the highest `generation` (when it was started)
-//! is the one to fill; one that says `draining` is given no pod. Maps, snapshots and `pod-gone` go to
+//! is the one to fill; one that says `draining` is given no pod. Maps, identities, snapshots and `pod-gone` go to
 //! every living proxy: a policy that tightens concerns the connections of a draining one too.
 //!
 //! # What happens when
@@ -104,6 +107,9 @@ pub const SOCKET: &str = "proxy.sock";
 
 /// Bytes that a snapshot may have unless the proxy is told otherwise.
 pub const LARGEST_SNAPSHOT: usize = 256 << 20;
+
+/// Bytes that the identities of a node may have.
+pub const LARGEST_IDENTITIES: usize = 32 << 20;
 
 /// Bytes that one batch of records may have.
 pub const LARGEST_RECORDS: usize = 4 << 20;

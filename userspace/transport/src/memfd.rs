@@ -87,9 +87,14 @@ impl Sealed {
     /// All bytes. Reads blockingly, from memory.
     pub fn read(&self) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; self.len];
-        // The offset of the descriptor is shared with the sender.
-        self.file.read_exact_at(&mut bytes, 0).map_err(|source| Error::Read { len: self.len, source })?;
+        self.read_into(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// All bytes, into a buffer of as many: the caller's, who may want to overwrite it when it is done.
+    pub fn read_into(&self, bytes: &mut [u8]) -> Result<(), Error> {
+        // The offset of the descriptor is shared with the sender.
+        self.file.read_exact_at(bytes, 0).map_err(|source| Error::Read { len: self.len, source })
     }
 
     /// How many bytes there are.

@@ -16,10 +16,10 @@ use namespace::namespace;
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 use tokio::net::TcpListener;
-use weft_model::ObjectName;
+use weft_model::{ObjectName, ServiceAccount};
 use weft_transport::handover::{
-    AgentEnd, Error, FromAgent, FromProxy, Hello, LARGEST_RECORDS, Listening, Nack, NackReason, OURS, Peer,
-    Pod, ProxyEnd, Report, Role, SOCKET, Versions, generation,
+    AgentEnd, Error, FromAgent, FromProxy, Hello, LARGEST_IDENTITIES, LARGEST_RECORDS, Listening, Nack,
+    NackReason, OURS, Peer, Pod, ProxyEnd, Report, Role, SOCKET, Versions, generation,
 };
 use weft_transport::memfd::Sealed;
 use weft_transport::seqpacket::{Connection, Listener};
@@ -48,10 +48,11 @@ async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
     assert_eq!((of, bytes.read().unwrap().as_slice()), (id, &b"routes"[..]));
     proxy.ack(of).await.unwrap();
 
-    let pod = pod("shop/web");
+    let pod = Pod { service_account: ServiceAccount::parse("shop/browser"), ..pod("shop/web") };
     agent.pod(&pod).await.unwrap();
     let (third, FromAgent::Pod(got)) = next(&proxy).await else { panic!() };
     assert_eq!((&got.name, got.cookie, &got.addresses), (&pod.name, pod.cookie, &pod.addresses));
+    assert_eq!(got.service_account, pod.service_account);
     assert_eq!(got.netns.id(), pod.netns.id());
     assert_eq!(cookies(&got), cookies(&pod));
     proxy.ack(third).await.unwrap();
@@ -60,7 +61,7 @@ async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
     agent.drain(Duration::from_mins(5)).await.unwrap();
     assert!(matches!(next(&proxy).await.1, FromAgent::PodGone { cookie } if cookie == pod.cookie));
     assert!(matches!(next(&proxy).await.1, FromAgent::Drain { within } if within.as_secs() == 300));
-    let report = Report { connections: 3, pods: 1, snapshot: Some(7), draining: true };
+    let report = Report { connections: 3, pods: 1, snapshot: Some(7), draining: true, certificates: 2 };
     proxy.report(report).await.unwrap();
     for expected in 1..=3 {
         assert!(matches!(said(&agent).await, FromProxy::Ack { of } if of == expected));
@@ -73,14 +74,14 @@ async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
 #[tokio::test]
 async fn versions_without_overlap_are_refused_on_both_ends_with_the_remedy() {
     let (one, other) = Connection::pair().unwrap();
-    let newer = Hello { versions: Versions { min: 3, max: 4 }, ..hello("agent") };
+    let newer = Hello { versions: Versions { min: 4, max: 5 }, ..hello("agent") };
     let proxy = hello("proxy");
     let (agent, proxy) = tokio::join!(AgentEnd::greet(one, &newer), ProxyEnd::greet(other, &proxy));
     let (agent, proxy) = (agent.unwrap_err(), proxy.unwrap_err());
     assert!(matches!(agent, Error::Versions { peer: Peer::Proxy, .. }), "{agent}");
     assert!(matches!(proxy, Error::Versions { peer: Peer::Agent, .. }), "{proxy}");
     for error in [agent, proxy].map(|error| error.to_string()) {
-        assert!(error.contains("versions 3 to 4") && error.contains("weft proxy upgrade"), "{error}");
+        assert!(error.contains("versions 4 to 5") && error.contains("weft proxy upgrade"), "{error}");
     }
 }
 
@@ -88,11 +89,11 @@ async fn versions_without_overlap_are_refused_on_both_ends_with_the_remedy() {
 async fn a_neighbours_version_is_spoken_and_its_new_fields_kinds_and_roles_are_tolerated() {
     let (agent, raw) = Connection::pair().unwrap();
     let ours = hello("agent");
-    let newer = json!({"id": 0, "kind": "hello", "versions": {"min": 2, "max": 3}, "generation": 5, "pid": 9,
+    let newer = json!({"id": 0, "kind": "hello", "versions": {"min": 3, "max": 4}, "generation": 5, "pid": 9,
         "build": "next", "colour": "green"});
     say(&raw, newer, &[]).await;
     let agent = AgentEnd::greet(agent, &ours).await.unwrap();
-    assert_eq!(agent.version(), 2);
+    assert_eq!(agent.version(), 3);
     assert_eq!(agent.peer().pid, std::process::id(), "as the kernel has it, whatever it says");
     hear(&raw).await;
 
@@ -179,7 +180,6 @@ async fn a_snapshot_that_is_not_sealed_or_too_large_is_refused() {
 #[tokio::test]
 async fn records_are_answered_and_what_is_no_batch_of_them_is_refused() {
     let (agent, proxy) = ends().await;
-    assert!(proxy.takes_records());
     let sent = proxy.records(&Sealed::of(b"what ended").unwrap()).await.unwrap();
     let FromProxy::Records { id, bytes } = said(&agent).await else { panic!() };
     assert_eq!((id, bytes.read().unwrap().as_slice()), (sent, &b"what ended"[..]));
@@ -201,23 +201,46 @@ async fn records_are_answered_and_what_is_no_batch_of_them_is_refused() {
 }
 
 #[tokio::test]
-async fn an_agent_of_the_version_before_is_told_no_records_and_a_proxy_of_it_tells_none() {
-    let (raw, other) = Connection::pair().unwrap();
-    let mut older = greeting("agent");
-    older["versions"] = json!({"min": 1, "max": 1});
-    say(&raw, older.clone(), &[]).await;
-    let proxy = ProxyEnd::greet(other, &hello("proxy")).await.unwrap();
-    assert_eq!((proxy.version(), proxy.takes_records()), (1, false));
-    // Said all the same, it is answered as a kind that is not known, and nothing ends.
-    say(&raw, json!({"id": 1, "kind": "nack", "of": 1, "reason": "unknown-kind", "error": "?"}), &[]).await;
-    assert!(matches!(next(&proxy).await.1, FromAgent::Nack(nack) if nack.reason == NackReason::UnknownKind));
+async fn identities_are_given_and_what_is_none_or_too_large_is_refused() {
+    let (agent, proxy) = ends().await;
+    assert!(agent.takes_identities());
+    let sent = agent.identities(3, &Sealed::of(b"keys").unwrap()).await.unwrap();
+    let (of, FromAgent::Identities { version: 3, bytes }) = next(&proxy).await else { panic!() };
+    assert_eq!((of, bytes.read().unwrap().as_slice()), (sent, &b"keys"[..]));
+    agent.identities(4, &Sealed::of(&vec![0; LARGEST_IDENTITIES + 1]).unwrap()).await.unwrap();
+    assert_unfit(next(&proxy).await.1, "more than the");
 
+    let (raw, proxy) = raw_agent().await;
+    say(&raw, json!({"id": 1, "kind": "identities", "version": 1}), &[]).await;
+    assert_unfit(next(&proxy).await.1, "needs 1 descriptors and has 0");
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_version_before_is_given_no_identities_and_says_of_no_pod_whose_it_is() {
     let (agent, raw) = Connection::pair().unwrap();
+    let mut older = greeting("proxy");
+    older["versions"] = json!({"min": 1, "max": 2});
     say(&raw, older, &[]).await;
     let agent = AgentEnd::greet(agent, &hello("agent")).await.unwrap();
-    assert_eq!(agent.version(), 1);
-    say(&raw, json!({"id": 1, "kind": "held-all", "pods": 0}), &[]).await;
-    assert!(agent.take_back().await.unwrap().is_empty());
+    assert_eq!((agent.version(), agent.takes_identities()), (2, false));
+    let web = pod("shop/web");
+    let held = json!({"id": 1, "kind": "held", "name": "shop/web", "cookie": web.cookie, "addresses": [],
+        "listeners": ["outbound"]});
+    say(&raw, held, &[web.netns.as_fd(), web.listeners[0].socket.as_fd()]).await;
+    say(&raw, json!({"id": 2, "kind": "held-all", "pods": 1}), &[]).await;
+    assert_eq!(agent.take_back().await.unwrap()[0].service_account, None);
+
+    // An agent of it gives none either.
+    let (raw, proxy) = Connection::pair().unwrap();
+    let mut older = greeting("agent");
+    older["versions"] = json!({"min": 1, "max": 2});
+    say(&raw, older, &[]).await;
+    let proxy = ProxyEnd::greet(proxy, &hello("proxy")).await.unwrap();
+    let given = json!({"id": 1, "kind": "pod", "name": "shop/web", "cookie": web.cookie, "addresses": [],
+        "listeners": ["outbound"]});
+    say(&raw, given, &[web.netns.as_fd(), web.listeners[0].socket.as_fd()]).await;
+    let (_, FromAgent::Pod(got)) = next(&proxy).await else { panic!() };
+    assert_eq!((proxy.version(), got.service_account), (2, None));
 }
 
 #[tokio::test]
@@ -450,7 +473,8 @@ fn pod(name: &str) -> Pod {
     let cookie = netns.cookie().unwrap();
     assert_eq!(netns_cookie(socket.as_fd()), Ok(cookie));
     let listeners = vec![Listening { role: Role::Outbound, socket }];
-    Pod { name: ObjectName::parse(name).unwrap(), cookie, addresses: vec![loopback], netns, listeners }
+    let (name, addresses) = (ObjectName::parse(name).unwrap(), vec![loopback]);
+    Pod { name, cookie, addresses, service_account: None, netns, listeners }
 }
 
 fn address(pod: &Pod) -> SocketAddr {

@@ -4,7 +4,9 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod core_dump;
 mod explain;
+mod identities;
 mod local;
 mod node_proxy;
 mod proxy;

@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use weft_datapath::Enforcer;
-use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Records, Settings};
+use weft_keeper::{Configuration, Identities, Inputs, Keeper, LocalPod, Maps, Ports, Records, Settings};
 use weft_model::{ObjectName, Snapshot};
 use weft_runtime::{Stop, Tasks};
 use weft_telemetry::{api::ProxyStatus, observer::Observer, records::RecordBatch};
@@ -40,6 +40,7 @@ pub(crate) fn start(
     keeper: &Keeper,
     enforcer: &Enforcer,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    identities: watch::Receiver<Option<Identities>>,
     observer: Arc<Observer>,
     tasks: &Tasks,
 ) -> Result<watch::Receiver<u64>> {
@@ -54,7 +55,7 @@ pub(crate) fn start(
     let (settled, known) = watch::channel(0);
     let configure = Configure { configured, part, decides_by: keeper.decides_by(), settled, owed: None };
     tasks.spawn("proxy configuration", configure.follow(snapshots, tasks.stop_signal()));
-    keeper.start(tasks, Inputs { pods, configuration, maps, ports, records });
+    keeper.start(tasks, Inputs { pods, configuration, identities, maps, ports, records });
     Ok(known)
 }
 
@@ -83,8 +84,9 @@ async fn follow_pods(
 }
 
 fn lent(pod: &weft_datapath::LocalPod) -> LocalPod {
-    let weft_datapath::LocalPod { name, netns_cookie: cookie, netns, ips: addresses } = pod.clone();
-    LocalPod { name, cookie, addresses, netns }
+    let weft_datapath::LocalPod { name, netns_cookie: cookie, netns, ips: addresses, service_account } =
+        pod.clone();
+    LocalPod { name, cookie, addresses, service_account, netns }
 }
 
 /// Tells the keeper what the proxy is to know, and the data path what it knows.

@@ -35,6 +35,10 @@ pub(crate) struct AgentArgs {
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
     pub(crate) metrics: SocketAddr,
+    /// The certificate authority that issues the certificates of this node's pods, as `weft ca init` makes it
+    /// [default: none, and pods have no certificates]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) ca_dir: Option<PathBuf>,
     /// Whose connections to Services are balanced
     #[arg(long, value_name = "SCOPE", value_enum, default_value_t)]
     pub(crate) service_scope: ServiceScope,

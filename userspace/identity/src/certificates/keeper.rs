@@ -121,7 +121,9 @@ impl Keeper {
             let svid = entry.svid.as_ref().filter(|svid| now <= svid.not_after())?;
             Some((account.clone(), Arc::clone(svid)))
         };
-        Held { trust: self.trust.clone(), svids: self.entries.iter().filter_map(valid).collect() }
+        let svids: BTreeMap<_, _> = self.entries.iter().filter_map(valid).collect();
+        let missing = self.entries.keys().filter(|account| !svids.contains_key(*account)).cloned().collect();
+        Held { trust: self.trust.clone(), svids, missing }
     }
 
     pub(super) fn status(&self) -> Status {

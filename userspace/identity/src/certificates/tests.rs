@@ -179,7 +179,9 @@ async fn who_fails_is_tried_again_later_and_later_and_serves_on_until_the_end() 
     assert!(pauses.iter().skip(8).all(|pause| *pause >= 30 * SECOND && *pause <= 61 * SECOND), "{pauses:?}");
 
     sleep(TTL.mul_f64(0.25)).await;
-    assert!(node.certificates.held().borrow().svids.is_empty(), "an expired certificate is shown to nobody");
+    let held = Arc::clone(&node.certificates.held().borrow());
+    assert!(held.svids.is_empty(), "an expired certificate is shown to nobody");
+    assert_eq!(held.missing, [web()].into(), "it is wanted all the same");
     let status = node.status_of(&web());
     assert!(!status.is_valid(node.now()));
     assert_eq!(status.expiry_seconds(node.now()), Some(0));
@@ -193,6 +195,7 @@ async fn who_fails_is_tried_again_later_and_later_and_serves_on_until_the_end() 
 #[tokio::test(start_paused = true)]
 async fn one_that_hangs_does_not_hold_up_the_others() {
     let node = Node::start(&[api(), web()], &[Fault::Hangs]);
+    assert_eq!(node.certificates.held().borrow().missing, [api(), web()].into(), "from the first moment on");
     let began = Instant::now();
     node.certificates.of(&web()).await;
     assert!(began.elapsed() < SECOND);
@@ -219,7 +222,8 @@ async fn who_has_no_pod_any_more_is_forgotten() {
         wanted.accounts.remove(&api());
     });
     let mut held = node.certificates.held();
-    held.wait_for(|held| !held.svids.contains_key(&api())).await.unwrap();
+    let given_up = |held: &Arc<Held>| !held.svids.contains_key(&api()) && held.missing.is_empty();
+    held.wait_for(given_up).await.unwrap();
     sleep(TTL).await;
     assert_eq!(node.asked_for(&api()).len(), 1);
     assert_eq!(node.certificates.status().certificates.len(), 1);
@@ -280,7 +284,7 @@ async fn an_issuer_of_another_mesh_is_not_asked() {
     let failure = status.failure.as_ref().unwrap();
     assert!(failure.error.contains("the issuer is of trust domain mesh.example, this mesh is other.example"));
     let held = Arc::clone(&node.certificates.held().borrow());
-    assert!(held.trust.is_none() && held.svids.is_empty());
+    assert!(held.trust.is_none() && held.svids.is_empty() && held.missing == [web()].into());
     assert_eq!(node.asked_for(&web()).len(), 1);
 }
 

@@ -26,6 +26,29 @@ fn a_record_of_a_later_version_is_passed_over() {
 }
 
 #[test]
+fn all_that_a_proxy_holds_arrives_as_it_was_sent() {
+    let authority = Authority::new();
+    let svids = [web(), api()].map(|account| (account.clone(), authority.issue(account)));
+    let missing = [ServiceAccount::new("shop", "late")].into();
+    let held = Held { trust: Some(authority.trust()), svids: svids.into(), missing };
+    assert_eq!(Held::from_wire(&held.to_wire()).unwrap(), held);
+    let nothing = Held::default();
+    assert_eq!(Held::from_wire(&nothing.to_wire()).unwrap(), nothing);
+}
+
+#[test]
+fn of_what_a_proxy_holds_a_part_that_is_none_refuses_all() {
+    let authority = Authority::new();
+    let (svid, trust) = (authority.issue(web()).to_wire(), authority.trust().to_wire());
+    let read = |records: &[(u8, &[u8])]| Held::from_wire(&write(records.iter().copied()));
+    assert!(matches!(read(&[(TRUST, &trust), (TRUST, &trust)]), Err(WireError::NotOne { what: "trust" })));
+    assert!(matches!(read(&[(SVID, &svid[..svid.len() - 1])]), Err(WireError::Truncated)));
+    assert!(matches!(read(&[(SVID, &trust)]), Err(WireError::NotOne { what: "private key" })));
+    assert!(matches!(read(&[(MISSING, b"web")]), Err(WireError::Account)));
+    assert!(read(&[(200, b"later"), (SVID, &svid)]).is_ok(), "what a later version adds is passed over");
+}
+
+#[test]
 fn what_is_cut_anywhere_is_refused() {
     let svid = Authority::new().issue(web()).to_wire();
     for length in 0..svid.len() {
@@ -75,12 +98,14 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Svid::from_wire(&bytes);
         let _ = Trust::from_wire(&bytes);
+        let _ = Held::from_wire(&bytes);
     }
 
     #[test]
-    fn no_record_makes_it_panic(tag in 1_u8..6, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_record_makes_it_panic(tag in 1_u8..9, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let record = write([(tag, &bytes[..]), (KEY, &bytes[..])].into_iter());
         let _ = Svid::from_wire(&record);
         let _ = Trust::from_wire(&record);
+        let _ = Held::from_wire(&record);
     }
 }

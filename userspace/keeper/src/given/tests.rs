@@ -204,6 +204,56 @@ fn whether_it_answers_is_asked_only_when_nothing_else_is_to_be_said() {
     assert!(progress.filled && proxy.given.owes_an_answer());
 }
 
+#[test]
+fn certificates_come_before_the_pods_whose_they_are_and_a_proxy_without_any_is_not_filled() {
+    let mut proxy = Proxy::new([]);
+    let wishes = Wishes { identities: Some(identities(1)), ..wishes(Some(7), None, &[(1, 1)]) };
+    let maps = proxy.say(&wishes, "maps");
+    proxy.given.acked(maps);
+    let id = proxy.say(&wishes, "identities 1");
+    assert_eq!(proxy.take_all(&wishes), ["snapshot 7", "pod 1"]);
+    assert!(!proxy.given.progress(Some(&wishes)).filled);
+    let renewed = Wishes { identities: Some(identities(3)), ..wishes.clone() };
+    assert!(proxy.given.next(&renewed).is_none(), "one at a time");
+    proxy.given.acked(id);
+    let progress = proxy.given.progress(Some(&renewed));
+    assert_eq!((progress.filled, progress.identities), (true, Some(1)), "those before are valid, too");
+    assert_eq!(proxy.take_all(&renewed), ["identities 3"]);
+    assert_eq!(proxy.given.progress(Some(&renewed)).identities, Some(3));
+}
+
+#[test]
+fn a_proxy_that_refuses_certificates_is_asked_again_and_takes_no_others_place() {
+    let mut proxy = Proxy::new([]);
+    let wishes = Wishes { identities: Some(identities(1)), ..wishes(Some(7), None, &[]) };
+    let maps = proxy.say(&wishes, "maps");
+    proxy.given.acked(maps);
+    let id = proxy.say(&wishes, "identities 1");
+    proxy.given.nacked(&nack(id));
+    assert_eq!(proxy.take_all(&wishes), ["snapshot 7"]);
+    let progress = proxy.given.progress(Some(&wishes));
+    assert!(!progress.filled && progress.refusal.unwrap().contains("the set of certificates was refused"));
+    proxy.given.ask_again();
+    assert_eq!(proxy.take_all(&wishes), ["identities 1"]);
+    let progress = proxy.given.progress(Some(&wishes));
+    assert_eq!((progress.filled, progress.refusal, progress.trouble), (true, None, None));
+    // A later one that is refused leaves what is in force in force.
+    let renewed = Wishes { identities: Some(identities(2)), ..wishes };
+    let id = proxy.say(&renewed, "identities 2");
+    proxy.given.nacked(&nack(id));
+    let progress = proxy.given.progress(Some(&renewed));
+    assert_eq!((progress.filled, progress.refusal, progress.identities), (true, None, Some(1)));
+    assert!(progress.trouble.is_some());
+}
+
+#[test]
+fn a_proxy_of_the_version_before_does_without_certificates() {
+    let mut proxy = Proxy::older();
+    let wishes = Wishes { identities: Some(identities(1)), ..wishes(Some(7), None, &[(1, 1)]) };
+    assert_eq!(proxy.take_all(&wishes), ["maps", "snapshot 7", "pod 1"]);
+    assert!(proxy.given.progress(Some(&wishes)).filled);
+}
+
 struct Proxy {
     given: Given,
     last_id: u64,
@@ -211,7 +261,12 @@ struct Proxy {
 
 impl Proxy {
     fn new(held: impl IntoIterator<Item = u64>) -> Self {
-        Self { given: Given::handed_back(held), last_id: 0 }
+        Self { given: Given::handed_back(held, true), last_id: 0 }
+    }
+
+    /// Of a version that knows no identities.
+    fn older() -> Self {
+        Self { given: Given::handed_back([], false), last_id: 0 }
     }
 
     /// The next message, which has to be `what`.
@@ -239,6 +294,7 @@ impl Proxy {
 fn words(step: &Step) -> String {
     match step {
         Step::Maps => "maps".to_owned(),
+        Step::Identities(identities) => format!("identities {}", identities.version),
         Step::Snapshot(snapshot) => format!("snapshot {}", snapshot.version),
         Step::Pod(lent) => format!("pod {}", lent.pod.cookie),
         Step::PodGone(cookie) => format!("gone {cookie}"),
@@ -257,6 +313,7 @@ fn wishes(snapshot: Option<u64>, last_good: Option<u64>, pods: &[(u64, u64)]) ->
     let lent = |&(cookie, revision): &(u64, u64)| (cookie, Lent { pod: pod(cookie), revision });
     Wishes {
         maps: Arc::new(Maps { origins: null(), lease: null() }),
+        identities: None,
         snapshot: snapshot.map(sealed),
         last_good: last_good.map(sealed),
         pods: Arc::new(pods.iter().map(lent).collect::<BTreeMap<_, _>>()),
@@ -265,8 +322,13 @@ fn wishes(snapshot: Option<u64>, last_good: Option<u64>, pods: &[(u64, u64)]) ->
     }
 }
 
+fn identities(version: u64) -> Identities {
+    Identities { version, bytes: Arc::new(Sealed::of(b"keys").unwrap()) }
+}
+
 fn pod(cookie: u64) -> Arc<Pod> {
     let name = ObjectName::parse("shop/web").unwrap();
     let netns = Netns::current().unwrap();
-    Arc::new(Pod { name, cookie, addresses: Vec::new(), netns, listeners: Vec::new() })
+    let (addresses, listeners) = (Vec::new(), Vec::new());
+    Arc::new(Pod { name, cookie, addresses, service_account: None, netns, listeners })
 }

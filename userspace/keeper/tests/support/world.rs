@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Program, Records, Settings};
-use weft_model::ObjectName;
+use weft_model::{ObjectName, ServiceAccount};
 use weft_runtime::Tasks;
 use weft_telemetry::api::{ProxyState, ProxyStatus};
 use weft_telemetry::records::RecordBatch;
@@ -83,6 +83,7 @@ impl World {
         let inputs = Inputs {
             pods: following,
             configuration,
+            identities: watch::channel(None).1,
             maps: Maps { origins: null(), lease: null() },
             ports: Arc::clone(&ports) as Arc<dyn Ports>,
             records: Arc::clone(&records) as Arc<dyn Records>,
@@ -126,8 +127,13 @@ impl TestPod {
     }
 
     pub(crate) fn local(&self) -> LocalPod {
-        let addresses = vec![Ipv4Addr::LOCALHOST.into()];
-        LocalPod { name: self.name.clone(), cookie: self.cookie, addresses, netns: self.netns() }
+        LocalPod {
+            name: self.name.clone(),
+            cookie: self.cookie,
+            addresses: vec![Ipv4Addr::LOCALHOST.into()],
+            service_account: ServiceAccount::new("shop", "web"),
+            netns: self.netns(),
+        }
     }
 
     fn netns(&self) -> Arc<Netns> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
-use weft_model::{Selector, SpiffeId};
+use weft_model::{Selector, Snapshot, SpiffeId};
 
 use super::{authentication_policy::MtlsMode, check, selector::LabelSelector, telemetry_policy};
 use crate::{
@@ -99,9 +99,8 @@ pub(super) fn check(spec: &Spec, key: &Key, report: &mut Report<'_>) -> Option<M
     for (i, alias) in spec.trust_domain_aliases.iter().enumerate() {
         check_trust_domain(alias, &format!("spec.trustDomainAliases[{i}]"), report);
     }
-    if let Some(certificates) = &spec.certificates {
-        certificates.check(report);
-    }
+    let certificates = spec.certificates.as_ref();
+    let certificate_ttl = certificates.and_then(|certificates| certificates.check(report));
     let telemetry = spec.telemetry.as_ref().map(|telemetry| {
         let (tracing, access_log) = (telemetry.tracing.as_ref(), telemetry.access_log.as_ref());
         telemetry_policy::check_parts(tracing, access_log, "spec.telemetry", report)
@@ -112,7 +111,13 @@ pub(super) fn check(spec: &Spec, key: &Key, report: &mut Report<'_>) -> Option<M
     warn(spec, report);
     let trust_domain_aliases = spec.trust_domain_aliases.iter().map(|alias| alias.as_str().into()).collect();
     let access_log = telemetry.unwrap_or_default();
-    let mesh = MeshConfig { trust_domain, trust_domain_aliases, namespace_selector, access_log };
+    let mesh = MeshConfig {
+        trust_domain,
+        trust_domain_aliases,
+        certificate_ttl: certificate_ttl.unwrap_or(Snapshot::CERTIFICATE_TTL),
+        namespace_selector,
+        access_log,
+    };
     (!report.refused()).then_some(mesh)
 }
 
@@ -125,12 +130,13 @@ impl MeshConfig {
 }
 
 impl Certificates {
-    fn check(&self, report: &mut Report<'_>) {
+    /// How long certificates are valid, where that is said.
+    fn check(&self, report: &mut Report<'_>) -> Option<Duration> {
         let ttl = check::duration(self.ttl.as_ref(), "spec.certificates.ttl", report);
         if ttl.is_some_and(|ttl| !(SHORTEST_TTL..=LONGEST_TTL).contains(&ttl)) {
             report.error("spec.certificates.ttl", "out of range", "write 10m to 2160h");
         }
-        let Some(issuer) = &self.issuer else { return };
+        let Some(issuer) = &self.issuer else { return ttl };
         let field = "spec.certificates.issuer";
         let kind = format!("{:?}", issuer.r#type);
         let secret = issuer.r#type == IssuerType::SecretRef;
@@ -138,6 +144,7 @@ impl Certificates {
         if issuer.pod_certificate.is_some() && issuer.r#type != IssuerType::PodCertificate {
             check::member(true, false, &format!("{field}.podCertificate"), &kind, report);
         }
+        ttl
     }
 }
 
@@ -162,6 +169,8 @@ fn warn(spec: &Spec, report: &mut Report<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::{
         decode::decode,
         object::{Names, Object},
@@ -183,6 +192,7 @@ mod tests {
         let Some(Object::MeshConfig(mesh)) = &decoded.declared[0].object else { panic!("{decoded:?}") };
         assert_eq!(&*mesh.trust_domain, "cluster.local");
         assert_eq!(mesh.namespace_selector.labels["weft.dev/mesh"], "enabled");
+        assert_eq!(mesh.certificate_ttl, Duration::from_hours(24));
     }
 
     #[test]

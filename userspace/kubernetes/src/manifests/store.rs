@@ -165,9 +165,11 @@ fn next(
     routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     problems: Vec<weft_model::Problem>,
 ) -> Option<Snapshot> {
-    let Built { trust_domain, locality, services, workloads, policies, access_logs, .. } = built;
+    let Built { locality, services, workloads, policies, access_logs, .. } = built;
     let same = old.version > 0
-        && old.trust_domain == *trust_domain
+        && old.trust_domain == built.trust_domain
+        && old.trust_domain_aliases == built.trust_domain_aliases
+        && old.certificate_ttl == built.certificate_ttl
         && old.locality == *locality
         && Arc::ptr_eq(&old.services, services)
         && Arc::ptr_eq(&old.workloads, workloads)
@@ -180,7 +182,9 @@ fn next(
     }
     Some(Snapshot {
         version: old.version + 1,
-        trust_domain: Arc::clone(trust_domain),
+        trust_domain: Arc::clone(&built.trust_domain),
+        trust_domain_aliases: Arc::clone(&built.trust_domain_aliases),
+        certificate_ttl: built.certificate_ttl,
         locality: Arc::clone(locality),
         services: Arc::clone(services),
         workloads: Arc::clone(workloads),

@@ -24,6 +24,8 @@ impl Snapshot {
         Self {
             version: self.version,
             trust_domain: Arc::clone(&self.trust_domain),
+            trust_domain_aliases: Arc::clone(&self.trust_domain_aliases),
+            certificate_ttl: self.certificate_ttl,
             locality: Arc::clone(&self.locality),
             services: Arc::new(services),
             workloads: Arc::new(workloads),

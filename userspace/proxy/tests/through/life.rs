@@ -8,8 +8,10 @@ use std::time::Duration;
 use http::{Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
+use weft_identity::ca::{self, DirectoryIssuer};
+use weft_identity::{Clock, Held, Issuer as _, Order, Trust, TrustDomains};
 use weft_model::AppProtocol::{Http, Http2, Tcp};
-use weft_model::ObjectName;
+use weft_model::{ObjectName, ServiceAccount};
 use weft_proxy::{Error, Limits, Reason, Unlent, serve_agent};
 use weft_transport::handover::{AgentEnd, FromProxy, Hello, Listening, Pod, Role, SOCKET, generation};
 use weft_transport::memfd::Sealed;
@@ -173,6 +175,7 @@ async fn an_agent_fills_the_proxy_and_the_next_one_takes_back_what_it_holds() {
             name: ObjectName::new("shop", "client"),
             cookie: lent.cookie,
             addresses: Vec::new(),
+            service_account: lent.service_account,
             netns: lent.netns,
             listeners: listeners.collect(),
         };
@@ -212,6 +215,65 @@ async fn an_agent_fills_the_proxy_and_the_next_one_takes_back_what_it_holds() {
         serve_agent(&mesh.handle, mesh.take_reader().await, &path, hello, open, std::future::pending());
     let both = async { tokio::join!(serving, agents) };
     timeout(PATIENCE, both).await.expect("the proxy drains and returns");
+}
+
+#[tokio::test]
+async fn certificates_outlive_their_agent_and_stay_until_the_next_one_has_better_or_wants_none() {
+    let (mesh, run) = (Mesh::start().await, tempfile::tempdir().unwrap());
+    let path = run.path().join(SOCKET);
+    let client = mesh.pod().service_account.unwrap();
+    let agents = async {
+        let listener = Listener::bind(&path).unwrap();
+        let agent = meet(&listener).await;
+        agent.take_back().await.unwrap();
+        let sent = agent.identities(1, &sealed(&issued(&client).await)).await.unwrap();
+        assert_eq!(acked(&agent).await, sent);
+        let svid = mesh.handle.endpoint_of(&client).unwrap().svid();
+        assert_eq!(svid.id().service_account().as_ref(), Some(&client));
+        assert_eq!(mesh.handle.report().certificates, 1);
+        drop((agent, listener));
+        std::fs::remove_file(&path).unwrap();
+
+        let listener = Listener::bind(&path).unwrap();
+        let agent = meet(&listener).await;
+        agent.take_back().await.unwrap();
+        let none = Held { missing: [client.clone()].into(), ..Held::default() };
+        for broken in [sealed(&none), Sealed::of(b"no keys").unwrap()] {
+            agent.identities(1, &broken).await.unwrap();
+            said(&agent).await;
+            assert_eq!(mesh.handle.endpoint_of(&client).unwrap().svid(), svid);
+        }
+        agent.identities(2, &sealed(&Held::default())).await.unwrap();
+        acked(&agent).await;
+        assert!(mesh.handle.endpoint_of(&client).is_none());
+        let drain = agent.drain(Duration::from_mins(1)).await.unwrap();
+        assert_eq!(acked(&agent).await, drain);
+        agent
+    };
+    let hello = Hello::of_this_process(generation(), "proxy");
+    let open = |_, _| Ok((mesh.origins() as _, Arc::new(Unlent) as _));
+    let serving = serve_agent(&mesh.handle, mesh.take_reader().await, &path, hello, open);
+    let both = async { tokio::join!(serving, agents) };
+    timeout(PATIENCE, both).await.expect("the proxy drains and returns");
+}
+
+/// What an agent holds for `account`, by an authority of its own.
+async fn issued(account: &ServiceAccount) -> Held {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+    ca::init(dir.path(), "mesh.example", &clock).unwrap();
+    let issuer = DirectoryIssuer::new(dir.path(), clock);
+    let authority = issuer.authority().await.unwrap();
+    let domains = TrustDomains::new("mesh.example", []).unwrap();
+    let order = Order { account: account.clone(), ttl: Duration::from_hours(1) };
+    Held {
+        trust: Some(Arc::new(Trust::new(domains, authority.roots).unwrap())),
+        svids: [(account.clone(), Arc::new(issuer.issue(order).await.unwrap()))].into(),
+        missing: [].into(),
+    }
+}
+
+fn sealed(held: &Held) -> Sealed {
+    Sealed::of(&held.to_wire()).unwrap()
 }
 
 async fn meet(listener: &Listener) -> AgentEnd {

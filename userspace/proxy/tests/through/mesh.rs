@@ -124,6 +124,7 @@ impl Mesh {
         use std::os::fd::AsFd as _;
         PodSockets {
             name: ObjectName::new("shop", name),
+            service_account: Some(ServiceAccount::new("shop", name)),
             cookie,
             netns: Netns::from_fd(self.netns.as_fd().try_clone_to_owned().unwrap()).unwrap(),
             listeners: vec![listener.try_clone().unwrap()],

@@ -65,7 +65,6 @@ async fn beside(mesh: &Mesh, path: &Path, agents: impl Future<Output = ()>) {
 }
 
 const OURS: Versions = weft_transport::handover::OURS;
-const BEFORE: Versions = Versions { min: 1, max: 1 };
 
 /// The next batch of records, and the id that it has to be answered by.
 async fn batch(agent: &AgentEnd) -> (u64, RecordBatch) {
@@ -253,26 +252,6 @@ async fn what_an_agent_had_not_answered_when_it_went_is_lost_and_what_comes_then
                 return assert_eq!(batch.lost, under_way + records(&refused));
             }
         }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_agent_of_the_version_before_hears_nothing_and_the_next_one_what_was_kept() {
-    let (mesh, run) = (Mesh::start().await, Run::new());
-    let server = Server::http1(&mesh, ok);
-    mesh.serve(plain(Http), &[server.address]);
-    beside(&mesh, &run.path(), async {
-        let older = run.agent(BEFORE).await;
-        assert_eq!(ask(&mesh, "/kept").await, 200);
-        // A report comes every five seconds; by the second, records would have come.
-        for _ in 0..2 {
-            let said = older.receive().await.unwrap();
-            assert!(matches!(said, Some(FromProxy::Report(_))), "{said:?}");
-        }
-        drop(older);
-        let (all, lost) = requests(&run.agent(OURS).await, 1).await;
-        assert_eq!((&*all[0].path, lost), ("/kept", 0));
     })
     .await;
 }

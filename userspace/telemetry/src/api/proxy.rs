@@ -16,6 +16,9 @@ pub struct ProxyStatus {
     pub without_since: Option<Time>,
     /// Version of the configuration that it should decide by.
     pub snapshot_version: Option<u64>,
+    /// Version of the certificates that it should show.
+    #[serde(default)]
+    pub identities_version: Option<u64>,
     /// Pods whose connections can go to it.
     pub pods: usize,
     /// How often it ended without being told to.
@@ -51,6 +54,12 @@ pub struct GenerationStatus {
     pub pods: usize,
     /// Version of the configuration by which it decides.
     pub snapshot_version: Option<u64>,
+    /// Version of the certificates that it shows.
+    #[serde(default)]
+    pub identities_version: Option<u64>,
+    /// Identities of which it has a valid certificate, where it says.
+    #[serde(default)]
+    pub certificates: Option<u64>,
     /// Connections that it carries, where it says.
     pub connections: Option<u64>,
     /// Since when this agent knows it.

@@ -106,6 +106,16 @@ impl AgentEnd {
         self.channel.send(Body::Maps {}, &[origins, lease]).await
     }
 
+    /// Whether the proxy is of a version that takes identities.
+    pub fn takes_identities(&self) -> bool {
+        self.version() >= IDENTITIES
+    }
+
+    /// Gives the certificates of the node's pods, and whom to trust, to the proxy.
+    pub async fn identities(&self, version: u64, identities: &Sealed) -> Result<u64, Error> {
+        self.channel.send(Body::Identities { version }, &[identities.as_fd()]).await
+    }
+
     /// Lets the proxy accept nothing more, finish, and exit `within` this time.
     pub async fn drain(&self, within: Duration) -> Result<u64, Error> {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
@@ -143,3 +153,6 @@ fn records(fds: Vec<OwnedFd>) -> Result<Sealed, Unfit> {
     let [memfd] = exactly(fds)?;
     Ok(Sealed::verify(memfd, LARGEST_RECORDS)?)
 }
+
+/// The version of the protocol that has `identities`.
+const IDENTITIES: u32 = 3;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Peer};
 
 /// The versions that this build speaks.
-pub const OURS: Versions = Versions { min: 1, max: 2 };
+pub const OURS: Versions = Versions { min: 2, max: 3 };
 
 /// Who is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

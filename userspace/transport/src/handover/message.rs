@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use weft_model::ServiceAccount;
 
 use super::{Hello, Role};
 
@@ -37,6 +38,9 @@ pub(super) enum Body {
         version: u64,
     },
     Maps {},
+    Identities {
+        version: u64,
+    },
     Drain {
         within_ms: u64,
     },
@@ -56,6 +60,9 @@ pub(super) struct PodFields {
     pub name: String,
     pub cookie: u64,
     pub addresses: Vec<IpAddr>,
+    /// Nobody of version 2 says it.
+    #[serde(default)]
+    pub service_account: Option<ServiceAccount>,
     pub listeners: Vec<Role>,
 }
 
@@ -96,4 +103,7 @@ pub struct Report {
     pub snapshot: Option<u64>,
     /// Whether it was told to finish.
     pub draining: bool,
+    /// Identities of which it has a certificate that is valid.
+    #[serde(default)]
+    pub certificates: u64,
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::net::sockopt::socket_acceptconn;
 use serde::{Deserialize, Serialize};
-use weft_model::ObjectName;
+use weft_model::{ObjectName, ServiceAccount};
 
 use super::message::PodFields;
 use crate::{Netns, netns_cookie};
@@ -19,6 +19,8 @@ pub struct Pod {
     pub cookie: u64,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Whose certificate it shows; `None` where the peer is of a version that does not say it.
+    pub service_account: Option<ServiceAccount>,
     /// Its namespace.
     pub netns: Netns,
     /// Where its connections are accepted.
@@ -53,6 +55,7 @@ impl Pod {
             name: self.name.to_string(),
             cookie: self.cookie,
             addresses: self.addresses.clone(),
+            service_account: self.service_account.clone(),
             listeners: self.listeners.iter().map(|listening| listening.role.clone()).collect(),
         }
     }
@@ -64,7 +67,7 @@ impl Pod {
 
     /// Puts together what came; every descriptor has to be what it is said to be.
     pub(super) fn read(fields: PodFields, fds: Vec<OwnedFd>) -> Result<Self, Unfit> {
-        let PodFields { name, cookie, addresses, listeners } = fields;
+        let PodFields { name, cookie, addresses, service_account, listeners } = fields;
         let name = ObjectName::parse(&name).ok_or(Unfit::Name { name })?;
         let (wanted, found) = (listeners.len() + 1, fds.len());
         let mut fds = fds.into_iter();
@@ -78,7 +81,7 @@ impl Pod {
             Ok(Listening { role, socket: fd.into() })
         };
         let listeners = listeners.into_iter().zip(fds).map(listening).collect::<Result<_, _>>()?;
-        Ok(Self { name, cookie, addresses, netns, listeners })
+        Ok(Self { name, cookie, addresses, service_account, netns, listeners })
     }
 }
 

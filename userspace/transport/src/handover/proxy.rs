@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::channel::{Channel, Received};
 use super::message::Body;
 use super::pod::{Unfit, exactly};
-use super::{Error, Hello, LARGEST_SNAPSHOT, Nack, Peer, Pod, Report};
+use super::{Error, Hello, LARGEST_IDENTITIES, LARGEST_SNAPSHOT, Nack, Peer, Pod, Report};
 use crate::memfd::Sealed;
 use crate::seqpacket::Connection;
 
@@ -42,6 +42,13 @@ pub enum FromAgent {
         origins: OwnedFd,
         /// Where the lease is renewed.
         lease: OwnedFd,
+    },
+    /// Show these certificates and trust these roots from now on.
+    Identities {
+        /// Their version.
+        version: u64,
+        /// Private keys are among these bytes.
+        bytes: Sealed,
     },
     /// Accept nothing more, finish, and exit.
     Drain {
@@ -113,11 +120,6 @@ impl ProxyEnd {
         self.channel.send(Body::Report(report), &[]).await.map(drop)
     }
 
-    /// Whether the agent is of a version that takes records.
-    pub fn takes_records(&self) -> bool {
-        self.version() >= RECORDS
-    }
-
     /// Tells what ended. Returns the id that the answer names.
     pub async fn records(&self, records: &Sealed) -> Result<u64, Error> {
         self.channel.send(Body::Records {}, &[records.as_fd()]).await
@@ -142,6 +144,10 @@ impl ProxyEnd {
                 let [origins, lease] = exactly(fds)?;
                 FromAgent::Maps { origins, lease }
             }
+            Body::Identities { version } => {
+                let [memfd] = exactly(fds)?;
+                FromAgent::Identities { version, bytes: Sealed::verify(memfd, LARGEST_IDENTITIES)? }
+            }
             Body::Drain { within_ms } => FromAgent::Drain { within: Duration::from_millis(within_ms) },
             Body::Ack { of } => FromAgent::Ack { of },
             Body::Nack(nack) => FromAgent::Nack(nack),
@@ -149,6 +155,3 @@ impl ProxyEnd {
         })
     }
 }
-
-/// The version of the protocol that has `records`.
-const RECORDS: u32 = 2;

@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Program, Records, Settings};
-use weft_model::ObjectName;
+use weft_keeper::{
+    Configuration, Identities, Inputs, Keeper, LocalPod, Maps, Ports, Program, Records, Settings,
+};
+use weft_model::{ObjectName, ServiceAccount};
 use weft_runtime::Tasks;
 use weft_telemetry::records::RecordBatch;
 use weft_transport::Netns;
+use weft_transport::memfd::Sealed;
 
 use crate::Done;
 
@@ -31,7 +34,10 @@ pub(crate) fn run(run_dir: &Path, cgroup: &Path, pods: &[&str]) -> Done {
         let (_configured, configuration) = watch::channel(Some(configuration));
         let maps = Maps { origins: File::open("/dev/null")?.into(), lease: File::open("/dev/null")?.into() };
         let ports = Arc::new(Files { path: run_dir.join("ports"), ports: Mutex::default() });
-        keeper.start(&Tasks::new(), Inputs { pods, configuration, maps, ports, records: Arc::new(Unread) });
+        let keys = Identities { version: 1, bytes: Arc::new(Sealed::of(b"keys")?) };
+        let (_shown, identities) = watch::channel(Some(keys));
+        let records = Arc::new(Unread);
+        keeper.start(&Tasks::new(), Inputs { pods, configuration, identities, maps, ports, records });
         loop {
             let status = keeper.status();
             let proxies: Vec<_> = status.generations.iter().map(|one| one.pid.to_string()).collect();
@@ -46,7 +52,9 @@ fn local(pod: &str) -> Option<LocalPod> {
     let netns = Netns::open(path).ok()?;
     let cookie = netns.cookie().ok()?;
     let addresses = vec![std::net::Ipv4Addr::LOCALHOST.into()];
-    Some(LocalPod { name: ObjectName::parse(name)?, cookie, addresses, netns: Arc::new(netns) })
+    let (name, netns) = (ObjectName::parse(name)?, Arc::new(netns));
+    let service_account = ServiceAccount::new("shop", "web");
+    Some(LocalPod { name, cookie, addresses, service_account, netns })
 }
 
 struct Files {

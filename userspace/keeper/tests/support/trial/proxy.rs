@@ -52,7 +52,7 @@ impl Proxy {
     fn new(entered: &Entered, behaviour: &str) -> Self {
         let mut hello = Hello::of_this_process(entered.generation, "trial");
         if behaviour == "newer" {
-            hello.versions = Versions { min: 3, max: 4 };
+            hello.versions = Versions { min: 4, max: 5 };
         }
         Self {
             hello,
@@ -147,7 +147,7 @@ impl Proxy {
                     serving.pod.listeners.clear();
                 }
             }
-            FromAgent::Ack { .. } | FromAgent::Nack(_) => {}
+            FromAgent::Identities { .. } | FromAgent::Ack { .. } | FromAgent::Nack(_) => {}
             FromAgent::Unfit(nack) => return Err(nack.error),
         }
         Ok(())

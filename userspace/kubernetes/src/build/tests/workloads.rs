@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use weft_model::{Action, Mode, PolicyTarget, PortRange, ServiceAccount, Source};
 
@@ -197,6 +197,19 @@ fn another_trust_domain_makes_other_spiffe_ids_ours() {
     assert_eq!(&*world.built().trust_domain, "corp.example");
     world.put("mesh.yaml", &mesh.replace("old.example", "cluster.local"));
     assert!(ours(&mut world, 0) && ours(&mut world, 1), "an alias is ours too");
+    assert_eq!(&*world.built().trust_domain_aliases, &["cluster.local".into()]);
+}
+
+#[test]
+fn certificates_live_as_long_as_the_mesh_says_and_a_day_where_it_says_nothing() {
+    let mesh = "{apiVersion: weft.dev/v1alpha1, kind: MeshConfig, metadata: {name: default}, \
+                spec: {certificates: {ttl: 30s}}}";
+    let mut world = World::new(&[]);
+    assert_eq!(world.built().certificate_ttl, Duration::from_hours(24));
+    world.put("mesh.yaml", mesh);
+    assert_eq!(world.built().certificate_ttl, Duration::from_secs(30));
+    world.remove("mesh.yaml");
+    assert_eq!(world.built().certificate_ttl, Duration::from_hours(24));
 }
 
 #[test]

@@ -1,0 +1,152 @@
+//! The certificates of the node's pods: from the Snapshot to the issuer, and from there to the proxy.
+
+mod view;
+
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use tokio::sync::watch;
+use weft_identity::{Certificates, Clock, Held, TrustDomains, Wanted, ca::DirectoryIssuer};
+use weft_keeper::Identities;
+use weft_model::Snapshot;
+use weft_runtime::{Stop, Tasks};
+use weft_telemetry::api::CertificatesView;
+use weft_transport::memfd::{self, Sealed};
+
+/// The certificates of the node's pods, and the authority that issues them. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Issued {
+    certificates: Certificates,
+    ca_dir: PathBuf,
+}
+
+impl Issued {
+    /// Issues for the pods of the Snapshots from now on, by the authority in `ca_dir`.
+    pub(crate) fn start(ca_dir: &Path, snapshots: watch::Receiver<Arc<Snapshot>>, tasks: &Tasks) -> Self {
+        let clock = Clock::system();
+        let certificates = Certificates::new(wanted(&snapshots.borrow()));
+        let issuer = Arc::new(DirectoryIssuer::new(ca_dir, clock.clone()));
+        tasks.spawn("certificates", certificates.clone().run(issuer, clock, tasks.stop_signal()));
+        tasks.spawn("identities", follow_pods(certificates.clone(), snapshots, tasks.stop_signal()));
+        Self { certificates, ca_dir: ca_dir.to_owned() }
+    }
+
+    /// What `weft get certificates` shows.
+    pub(crate) fn view(&self) -> CertificatesView {
+        view::view(&self.certificates.status(), &self.ca_dir, SystemTime::now())
+    }
+}
+
+/// What the proxy is to show; without certificates, nothing.
+pub(crate) fn hand_over(issued: Option<&Issued>, tasks: &Tasks) -> watch::Receiver<Option<Identities>> {
+    let held = issued.map(|issued| issued.certificates.held());
+    let held = held.unwrap_or_else(|| watch::channel(Arc::default()).1);
+    let (shown, identities) = watch::channel(None);
+    tasks.spawn("proxy identities", seal(held, shown, tasks.stop_signal()));
+    identities
+}
+
+async fn follow_pods(
+    certificates: Certificates,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    stop: Stop,
+) -> Result<(), Infallible> {
+    loop {
+        let now = wanted(&snapshots.borrow_and_update());
+        certificates.want(|wanted| *wanted = now);
+        tokio::select! {
+            changed = snapshots.changed() => if changed.is_err() { return Ok(()) },
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// One certificate for each ServiceAccount that has an enrolled pod here: a node can show nobody else's.
+fn wanted(snapshot: &Snapshot) -> Wanted {
+    let aliases = snapshot.trust_domain_aliases.iter().map(|alias| &**alias);
+    let domains = TrustDomains::new(&snapshot.trust_domain, aliases);
+    let here = snapshot.workloads.values().filter(|workload| workload.local && workload.enrolled);
+    Wanted {
+        domains: domains.expect("trust domains are checked where MeshConfig is read"),
+        ttl: snapshot.certificate_ttl,
+        accounts: here.map(|workload| workload.service_account.clone()).collect(),
+    }
+}
+
+/// Of many changes in quick succession only the last may be seen.
+async fn seal(
+    mut held: watch::Receiver<Arc<Held>>,
+    shown: watch::Sender<Option<Identities>>,
+    stop: Stop,
+) -> Result<(), memfd::Error> {
+    for version in 1.. {
+        let now = Arc::clone(&held.borrow_and_update());
+        let bytes = Arc::new(tokio::task::block_in_place(|| Sealed::of(&now.to_wire()))?);
+        shown.send_replace(Some(Identities { version, bytes }));
+        tokio::select! {
+            // Without certificates there is no change, and the sender is gone.
+            Ok(()) = held.changed() => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_model::{ObjectName, ServiceAccount, Workload};
+
+    use super::*;
+
+    #[test]
+    fn a_node_wants_certificates_of_the_enrolled_pods_that_run_on_it_and_of_nobody_else() {
+        let pod = |name: &str, account: &str, local, enrolled| {
+            let name = ObjectName::new("shop", name);
+            let workload = Workload {
+                service_account: ServiceAccount::new("shop", account),
+                local,
+                enrolled,
+                ..workload(name.clone())
+            };
+            (name, Arc::new(workload))
+        };
+        let workloads = [
+            pod("web-1", "web", true, true),
+            pod("web-2", "web", true, true),
+            pod("elsewhere", "api", false, true),
+            pod("outside", "batch", true, false),
+        ];
+        let snapshot = Snapshot {
+            trust_domain: "mesh.example".into(),
+            trust_domain_aliases: Arc::new(["old.example".into()]),
+            workloads: Arc::new(workloads.into()),
+            ..Snapshot::default()
+        };
+        let wanted = wanted(&snapshot);
+        assert_eq!(wanted.accounts, [ServiceAccount::new("shop", "web")].into());
+        assert_eq!((wanted.domains.own(), wanted.domains.aliases().len()), ("mesh.example", 1));
+        assert_eq!(wanted.ttl, Snapshot::CERTIFICATE_TTL);
+    }
+
+    fn workload(name: ObjectName) -> Workload {
+        Workload {
+            owner: Arc::clone(&name.name),
+            service_account: ServiceAccount::new("shop", "default"),
+            name,
+            ips: Vec::new(),
+            node: None,
+            local: true,
+            labels: Arc::default(),
+            enrolled: true,
+            netns: None,
+            ports: Vec::new(),
+            ready: true,
+            terminating: false,
+            created: 0,
+        }
+    }
+}
