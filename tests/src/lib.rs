@@ -33,6 +33,7 @@ mod pod;
 mod serve;
 mod sweep;
 mod traces;
+pub mod wire;
 mod world;
 
 pub use agent::Agent;

@@ -8,23 +8,21 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     sync::oneshot,
 };
 
-/// A socket that is read until it has nothing.
-///
-/// tokio takes a read that does not fill its buffer for the last, and waits for the next edge. What was redirected to a
-/// socket comes by itself, and what TCP brought may lie behind it, told of by the same edge.
+use crate::line::Line;
+
+/// A connection that tells when its server speaks.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Line,
     /// Who waits for its server's first word.
     greeting: Option<oneshot::Sender<()>>,
 }
 
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Self {
+impl From<Line> for Socket {
+    fn from(stream: Line) -> Self {
         Self { stream, greeting: None }
     }
 }
@@ -44,19 +42,12 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read_buf(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => {
-                    if let Some(greeting) = self.greeting.take() {
-                        // Who waits no longer need not know.
-                        let _ = greeting.send(());
-                    }
-                    return Poll::Ready(read.map(drop));
-                }
-            }
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if let Some(greeting) = self.greeting.take() {
+            // Who waits no longer need not know.
+            let _ = greeting.send(());
         }
+        Poll::Ready(read)
     }
 }
 
