@@ -1,14 +1,18 @@
 //! `weft get`: lists of what the agent knows.
 
+mod certificates;
 mod routes;
 mod tables;
 
+pub(crate) use certificates::{certificates, in_words};
 use clap::ValueEnum;
 pub(crate) use routes::routes;
 pub(crate) use tables::{
     balancing, bare, connections, endpoints, joined, node, policies, services, state, workloads,
 };
-use weft_telemetry::api::{ConnectionView, EndpointView, PolicyView, RouteView, ServiceView, WorkloadView};
+use weft_telemetry::api::{
+    CertificatesView, ConnectionView, EndpointView, PolicyView, RouteView, ServiceView, WorkloadView,
+};
 
 use crate::{Client, Error, Exit, Screen, ask::Ask};
 
@@ -19,6 +23,7 @@ Examples:
   weft get services
   weft get endpoints -n shop
   weft get httproutes
+  weft get certificates
   weft get connections -o json")]
 pub struct Args {
     /// What to list
@@ -60,6 +65,9 @@ enum Kind {
     /// Live connections of this node's enrolled pods
     #[value(aliases = ["connection", "conn"])]
     Connections,
+    /// Certificates of this node's enrolled pods, and their issuer
+    #[value(aliases = ["certificate", "cert", "certs"])]
+    Certificates,
 }
 
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
@@ -96,6 +104,11 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
             let list = list(&client, "connections", ends).await?;
             format.write(screen, &list, |list, screen| connections(list, screen.width()))?;
         }
+        Kind::Certificates => {
+            let mut view: CertificatesView = client.get("/v1/certificates").await?;
+            view.certificates.retain(|certificate| wanted(&certificate.namespace));
+            format.write(screen, &view, |view, screen| certificates(view, screen.width()))?;
+        }
     }
     Ok(Exit::Yes)
 }
@@ -113,6 +126,7 @@ impl Kind {
             Self::Workloads => "Pod",
             Self::Policies => "AuthorizationPolicy",
             Self::Connections => "Connection",
+            Self::Certificates => "Certificate",
         }
     }
 }

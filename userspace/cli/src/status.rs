@@ -47,7 +47,8 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
 
 fn is_healthy(status: &Status) -> bool {
     let failing = status.proxy.as_ref().is_some_and(|proxy| proxy.state == ProxyState::Failing);
-    status.failure.is_none() && !failing
+    let unissued = status.certificates.as_ref().is_some_and(|certificates| certificates.failure.is_some());
+    status.failure.is_none() && !failing && !unissued
 }
 
 /// Waits until all that is in the manifests now is enforced.

@@ -52,15 +52,23 @@ impl Identities {
     pub(crate) fn take(&self, held: Held) -> Result<(), SvidError> {
         let before = self.current.load_full();
         let Held { trust, svids, missing } = held;
-        let Some(trust) = trust.or_else(|| before.trust.clone()) else {
+        let (trust, same_trust) = match (trust, &before.trust) {
+            (Some(new), Some(old)) if new != *old => (new, false),
+            (_, Some(old)) => (Arc::clone(old), true),
+            (Some(new), None) => (new, false),
             // Nobody to trust, now or before, so there is no certificate either.
-            return Ok(());
+            (None, None) => return Ok(()),
         };
         let mut endpoints = BTreeMap::new();
         let mut failure = None;
         for (account, svid) in before.kept(&missing).chain(svids) {
             let known = before.endpoints.get(&account);
-            match self.endpoint(known, svid, &trust) {
+            // Most are as they were: one renewal is no work for all.
+            let endpoint = match known.filter(|known| same_trust && known.svid() == svid) {
+                Some(known) => Ok(Arc::clone(known)),
+                None => self.endpoint(known, svid, &trust),
+            };
+            match endpoint {
                 Ok(endpoint) => {
                     endpoints.insert(account, endpoint);
                 }

@@ -6,6 +6,7 @@
 
 mod authz;
 mod bpf;
+mod certificate;
 mod check;
 mod connection;
 mod describe;
@@ -22,6 +23,7 @@ mod traffic;
 
 pub use authz::{AuthzAnswer, AuthzQuery, PodAnswer};
 pub use bpf::{BpfTable, Table};
+pub use certificate::{CertificateFailure, CertificateView, CertificatesView, IssuerView};
 pub use check::{Check, Outcome};
 pub use connection::ConnectionView;
 pub use describe::{PodDescription, ServiceDescription};

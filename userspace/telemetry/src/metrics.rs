@@ -6,6 +6,7 @@
 
 mod agent;
 mod buckets;
+mod certificate;
 mod expiry;
 mod http;
 mod keeper;

@@ -12,7 +12,10 @@ use weft_model::Snapshot;
 use weft_runtime::{Shutdown, Tasks};
 use weft_telemetry::{
     admin,
-    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded, Status, Table},
+    api::{
+        BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded,
+        Status, Table,
+    },
     flows::FlowLog,
     logging,
     metrics::Metrics,
@@ -20,8 +23,9 @@ use weft_telemetry::{
 };
 
 use crate::{
+    core_dump,
     explain::explain,
-    identities,
+    identities::{self, Issued},
     node_proxy::{self, gone},
     settings::{AgentArgs, ServiceScope},
 };
@@ -51,19 +55,22 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let observer = Arc::new(observer);
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
+    if args.ca_dir.is_some() {
+        core_dump::leave_memory_out();
+    }
+    let issued = args.ca_dir.as_deref().map(|ca_dir| Issued::start(ca_dir, snapshots.clone(), &tasks));
     let agent = Arc::new(NodeAgent {
         enforcer: enforcer.clone(),
         keeper: keeper.clone(),
         refresh: source.refresh_handle(),
         snapshots: snapshots.clone(),
         observer: Arc::clone(&observer),
+        issued: issued.clone(),
         scope: args.service_scope,
     });
-    let certificates =
-        args.ca_dir.as_deref().map(|ca_dir| identities::start(ca_dir, snapshots.clone(), &tasks));
     let known = match keeper {
         Some(keeper) => {
-            let identities = identities::hand_over(certificates.as_ref(), &tasks);
+            let identities = identities::hand_over(issued.as_ref(), &tasks);
             node_proxy::start(&keeper, &enforcer, snapshots.clone(), identities, observer, &tasks)?
         }
         // Nothing waits for a proxy that there is not to be.
@@ -107,6 +114,7 @@ struct NodeAgent {
     refresh: Refresh,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     observer: Arc<Observer>,
+    issued: Option<Issued>,
     scope: ServiceScope,
 }
 
@@ -116,7 +124,7 @@ impl admin::Agent for NodeAgent {
         let proxy = self.keeper.as_ref().map(|keeper| node_proxy::status(keeper, &self.enforcer));
         let mut status = self.enforcer.status(&snapshot);
         status.degradations.extend(proxy.as_ref().and_then(|proxy| gone::degradation(&snapshot, proxy)));
-        Status { proxy, ..status }
+        Status { proxy, certificates: self.certificates(), ..status }
     }
 
     fn ready(&self) -> Result<(), Failure> {
@@ -142,6 +150,10 @@ impl admin::Agent for NodeAgent {
 
     fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
         self.enforcer.connections()
+    }
+
+    fn certificates(&self) -> Option<CertificatesView> {
+        self.issued.as_ref().map(Issued::view)
     }
 
     fn bpf(&self, table: BpfTable) -> Result<Table, Failure> {

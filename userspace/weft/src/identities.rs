@@ -1,30 +1,50 @@
 //! The certificates of the node's pods: from the Snapshot to the issuer, and from there to the proxy.
 
-use std::{convert::Infallible, path::Path, sync::Arc};
+mod view;
+
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use tokio::sync::watch;
 use weft_identity::{Certificates, Clock, Held, TrustDomains, Wanted, ca::DirectoryIssuer};
 use weft_keeper::Identities;
 use weft_model::Snapshot;
 use weft_runtime::{Stop, Tasks};
+use weft_telemetry::api::CertificatesView;
 use weft_transport::memfd::{self, Sealed};
 
-/// Issues for the pods of the Snapshots from now on, by the authority in `ca_dir`.
-pub(crate) fn start(ca_dir: &Path, snapshots: watch::Receiver<Arc<Snapshot>>, tasks: &Tasks) -> Certificates {
-    let clock = Clock::system();
-    let certificates = Certificates::new(wanted(&snapshots.borrow()));
-    let issuer = Arc::new(DirectoryIssuer::new(ca_dir, clock.clone()));
-    tasks.spawn("certificates", certificates.clone().run(issuer, clock, tasks.stop_signal()));
-    tasks.spawn("identities", follow_pods(certificates.clone(), snapshots, tasks.stop_signal()));
-    certificates
+/// The certificates of the node's pods, and the authority that issues them. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Issued {
+    certificates: Certificates,
+    ca_dir: PathBuf,
+}
+
+impl Issued {
+    /// Issues for the pods of the Snapshots from now on, by the authority in `ca_dir`.
+    pub(crate) fn start(ca_dir: &Path, snapshots: watch::Receiver<Arc<Snapshot>>, tasks: &Tasks) -> Self {
+        let clock = Clock::system();
+        let certificates = Certificates::new(wanted(&snapshots.borrow()));
+        let issuer = Arc::new(DirectoryIssuer::new(ca_dir, clock.clone()));
+        tasks.spawn("certificates", certificates.clone().run(issuer, clock, tasks.stop_signal()));
+        tasks.spawn("identities", follow_pods(certificates.clone(), snapshots, tasks.stop_signal()));
+        Self { certificates, ca_dir: ca_dir.to_owned() }
+    }
+
+    /// What `weft get certificates` shows.
+    pub(crate) fn view(&self) -> CertificatesView {
+        view::view(&self.certificates.status(), &self.ca_dir, SystemTime::now())
+    }
 }
 
 /// What the proxy is to show; without certificates, nothing.
-pub(crate) fn hand_over(
-    certificates: Option<&Certificates>,
-    tasks: &Tasks,
-) -> watch::Receiver<Option<Identities>> {
-    let held = certificates.map_or_else(|| watch::channel(Arc::default()).1, Certificates::held);
+pub(crate) fn hand_over(issued: Option<&Issued>, tasks: &Tasks) -> watch::Receiver<Option<Identities>> {
+    let held = issued.map(|issued| issued.certificates.held());
+    let held = held.unwrap_or_else(|| watch::channel(Arc::default()).1);
     let (shown, identities) = watch::channel(None);
     tasks.spawn("proxy identities", seal(held, shown, tasks.stop_signal()));
     identities

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod core_dump;
 mod explain;
 mod identities;
 mod local;

@@ -17,7 +17,7 @@ use weft_runtime::Shutdown;
 use weft_telemetry::logging;
 use weft_transport::handover::{self, Hello};
 
-use crate::settings::LogFormat;
+use crate::{core_dump, settings::LogFormat};
 
 /// What `weft proxy` is given.
 #[derive(Args, Clone, Debug)]
@@ -47,6 +47,7 @@ pub(crate) enum ProxyVerb {
 /// up for all.
 pub(crate) fn run(args: &ProxyArgs) -> Result<()> {
     logging::start(&args.log, args.log_format.into())?;
+    core_dump::leave_memory_out();
     let entered = weft_keeper::enter(&args.run_dir)?;
     tracing::info!(generation = entered.generation, run_dir = %args.run_dir.display(), "proxy started");
     // The workers have threads of their own: this one speaks with the agent.

@@ -1,14 +1,15 @@
 //! How a status reads.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
-use weft_telemetry::api::{GenerationStatus, PodStatus, ProxyState, ProxyStatus, Status};
+use weft_telemetry::api::{CertificatesView, GenerationStatus, PodStatus, ProxyState, ProxyStatus, Status};
 
 use crate::{
     describe::fields,
-    get::{bare, joined},
+    get::{self, bare, joined},
     problem,
     table::{Column, Table},
+    units,
 };
 
 /// The whole page. Sections that have nothing to say are left out.
@@ -54,6 +55,10 @@ fn head(status: &Status) -> String {
         lines.push(("Proxy", in_words(proxy)));
         lines.extend(proxy.failure.iter().map(|failure| ("Proxy failure", failure.to_string())));
     }
+    if let Some(view) = &status.certificates {
+        lines.push(("Certificates", certificates(view)));
+        lines.extend(view.failure.as_ref().map(|why| ("Issuer failure", get::in_words(why))));
+    }
     if !status.problems.is_empty() {
         lines.push(("Problems", format!("{}, see below", problem::count(&status.problems))));
     }
@@ -79,6 +84,18 @@ fn in_words(proxy: &ProxyStatus) -> String {
     words
 }
 
+/// `3 of 4 valid, the first ends in 11h; weft issuer 77aa01bc ends in 59d: rotate it`.
+fn certificates(view: &CertificatesView) -> String {
+    let mut words = format!("{} of {} valid", view.valid(), view.certificates.len());
+    if let Some(seconds) = view.first_ends_in_seconds() {
+        let _ = write!(words, ", the first ends in {}", units::span(Duration::from_secs(seconds)));
+    }
+    if let Some(warning) = view.issuer.as_ref().and_then(|issuer| issuer.warning.as_ref()) {
+        let _ = write!(words, "; {warning}");
+    }
+    words
+}
+
 fn generations(generations: &[GenerationStatus]) -> Table {
     let mut table = Table::new([
         Column::number("PROXY-PID"),
@@ -86,6 +103,7 @@ fn generations(generations: &[GenerationStatus]) -> Table {
         Column::number("PODS"),
         Column::number("CONFIGURATION"),
         Column::number("CONNECTIONS"),
+        Column::extra("CERTIFICATES"),
         Column::extra("BUILD"),
         Column::extra("SINCE"),
         Column::folding("DETAIL"),
@@ -98,6 +116,7 @@ fn generations(generations: &[GenerationStatus]) -> Table {
             generation.pods.to_string(),
             number(generation.snapshot_version),
             number(generation.connections),
+            number(generation.certificates),
             generation.build.clone(),
             generation.since.to_string(),
             generation.detail.clone().unwrap_or_default(),

@@ -1,11 +1,15 @@
 //! What commands do beside showing tables.
 
-use std::{fs, sync::atomic::Ordering, time::Duration};
+use std::{
+    fs,
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime},
+};
 
 use crate::shop::{Shop, flow, usage_error};
 use tokio::time::{Instant, sleep};
 use weft_cli::Exit;
-use weft_telemetry::api::FlowKind;
+use weft_telemetry::api::{CertificateFailure, FlowKind};
 
 #[tokio::test]
 async fn without_an_agent_the_error_names_the_socket_and_the_remedy() {
@@ -72,6 +76,20 @@ async fn a_proxy_that_is_gone_is_not_healthy() {
         "Failing, none in force since 1970-01-01T00:00:02.000Z, ended 3 times unasked, 7 records lost\n";
     assert!(answer.out.contains(line), "{}", answer.out);
     assert!(answer.out.contains("the proxy with pid 4101 ended with exit status: 1\n"), "{}", answer.out);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_away_is_not_healthy_and_says_so_loudly() {
+    let shop = Shop::open();
+    let since = (SystemTime::UNIX_EPOCH + Duration::from_secs(2)).into();
+    let why = CertificateFailure { error: "there is no authority at /etc/weft/ca".into(), since, tries: 7 };
+    *shop.agent.unissued.lock().unwrap() = Some(why);
+    let said = "there is no authority at /etc/weft/ca; since 1970-01-01T00:00:02.000Z, tried 7 times\n";
+    let answer = shop.ask("status").await;
+    assert!(matches!(answer.exit, Ok(Exit::No)), "{answer:?}");
+    assert!(answer.out.contains(&format!("Issuer failure:  {said}")), "{}", answer.out);
+    let answer = shop.ask("get certificates").await;
+    assert!(answer.out.contains(said), "{}", answer.out);
 }
 
 #[tokio::test]

@@ -23,8 +23,8 @@ use weft_runtime::{Stop, Tasks};
 use weft_telemetry::{
     admin::{Agent, bind, serve_api},
     api::{
-        BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, ProxyState, ProxyUpgraded, Status,
-        Table,
+        BpfTable, CertificateFailure, CertificatesView, ConnectionView, ExplainQuery, Explanation, Failure,
+        ProxyState, ProxyUpgraded, Status, Table,
     },
     flows::FlowLog,
     metrics::Metrics,
@@ -50,6 +50,8 @@ pub(crate) struct Fake {
     pub(crate) enforced: AtomicU64,
     /// Whether its proxy would be gone.
     pub(crate) proxy_fails: AtomicBool,
+    /// Why its issuer would not issue.
+    pub(crate) unissued: Mutex<Option<CertificateFailure>>,
     /// Why it would not enforce more.
     pub(crate) failure: Mutex<Option<Failure>>,
 }
@@ -101,6 +103,7 @@ impl Shop {
             observer: Observer::new().0,
             enforced: AtomicU64::new(12),
             proxy_fails: AtomicBool::new(false),
+            unissued: Mutex::default(),
             failure: Mutex::default(),
         });
         for flow in data::flows() {
@@ -187,6 +190,7 @@ impl Agent for Fake {
             proxy.records_lost = 7;
             proxy.failure = Some(Failure::new("the proxy with pid 4101 ended with exit status: 1", ""));
         }
+        status.certificates = self.certificates();
         Status { enforced_version: self.enforced.load(Ordering::Relaxed), failure, ..status }
     }
 
@@ -211,6 +215,11 @@ impl Agent for Fake {
 
     fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
         Ok(data::connections())
+    }
+
+    fn certificates(&self) -> Option<CertificatesView> {
+        let failure = self.unissued.lock().unwrap().clone();
+        Some(CertificatesView { failure, ..data::certificates() })
     }
 
     fn bpf(&self, table: BpfTable) -> Result<Table, Failure> {

@@ -88,6 +88,21 @@ async fn a_renewal_changes_what_an_endpoint_shows_and_whom_it_trusts() {
     assert_eq!(meet(&stranger, &endpoint).await.1.unwrap().account, api());
 }
 
+#[test]
+fn what_did_not_change_is_not_made_anew() {
+    let (authority, identities) = (Authority::new(), none());
+    let mut held = authority.held(&[web(), api()], &[]);
+    identities.take(held.clone()).unwrap();
+    let shown = |account| identities.endpoint_of(&account).unwrap().svid();
+    let before = [web(), api()].map(shown);
+    held.svids.insert(api(), authority.svid(api()));
+    // As it comes from the agent: nothing of it is the same allocation.
+    identities.take(Held::from_wire(&held.to_wire()).unwrap()).unwrap();
+    let after = [web(), api()].map(shown);
+    assert!(Arc::ptr_eq(&before[0], &after[0]));
+    assert_ne!(before[1], after[1]);
+}
+
 #[tokio::test]
 async fn an_account_that_the_agent_has_no_certificate_for_keeps_its_own_and_learns_whom_to_trust() {
     let (authority, identities) = (Authority::new(), none());

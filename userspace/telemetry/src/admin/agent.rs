@@ -6,7 +6,10 @@ use futures_util::future::BoxFuture;
 use weft_model::Snapshot;
 
 use crate::{
-    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded, Status, Table},
+    api::{
+        BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded,
+        Status, Table,
+    },
     flows::FlowLog,
     metrics::Metrics,
     observer::Observer,
@@ -36,6 +39,9 @@ pub trait Agent: Send + Sync + 'static {
 
     /// The live connections of the enrolled pods of this node.
     fn connections(&self) -> Result<Vec<ConnectionView>, Failure>;
+
+    /// The certificates of this node's pods; `None` where the agent issues none.
+    fn certificates(&self) -> Option<CertificatesView>;
 
     /// What the kernel holds.
     fn bpf(&self, table: BpfTable) -> Result<Table, Failure>;

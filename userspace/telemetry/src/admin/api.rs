@@ -26,9 +26,9 @@ use super::{
 };
 use crate::{
     api::{
-        AuthzAnswer, AuthzQuery, BpfTable, ConnectionView, EndpointView, ExplainQuery, Explanation,
-        FlowFilter, FlowLine, PodDescription, PolicyView, ProxyUpgraded, RouteView, ServiceDescription,
-        ServiceView, Status, Synced, Table, TrafficQuery, TrafficView, WorkloadView,
+        AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView, EndpointView, ExplainQuery,
+        Explanation, Failure, FlowFilter, FlowLine, PodDescription, PolicyView, ProxyUpgraded, RouteView,
+        ServiceDescription, ServiceView, Status, Synced, Table, TrafficQuery, TrafficView, WorkloadView,
     },
     views,
 };
@@ -46,6 +46,7 @@ pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
         .route("/v1/policies", get(policies))
         .route("/v1/routes", get(routes))
         .route("/v1/connections", get(connections))
+        .route("/v1/certificates", get(certificates))
         .route("/v1/authz", get(authz))
         .route("/v1/explain", get(explain))
         .route("/v1/traffic", get(traffic))
@@ -102,6 +103,13 @@ async fn routes(State(agent): Asked) -> Reply<Vec<RouteView>> {
 
 async fn connections(State(agent): Asked) -> Reply<Vec<ConnectionView>> {
     reply(&agent, <dyn Agent>::connections).await
+}
+
+async fn certificates(State(agent): Asked) -> Reply<CertificatesView> {
+    let none = || {
+        Failure::new("the agent issues no certificates", "start it with --ca-dir; `weft ca init` makes one")
+    };
+    reply(&agent, move |agent| agent.certificates().ok_or_else(none)).await
 }
 
 async fn pod(State(agent): Asked, Path(name): Path<(String, String)>) -> Reply<PodDescription> {

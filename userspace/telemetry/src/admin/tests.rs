@@ -17,7 +17,10 @@ use weft_runtime::{Stop, Tasks};
 
 use super::{Agent, SOCKET, bind, listen, serve_api, serve_health};
 use crate::{
-    api::{BpfTable, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded, Status, Table},
+    api::{
+        BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded,
+        Status, Table,
+    },
     flows::{FlowLog, sample},
     metrics::Metrics,
     observer::Observer,
@@ -73,6 +76,10 @@ impl Agent for Configured {
             rtt_us: None,
             retransmits: None,
         }])
+    }
+
+    fn certificates(&self) -> Option<CertificatesView> {
+        None
     }
 
     fn bpf(&self, table: BpfTable) -> Result<Table, Failure> {
@@ -190,6 +197,12 @@ async fn a_refusal_says_why_and_what_to_do() {
             400,
             "there is no Service shop/db",
             "see: weft get services",
+        ),
+        (
+            "/v1/certificates",
+            500,
+            "the agent issues no certificates",
+            "start it with --ca-dir; `weft ca init` makes one",
         ),
         ("/v1/bpf/policy", 500, "cannot read policy", "run as root"),
         ("/v1/bpf/stat", 500, "the agent failed while answering", "see its log"),

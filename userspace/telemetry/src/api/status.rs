@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use serde::{Deserialize, Serialize};
 use weft_model::Problem;
 
-use super::{Failure, ProxyStatus};
+use super::{CertificatesView, Failure, ProxyStatus};
 
 /// How an agent is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Status {
     /// The node's proxy; `null` where the agent runs without.
     #[serde(default)]
     pub proxy: Option<ProxyStatus>,
+    /// The certificates of this node's pods; `null` where the agent issues none.
+    #[serde(default)]
+    pub certificates: Option<CertificatesView>,
     /// The eBPF programs.
     pub programs: Vec<ProgramStatus>,
     /// The eBPF maps.

@@ -8,7 +8,7 @@ use prometheus_client::{
 };
 use weft_model::Severity;
 
-use super::keeper::KeeperMetrics;
+use super::{certificate::CertificateMetrics, keeper::KeeperMetrics};
 use crate::api::{PodState, Status};
 
 type Label = [(&'static str, String); 1];
@@ -28,6 +28,7 @@ pub struct AgentMetrics {
     problems: Family<Label, Gauge>,
     degradations: Gauge,
     keeper: KeeperMetrics,
+    certificates: CertificateMetrics,
 }
 
 impl AgentMetrics {
@@ -46,6 +47,7 @@ impl AgentMetrics {
             problems: Family::default(),
             degradations: Gauge::default(),
             keeper: KeeperMetrics::register(registry),
+            certificates: CertificateMetrics::register(registry),
         };
         metrics.register_all(registry, version);
         metrics
@@ -72,6 +74,7 @@ impl AgentMetrics {
         self.enforced_version.set(gauge(status.enforced_version));
         self.degradations.set(gauge(status.degradations.len()));
         self.keeper.show(status.proxy.as_ref());
+        self.certificates.show(status.certificates.as_ref());
         for map in &status.maps {
             let label = [("map", map.name.clone())];
             self.map_capacity.get_or_create(&label).set(gauge(map.max));

@@ -13,7 +13,7 @@ use super::{
     expiry::{GRACE, Live},
 };
 use crate::{
-    api::{MapStatus, Path, ProxyStatus, Status},
+    api::{CertificateView, CertificatesView, IssuerView, MapStatus, Path, ProxyStatus, Status, Time},
     records::{PodUsage, RequestRecord, tests::request},
 };
 
@@ -54,6 +54,7 @@ fn status() -> Status {
     Status {
         snapshot_version: 3,
         proxy: Some(ProxyStatus { restarts: 2, lease_age_ms: Some(1_500), ..ProxyStatus::default() }),
+        certificates: Some(certificates()),
         maps: vec![MapStatus { name: "weft_svc".into(), entries: Some(7), max: 9 }],
         counters: BTreeMap::from([("events_lost".to_owned(), 4)]),
         problems: vec![Problem {
@@ -66,6 +67,40 @@ fn status() -> Status {
             remedy: String::new(),
         }],
         ..Status::default()
+    }
+}
+
+fn certificates() -> CertificatesView {
+    let (not_before, not_after) = (Time::now(), Time::now());
+    let certificate = CertificateView {
+        namespace: "shop".into(),
+        service_account: "web".into(),
+        identity: "spiffe://cluster.local/ns/shop/sa/web".into(),
+        serial: Some("0a".into()),
+        not_before: Some(not_before),
+        not_after: Some(not_after),
+        expires_in_seconds: Some(43_200),
+        renewals: 2,
+        failure: None,
+    };
+    let issuer = IssuerView {
+        name: "weft issuer 77aa01bc".into(),
+        serial: "0b".into(),
+        not_before,
+        not_after,
+        age_seconds: 7,
+        expires_in_seconds: 86_400,
+        warning: None,
+    };
+    let missing = CertificateView {
+        identity: "spiffe://cluster.local/ns/shop/sa/late".into(),
+        expires_in_seconds: None,
+        ..certificate.clone()
+    };
+    CertificatesView {
+        issuer: Some(issuer),
+        certificates: vec![certificate, missing],
+        ..CertificatesView::default()
     }
 }
 
@@ -156,11 +191,25 @@ fn what_the_status_knows_is_shown() {
         "weft_kernel_events_total{event=\"events_lost\"} 4",
         "weft_problems{severity=\"error\"} 1",
         "weft_problems{severity=\"warning\"} 0",
+        "weft_certificate_expiry_seconds{identity=\"spiffe://cluster.local/ns/shop/sa/web\"} 43200",
+        "weft_certificate_renewals_total{identity=\"spiffe://cluster.local/ns/shop/sa/web\"} 2",
+        "weft_certificate_failing{identity=\"spiffe://cluster.local/ns/shop/sa/web\"} 0",
+        "weft_issuer_expiry_seconds 86400",
+        "weft_issuer_failing 0",
         "weft_drops_total{reason=\"NotAllowed\"} 1",
         "weft_build_info{version=\"1.2.3\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
     }
+}
+
+#[test]
+fn an_identity_that_is_given_up_or_has_no_certificate_yet_has_no_expiry() {
+    let metrics = used();
+    let text = metrics.encode(&status(), &snapshot(&["web"]));
+    assert_eq!(text.matches("weft_certificate_expiry_seconds{").count(), 1, "{text}");
+    let given_up = Status { certificates: Some(CertificatesView::default()), ..status() };
+    assert!(!metrics.encode(&given_up, &snapshot(&["web"])).contains("weft_certificate_expiry_seconds{"));
 }
 
 #[test]

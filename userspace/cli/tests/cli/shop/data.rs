@@ -17,9 +17,9 @@ use weft_model::{
     ServiceKind, ServicePort, Severity, Snapshot, Source, Workload,
 };
 use weft_telemetry::api::{
-    ConnectionView, Degradation, Destination, Flow, FlowKind, GenerationState, GenerationStatus, MapStatus,
-    Path, PodState, PodStatus, ProgramStatus, ProxyState, ProxyStatus, Source as Client, Status, Table, Time,
-    Verdict,
+    CertificateFailure, CertificateView, CertificatesView, ConnectionView, Degradation, Destination, Flow,
+    FlowKind, GenerationState, GenerationStatus, IssuerView, MapStatus, Path, PodState, PodStatus,
+    ProgramStatus, ProxyState, ProxyStatus, Source as Client, Status, Table, Time, Verdict,
 };
 
 pub(crate) use explained::explain;
@@ -55,7 +55,7 @@ fn proxy() -> ProxyStatus {
         pods: 2,
         snapshot_version: Some(11),
         identities_version: None,
-        certificates: None,
+        certificates: Some(2),
         connections: Some(generation * 20),
         since: (SystemTime::UNIX_EPOCH + Duration::from_secs(generation)).into(),
         detail: detail.map(Into::into),
@@ -70,6 +70,40 @@ fn proxy() -> ProxyStatus {
             generation(2, 4122, GenerationState::Active, "0.2.0", Some("snapshot 12 was refused: too large")),
         ],
         ..ProxyStatus::default()
+    }
+}
+
+pub(crate) fn certificates() -> CertificatesView {
+    let at = |hours: u64| (SystemTime::UNIX_EPOCH + Duration::from_hours(hours)).into();
+    let certificate = |name: &str, serial: &str, left: u64, renewals, failure| CertificateView {
+        namespace: "shop".into(),
+        service_account: name.into(),
+        identity: format!("spiffe://cluster.local/ns/shop/sa/{name}"),
+        serial: Some(serial.into()),
+        not_before: Some(at(100)),
+        not_after: Some(at(124)),
+        expires_in_seconds: Some(left * 3600),
+        renewals,
+        failure,
+    };
+    let late = CertificateFailure { error: "the issuer did not answer".into(), since: at(112), tries: 3 };
+    CertificatesView {
+        trust_domain: "cluster.local".into(),
+        issuer: Some(IssuerView {
+            name: "weft issuer 77aa01bc".into(),
+            serial: "5d1e".into(),
+            not_before: at(0),
+            not_after: at(24 * 59),
+            age_seconds: 306 * 86_400,
+            expires_in_seconds: 59 * 86_400,
+            warning: Some("the issuer ends in 59 days: weft ca rotate --dir /etc/weft/ca issuer".into()),
+        }),
+        roots: 1,
+        failure: None,
+        certificates: vec![
+            certificate("api", "77aa01bc5d1e", 23, 4, None),
+            certificate("web", "0badcafe5d1e", 11, 3, Some(late)),
+        ],
     }
 }
 
@@ -108,6 +142,7 @@ pub(crate) fn status() -> Status {
             ),
         ],
         proxy: Some(proxy()),
+        certificates: Some(certificates()),
         programs: vec![
             program("weft_connect4", 2101, "/sys/fs/cgroup"),
             program("weft_sk_lookup", 2110, "2 network namespaces"),
