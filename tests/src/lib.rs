@@ -34,6 +34,7 @@ mod serve;
 mod suspended;
 mod sweep;
 mod traces;
+pub mod wire;
 mod world;
 
 pub use agent::Agent;

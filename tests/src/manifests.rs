@@ -48,6 +48,16 @@ pub fn authorization_policy(name: &str, spec: &str) -> String {
     object("weft.dev/v1alpha1", "AuthorizationPolicy", name, &format!("spec: {spec}"))
 }
 
+/// An `AuthenticationPolicy`, `namespace/name`.
+pub fn authentication_policy(name: &str, spec: &str) -> String {
+    object("weft.dev/v1alpha1", "AuthenticationPolicy", name, &format!("spec: {spec}"))
+}
+
+/// The `MeshConfig`.
+pub fn mesh_config(spec: &str) -> String {
+    format!("apiVersion: weft.dev/v1alpha1\nkind: MeshConfig\nmetadata: {{name: default}}\nspec: {spec}\n")
+}
+
 /// A `TrafficPolicy`, `namespace/name`.
 pub fn traffic_policy(name: &str, spec: &str) -> String {
     object("weft.dev/v1alpha1", "TrafficPolicy", name, &format!("spec: {spec}"))

@@ -116,6 +116,14 @@ impl Node {
         command.output().unwrap_or_else(|error| panic!("cannot run weft: {error}"))
     }
 
+    /// Runs `weft <arguments>`, which concerns no agent.
+    pub fn weft_alone(&self, arguments: &[&str]) -> Output {
+        Command::new(weft())
+            .args(arguments)
+            .output()
+            .unwrap_or_else(|error| panic!("cannot run weft: {error}"))
+    }
+
     /// What `weft <arguments> -o json` of this node prints.
     #[track_caller]
     pub fn weft_json(&self, arguments: &[&str]) -> Value {

@@ -5,6 +5,8 @@
 pub const PODS: usize = 4_096;
 /// Addresses of pods of the whole mesh.
 pub const POD_IPS: usize = 262_144;
+/// Ports that have modes of mutual TLS of their own, by address.
+pub const POD_PORTS: usize = 65_536;
 /// Frontends: Services × ports × families.
 pub const SERVICES: usize = 131_072;
 /// Slots, those of a generation being replaced included.

@@ -24,6 +24,10 @@ pub mod map {
         PODS = "weft_pod";
         /// [`crate::Addr`] → [`crate::PodRow`].
         POD_IPS = "weft_pod_ip";
+        /// [`crate::PodPortKey`] → [`crate::PodPort`].
+        POD_PORTS = "weft_pod_port";
+        /// [`crate::NetnsKey`] → socket, the pod's inbound listener.
+        LISTENERS = "weft_listener";
         /// [`crate::ServiceKey`] → [`crate::ServiceRow`].
         SERVICES = "weft_svc";
         /// [`crate::SlotKey`] → [`crate::Slot`].
@@ -148,5 +152,7 @@ pub mod stat {
         PROXIED = 17, "proxied";
         /// Where a connection to the proxy was going could not be written down: the proxy refuses it.
         ORIGINS_LOST = 18, "origins_lost";
+        /// Connections from elsewhere that were handed to the server's node proxy.
+        CAPTURED = 19, "captured";
     }
 }

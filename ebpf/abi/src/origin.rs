@@ -26,10 +26,14 @@ abi_struct! {
         pub service: u64,
         /// Id of the pair that the app's socket wants to form with the proxy's; 0 for none.
         pub pair: u64,
+        /// The pod that it is to reach by mutual TLS; [`Addr::ANY`] where the proxy chooses.
+        pub chosen: Addr,
         /// The port.
         pub port: BePort,
+        /// The port of `chosen`.
+        pub chosen_port: BePort,
         /// Zero.
-        pub _pad: [u8; 6],
+        pub _pad: [u8; 4],
     }
 }
 

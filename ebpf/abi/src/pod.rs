@@ -24,8 +24,10 @@ abi_struct! {
         /// Port of the listener, in its own namespace, by which its connections come to the node's proxy; 0
         /// for none.
         pub outbound: BePort,
+        /// Port of the listener by which connections to it come to the node's proxy; 0 for none.
+        pub inbound: BePort,
         /// Zero.
-        pub _pad: [u8; 6],
+        pub _pad: [u8; 4],
     }
 }
 
@@ -44,8 +46,30 @@ abi_struct! {
         pub flags: u32,
         /// As [`Pod::outbound`]: nobody else may come to that port.
         pub outbound: BePort,
+        /// As [`Pod::inbound`]: nobody may come to that port.
+        pub inbound: BePort,
+    }
+}
+
+abi_struct! {
+    /// Key of `weft_pod_port`: a port of a pod that has a mode of mutual TLS of its own.
+    pub struct PodPortKey {
+        /// The pod's address.
+        pub addr: Addr,
+        /// Its port.
+        pub port: BePort,
         /// Zero.
-        pub _pad: u16,
+        pub _pad: [u8; 6],
+    }
+}
+
+abi_struct! {
+    /// Value of `weft_pod_port`.
+    pub struct PodPort {
+        /// [`pod_flags::TLS`] and [`pod_flags::STRICT`], in the place of the pod's.
+        pub flags: u32,
+        /// Zero.
+        pub _pad: u32,
     }
 }
 
@@ -61,6 +85,12 @@ pub mod pod_flags {
     pub const BY_CIDR: u32 = 8;
     /// It has policies, or is about to: who dials it is attested.
     pub const GUARDED: u32 = 16;
+    /// Between nodes it is spoken to by mutual TLS: its mode is not Disabled.
+    pub const TLS: u32 = 32;
+    /// From other nodes it takes nothing but mutual TLS.
+    pub const STRICT: u32 = 64;
+    /// Some of its ports have modes of their own.
+    pub const BY_PORT: u32 = 128;
     /// None of its policies denies, and none is audited: one row that allows is the whole answer.
-    pub const ONLY_ALLOWS: u32 = 32;
+    pub const ONLY_ALLOWS: u32 = 256;
 }

@@ -246,6 +246,10 @@ reasons! {
     ANOTHER_IDENTITY = 142, "AnotherIdentity", ECONNREFUSED, 503, "UF";
     /// This node has no certificate for the pod that is valid now; `weft get certificates` says why. Fails closed.
     NO_CERTIFICATE = 143, "NoCertificate", ECONNREFUSED, 503, "UF";
+    /// The server takes mutual TLS only (mode Strict), and the client speaks none. Fails closed.
+    PLAINTEXT = 144, "Plaintext", ECONNREFUSED, 503, "UF";
+    /// This node knows no workload at the address that it is to reach by mutual TLS. Fails closed.
+    UNKNOWN_WORKLOAD = 145, "UnknownWorkload", ECONNREFUSED, 503, "UF";
 
     /// A code that this build does not know.
     UNKNOWN = 255, "Unknown", EACCES, 0, "-";

@@ -83,6 +83,8 @@ pub mod socket_flags {
     pub const PROXIED: u32 = 1024;
     /// Made by the node's proxy on behalf of the pod: the proxy reports it.
     pub const BY_PROXY: u32 = 2048;
+    /// With [`PROXIED`]: by mutual TLS, to the backend, or where it dialled if there is none.
+    pub const TLS: u32 = 32768;
     /// The app sends datagrams to Services by address: `weft_udp_rev` has a row for each peer.
     pub const ASKS: u32 = 512;
     /// A server's: it is the node's proxy that has accepted.

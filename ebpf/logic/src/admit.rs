@@ -1,8 +1,11 @@
 //! Who may come in to a pod: the decision that counts.
 
-use weft_abi::{Addr, BePort, Config, FlowKey, FlowRecord, PodRow, Reason, TCP, UDP, flow_flags};
+use weft_abi::{Addr, BePort, Config, FlowKey, FlowRecord, PodRow, Reason, TCP, UDP, flow_flags, pod_flags};
 
-use crate::{Denial, Request, Ruling, Tables, authorize};
+use crate::{
+    Denial, Request, Ruling, Tables, authorize,
+    mtls::{Capture, capture, mode},
+};
 
 /// A packet that no established socket takes.
 pub struct Arrival {
@@ -50,6 +53,8 @@ pub enum Admission {
     Probe,
     /// Allowed; `audit` is what the audited policies would have said.
     Allow(Client, Denial),
+    /// Handed to the inbound listener of the pod with this network namespace, and so to the node's proxy, which decides.
+    Capture(u64),
     /// Refused. The client of a TCP connection gets a reset.
     Deny(Client, Denial),
 }
@@ -69,11 +74,15 @@ pub fn is_backdoor<T: Tables>(tables: &T, arrival: &Arrival) -> bool {
 #[inline(always)]
 pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
     let Some(pod) = tables.pod_at(&arrival.local) else { return Admission::Pass };
-    if is_for_proxy(pod, arrival) && !own(tables, arrival, pod.netns, false) {
-        return Admission::Deny(Client::NOBODY, Denial { reason: Reason::NOT_ALLOWED, rule: 0 });
+    if is_inbound(pod, arrival) || (is_for_proxy(pod, arrival) && !own(tables, arrival, pod.netns, false)) {
+        return refused(Client::NOBODY, Reason::NOT_ALLOWED);
     }
-    let policy = pod.policy;
-    if policy == 0 || pod.netns == 0 {
+    let (policy, netns) = (pod.policy, pod.netns);
+    let mode = match arrival.protocol {
+        TCP => mode(tables, pod, &arrival.local, arrival.local_port),
+        _ => 0,
+    };
+    if policy | u64::from(mode) == 0 || pod.netns == 0 {
         return Admission::Pass;
     }
     let Some(config) = tables.config() else { return Admission::Pass };
@@ -99,6 +108,18 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
         return Admission::Pass;
     }
     let client = client(tables, arrival, seen);
+    let mut captured = false;
+    if mode & pod_flags::TLS != 0 && !client.proven {
+        match capture(tables, pod, arrival) {
+            Capture::Captured => captured = true,
+            Capture::NoProxy => return refused(client, Reason::PROXY_UNAVAILABLE),
+            Capture::Plain if mode & pod_flags::STRICT != 0 => return refused(client, Reason::PLAINTEXT),
+            Capture::Plain => {}
+        }
+    }
+    if policy == 0 {
+        return if captured { Admission::Capture(netns) } else { Admission::Pass };
+    }
     let request = Request {
         policy,
         flags: pod.flags,
@@ -111,9 +132,25 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
     };
     let Ruling { verdict, audit } = authorize(tables, &request);
     match verdict.reason {
+        // An address is enough to deny. Who may come in, the certificate says.
+        reason if captured && reason != Reason::POLICY_DENIED => Admission::Capture(netns),
         Reason::NONE => Admission::Allow(client, audit),
         _ => Admission::Deny(client, verdict),
     }
+}
+
+#[inline(always)]
+const fn refused(client: Client, reason: Reason) -> Admission {
+    Admission::Deny(client, Denial { reason, rule: 0 })
+}
+
+/// Whether a packet comes to the listener to which others are handed: nobody comes there by its port.
+#[inline(always)]
+fn is_inbound(pod: &PodRow, arrival: &Arrival) -> bool {
+    pod.inbound.be != 0
+        && arrival.protocol == TCP
+        && arrival.local_port.be == pod.inbound.be
+        && pod.netns != 0
 }
 
 /// Whether a packet comes to the listener by which the pod's own connections come to the node's proxy.

@@ -1,10 +1,11 @@
 //! Where a pod's new connection or datagram goes, or why it may not.
 
 use weft_abi::{
-    Addr, BePort, CONNECTED_UDP, FlowKey, Pod, Reason, ServiceKey, TCP, UDP, config_flags, service_flags,
+    Addr, BePort, CONNECTED_UDP, FlowKey, Pod, Reason, ServiceKey, TCP, UDP, config_flags, pod_flags,
+    service_flags,
 };
 
-use crate::{Caller, Denial, Request, Ruling, Tables, admit::answers, authorize, grant, pick};
+use crate::{Caller, Denial, Request, Ruling, Tables, admit::answers, authorize, grant, mtls::mode, pick};
 
 /// What an app asked for.
 pub struct Dial {
@@ -55,6 +56,8 @@ pub enum Verdict {
     Translate,
     /// Goes to the pod's own listener, and so to the node's proxy.
     Proxy,
+    /// As [`Verdict::Proxy`]; by mutual TLS to the backend, or to what was dialled if there is none.
+    Tls,
     /// Refused.
     Deny,
 }
@@ -87,6 +90,7 @@ pub fn dial<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> Verdic
         PASS => Verdict::Pass,
         TRANSLATE => Verdict::Translate,
         PROXY => Verdict::Proxy,
+        TLS => Verdict::Tls,
         _ => Verdict::Deny,
     }
 }
@@ -120,7 +124,15 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
         outcome.denial = Denial { reason: found, rule: 0 };
         return DENY;
     }
-    echo(tables, dial, pod, outcome);
+    if echo(tables, dial, pod, outcome) && !is_proxy(tables) {
+        return match to_proxy(tables, dial, &mut outcome.to) {
+            Reason::NONE => TLS,
+            reason => {
+                outcome.denial = Denial { reason, rule: 0 };
+                DENY
+            }
+        };
+    }
     if outcome.denial.reason != Reason::NONE {
         return DENY;
     }
@@ -131,6 +143,7 @@ const PASS: u32 = 0;
 const TRANSLATE: u32 = 1;
 const DENY: u32 = 2;
 const PROXY: u32 = 3;
+const TLS: u32 = 4;
 
 /// Whether the node's proxy makes this socket. (Who may set what mark says nothing: a pod with `CAP_NET_RAW` may
 /// set any.)
@@ -147,16 +160,21 @@ pub fn is_proxy<T: Tables>(tables: &T) -> bool {
 #[inline(never)]
 fn to_proxy<T: Tables>(tables: &T, dial: &Dial, to: &mut Destination) -> Reason {
     let Some(pod) = tables.pod(dial.netns) else { return Reason::PROXY_UNAVAILABLE };
-    let Some(config) = tables.config() else { return Reason::PROXY_UNAVAILABLE };
     let own = if dial.addr.is_v4() { pod.ip4 } else { pod.ip6 };
-    // The proxy may have renewed it after the clock was read.
-    let is_there = tables.now_ns().saturating_sub(tables.lease_ns()) < config.proxy_lease_ns;
-    if !is_there || pod.outbound.be == 0 || own.is_unspecified() {
+    if !proxy_is_there(tables) || pod.outbound.be == 0 || own.is_unspecified() {
         return Reason::PROXY_UNAVAILABLE;
     }
     to.addr = own;
     to.port = pod.outbound;
     Reason::NONE
+}
+
+/// Whether the node's proxy has renewed its lease.
+#[inline(always)]
+pub(crate) fn proxy_is_there<T: Tables>(tables: &T) -> bool {
+    let lasts_ns = tables.config().map_or(0, |config| config.proxy_lease_ns);
+    // The proxy may have renewed it after the clock was read.
+    tables.now_ns().saturating_sub(tables.lease_ns()) < lasts_ns
 }
 
 #[inline(always)]
@@ -166,16 +184,22 @@ fn balances_everyone<T: Tables>(tables: &T) -> bool {
 
 /// The early, friendly copy of what the destination's hook will decide, where that pod is ours. It is
 /// no boundary: raw sockets and older sockets come round it.
+///
+/// Whether the pod is another node's and is spoken to by mutual TLS: then its node decides.
 #[inline(always)]
-fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, outcome: &mut Outcome) {
-    let Some(pod) = pod else { return };
-    let Some(row) = tables.pod_at(&outcome.to.addr) else { return };
-    if row.policy == 0 || row.netns == 0 || row.netns == dial.netns {
-        return;
+fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, outcome: &mut Outcome) -> bool {
+    let Some(pod) = pod else { return false };
+    let Some(row) = tables.pod_at(&outcome.to.addr) else { return false };
+    if row.netns == 0 {
+        return dial.protocol == TCP
+            && mode(tables, row, &outcome.to.addr, outcome.to.port) & pod_flags::TLS != 0;
+    }
+    if row.policy == 0 || row.netns == dial.netns {
+        return false;
     }
     let source = if outcome.to.addr.is_v4() { pod.ip4 } else { pod.ip6 };
     if dial.protocol == UDP && is_answer(tables, dial, &source, &outcome.to) {
-        return;
+        return false;
     }
     let request = Request {
         policy: row.policy,
@@ -192,6 +216,7 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, outcome: &mut Out
     if dial.protocol == TCP && verdict.reason == Reason::NONE && audit.reason == Reason::NONE {
         outcome.grant = grant(&request);
     }
+    false
 }
 
 /// A datagram to a pod that just sent one the other way passes that pod's hook. One to a connected socket

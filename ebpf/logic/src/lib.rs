@@ -7,6 +7,7 @@
 //! ```text
 //! connect, sendmsg ──► dial ──► balance
 //!                        └────► policy ◄──── admit ◄── sk_lookup, backstop
+//!                        └────► mtls ◄──────┘
 //! sk_msg ──────────► latch
 //! ```
 #![no_std]
@@ -20,6 +21,7 @@ mod balance;
 mod dial;
 mod grant;
 mod latch;
+mod mtls;
 mod policy;
 mod tables;
 #[cfg(test)]
@@ -30,5 +32,6 @@ pub use balance::{Caller, pick};
 pub use dial::{Destination, Dial, Outcome, Verdict, dial, is_proxy};
 pub use grant::{allowed, grant};
 pub use latch::{Message, Way, decide, may_redirect, take_back};
+pub use mtls::is_captured;
 pub use policy::{Denial, Request, Ruling, authorize};
 pub use tables::Tables;

@@ -2,7 +2,7 @@
 
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk, MaglevKey,
-    Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
+    Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
 };
 
 /// The maps, the clock and the dice.
@@ -15,6 +15,8 @@ pub trait Tables {
     fn pod(&self, netns: u64) -> Option<&Pod>;
     /// The pod with this address, on any node.
     fn pod_at(&self, addr: &Addr) -> Option<&PodRow>;
+    /// The mode of a pod's port that has its own.
+    fn pod_port(&self, key: &PodPortKey) -> Option<&PodPort>;
     /// The frontend with this address.
     fn service(&self, key: &ServiceKey) -> Option<&ServiceRow>;
     /// A slot.

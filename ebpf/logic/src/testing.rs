@@ -8,7 +8,7 @@ use std::{
 
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk, MaglevKey,
-    Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
+    Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
 };
 
 use crate::Tables;
@@ -19,6 +19,7 @@ pub(crate) struct Memory {
     pub(crate) config: Config,
     pub(crate) pods: HashMap<u64, Pod>,
     pub(crate) pod_ips: HashMap<Addr, PodRow>,
+    pub(crate) pod_ports: HashMap<PodPortKey, PodPort>,
     /// Each read sees the next row, and the last one from then on: an update happens between two reads.
     pub(crate) services: HashMap<ServiceKey, Vec<ServiceRow>>,
     pub(crate) slots: HashMap<SlotKey, Slot>,
@@ -56,6 +57,10 @@ impl Tables for Memory {
 
     fn pod_at(&self, addr: &Addr) -> Option<&PodRow> {
         self.pod_ips.get(addr)
+    }
+
+    fn pod_port(&self, key: &PodPortKey) -> Option<&PodPort> {
+        self.pod_ports.get(key)
     }
 
     fn service(&self, key: &ServiceKey) -> Option<&ServiceRow> {

@@ -56,6 +56,10 @@ fn connect(call: &SockAddr) -> i32 {
             maps::count(stat::PROXIED, 1);
             translate(call, &wanted, &outcome, socket_flags::PROXIED)
         }
+        Verdict::Tls => {
+            maps::count(stat::PROXIED, 1);
+            translate(call, &wanted, &outcome, socket_flags::PROXIED | socket_flags::TLS)
+        }
         Verdict::Deny => refuse(call, protocol, &outcome),
     }
 }

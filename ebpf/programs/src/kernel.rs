@@ -10,8 +10,8 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrMatch, Config, Count, FlowKey, FlowRecord,
-    MaglevChunk, MaglevKey, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot,
-    SlotKey, names::stat,
+    MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey,
+    ServiceRow, Slot, SlotKey, names::stat,
 };
 use weft_ebpf_logic::Tables;
 
@@ -36,6 +36,11 @@ impl Tables for Kernel {
     #[inline(always)]
     fn pod_at(&self, addr: &Addr) -> Option<&PodRow> {
         unsafe { maps::POD_IPS.get(addr) }
+    }
+
+    #[inline(always)]
+    fn pod_port(&self, key: &PodPortKey) -> Option<&PodPort> {
+        unsafe { maps::POD_PORTS.get(key) }
     }
 
     #[inline(always)]

@@ -8,8 +8,8 @@ use aya_ebpf::{
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent,
     FlowKey, FlowRecord, Lease, MaglevChunk, MaglevKey, NetnsKey, Origin, OriginKey, Pair, PairEnd, PairKey,
-    Pod, PodRow, PolicyMatch, PolicyRow, ReverseKey, ReverseRow, ServiceKey, ServiceRow, Slot, SlotKey,
-    SocketKey, SocketState, limits,
+    Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ReverseKey, ReverseRow, ServiceKey, ServiceRow,
+    Slot, SlotKey, SocketKey, SocketState, limits,
 };
 
 const LAZY: usize = BPF_F_NO_PREALLOC as usize;
@@ -22,6 +22,13 @@ pub static PODS: HashMap<NetnsKey, Pod, { limits::PODS }, LAZY> = HashMap::new()
 
 #[btf_map(name = "weft_pod_ip")]
 pub static POD_IPS: HashMap<Addr, PodRow, { limits::POD_IPS }, LAZY> = HashMap::new();
+
+#[btf_map(name = "weft_pod_port")]
+pub static POD_PORTS: HashMap<PodPortKey, PodPort, { limits::POD_PORTS }, LAZY> = HashMap::new();
+
+/// The agent puts them in. A listener leaves it when the last process that holds it closes it.
+#[btf_map(name = "weft_listener")]
+pub static LISTENERS: SockHash<NetnsKey, { limits::PODS }> = SockHash::new();
 
 #[btf_map(name = "weft_svc")]
 pub static SERVICES: HashMap<ServiceKey, ServiceRow, { limits::SERVICES }, LAZY> = HashMap::new();

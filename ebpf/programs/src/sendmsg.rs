@@ -46,7 +46,7 @@ fn send(call: &SockAddr) -> i32 {
             }
             attest(call, &wanted, to);
         }
-        Verdict::Translate | Verdict::Proxy => {
+        Verdict::Translate | Verdict::Proxy | Verdict::Tls => {
             maps::count(stat::TRANSLATED, 1);
             remember(call, &wanted, to);
             attest(call, &wanted, to);

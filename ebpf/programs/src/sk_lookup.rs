@@ -6,7 +6,7 @@
 //! with a reset.
 
 use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
-use weft_abi::{Reason, names::stat};
+use weft_abi::{NetnsKey, Reason, names::stat};
 use weft_ebpf_logic::{Admission, Arrival, Client, Denial, admit, is_backdoor};
 
 use crate::{context, events, kernel::Kernel, maps};
@@ -29,6 +29,18 @@ pub fn weft_sk_lookup(ctx: SkLookupContext) -> u32 {
                 events::audited(&arrival, &client, &audit);
             }
             SK_PASS
+        }
+        Admission::Capture(netns) => {
+            match maps::LISTENERS.redirect_sk_lookup(ctx, NetnsKey { cookie: netns }, 0) {
+                Ok(()) => {
+                    maps::count(stat::CAPTURED, 1);
+                    SK_PASS
+                }
+                // What may be mutual TLS is not for the app.
+                Err(_) => {
+                    refuse(&arrival, &Client::NOBODY, &Denial { reason: Reason::PROXY_UNAVAILABLE, rule: 0 })
+                }
+            }
         }
         Admission::Deny(client, denial) => refuse(&arrival, &client, &denial),
     }

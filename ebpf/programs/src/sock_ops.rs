@@ -15,10 +15,10 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use weft_abi::{
-    FlowKey, FlowRecord, Origin, OriginKey, SocketState, TCP, flow_flags, names::stat, pod_flags,
-    socket_flags,
+    Addr, BePort, FlowKey, FlowRecord, Origin, OriginKey, SocketState, TCP, flow_flags, names::stat,
+    pod_flags, socket_flags,
 };
-use weft_ebpf_logic::{Tables, allowed};
+use weft_ebpf_logic::{Arrival, Tables, allowed, is_captured};
 
 use crate::{
     context::{SockOps, field},
@@ -120,7 +120,15 @@ fn to_proxy(call: &SockOps, netns: u64, state: &mut SocketState) {
     state.since_ns = Kernel.now_ns();
     let pair = pairs::wanted(call, state, |_| true);
     let (dialled, port) = (state.dialled, state.dialled_port);
-    let origin = Origin { dialled, service: state.service, pair, port, _pad: [0; 6] };
+    let (mut chosen, mut chosen_port) = (Addr::ANY, BePort { be: 0 });
+    if state.flags & socket_flags::TLS != 0 {
+        (chosen, chosen_port) = match Kernel.backend(state.backend) {
+            Some(backend) => (backend.addr, backend.port),
+            None => (dialled, port),
+        };
+    }
+    let service = state.service;
+    let origin = Origin { dialled, service, pair, chosen, port, chosen_port, _pad: [0; 4] };
     if maps::ORIGINS.insert(origin_key(call, netns), origin, 0).is_err() {
         maps::count(stat::ORIGINS_LOST, 1);
     }
@@ -185,14 +193,17 @@ fn accepted(call: &SockOps) {
     if mirrored && pair == 0 {
         return;
     }
-    if Kernel.pod(netns).is_none() {
-        return;
-    }
+    let Some(pod) = Kernel.pod(netns) else { return };
+    let by_proxy = pod.inbound.be != 0 && is_captured(&Kernel, &arrival(&outward));
     let Some(state) = sockets::state_or_new(call.socket()) else { return };
     // All else is zero: a socket that was accepted a moment ago has no storage from before.
     state.netns = netns;
     state.since_ns = Kernel.now_ns();
     state.flags = socket_flags::SERVER;
+    if by_proxy {
+        state.flags |= socket_flags::BY_PROXY;
+        return;
+    }
     if mirrored {
         state.flags |= proxy;
         pairs::accept(call, state, pair);
@@ -260,6 +271,18 @@ fn outward(call: &SockOps) -> FlowKey {
         dst_port: call.remote_port(),
         protocol: TCP,
         _pad: [0; 3],
+    }
+}
+
+/// What came to the socket that sends `outward`.
+#[inline(always)]
+fn arrival(outward: &FlowKey) -> Arrival {
+    Arrival {
+        local: outward.src,
+        local_port: outward.src_port,
+        remote: outward.dst,
+        remote_port: outward.dst_port,
+        protocol: TCP,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The task that keeps the kernel at the last Snapshot, and the handle by which others ask about it.
 
 use std::{
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -148,6 +149,12 @@ impl Enforcer {
         // With the first pod that comes to the proxy, acceleration was tried.
         report::refresh(&state, &mut self.report().status);
         Ok(())
+    }
+
+    /// Where connections that others make to the pod with this network namespace come to the node's proxy: its
+    /// inbound listener, and the port of that. `None` takes that back. Blocks.
+    pub fn take_in(&self, netns_cookie: u64, listener: Option<(u16, BorrowedFd<'_>)>) -> Result<(), Error> {
+        self.state().take_in(netns_cookie, listener)
     }
 
     /// By which cgroup the node's proxy is known: its own connections are not sent to it. Blocks.

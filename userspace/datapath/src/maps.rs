@@ -1,16 +1,19 @@
 //! The maps, typed, as user space writes them.
 #![expect(unsafe_code, reason = "an event is read out of the ring by copying its bytes")]
 
-use std::{hash::Hash, os::fd::AsFd};
+use std::{
+    hash::Hash,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+};
 
 use aya::{
     Ebpf, Pod as Plain,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, SockHash, lpm_trie::Key},
 };
 use weft_abi::{
     Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, FlowKey, FlowRecord, Lease,
-    MaglevChunk, MaglevKey, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot,
-    SlotKey, SocketKey, names::map,
+    MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey,
+    ServiceRow, Slot, SlotKey, SocketKey, names::map,
 };
 
 use crate::proxy::ProxyMaps;
@@ -51,6 +54,10 @@ pub(crate) struct Maps {
     pub pods: Rows<HashMap<MapData, NetnsKey, Pod>>,
     /// `weft_pod_ip`.
     pub pod_ips: Rows<HashMap<MapData, Addr, PodRow>>,
+    /// `weft_pod_port`.
+    pub pod_ports: Rows<HashMap<MapData, PodPortKey, PodPort>>,
+    /// `weft_listener`.
+    pub listeners: SockHash<MapData, NetnsKey>,
     /// `weft_svc`.
     pub services: Rows<HashMap<MapData, ServiceKey, ServiceRow>>,
     /// `weft_slot`.
@@ -112,6 +119,8 @@ impl Maps {
             config: typed(ebpf, map::CONFIG)?,
             pods: rows(ebpf, map::PODS)?,
             pod_ips: rows(ebpf, map::POD_IPS)?,
+            pod_ports: rows(ebpf, map::POD_PORTS)?,
+            listeners: typed(ebpf, map::LISTENERS)?,
             services: rows(ebpf, map::SERVICES)?,
             slots: rows(ebpf, map::SLOTS)?,
             backends: rows(ebpf, map::BACKENDS)?,
@@ -154,6 +163,20 @@ impl Maps {
     pub(crate) fn lease_renewed_ns(&self) -> u64 {
         let lease = Array::<_, Lease>::try_from(&self.lease).expect("the loader compared their types");
         lease.get(&0, 0).map_or(0, |lease| lease.renewed_ns)
+    }
+
+    /// Where connections that others make to a pod are handed to the node's proxy. The kernel forgets a listener
+    /// that nobody holds any more.
+    pub(crate) fn hand_over(&mut self, netns: u64, listener: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        let key = NetnsKey { cookie: netns };
+        let done = match listener {
+            Some(listener) => self.listeners.insert(key, listener.as_raw_fd(), 0),
+            None => self
+                .listeners
+                .remove(&key)
+                .or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) }),
+        };
+        done.map_err(|source| Error::Refused { map: map::LISTENERS, source })
     }
 
     /// Writes the run-time switches.

@@ -89,7 +89,9 @@ impl Origins for OriginMap {
             Err(error) => return Err(unreadable(error)),
         }
         let dialled = SocketAddr::new(origin.dialled.to_ip(), origin.port.get());
-        Ok(Some(Origin { dialled, frontend: origin.service, backend: None }))
+        let is_chosen = !origin.chosen.is_unspecified();
+        let chosen = is_chosen.then(|| SocketAddr::new(origin.chosen.to_ip(), origin.chosen_port.get()));
+        Ok(Some(Origin { dialled, frontend: origin.service, chosen }))
     }
 }
 

@@ -2,30 +2,31 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     sync::Arc,
 };
 
 use aya::maps::Map;
 use tokio::time::Instant;
-use weft_abi::{Addr, Config, FlowKey, PodRow, SCHEMA, config_flags, limits};
-use weft_model::{ObjectName, PolicyTarget, Service, Snapshot, Workload};
+use weft_abi::{Config, FlowKey, SCHEMA, config_flags, limits};
+use weft_model::{ObjectName, PolicyTarget, Snapshot, Workload};
 use weft_policy::Policies as PolicyIndex;
 
 use crate::{
     accelerate::{self, Trial, Unfit},
-    apply::{Place, Pods, Policies, Services},
+    apply::{Place, Pods, Policies, Services, Wanted},
     attach, host,
     load::{self, Loaded},
     maps::{self, Maps},
-    netns::{Held, Namespaces},
+    netns::Namespaces,
     pins::Node,
-    proxy::LocalPod,
     rows::policy::{PolicyRows, compile},
     settings::{Acceleration, Settings},
     sweep::{self, Hints, Protections},
 };
+
+mod proxy;
 
 /// Why the data path could not be brought to a Snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +154,8 @@ impl State {
         if let Some(judged) = &mut judged {
             self.policies.fits(&self.maps, &judged.rows)?;
             let people = snapshot.workloads.values().map(|workload| &**workload);
-            judged.ips = self.pods.plan(&self.maps, people, &judged.places, &self.namespaces)?;
+            judged.rows_by_ip =
+                self.pods.plan(&self.maps, people, &judged.places, &self.namespaces, &snapshot.mtls)?;
         }
         let before = self.backends_of_udp(change.is_empty());
         let first = self.snapshot.is_none();
@@ -245,8 +247,8 @@ impl State {
             };
             let protection = index.protection(workload);
             let rows = compile(&protection);
-            let outbound = self.pods.outbound(held.cookie);
-            let place = Place { netns: held.cookie, policy: rows.id, flags: rows.flags, outbound };
+            let listening = self.pods.listening(held.cookie);
+            let place = Place { netns: held.cookie, policy: rows.id, flags: rows.flags, listening };
             judged.places.insert(workload.name.clone(), place);
             judged.protections.insert(workload.name.clone(), Arc::new(protection));
             if rows.id != 0 {
@@ -274,7 +276,7 @@ impl State {
         if !tightened.is_empty() {
             self.again.push((Instant::now() + AGAIN, tightened.clone()));
         }
-        self.pods.write_ips(&mut self.maps, judged.ips)?;
+        self.pods.write_ips(&mut self.maps, judged.rows_by_ip)?;
         for workload in local(snapshot) {
             let Some(held) = self.namespaces.get(&workload.name) else { continue };
             self.pods.enrol(&mut self.maps, workload, held.cookie)?;
@@ -335,30 +337,6 @@ impl State {
         Ok(())
     }
 
-    /// The enrolled pods whose namespaces are held; `None` until that is known.
-    pub(crate) fn local_pods(&self) -> Option<Vec<LocalPod>> {
-        let snapshot = self.snapshot.as_ref()?;
-        let placed = local(snapshot).filter_map(|pod| Some((pod, self.namespaces.get(&pod.name)?)));
-        let placed = placed.filter(|(pod, _)| !self.refused_pods.contains_key(&pod.name));
-        let pod = |(pod, held): (&Workload, &Held)| LocalPod {
-            name: pod.name.clone(),
-            netns_cookie: held.cookie,
-            netns: Arc::clone(&held.netns),
-            ips: pod.ips.clone(),
-            service_account: pod.service_account.clone(),
-        };
-        Some(placed.map(pod).collect())
-    }
-
-    /// Where the connections of a pod come to the node's proxy; port 0 for nowhere.
-    pub(crate) fn listen(&mut self, netns: u64, port: u16) -> Result<(), Error> {
-        self.pods.listen(&mut self.maps, netns, port)?;
-        match self.snapshot.clone() {
-            Some(snapshot) => self.accelerate(&snapshot),
-            None => Ok(()),
-        }
-    }
-
     /// Whether it is known now if this kernel can accelerate: to be applied.
     pub(crate) fn trial_has_ended(&self) -> bool {
         self.trial.has_ended()
@@ -370,21 +348,6 @@ impl State {
         let asked =
             self.wanted.is_asked_for() || self.snapshot.as_deref().is_some_and(accelerate::is_asked_for);
         (asked || !matches!(unfit, Unfit::OldKernel(_))).then_some(unfit)
-    }
-
-    /// Whether a Service asks for the node's proxy, which there is not to be.
-    pub(crate) fn stays_in_the_kernel(&self) -> bool {
-        let asks = |service: &Arc<Service>| service.ports.iter().any(|port| port.routing.is_some());
-        !self.services.may_proxy()
-            && self.snapshot.iter().flat_map(|snapshot| snapshot.services.values()).any(asks)
-    }
-
-    /// By which cgroup the node's proxy is known.
-    pub(crate) fn proxy_is(&mut self, cgroup: u64) -> Result<(), Error> {
-        let config = Config { proxy_cgroup: cgroup, ..self.config };
-        self.maps.configure(&config)?;
-        self.config = config;
-        Ok(())
     }
 
     /// Takes off the layouts of earlier agents, once nothing of today's is missing. Until then they do what
@@ -450,7 +413,7 @@ struct Judged {
     places: BTreeMap<ObjectName, Place>,
     protections: Protections,
     rows: HashMap<u64, PolicyRows>,
-    ips: HashMap<Addr, PodRow>,
+    rows_by_ip: Wanted,
 }
 
 /// The enrolled pods of this node.
@@ -468,12 +431,13 @@ fn policies_may_differ(old: &Snapshot, new: &Snapshot) -> bool {
         snapshot.policies.values().any(|policy| matches!(policy.target, PolicyTarget::Services(_)))
     };
     !Arc::ptr_eq(&old.policies, &new.policies)
+        || !Arc::ptr_eq(&old.mtls, &new.mtls)
         || !Arc::ptr_eq(&old.workloads, &new.workloads)
         || (by_service(new) && !Arc::ptr_eq(&old.services, &new.services))
 }
 
 /// The map of socket states, for `sock_diag`.
-pub(crate) fn socket_states(map: &Map) -> std::os::fd::BorrowedFd<'_> {
+pub(crate) fn socket_states(map: &Map) -> BorrowedFd<'_> {
     match map {
         Map::SkStorage(data) => data.fd().as_fd(),
         _ => unreachable!("weft_sock is socket storage: the loader compared its type"),

@@ -198,7 +198,9 @@ fn inbound(socket: &Socket, other: Option<&Socket>, attested: bool, ports: &Port
     }
     let flags = |socket: &Socket| socket.storage.as_deref().and_then(socket_state).map(|state| state.flags);
     if let Some(own) = flags(socket) {
-        return own & socket_flags::SERVER != 0 && own & socket_flags::PROBE == 0;
+        // What the proxy has accepted, it judges itself.
+        let exempt = socket_flags::PROBE | socket_flags::BY_PROXY;
+        return own & socket_flags::SERVER != 0 && own & exempt == 0;
     }
     if let Some(other) = other.and_then(flags) {
         return other & socket_flags::CLIENT != 0;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Settings {
     pub cgroup: PathBuf,
     /// How a proxy is started. It begins with [`crate::enter`].
     pub program: Program,
+    /// Whether connections that are made to pods may come to the proxy, too.
+    pub inbound: bool,
     /// The agent's build, for people.
     pub build: String,
 }
@@ -102,6 +104,10 @@ pub trait Ports: Send + Sync + 'static {
     /// Until the first call for a cookie what an earlier agent wrote for it holds. May block for the instant
     /// of writing a row. A row that cannot be written is the data path's to report.
     fn outbound(&self, cookie: u64, port: Option<u16>);
+
+    /// Connections that others make to the pod with this cookie may be handed to this listener, which has this port, from
+    /// now on; with `None`, no more. As for [`Ports::outbound`].
+    fn inbound(&self, cookie: u64, listener: Option<(u16, BorrowedFd<'_>)>);
 }
 
 /// Whoever makes flows, metrics and logs of what proxies tell.

@@ -17,11 +17,13 @@ use crate::{LocalPod, Ports};
 /// The pods that are lent to proxies.
 pub(crate) struct Pods {
     lent: Arc<BTreeMap<u64, Lent>>,
-    /// The port of each that the data path knows.
-    published: BTreeMap<u64, u16>,
+    /// The ports of each that the data path knows, in the order of roles.
+    published: BTreeMap<u64, Vec<u16>>,
     failures: BTreeMap<ObjectName, String>,
     last_revision: u64,
     ports: Arc<dyn Ports>,
+    /// The roles that each has a listener for.
+    roles: &'static [Role],
 }
 
 /// Why a pod has no listener.
@@ -36,16 +38,18 @@ enum Failure {
 }
 
 impl Pods {
-    pub(crate) fn new(ports: Arc<dyn Ports>) -> Self {
+    /// Each pod has a listener for its own connections and, if `inbound`, one for those that are made to it.
+    pub(crate) fn new(ports: Arc<dyn Ports>, inbound: bool) -> Self {
         let (lent, published, failures) = (Arc::default(), BTreeMap::new(), BTreeMap::new());
-        Self { lent, published, failures, last_revision: NO_REVISION, ports }
+        let roles = if inbound { BOTH } else { &BOTH[..1] };
+        Self { lent, published, failures, last_revision: NO_REVISION, ports, roles }
     }
 
     /// Keeps what a proxy has handed back. Of a pod that is here already, the sockets here are kept: those of
     /// two generations are the same ones, unless the older one finishes and has closed its own.
     pub(crate) fn take_back(&mut self, pods: Vec<Pod>) {
         for pod in pods {
-            if self.lent.get(&pod.cookie).is_none_or(|held| outbound(&held.pod).is_none()) {
+            if self.lent.get(&pod.cookie).is_none_or(|held| !self.is_complete(&held.pod)) {
                 self.replace(pod);
             }
         }
@@ -61,8 +65,8 @@ impl Pods {
         }
         let before = std::mem::take(&mut self.failures);
         for pod in by_cookie.into_values() {
-            let has_one = self.lent.get(&pod.cookie).is_some_and(|held| outbound(&held.pod).is_some());
-            if !may_make && !has_one {
+            let has_all = self.lent.get(&pod.cookie).is_some_and(|held| self.is_complete(&held.pod));
+            if !may_make && !has_all {
                 continue;
             }
             if let Err(failure) = self.lend(pod) {
@@ -89,6 +93,7 @@ impl Pods {
 
     /// The port first: nothing may be sent to a listener that is about to close.
     fn let_go(&mut self, cookie: u64) {
+        self.ports.inbound(cookie, None);
         self.ports.outbound(cookie, None);
         self.published.remove(&cookie);
         Arc::make_mut(&mut self.lent).remove(&cookie);
@@ -96,16 +101,34 @@ impl Pods {
 
     fn lend(&mut self, wanted: &LocalPod) -> Result<(), Failure> {
         let pod = match self.lent.get(&wanted.cookie).map(|lent| &lent.pod) {
-            Some(pod) if is_as_wanted(pod, wanted) => Arc::clone(pod),
-            Some(pod) => self.replace(renewed(pod, wanted)?),
-            None => self.replace(made(wanted)?),
+            Some(pod) if is_as_wanted(pod, wanted) && self.is_complete(pod) => Arc::clone(pod),
+            Some(pod) => self.replace(renewed(pod, wanted, self.roles)?),
+            None => self.replace(made(wanted, self.roles)?),
         };
-        let port = outbound(&pod).and_then(|socket| Some(socket.local_addr().ok()?.port()));
-        if let Some(port) = port.filter(|port| self.published.get(&wanted.cookie) != Some(port)) {
-            self.ports.outbound(wanted.cookie, Some(port));
-            self.published.insert(wanted.cookie, port);
-        }
+        self.publish(&pod);
         Ok(())
+    }
+
+    /// Tells the data path of the pod's listeners. Those of a role that is not wanted any more, too: an earlier agent
+    /// may have told of them.
+    fn publish(&mut self, pod: &Pod) {
+        let listeners = self.roles.iter().filter_map(|role| listener(pod, role));
+        let port = |socket: &TcpListener| socket.local_addr().map_or(0, |address| address.port());
+        let ports: Vec<_> = listeners.map(port).collect();
+        if self.published.get(&pod.cookie) == Some(&ports) {
+            return;
+        }
+        let told = |role| {
+            let socket = listener(pod, role).filter(|_| self.roles.contains(role))?;
+            Some((port(socket), socket))
+        };
+        self.ports.outbound(pod.cookie, told(&Role::Outbound).map(|(port, _)| port));
+        self.ports.inbound(pod.cookie, told(&Role::Inbound).map(|(port, socket)| (port, socket.as_fd())));
+        self.published.insert(pod.cookie, ports);
+    }
+
+    fn is_complete(&self, pod: &Pod) -> bool {
+        self.roles.iter().all(|role| listener(pod, role).is_some())
     }
 
     fn replace(&mut self, pod: Pod) -> Arc<Pod> {
@@ -121,31 +144,33 @@ impl Pods {
     }
 }
 
-/// A proxy may have handed back a pod without a listener, without its ServiceAccount, or under its old addresses.
+/// A proxy may have handed back a pod without its ServiceAccount, or under its old addresses.
 fn is_as_wanted(pod: &Pod, wanted: &LocalPod) -> bool {
     pod.name == wanted.name
         && pod.addresses == wanted.addresses
         && pod.service_account.as_ref() == Some(&wanted.service_account)
-        && outbound(pod).is_some()
 }
 
-fn outbound(pod: &Pod) -> Option<&TcpListener> {
-    pod.listeners.iter().find(|listening| listening.role == Role::Outbound).map(|found| &found.socket)
+fn listener<'a>(pod: &'a Pod, role: &Role) -> Option<&'a TcpListener> {
+    pod.listeners.iter().find(|listening| listening.role == *role).map(|found| &found.socket)
 }
 
-fn made(wanted: &LocalPod) -> Result<Pod, Failure> {
-    let listeners = vec![Listening { role: Role::Outbound, socket: listen(&wanted.netns)? }];
+fn made(wanted: &LocalPod, roles: &[Role]) -> Result<Pod, Failure> {
+    let mut listeners = Vec::with_capacity(roles.len());
+    for role in roles {
+        listeners.push(Listening { role: role.clone(), socket: listen(&wanted.netns)? });
+    }
     Ok(described(wanted, duplicate(&wanted.netns)?, listeners))
 }
 
-/// The same sockets under what the pod is called now, and an outbound one.
-fn renewed(pod: &Pod, wanted: &LocalPod) -> Result<Pod, Failure> {
-    let mut listeners = Vec::with_capacity(pod.listeners.len() + 1);
+/// The same sockets under what the pod is called now, and one for each role that lacks one.
+fn renewed(pod: &Pod, wanted: &LocalPod, roles: &[Role]) -> Result<Pod, Failure> {
+    let mut listeners = Vec::with_capacity(pod.listeners.len() + roles.len());
     for Listening { role, socket } in &pod.listeners {
         listeners.push(Listening { role: role.clone(), socket: socket.try_clone()? });
     }
-    if outbound(pod).is_none() {
-        listeners.push(Listening { role: Role::Outbound, socket: listen(&pod.netns)? });
+    for role in roles.iter().filter(|role| listener(pod, role).is_none()) {
+        listeners.push(Listening { role: role.clone(), socket: listen(&pod.netns)? });
     }
     Ok(described(wanted, duplicate(&pod.netns)?, listeners))
 }
@@ -164,3 +189,5 @@ fn listen(netns: &Netns) -> Result<TcpListener, Error> {
 fn duplicate(netns: &Netns) -> Result<Netns, Failure> {
     Ok(Netns::from_fd(netns.as_fd().try_clone_to_owned()?)?)
 }
+
+const BOTH: &[Role] = &[Role::Outbound, Role::Inbound];

@@ -68,7 +68,7 @@ impl Run {
         Self {
             hello: Hello::of_this_process(generation(), shared.settings.build.clone()),
             log: Log::of(&shared.settings.run_dir),
-            pods: Pods::new(ports),
+            pods: Pods::new(ports, shared.settings.inbound),
             maps: Arc::new(maps),
             records,
             shared,

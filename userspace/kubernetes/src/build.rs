@@ -4,6 +4,7 @@ mod attach;
 mod authorization;
 mod backend;
 mod endpoints;
+mod mtls;
 mod notice;
 mod objects;
 mod routing;
@@ -21,7 +22,8 @@ use std::{
 };
 
 use weft_model::{
-    AccessLog, AuthorizationPolicy, Locality, ObjectName, RouteName, RouteStatus, Service, Snapshot, Workload,
+    AccessLog, AuthorizationPolicy, Locality, Mtls, ObjectName, RouteName, RouteStatus, Service, Snapshot,
+    Workload,
 };
 
 use self::{
@@ -48,6 +50,7 @@ pub(crate) struct Built {
     pub(crate) services: Arc<BTreeMap<ObjectName, Arc<Service>>>,
     pub(crate) workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     pub(crate) policies: Arc<BTreeMap<ObjectName, Arc<AuthorizationPolicy>>>,
+    pub(crate) mtls: Arc<Mtls>,
     pub(crate) access_logs: Arc<BTreeMap<ObjectName, Arc<AccessLog>>>,
     pub(crate) routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     /// What became of the routes that name a Service as a parent.
@@ -59,6 +62,11 @@ pub(crate) struct Built {
 impl Builder {
     /// Without objects yet, on `node`.
     pub(crate) fn new(node: Arc<str>) -> Self {
+        Self::with_mutual_tls(node, false)
+    }
+
+    /// As [`Builder::new`]; the node's workloads have certificates if `mutual_tls`.
+    pub(crate) fn with_mutual_tls(node: Arc<str>, mutual_tls: bool) -> Self {
         let built = Built {
             trust_domain: DEFAULT_TRUST_DOMAIN.into(),
             trust_domain_aliases: Arc::default(),
@@ -67,6 +75,7 @@ impl Builder {
             services: Arc::default(),
             workloads: Arc::default(),
             policies: Arc::default(),
+            mtls: Arc::new(Mtls { on: mutual_tls, ..Mtls::default() }),
             access_logs: Arc::default(),
             routes: Arc::default(),
             attachments: Arc::default(),
@@ -92,8 +101,9 @@ impl Builder {
         for name in &dirty.workloads {
             self.workload(name);
         }
-        for name in &dirty.logged {
+        for name in &dirty.targeted {
             self.access_log(name);
+            self.modes(name);
         }
         for name in telemetry::beside(&self.objects, &dirty.telemetry) {
             let notices = telemetry::conflicts(&self.objects, &name);
@@ -115,6 +125,10 @@ impl Builder {
                 mesh.map(|mesh| Arc::clone(&mesh.trust_domain_aliases)).unwrap_or_default();
             built.certificate_ttl = mesh.map_or(Snapshot::CERTIFICATE_TTL, |mesh| mesh.certificate_ttl);
             dirty.policies.extend(self.objects.authorization.keys().cloned());
+            let mode = mtls::of_mesh(&self.objects);
+            if self.built.mtls.mesh != mode {
+                Arc::make_mut(&mut self.built.mtls).mesh = mode;
+            }
         }
         let zone = self.objects.zone_of(&self.built.locality.node).cloned();
         if zone != self.built.locality.zone {
@@ -158,6 +172,18 @@ impl Builder {
         let workload = self.built.workloads.get(name).filter(|workload| workload.local);
         let log = workload.and_then(|workload| telemetry::access_log(&self.objects, workload));
         put(&mut self.built.access_logs, name, log.map(Arc::new));
+    }
+
+    fn modes(&mut self, name: &ObjectName) {
+        let workload = self.built.workloads.get(name);
+        let modes = workload.and_then(|workload| mtls::of_pod(&self.objects, workload));
+        if self.built.mtls.pods.get(name).map(|modes| &**modes) != modes.as_ref() {
+            let pods = &mut Arc::make_mut(&mut self.built.mtls).pods;
+            match modes {
+                Some(modes) => pods.insert(name.clone(), Arc::new(modes)),
+                None => pods.remove(name),
+            };
+        }
     }
 
     fn policy(&mut self, name: &ObjectName) {

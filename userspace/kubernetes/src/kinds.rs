@@ -66,9 +66,9 @@ pub(crate) fn read(root: &Node<'_>, key: &Key, names: &mut Names, report: &mut R
         }
         Kind::AuthenticationPolicy => {
             let object: Resource<authentication_policy::Spec> = strict_object(root, report)?;
-            common(&object.metadata, report);
-            authentication_policy::check(&object.spec, names, report);
-            Some(Object::Noted)
+            let created = common(&object.metadata, report);
+            let policy = authentication_policy::check(&object.spec, key, created, names, report)?;
+            Some(Object::AuthenticationPolicy(policy.into()))
         }
         Kind::TelemetryPolicy => {
             let object: Resource<telemetry_policy::Spec> = strict_object(root, report)?;

@@ -38,6 +38,8 @@ pub struct Options {
     /// Where the last good version of every file is kept for the next agent; `None` keeps it in memory
     /// alone.
     pub last_good: Option<PathBuf>,
+    /// Whether the node's workloads have certificates.
+    pub mutual_tls: bool,
 }
 
 /// A watched directory of manifests.
@@ -66,7 +68,7 @@ impl ManifestSource {
         options: Options,
     ) -> Result<(Self, latest::Receiver<Arc<Snapshot>>), Error> {
         let directory: PathBuf = directory.into();
-        let mut store = Store::new(directory.clone(), options.node, options.last_good)?;
+        let mut store = Store::new(directory.clone(), options)?;
         // Watching comes before reading: what changes meanwhile is noticed, and read again.
         let wake = Wake::new(&directory)?;
         let snapshot = store.rescan();

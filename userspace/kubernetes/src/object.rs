@@ -16,8 +16,8 @@ use std::{
 
 use weft_model::{
     Action, AppProtocol, ContainerPort, Distribution, Hints, LoadBalancer, LogFilter, LogFormat, Mode,
-    ObjectName, PolicyTarget, Protocol, ProxyFailure, RouteName, Rule, Selector, ServiceAccount, ServiceKind,
-    TrafficSettings,
+    MtlsMode, ObjectName, PolicyTarget, Protocol, ProxyFailure, RouteName, Rule, Selector, ServiceAccount,
+    ServiceKind, TrafficSettings,
 };
 
 pub(crate) use route::{BackendRef, Filter, ParentRef, Route, RouteRule, Target};
@@ -62,6 +62,7 @@ pub(crate) enum Object {
     Route(Arc<Route>),
     TrafficPolicy(Arc<TrafficPolicy>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    AuthenticationPolicy(Arc<AuthenticationPolicy>),
     TelemetryPolicy(Arc<TelemetryPolicy>),
     /// Checked and valid; nothing of it reaches the snapshot.
     Noted,
@@ -88,6 +89,7 @@ picks! {
     route Route
     traffic_policy TrafficPolicy
     authorization_policy AuthorizationPolicy
+    authentication_policy AuthenticationPolicy
     telemetry_policy TelemetryPolicy
 }
 
@@ -99,6 +101,7 @@ pub(crate) struct MeshConfig {
     pub(crate) trust_domain_aliases: Arc<[Arc<str>]>,
     pub(crate) certificate_ttl: Duration,
     pub(crate) namespace_selector: Selector,
+    pub(crate) mtls: MtlsMode,
     pub(crate) access_log: LogSettings,
 }
 
@@ -217,6 +220,18 @@ pub(crate) struct AuthorizationPolicy {
     pub(crate) target: PolicyTarget,
     /// SPIFFE IDs as written: the trust domain may change under them.
     pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+pub(crate) struct AuthenticationPolicy {
+    pub(crate) name: ObjectName,
+    pub(crate) created: Created,
+    /// Pods by their labels, or Services whose pods they are.
+    pub(crate) target: PolicyTarget,
+    /// The mode of mutual TLS; `None` is left to a less specific policy.
+    pub(crate) mode: Option<MtlsMode>,
+    /// Of single ports.
+    pub(crate) ports: BTreeMap<u16, MtlsMode>,
 }
 
 #[derive(Debug)]

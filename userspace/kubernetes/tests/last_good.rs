@@ -31,7 +31,7 @@ impl Folders {
     /// What a source that begins now sees; it ends at once.
     async fn seen(&self) -> Arc<Snapshot> {
         let last_good = Some(self.last_good.path().to_owned());
-        let options = Options { node: "n1".into(), last_good };
+        let options = Options { node: "n1".into(), last_good, mutual_tls: false };
         let (source, snapshots) = ManifestSource::open(self.manifests.path(), options).unwrap();
         let refresh = source.refresh_handle();
         let running = source.run(async {
@@ -100,7 +100,11 @@ async fn what_cannot_be_kept_is_no_reason_to_stop() {
     let folders = Folders::new();
     fs::write(folders.last_good.path().join("file"), "").unwrap();
     folders.write("a.yaml", &service("a", "10.96.0.1"));
-    let options = Options { node: "n1".into(), last_good: Some(folders.last_good.path().join("file")) };
+    let options = Options {
+        node: "n1".into(),
+        last_good: Some(folders.last_good.path().join("file")),
+        mutual_tls: false,
+    };
     let (source, snapshots) = ManifestSource::open(Path::new(folders.manifests.path()), options).unwrap();
     let refresh = source.refresh_handle();
     source

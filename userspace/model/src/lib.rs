@@ -15,6 +15,7 @@ mod access_log;
 mod eligible;
 mod identity;
 mod maglev;
+mod mtls;
 mod name;
 mod policy;
 mod problem;
@@ -29,6 +30,7 @@ pub use access_log::{AccessLog, Comparison, LogFilter, LogFormat, LogNumber, Log
 pub use eligible::{Locality, eligible};
 pub use identity::{ServiceAccount, SpiffeError, SpiffeId};
 pub use maglev::{MaglevSeeds, maglev_table};
+pub use mtls::{Mtls, MtlsMode, PodMtls};
 pub use name::ObjectName;
 pub use policy::{Action, AuthorizationPolicy, Mode, PolicyTarget, PortRange, ROOT_NAMESPACE, Rule, Source};
 pub use problem::{Problem, Severity};

@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessLog, AuthorizationPolicy, Locality, ObjectName, Problem, RouteName, RouteStatus, Service, Workload,
+    AccessLog, AuthorizationPolicy, Locality, Mtls, ObjectName, Problem, RouteName, RouteStatus, Service,
+    Workload,
 };
 
 /// Everything the data path needs, immutable. Readers share it; parts that did not change between
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     /// Authorization policies by name.
     pub policies: Arc<BTreeMap<ObjectName, Arc<AuthorizationPolicy>>>,
+    /// Mutual TLS between nodes.
+    pub mtls: Arc<Mtls>,
     /// The pods of this node whose requests are logged.
     pub access_logs: Arc<BTreeMap<ObjectName, Arc<AccessLog>>>,
     /// What became of each route, for people.
@@ -58,6 +61,7 @@ impl Default for Snapshot {
             services: Arc::default(),
             workloads: Arc::default(),
             policies: Arc::default(),
+            mtls: Arc::default(),
             access_logs: Arc::default(),
             routes: Arc::default(),
             problems: Arc::default(),

@@ -90,7 +90,14 @@ impl Proxied {
         let (handle, reader) = Proxy::start(settings, Arc::clone(&origins) as Arc<_>, Arc::new(Unlent))?;
         handle.apply(&snapshot(endpoint))?;
         let name = ObjectName::new("shop", "client");
-        let sockets = PodSockets { name, service_account: None, cookie, netns, listeners: vec![listener] };
+        let sockets = PodSockets {
+            name,
+            service_account: None,
+            cookie,
+            netns,
+            listeners: vec![listener],
+            inbound: Vec::new(),
+        };
         handle.add_pod(sockets).await?;
         Ok((Self { handle: Arc::new(handle), address, cookie, origins, lost: Arc::default() }, reader))
     }
@@ -168,7 +175,7 @@ async fn load(to: SocketAddr, connections: u64, seconds: u64, proxy: Option<&Pro
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         if let Some(proxy) = proxy {
-            let origin = Origin { dialled: VIP, frontend: 1, backend: None };
+            let origin = Origin { dialled: VIP, frontend: 1, chosen: None };
             proxy.origins.write(proxy.cookie, socket.local_addr()?, origin);
         }
         let stream = socket.connect(to).await?;

@@ -356,14 +356,17 @@ enum InForce {
 /// The agent's descriptors stay with [`Lent::held`]: they are handed back.
 async fn add(handle: &Handle, pod: &Pod) -> Result<(), Untaken> {
     let netns = pod.netns.as_fd().try_clone_to_owned().map_err(Untaken::Descriptors)?;
-    let outbound = pod.listeners.iter().filter(|listening| listening.role == Role::Outbound);
-    let listeners = outbound.map(|listening| listening.socket.try_clone());
+    let of = |role: &Role| {
+        let listeners = pod.listeners.iter().filter(|listening| listening.role == *role);
+        listeners.map(|listening| listening.socket.try_clone()).collect::<io::Result<_>>()
+    };
     let sockets = PodSockets {
         name: pod.name.clone(),
         service_account: pod.service_account.clone(),
         cookie: pod.cookie,
         netns: Netns::from_fd(netns)?,
-        listeners: listeners.collect::<io::Result<_>>().map_err(Untaken::Descriptors)?,
+        listeners: of(&Role::Outbound).map_err(Untaken::Descriptors)?,
+        inbound: of(&Role::Inbound).map_err(Untaken::Descriptors)?,
     };
     Ok(handle.add_pod(sockets).await?)
 }

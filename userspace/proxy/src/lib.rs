@@ -1,4 +1,4 @@
-//! A connection's life on the `http` path: accept, origin, identify, authorize, route, connect, relay.
+//! A connection's life on the `http` and `tls` paths: accept, origin, identify, authorize, route, connect, relay.
 //!
 //! Owns: what the node proxy does between a client's socket and an upstream's. Must not know: aya, kube, rustls.
 //!
@@ -6,8 +6,9 @@
 //! Snapshot ──► tables ─────────────────────────────────┐ one pointer
 //!                                                       ▼
 //! pod's listener ──► worker ──► outbound ──► serve ──► exchange ──► pool ──► endpoint
-//!                                  │           │ Guarded     Guarded │
-//!                                  └ relay     └ malformed: 400, 414, 431 ... and nothing of it was forwarded
+//!    │                             │           │ Guarded     Guarded │
+//!    │                             └ relay     └ malformed: 400, 414, 431 ... and nothing of it was forwarded
+//!    └► inbound: mutual TLS from other nodes ──► the app
 //! ```
 //! [`bounds`] lists what is bounded, [`Reason`] why something is refused.
 #![forbid(unsafe_code)]
@@ -22,7 +23,9 @@ mod exchange;
 pub mod http1;
 mod http2;
 mod identities;
+mod inbound;
 pub mod limits;
+mod line;
 pub mod observe;
 mod outbound;
 mod pool;

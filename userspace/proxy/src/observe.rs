@@ -13,7 +13,8 @@ use std::{
 
 use http::Method;
 use tokio::sync::mpsc;
-use weft_model::{ObjectName, RouteName};
+use weft_model::{ObjectName, RouteName, ServiceAccount};
+pub use weft_telemetry::records::Security;
 
 use crate::Reason;
 
@@ -45,6 +46,10 @@ pub struct ConnectionRecord {
     pub spoken: Protocol,
     /// Where its bytes went; `None` for HTTP, which has an endpoint for each request.
     pub endpoint: Option<SocketAddr>,
+    /// How it was secured between the nodes.
+    pub security: Security,
+    /// Of a connection that was made to the pod: who made it. Of one that the pod has made, `None`.
+    pub inbound: Option<Inbound>,
     /// How long it lasted.
     pub lasted: Duration,
     /// Bytes from the client. For HTTP they are counted by request and by pod.
@@ -53,6 +58,13 @@ pub struct ConnectionRecord {
     pub sent: u64,
     /// Why it was refused or cut; `None` where either side ended it.
     pub reason: Option<Reason>,
+}
+
+/// What is known of the client of a connection that was made to a pod.
+#[derive(Debug)]
+pub struct Inbound {
+    /// Who it has proven to be.
+    pub account: Option<ServiceAccount>,
 }
 
 /// A request and its answer.
@@ -72,6 +84,8 @@ pub struct RequestRecord {
     pub backend: Option<(ObjectName, u16)>,
     /// Its endpoint.
     pub endpoint: Option<SocketAddr>,
+    /// How the connection to it was secured.
+    pub security: Security,
     /// What the client speaks.
     pub spoken: Protocol,
     /// Whether it is a gRPC call.

@@ -10,33 +10,36 @@
 
 mod connect;
 mod decide;
+mod sealed;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use weft_model::{ObjectName, Timeouts};
-use weft_transport::{End, Origin, Progress, relay};
+use weft_transport::{End, Origin, Progress, Relayed, relay, relay_inside};
 
 use crate::{
     Reason,
     limits::Observed,
-    observe::{ConnectionRecord, Protocol, Record},
+    line::Line,
+    observe::{ConnectionRecord, Protocol, Record, Security},
     serve::{self, Client},
     stream::reset_on_close,
     tables::Port,
     worker::Served,
 };
-pub(crate) use connect::{Connected, Early, connect};
+pub(crate) use connect::{Connected, Early, connect, connect_plain};
 use decide::Next;
 
 /// What is known of a connection so far, for its record.
 struct Seen {
-    origin: Option<Origin>,
+    dialled: Option<SocketAddr>,
     port: Option<Arc<Port>>,
     spoken: Protocol,
     route: Option<ObjectName>,
     endpoint: Option<SocketAddr>,
+    security: Security,
     progress: Progress,
 }
 
@@ -46,11 +49,12 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
     let client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let began = served.worker.now();
     let mut seen = Seen {
-        origin: None,
+        dialled: None,
         port: None,
         spoken: Protocol::Tcp,
         route: None,
         endpoint: None,
+        security: Security::None,
         progress: Progress::default(),
     };
     let ended = carry(&served, socket, client, &mut seen).await;
@@ -63,11 +67,13 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
             ended: SystemTime::now(),
             pod: served.pod.name.clone(),
             client,
-            dialled: seen.origin.map(|origin| origin.dialled),
+            dialled: seen.dialled,
             service: seen.port.map(|port| (port.service.clone(), port.number)),
             route: seen.route,
             spoken: seen.spoken,
             endpoint: seen.endpoint,
+            security: seen.security,
+            inbound: None,
             lasted: served.worker.now().since(began),
             received: seen.progress.left_to_right(),
             sent: seen.progress.right_to_left(),
@@ -99,13 +105,17 @@ async fn carry(
         }
         Err(why) => return refuse(socket, why),
     }
-    let (Some(origin), Some(port)) = (seen.origin, seen.port.clone()) else {
+    if let Some(chosen) = seen.endpoint {
+        let _ = socket.set_nodelay(true);
+        return Box::pin(sealed::carry(served, socket, chosen, &seen.progress)).await;
+    }
+    let (Some(dialled), Some(port)) = (seen.dialled, seen.port.clone()) else {
         return refuse(socket, Reason::NO_SERVICE);
     };
     // The client writes what it has and waits for the answer: small writes must not wait for an ACK.
     let _ = socket.set_nodelay(true);
     // What is over soon, or carries bytes only, is boxed: a connection of HTTP would keep the room for it.
-    let next = match Box::pin(decide::next(served, &socket, &port, origin.dialled, client)).await {
+    let next = match Box::pin(decide::next(served, &socket, &port, dialled, client)).await {
         Ok(next) => next,
         // Nothing of it is cut: it has said nothing.
         Err(Reason::IDLE) => return Err(Reason::IDLE),
@@ -117,29 +127,35 @@ async fn carry(
             seen.spoken = if tls { Protocol::Tls } else { Protocol::Tcp };
             let endpoint = to.serving.endpoint();
             seen.endpoint = Some(endpoint.address());
+            seen.security = to.stream.security();
             // All that can be told of a server whose bytes nobody understands: it is there.
-            to.upstream.observe(origin.dialled, endpoint, Observed::Success, served.worker.now());
+            to.upstream.observe(dialled, endpoint, Observed::Success, served.worker.now());
             Box::pin(carry_bytes(served, socket, &first, to, &port, &seen.progress)).await
         }
         Next::Http { first, version, early } => {
             seen.spoken = version;
-            let client = Client::new(served, socket, first, client, origin.dialled, version, early);
+            let client = Client::new(served, socket, first, client, dialled, version, early);
             serve::serve(client).await
         }
     }
 }
 
-/// Finds out who was dialled.
+/// Finds out who was dialled, and the endpoint where the kernel has chosen it.
 fn arrive(served: &Served, client: SocketAddr, seen: &mut Seen) -> Result<(), Reason> {
     let shared = &served.worker.shared;
     let origin = shared.origins.load().take(served.pod.cookie, client).map_err(|error| {
         tracing::warn!(pod = %served.pod.name, %error, "cannot read who was dialled");
         Reason::PROXY_FAILED
     })?;
-    let mut origin = origin.ok_or(Reason::NO_ORIGIN)?;
-    origin.dialled.set_ip(origin.dialled.ip().to_canonical());
-    seen.origin = Some(origin);
-    seen.port = shared.tables.load().port(origin.dialled).cloned();
+    let Origin { dialled, chosen, .. } = origin.ok_or(Reason::NO_ORIGIN)?;
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let dialled = canonical(dialled);
+    seen.dialled = Some(dialled);
+    if let Some(chosen) = chosen {
+        (seen.endpoint, seen.security) = (Some(canonical(chosen)), Security::MutualTls);
+        return Ok(());
+    }
+    seen.port = shared.tables.load().port(dialled).cloned();
     seen.port.is_some().then_some(()).ok_or(Reason::NO_SERVICE)
 }
 
@@ -156,17 +172,25 @@ async fn carry_bytes(
     let mut upstream = to.stream;
     if !first.is_empty() {
         account.received(first.len());
-        if upstream.write_all(first).await.is_err() {
+        if upstream.write_all(first).await.is_err() || upstream.flush().await.is_err() {
             reset_on_close(&socket);
             return Err(Reason::UPSTREAM_RESET);
         }
     }
     let idle = limit(port.traffic.timeouts.idle, Timeouts::IDLE);
-    let relayed = relay(socket, upstream, idle, progress).await;
+    let relayed = match upstream {
+        Line::Plain(upstream) => relay(socket, upstream, idle, progress).await,
+        Line::Sealed(upstream) => relay_inside(socket, *upstream, idle, progress).await,
+    };
     account.received(usize::try_from(progress.left_to_right()).unwrap_or(usize::MAX));
     account.sent(usize::try_from(progress.right_to_left()).unwrap_or(usize::MAX));
     drop((to.serving, to.slot));
-    match (relayed.left, relayed.right) {
+    ended(&relayed)
+}
+
+/// Why a relay ended, where neither side ended it.
+pub(crate) fn ended(relayed: &Relayed) -> Result<(), Reason> {
+    match (&relayed.left, &relayed.right) {
         (End::Idle, _) | (_, End::Idle) => Err(Reason::IDLE),
         (End::Failed(_), _) | (_, End::Failed(_)) => Err(Reason::CUT),
         _ => Ok(()),

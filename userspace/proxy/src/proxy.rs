@@ -13,7 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use weft_identity::{Clock as TimeOfDay, Endpoint, Held, SvidError};
 use weft_model::{ObjectName, ServiceAccount, Snapshot};
 use weft_transport::{Netns, Origins};
@@ -26,7 +26,7 @@ use crate::{
     observe::{self, Reader},
     route::table::CompileError,
     tables::{Compiler, Tables},
-    worker::{Message, Reach, Shared},
+    worker::{Listeners, Message, Reach, Shared},
 };
 
 /// How a proxy is set up.
@@ -57,6 +57,8 @@ pub struct PodSockets {
     pub netns: Netns,
     /// Where its connections are accepted.
     pub listeners: Vec<TcpListener>,
+    /// Where those that others make to it are accepted.
+    pub inbound: Vec<TcpListener>,
 }
 
 /// A pod, as all workers share it.
@@ -156,6 +158,7 @@ impl Proxy {
             identities: Identities::new(TimeOfDay::system()),
             limits: settings.limits,
             clock: Clock::start(),
+            changes: watch::Sender::new(0),
             records,
             workers: OnceLock::new(),
         });
@@ -190,6 +193,7 @@ impl Handle {
         let version = compiler.compile(snapshot, self.shared.clock.now());
         self.shared.tables.store(Arc::new(version.tables));
         self.applied.store(snapshot.version, Relaxed);
+        self.shared.changes.send_modify(|changes| *changes += 1);
         drop(compiler);
         if !version.left.is_empty() {
             self.workers.iter().for_each(|worker| worker.hint(Message::Left));
@@ -229,16 +233,18 @@ impl Handle {
         if self.draining.load(Relaxed) {
             return Err(Error::Draining);
         }
-        let PodSockets { name, service_account, cookie, netns, listeners } = sockets;
+        let PodSockets { name, service_account, cookie, netns, listeners, inbound } = sockets;
         let failed = |source| Error::Listener { pod: name.clone(), source };
-        for listener in &listeners {
+        for listener in listeners.iter().chain(&inbound) {
             listener.set_nonblocking(true).map_err(failed)?;
         }
         let account = self.account(cookie);
         let pod = Arc::new(Pod { name: name.clone(), service_account, cookie, netns, account });
         for worker in &self.workers {
-            let listeners = listeners.iter().map(TcpListener::try_clone);
-            let listeners = listeners.collect::<io::Result<Vec<_>>>().map_err(failed)?;
+            let all = |listeners: &[TcpListener]| {
+                listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>().map_err(failed)
+            };
+            let listeners = Listeners { outbound: all(&listeners)?, inbound: all(&inbound)? };
             let (done, added) = oneshot::channel();
             worker.tell(Message::Add { pod: Arc::clone(&pod), listeners, done }).await;
             added.await.map_err(|_| Error::WorkerGone)?.map_err(failed)?;

@@ -5,15 +5,17 @@
 
 mod compile;
 mod guards;
+mod people;
 mod upstream;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use weft_model::{AppProtocol, ObjectName, ServiceAccount, TrafficSettings, Workload};
+use weft_model::{AppProtocol, MtlsMode, ObjectName, ServiceAccount, TrafficSettings, Workload};
+use weft_policy::Identity;
 
 use crate::{
     Reason,
@@ -23,6 +25,7 @@ use crate::{
 };
 pub(crate) use compile::Compiler;
 use guards::Guards;
+use people::People;
 pub(crate) use upstream::Upstream;
 
 /// Everything that a request is asked against, of one version.
@@ -32,6 +35,7 @@ pub(crate) struct Tables {
     ports: HashMap<SocketAddr, Arc<Port>>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
     workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
+    people: People,
     guards: Guards,
 }
 
@@ -73,9 +77,38 @@ impl Tables {
         Some(&self.workloads.get(pod)?.service_account)
     }
 
+    /// Who has to be at `to`, where that is a pod of another node that is spoken to by mutual TLS.
+    pub(crate) fn sealed(&self, to: SocketAddr) -> Option<&ServiceAccount> {
+        self.people.sealed(to)
+    }
+
+    /// Whether a port of `pod` takes nothing but mutual TLS from other nodes.
+    pub(crate) fn is_strict(&self, pod: &ObjectName, port: u16) -> bool {
+        self.people.mode(pod, port) == MtlsMode::Strict
+    }
+
+    /// Whether the policies of the pod at `to` let a connection from `source` in. Its client is who it has `proven` to be;
+    /// who has that address is enough to be refused.
+    pub(crate) fn may_come_in(
+        &self,
+        to: SocketAddr,
+        source: IpAddr,
+        proven: Option<&ServiceAccount>,
+    ) -> Result<(), Reason> {
+        let claimed = || self.people.at(source).map(|pod| &pod.service_account);
+        let identity = match proven {
+            Some(account) => Identity::Proven(account),
+            None => claimed().map_or(Identity::Unknown, Identity::FromAddress),
+        };
+        match self.guards.decide(source, identity, to) {
+            Some(decision) if !decision.allowed() => Err(decision.reason),
+            _ => Ok(()),
+        }
+    }
+
     /// Why the kernel refused the connection of `pod` to `to`.
     pub(crate) fn why_refused(&self, pod: &ObjectName, to: SocketAddr) -> Reason {
-        let decision = self.workloads.get(pod).and_then(|client| self.guards.decide(client, to));
+        let decision = self.workloads.get(pod).and_then(|client| self.guards.decide_about(client, to));
         if let Some(rule) = decision.as_ref().and_then(|decision| decision.rule.as_ref()) {
             tracing::debug!(%pod, %to, %rule, "a policy refuses a connection");
         }

@@ -22,13 +22,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch::Sender},
     task::LocalSet,
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use weft_transport::{Origins, memory};
 
+pub(crate) use self::watch::Watch;
 use crate::{
     Limits,
     account::Account,
@@ -44,7 +45,6 @@ pub(crate) use delivery::Streams;
 pub(crate) use served::Served;
 pub(crate) use tasks::Tasks;
 pub(crate) use turns::{Share, Turns};
-pub(crate) use watch::Watch;
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub identities: Identities,
     pub limits: Limits,
     pub clock: Clock,
+    /// Changes with `tables`: whoever has decided by those before looks again.
+    pub changes: Sender<u64>,
     pub records: Records,
     /// How workers reach each other, and themselves. Does not keep them alive.
     pub workers: OnceLock<Vec<mpsc::WeakSender<Message>>>,
@@ -61,7 +63,7 @@ pub(crate) struct Shared {
 /// What a worker is told.
 pub(crate) enum Message {
     /// Accept this pod's connections. Answered once they are accepted.
-    Add { pod: Arc<Pod>, listeners: Vec<TcpListener>, done: oneshot::Sender<io::Result<()>> },
+    Add { pod: Arc<Pod>, listeners: Listeners, done: oneshot::Sender<io::Result<()>> },
     /// Let go of a pod: its listeners, its connections, its namespace.
     Remove { cookie: u64, done: oneshot::Sender<()> },
     /// Endpoints have left.
@@ -70,6 +72,14 @@ pub(crate) enum Message {
     MakeRoom(Arc<Queue>),
     /// Accept nothing more. Answered when that is so, and once the last connection has ended, within this time.
     Drain { within: Duration, begun: oneshot::Sender<()>, done: oneshot::Sender<()> },
+}
+
+/// Where a pod's connections are accepted.
+pub(crate) struct Listeners {
+    /// Those that it makes.
+    pub outbound: Vec<TcpListener>,
+    /// Those that are made to it.
+    pub inbound: Vec<TcpListener>,
 }
 
 /// A worker, on its own thread.
@@ -206,9 +216,11 @@ impl Worker {
         }
     }
 
-    fn add(self: &Rc<Self>, pod: Arc<Pod>, listeners: Vec<TcpListener>) -> io::Result<()> {
-        let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
-        let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+    fn add(self: &Rc<Self>, pod: Arc<Pod>, listeners: Listeners) -> io::Result<()> {
+        let registered = |listeners: Vec<TcpListener>| {
+            listeners.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()
+        };
+        let (outbound, inbound) = (registered(listeners.outbound)?, registered(listeners.inbound)?);
         let before = self.pods.borrow_mut().remove(&pod.cookie);
         let same = before.filter(|before| {
             let same = before.pod.is_the_same(&pod);
@@ -220,7 +232,7 @@ impl Worker {
         });
         let served = same.unwrap_or_else(|| Rc::new(Served::new(pod, Rc::clone(self))));
         if !self.draining.is_cancelled() {
-            served.accept_on(listeners);
+            served.accept_on(outbound, inbound);
         }
         self.pods.borrow_mut().insert(served.pod.cookie, served);
         Ok(())

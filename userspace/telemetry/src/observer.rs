@@ -3,7 +3,7 @@
 mod flow;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -11,10 +11,11 @@ use weft_model::Snapshot;
 
 use crate::{
     access_log::{self, Lines, Logged, Sink},
+    api::Path,
     flows::FlowLog,
-    metrics::{Ends, Metrics},
-    pods::Pods,
-    records::{ConnectionRecord, RecordBatch, RequestRecord},
+    metrics::{Ends, Metrics, Reporter, TcpLabels},
+    pods::{Pod, Pods},
+    records::{ConnectionRecord, RecordBatch, RequestRecord, Security, Spoken},
     window::Window,
 };
 #[cfg(test)]
@@ -106,16 +107,36 @@ impl Observer {
 fn connection(
     record: &ConnectionRecord,
     snapshot: &Snapshot,
-    pods: &Pods,
+    pods: &mut Pods,
     flows: &FlowLog,
     metrics: &Metrics,
 ) {
-    let source = pods.named(&record.pod);
-    if let (Some(reason), Some(_)) = (record.reason, source) {
+    let service = match (&record.service, record.dialled) {
+        (None, Some(dialled)) => pods.service_at(snapshot, dialled),
+        (service, _) => service.clone(),
+    };
+    let own = pods.named(&record.pod);
+    if let (Some(reason), Some(_)) = (record.reason, own) {
         metrics.proxy.rejected(&record.pod, reason);
     }
-    let destination = record.endpoint.and_then(|endpoint| pods.at(endpoint.ip()));
-    if let Some(flow) = flow::of_connection(record, source, destination, snapshot) {
+    let (source, destination) = match record.inbound {
+        Some(_) => (pods.at(record.client.ip()), own),
+        None => (own, record.endpoint.and_then(|endpoint| pods.at(endpoint.ip()))),
+    };
+    if record.security == Security::MutualTls && record.spoken == Spoken::Tcp {
+        let peer = |pod: Option<&Pod>| Arc::clone(pods.known(pod).peer());
+        let labels = TcpLabels {
+            reporter: if record.inbound.is_some() { Reporter::Destination } else { Reporter::Source },
+            source: peer(source),
+            destination: peer(destination),
+            service: service.as_ref().map(|service| service.0.clone()),
+            path: Path::Tls,
+        };
+        metrics.tcp.opened(&labels);
+        metrics.tcp.transferred(&labels, record.received, record.sent);
+        metrics.tcp.closed(&labels);
+    }
+    if let Some(flow) = flow::of_connection(record, service.as_ref(), source, destination, snapshot) {
         flows.push(flow);
     }
 }

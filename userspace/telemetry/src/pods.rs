@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use weft_model::{ObjectName, Snapshot, Workload};
+use weft_model::{ObjectName, Service, Snapshot, Workload};
 
-use crate::metrics::{HttpMetrics, Known, Peer};
+use crate::{
+    metrics::{HttpMetrics, Known, Peer},
+    records::Destination,
+};
 
 /// A pod with what flows and metrics say of it.
 #[derive(Debug)]
@@ -20,6 +23,13 @@ pub(crate) struct Pod {
     pub(crate) known: Known,
 }
 
+/// Services by their addresses. Put together when somebody asks: most connections say their Service.
+#[derive(Debug, Default)]
+struct Services {
+    of: Arc<BTreeMap<ObjectName, Arc<Service>>>,
+    by_ip: HashMap<IpAddr, ObjectName>,
+}
+
 /// All pods.
 #[derive(Debug)]
 pub(crate) struct Pods {
@@ -27,6 +37,7 @@ pub(crate) struct Pods {
     trust_domain: Arc<str>,
     by_name: HashMap<ObjectName, Arc<Pod>>,
     by_ip: HashMap<IpAddr, Arc<Pod>>,
+    services: Services,
     unknown: Known,
 }
 
@@ -37,6 +48,7 @@ impl Pods {
             trust_domain: Arc::clone(&snapshot.trust_domain),
             by_name: HashMap::with_capacity(snapshot.workloads.len()),
             by_ip: HashMap::new(),
+            services: Services::default(),
             unknown: metrics.unknown(),
         };
         for workload in snapshot.workloads.values() {
@@ -62,6 +74,17 @@ impl Pods {
 
     pub(crate) fn at(&self, ip: IpAddr) -> Option<&Pod> {
         self.by_ip.get(&ip).map(|pod| &**pod)
+    }
+
+    /// The Service that has this address.
+    pub(crate) fn service_at(&mut self, snapshot: &Snapshot, at: SocketAddr) -> Option<Destination> {
+        if !Arc::ptr_eq(&self.services.of, &snapshot.services) {
+            let services = snapshot.services.iter();
+            let by_ip =
+                services.flat_map(|(name, service)| service.ips.iter().map(move |ip| (*ip, name.clone())));
+            self.services = Services { of: Arc::clone(&snapshot.services), by_ip: by_ip.collect() };
+        }
+        Some(Destination(self.services.by_ip.get(&at.ip())?.clone(), at.port()))
     }
 
     /// The labels of `pod`.

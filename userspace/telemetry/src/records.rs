@@ -11,7 +11,7 @@ mod request;
 mod text;
 mod usage;
 
-pub use connection::{ConnectionRecord, Spoken};
+pub use connection::{ConnectionRecord, Inbound, Spoken};
 pub use limits::Unreadable;
 pub use request::{Destination, RequestRecord, Rule, Security};
 use serde::{Deserialize, Serialize};

@@ -21,6 +21,7 @@ pub struct Origin {
     pub dialled: SocketAddr,
     /// Id of the frontend (address, port, protocol) that this was, as `ServiceRow::id`.
     pub frontend: u64,
-    /// Id of the backend that plain balancing would have taken, if the hook drew one.
-    pub backend: Option<u64>,
+    /// The pod that balancing chose, or that was dialled: it is to be reached by mutual TLS, and no other one.
+    /// `None` where the proxy chooses.
+    pub chosen: Option<SocketAddr>,
 }

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod idle;
+mod over;
 mod way;
 
 use std::io;
@@ -66,14 +67,7 @@ pub async fn relay(left: TcpStream, right: TcpStream, idle: Duration, progress: 
     match outcome {
         Ok(()) => Relayed { left: End::Eof, right: End::Eof },
         Err(None) => ends.others(|| End::Idle),
-        Err(Some(Broken { side: Side::Left, error })) => {
-            ends.left = Some(End::of(error));
-            ends.others(|| End::Cut)
-        }
-        Err(Some(Broken { side: Side::Right, error })) => {
-            ends.right = Some(End::of(error));
-            ends.others(|| End::Cut)
-        }
+        Err(Some(broken)) => ends.broken(broken),
     }
 }
 
@@ -131,6 +125,15 @@ struct Ends {
 }
 
 impl Ends {
+    /// As one of them broke.
+    fn broken(mut self, Broken { side, error }: Broken) -> Relayed {
+        match side {
+            Side::Left => self.left = Some(End::of(error)),
+            Side::Right => self.right = Some(End::of(error)),
+        }
+        self.others(|| End::Cut)
+    }
+
     fn others(self, end: impl Fn() -> End) -> Relayed {
         Relayed { left: self.left.unwrap_or_else(&end), right: self.right.unwrap_or_else(&end) }
     }
@@ -165,3 +168,4 @@ async fn carry(pair: &mut Pair, progress: &Progress, clock: &Idle, ends: &mut En
 }
 
 pub use buffer::BUFFER;
+pub use over::{Inside, relay_inside};

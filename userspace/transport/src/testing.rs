@@ -34,7 +34,7 @@ mod tests {
         let origins = WrittenOrigins::default();
         let peer = SocketAddr::from(([10, 0, 0, 1], 40000));
         let dialled = SocketAddr::from(([10, 96, 0, 1], 80));
-        let origin = Origin { dialled, frontend: 7, backend: None };
+        let origin = Origin { dialled, frontend: 7, chosen: None };
         origins.write(1, peer, origin);
         assert_eq!(origins.take(2, peer).unwrap(), None);
         assert_eq!(origins.take(1, peer).unwrap(), Some(origin));

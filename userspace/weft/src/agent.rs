@@ -45,7 +45,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         .create(&args.state_dir)
         .map_err(|error| anyhow!("cannot make --state-dir {}: {error}", args.state_dir.display()))?;
     let last_good = last_good(&args.state_dir, &node);
-    let options = Options { node: node.as_str().into(), last_good: Some(last_good) };
+    let options =
+        Options { node: node.as_str().into(), last_good: Some(last_good), mutual_tls: args.mutual_tls() };
     let (source, snapshots) = ManifestSource::open(&args.manifests, options)?;
     let enforcer = Enforcer::open(args.datapath(node.clone()))?;
     let keeper = node_proxy::open(&args, &enforcer)?;

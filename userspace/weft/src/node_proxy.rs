@@ -3,7 +3,7 @@
 
 pub(crate) mod gone;
 
-use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio::{
@@ -28,6 +28,7 @@ pub(crate) fn open(args: &AgentArgs, enforcer: &Enforcer) -> Result<Option<Keepe
         run_dir: args.run_dir.clone(),
         cgroup: enforcer.cgroup(),
         program: args.proxy_program()?,
+        inbound: args.mutual_tls(),
         build: env!("CARGO_PKG_VERSION").to_owned(),
     })?;
     enforcer.proxy_is(keeper.cgroup())?;
@@ -168,11 +169,11 @@ impl Part {
         Self { needed, last: None, once: BTreeSet::new() }
     }
 
-    /// The part of `snapshot` that the proxy works with, if that is news. Nothing, until a Service needs it.
+    /// The part of `snapshot` that the proxy works with, if that is news. Nothing, until a Service or mutual TLS needs it.
     fn of(&mut self, snapshot: &Snapshot) -> Result<Option<Configuration>, serde_json::Error> {
         self.once.retain(|name| snapshot.services.contains_key(name));
         self.once.extend(snapshot.routed().chain(snapshot.backends()).cloned());
-        self.needed |= !self.once.is_empty();
+        self.needed |= !self.once.is_empty() || snapshot.mtls.on;
         // The source's first Snapshot has a version; before it nothing is known.
         if !self.needed || snapshot.version == 0 {
             return Ok(None);
@@ -194,6 +195,12 @@ impl Ports for Rows {
     fn outbound(&self, cookie: u64, port: Option<u16>) {
         if let Err(error) = self.0.listen(cookie, port) {
             tracing::error!(cookie, ?port, %error, "the kernel does not know where a pod's proxy listens");
+        }
+    }
+
+    fn inbound(&self, cookie: u64, listener: Option<(u16, BorrowedFd<'_>)>) {
+        if let Err(error) = self.0.take_in(cookie, listener) {
+            tracing::error!(cookie, %error, "the kernel does not know where connections to a pod come to the proxy");
         }
     }
 }

@@ -145,6 +145,11 @@ impl AgentArgs {
         }
     }
 
+    /// Whether the node's workloads have certificates, and a proxy that shows them.
+    pub(crate) fn mutual_tls(&self) -> bool {
+        self.ca_dir.is_some() && self.has_proxy()
+    }
+
     /// Whether the agent runs the node's proxy.
     pub(crate) fn has_proxy(&self) -> bool {
         self.proxy == Proxy::Auto

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use weft_abi::{Addr, BePort, NetnsKey, Pod, PodRow, pod_flags};
-use weft_model::{ObjectName, Workload};
+use weft_abi::{Addr, BePort, NetnsKey, Pod, PodPort, PodPortKey, PodRow, pod_flags};
+use weft_model::{Mtls, MtlsMode, ObjectName, Workload};
 
 use crate::{
     maps::{Error, Maps},
@@ -20,9 +20,24 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Pods {
     ips: HashMap<Addr, PodRow>,
+    ports: HashMap<PodPortKey, PodPort>,
     netns: HashMap<u64, Pod>,
-    /// Ports of the pods' outbound listeners, by network namespace.
-    outbound: HashMap<u64, BePort>,
+    /// Where the node's proxy listens in the pods' network namespaces.
+    listening: HashMap<u64, Listening>,
+}
+
+/// The rows by address that are wanted.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    ips: HashMap<Addr, PodRow>,
+    ports: HashMap<PodPortKey, PodPort>,
+}
+
+/// Ports of the listeners of a pod's own and of others' connections; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listening {
+    pub outbound: BePort,
+    pub inbound: BePort,
 }
 
 /// What an enrolled pod of this node has beside its Workload.
@@ -34,8 +49,8 @@ pub(crate) struct Place {
     pub policy: u64,
     /// [`pod_flags`] of its policies.
     pub flags: u32,
-    /// Port of its outbound listener.
-    pub outbound: BePort,
+    /// Where the node's proxy listens.
+    pub listening: Listening,
 }
 
 impl Pods {
@@ -44,8 +59,10 @@ impl Pods {
         let ips = maps.pod_ips.entries().into_iter().collect();
         let netns: HashMap<_, _> =
             maps.pods.entries().into_iter().map(|(key, pod)| (key.cookie, pod)).collect();
-        let outbound = netns.iter().map(|(cookie, pod)| (*cookie, pod.outbound)).collect();
-        Self { ips, netns, outbound }
+        let ports = maps.pod_ports.entries().into_iter().collect();
+        let listens = |pod: &Pod| Listening { outbound: pod.outbound, inbound: pod.inbound };
+        let listening = netns.iter().map(|(cookie, pod)| (*cookie, listens(pod))).collect();
+        Self { ips, ports, netns, listening }
     }
 
     /// The rows by address that are wanted. Nothing is written; what does not fit is refused here, whole.
@@ -55,11 +72,14 @@ impl Pods {
         workloads: impl Iterator<Item = &'a Workload> + Clone,
         places: &BTreeMap<ObjectName, Place>,
         namespaces: &Namespaces,
-    ) -> Result<HashMap<Addr, PodRow>, Error> {
-        let mut wanted = rows(workloads.clone(), places);
-        beside(&mut wanted, workloads, places, namespaces);
-        let new = wanted.keys().filter(|addr| !self.ips.contains_key(addr)).count();
+        mtls: &Mtls,
+    ) -> Result<Wanted, Error> {
+        let mut wanted = rows(workloads.clone(), places, mtls);
+        beside(&mut wanted, workloads, places, namespaces, mtls);
+        let new = wanted.ips.keys().filter(|addr| !self.ips.contains_key(addr)).count();
         maps.pod_ips.room_for(self.ips.len() + new)?;
+        let new = wanted.ports.keys().filter(|key| !self.ports.contains_key(key)).count();
+        maps.pod_ports.room_for(self.ports.len() + new)?;
         let netns: HashSet<u64> = places.values().map(|place| place.netns).collect();
         maps.pods.room_for(netns.len())?;
         Ok(wanted)
@@ -67,12 +87,17 @@ impl Pods {
 
     /// Writes rows by address. A row carries the pod's policies: this is where a new policy takes hold.
     ///
-    /// A pod that had none is marked first: whoever dials it from then on is attested, and handshakes that
-    /// are under way end before anybody asks who they are of.
-    pub(crate) fn write_ips(&mut self, maps: &mut Maps, wanted: HashMap<Addr, PodRow>) -> Result<(), Error> {
+    /// A pod that nobody asked about before is marked first: whoever dials it from then on is attested, and
+    /// handshakes that are under way end before anybody asks who they are of.
+    pub(crate) fn write_ips(&mut self, maps: &mut Maps, wanted: Wanted) -> Result<(), Error> {
+        let Wanted { ips: wanted, ports } = wanted;
+        for (key, port) in ports.iter().filter(|(key, port)| self.ports.get(key) != Some(port)) {
+            maps.pod_ports.put(key, port)?;
+        }
+        let is_guarded = |row: &PodRow| row.flags & pod_flags::GUARDED != 0;
         let mut marked = false;
-        for addr in wanted.iter().filter(|(_, row)| row.policy != 0).map(|(addr, _)| addr) {
-            if let Some(before) = self.ips.get(addr).filter(|before| before.policy == 0 && before.netns != 0)
+        for addr in wanted.iter().filter(|(_, row)| is_guarded(row)).map(|(addr, _)| addr) {
+            if let Some(before) = self.ips.get(addr).filter(|before| !is_guarded(before) && before.netns != 0)
             {
                 maps.pod_ips.put(addr, &PodRow { flags: before.flags | pod_flags::GUARDED, ..*before })?;
                 marked = true;
@@ -90,6 +115,10 @@ impl Pods {
             maps.pod_ips.remove(addr)?;
         }
         self.ips = wanted;
+        for key in self.ports.keys().filter(|key| !ports.contains_key(key)) {
+            maps.pod_ports.remove(key)?;
+        }
+        self.ports = ports;
         Ok(())
     }
 
@@ -114,19 +143,22 @@ impl Pods {
     pub(crate) fn left(&self, workload: &Workload) -> Option<Place> {
         let rows = workload.ips.iter().filter_map(|ip| self.ips.get(&Addr::from(*ip)));
         let row = rows.into_iter().find(|row| row.netns != 0)?;
-        let flags = row.flags & !(pod_flags::ENROLLED | pod_flags::GUARDED);
-        Some(Place { netns: row.netns, policy: row.policy, flags, outbound: row.outbound })
+        let flags = row.flags & BY_POLICY;
+        let listening = Listening { outbound: row.outbound, inbound: row.inbound };
+        Some(Place { netns: row.netns, policy: row.policy, flags, listening })
     }
 
     /// Writes a row by network namespace: from here on the pod's own connections are ours.
     pub(crate) fn enrol(&mut self, maps: &mut Maps, workload: &Workload, netns: u64) -> Result<(), Error> {
+        let Listening { outbound, inbound } = self.listening(netns);
         let pod = Pod {
             ip4: first(workload, IpAddr::is_ipv4),
             ip6: first(workload, IpAddr::is_ipv6),
             identity: token::service_account(&workload.service_account),
             namespace: token::namespace(&workload.name.namespace),
-            outbound: self.outbound(netns),
-            _pad: [0; 6],
+            outbound,
+            inbound,
+            _pad: [0; 4],
         };
         if self.netns.get(&netns) != Some(&pod) {
             maps.pods.put(&NetnsKey { cookie: netns }, &pod)?;
@@ -135,24 +167,25 @@ impl Pods {
         Ok(())
     }
 
-    /// Where the connections of a pod come to the node's proxy; port 0 for nowhere. The pod's own row is last:
-    /// by then nobody else can come there.
-    pub(crate) fn listen(&mut self, maps: &mut Maps, netns: u64, port: u16) -> Result<(), Error> {
-        let outbound = BePort::new(port);
-        match port {
-            // Of a pod that is gone nothing is kept.
-            0 => self.outbound.remove(&netns),
-            _ => self.outbound.insert(netns, outbound),
-        };
+    /// Where the connections of a pod come to the node's proxy, and those that are made to it. The pod's own row is
+    /// last: by then nobody else can come there.
+    pub(crate) fn listen(&mut self, maps: &mut Maps, netns: u64, listening: Listening) -> Result<(), Error> {
+        // Of a pod that is gone nothing is kept.
+        if listening == Listening::default() {
+            self.listening.remove(&netns);
+        } else {
+            self.listening.insert(netns, listening);
+        }
+        let Listening { outbound, inbound } = listening;
         for (addr, row) in self.ips.iter_mut().filter(|(_, row)| row.netns == netns) {
-            let new = PodRow { outbound, ..*row };
+            let new = PodRow { outbound, inbound, ..*row };
             if *row != new {
                 maps.pod_ips.put(addr, &new)?;
                 *row = new;
             }
         }
         if let Some(pod) = self.netns.get_mut(&netns) {
-            let new = Pod { outbound, ..*pod };
+            let new = Pod { outbound, inbound, ..*pod };
             if *pod != new {
                 maps.pods.put(&NetnsKey { cookie: netns }, &new)?;
                 *pod = new;
@@ -162,13 +195,13 @@ impl Pods {
     }
 
     /// See [`Pods::listen`].
-    pub(crate) fn outbound(&self, netns: u64) -> BePort {
-        self.outbound.get(&netns).copied().unwrap_or(BePort { be: 0 })
+    pub(crate) fn listening(&self, netns: u64) -> Listening {
+        self.listening.get(&netns).copied().unwrap_or_default()
     }
 
     /// Whether connections of any pod come to the node's proxy.
     pub(crate) fn come_to_proxy(&self) -> bool {
-        self.outbound.values().any(|port| port.be != 0)
+        self.listening.values().any(|listening| listening.outbound.be != 0)
     }
 
     /// Removes the rows of network namespaces that `keep` does not want.
@@ -177,9 +210,15 @@ impl Pods {
         for cookie in gone {
             maps.pods.remove(&NetnsKey { cookie })?;
             self.netns.remove(&cookie);
-            self.outbound.remove(&cookie);
+            self.listening.remove(&cookie);
+            maps.hand_over(cookie, None)?;
         }
         Ok(())
+    }
+
+    /// Rows of ports with modes of their own.
+    pub(crate) fn ports(&self) -> usize {
+        self.ports.len()
     }
 
     /// Rows by address and by namespace.
@@ -191,10 +230,11 @@ impl Pods {
 /// Adds rows for addresses that a pod's namespace has and its object does not name: nobody shall come
 /// round the pod's policies by a second address.
 fn beside<'a>(
-    rows: &mut HashMap<Addr, PodRow>,
+    rows: &mut Wanted,
     workloads: impl Iterator<Item = &'a Workload>,
     places: &BTreeMap<ObjectName, Place>,
     namespaces: &Namespaces,
+    mtls: &Mtls,
 ) {
     let mut extra = HashSet::new();
     for workload in workloads {
@@ -202,14 +242,15 @@ fn beside<'a>(
             continue;
         };
         for ip in &held.addresses {
-            match rows.entry(Addr::from(*ip)) {
+            rows.ports(workload, *ip, mtls);
+            match rows.ips.entry(Addr::from(*ip)) {
                 Entry::Vacant(vacant) => {
                     extra.insert(*ip);
-                    vacant.insert(row(workload, *place));
+                    vacant.insert(row(workload, *place, mtls));
                 }
                 // Another pod has the same one, and policies: it must not lose them to somebody who has none.
                 Entry::Occupied(mut other) if extra.contains(ip) && other.get().policy == 0 => {
-                    other.insert(row(workload, *place));
+                    other.insert(row(workload, *place, mtls));
                 }
                 Entry::Occupied(_) => {}
             }
@@ -217,33 +258,76 @@ fn beside<'a>(
     }
 }
 
-fn row(workload: &Workload, place: Place) -> PodRow {
+fn row(workload: &Workload, place: Place, mtls: &Mtls) -> PodRow {
+    let modes = if workload.enrolled { modes(workload, mtls) } else { 0 };
+    // Where only who is attested may come from this node, it has to be.
+    let guarded = place.policy != 0 || modes & pod_flags::GUARDED != 0;
     PodRow {
         netns: place.netns,
         identity: token::service_account(&workload.service_account),
         namespace: token::namespace(&workload.name.namespace),
         policy: place.policy,
         flags: place.flags
+            | modes
             | if workload.enrolled { pod_flags::ENROLLED } else { 0 }
-            | if place.policy == 0 { 0 } else { pod_flags::GUARDED },
-        outbound: place.outbound,
-        _pad: 0,
+            | if guarded { pod_flags::GUARDED } else { 0 },
+        outbound: place.listening.outbound,
+        inbound: place.listening.inbound,
+    }
+}
+
+/// [`pod_flags`] of the modes of a pod.
+fn modes(workload: &Workload, mtls: &Mtls) -> u32 {
+    let (mode, ports) = mtls.modes(&workload.name);
+    ports.fold(bits(mode), |flags, (_, own)| {
+        let strict = bits(own) & pod_flags::STRICT != 0;
+        flags | pod_flags::BY_PORT | if strict { pod_flags::GUARDED } else { 0 }
+    }) | if mode == MtlsMode::Strict { pod_flags::GUARDED } else { 0 }
+}
+
+fn bits(mode: MtlsMode) -> u32 {
+    match mode {
+        MtlsMode::Disabled => 0,
+        MtlsMode::Permissive => pod_flags::TLS,
+        MtlsMode::Strict => pod_flags::TLS | pod_flags::STRICT,
+    }
+}
+
+impl Wanted {
+    /// Adds the ports of an address that have modes of their own.
+    fn ports(&mut self, workload: &Workload, ip: IpAddr, mtls: &Mtls) {
+        if !workload.enrolled {
+            return;
+        }
+        for (port, mode) in mtls.modes(&workload.name).1 {
+            let key = PodPortKey { addr: ip.into(), port: BePort::new(port), _pad: [0; 6] };
+            self.ports.entry(key).or_insert(PodPort { flags: bits(mode), _pad: 0 });
+        }
     }
 }
 
 fn rows<'a>(
-    workloads: impl Iterator<Item = &'a Workload>,
+    workloads: impl Iterator<Item = &'a Workload> + Clone,
     places: &BTreeMap<ObjectName, Place>,
-) -> HashMap<Addr, PodRow> {
-    let mut rows: HashMap<Addr, PodRow> = HashMap::new();
-    for workload in workloads {
-        let place = places.get(&workload.name).copied().unwrap_or_default();
-        let row = row(workload, place);
+    mtls: &Mtls,
+) -> Wanted {
+    let place = |workload: &Workload| places.get(&workload.name).copied().unwrap_or_default();
+    let mut rows = Wanted::default();
+    for workload in workloads.clone() {
+        let row = row(workload, place(workload), mtls);
         for ip in &workload.ips {
             // An address that two pods claim is the one's that is here, else the first's by name.
-            let slot = rows.entry(Addr::from(*ip)).or_insert(row);
+            let slot = rows.ips.entry(Addr::from(*ip)).or_insert(row);
             if slot.netns == 0 && row.netns != 0 {
                 *slot = row;
+            }
+        }
+    }
+    for workload in workloads.filter(|workload| mtls.pods.contains_key(&workload.name)) {
+        let row = row(workload, place(workload), mtls);
+        for ip in &workload.ips {
+            if rows.ips.get(&Addr::from(*ip)) == Some(&row) {
+                rows.ports(workload, *ip, mtls);
             }
         }
     }
@@ -254,5 +338,7 @@ fn first(workload: &Workload, of: fn(&IpAddr) -> bool) -> Addr {
     workload.ips.iter().find(|ip| of(ip)).map_or(Addr::ANY, |ip| Addr::from(*ip))
 }
 
+/// What of [`PodRow::flags`] the pod's policies say.
+const BY_POLICY: u32 = pod_flags::BY_IDENTITY | pod_flags::BY_NAMESPACE | pod_flags::BY_CIDR;
 /// From the connect hook to the server's hook, on one node; much more than it takes.
 const HANDSHAKE: Duration = Duration::from_millis(20);

@@ -222,6 +222,7 @@ fn maps(state: &State, settings: &Settings) -> Vec<MapStatus> {
     vec![
         row(map::PODS, Some(netns), maps.pods.max),
         row(map::POD_IPS, Some(ips), maps.pod_ips.max),
+        row(map::POD_PORTS, Some(state.pods.ports()), maps.pod_ports.max),
         row(map::SERVICES, Some(services), maps.services.max),
         row(map::SLOTS, Some(slots), maps.slots.max),
         row(map::BACKENDS, Some(backends), maps.backends.max),

@@ -2,7 +2,8 @@
 
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BePort, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk,
-    MaglevKey, Pod, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey, TCP, UDP,
+    MaglevKey, Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot,
+    SlotKey, TCP, UDP,
 };
 use weft_datapath::rows::{policy::PolicyRows, token};
 use weft_ebpf_logic::{Ruling, Tables, authorize};
@@ -89,6 +90,10 @@ impl Tables for Memory {
     }
 
     fn pod_at(&self, _addr: &Addr) -> Option<&PodRow> {
+        None
+    }
+
+    fn pod_port(&self, _key: &PodPortKey) -> Option<&PodPort> {
         None
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -63,6 +64,7 @@ impl World {
             run_dir: self.run_dir().to_owned(),
             cgroup: self.cgroup.clone(),
             program: Program { path: TRIAL.into(), arguments },
+            inbound: true,
             build: "test".to_owned(),
         }
     }
@@ -303,13 +305,21 @@ impl Agent {
 
 /// What the data path was told.
 #[derive(Default)]
-pub(crate) struct Known(pub(crate) Mutex<BTreeMap<u64, u16>>);
+pub(crate) struct Known(pub(crate) Mutex<BTreeMap<u64, u16>>, pub(crate) Mutex<BTreeMap<u64, u16>>);
 
 impl Ports for Known {
     fn outbound(&self, cookie: u64, port: Option<u16>) {
         let mut ports = self.0.lock().unwrap();
         match port {
             Some(port) => ports.insert(cookie, port),
+            None => ports.remove(&cookie),
+        };
+    }
+
+    fn inbound(&self, cookie: u64, listener: Option<(u16, BorrowedFd<'_>)>) {
+        let mut ports = self.1.lock().unwrap();
+        match listener {
+            Some((port, _)) => ports.insert(cookie, port),
             None => ports.remove(&cookie),
         };
     }

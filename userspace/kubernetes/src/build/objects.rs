@@ -10,8 +10,8 @@ use weft_model::{ObjectName, RouteKind, RouteName};
 
 use super::{NameSet, selection::Selection};
 use crate::object::{
-    AuthorizationPolicy, EndpointSlice, Key, Kind, MeshConfig, Namespace, Node, Object, Pod, Route, Service,
-    TelemetryPolicy, TrafficPolicy,
+    AuthenticationPolicy, AuthorizationPolicy, EndpointSlice, Key, Kind, MeshConfig, Namespace, Node, Object,
+    Pod, Route, Service, TelemetryPolicy, TrafficPolicy,
 };
 
 /// What is in force.
@@ -25,6 +25,7 @@ pub(crate) struct Objects {
     pub(super) routes: BTreeMap<RouteName, Arc<Route>>,
     pub(super) traffic: BTreeMap<ObjectName, Arc<TrafficPolicy>>,
     pub(super) authorization: BTreeMap<ObjectName, Arc<AuthorizationPolicy>>,
+    pub(super) authentication: BTreeMap<ObjectName, Arc<AuthenticationPolicy>>,
     pub(super) telemetry: BTreeMap<ObjectName, Arc<TelemetryPolicy>>,
     selection: Selection,
     /// Services by ClusterIP: the first by name has it.
@@ -48,10 +49,12 @@ pub(crate) struct Dirty {
     pub(super) routes: BTreeSet<RouteName>,
     pub(super) workloads: NameSet,
     pub(super) policies: NameSet,
-    /// Pods whose access log may have changed.
-    pub(super) logged: NameSet,
-    /// Those that changed: anybody's of their namespaces may have.
+    /// Pods whose access log or mode of mutual TLS may have changed.
+    pub(super) targeted: NameSet,
+    /// Those that changed: the log of anybody of their namespaces may have.
     pub(super) telemetry: NameSet,
+    /// As `telemetry`, of modes.
+    authentication: NameSet,
     /// Services of pods with these names and labels, before or after the change.
     pods: Vec<Arc<Pod>>,
     namespaces: BTreeSet<Arc<str>>,
@@ -151,6 +154,10 @@ impl Objects {
                 dirty.services.extend(self.refer(&key, services));
                 dirty.policies.insert(key.name);
             }
+            Kind::AuthenticationPolicy => {
+                swap(&mut self.authentication, &key.name, object.and_then(Object::authentication_policy));
+                dirty.authentication.insert(key.name);
+            }
             Kind::TelemetryPolicy => {
                 swap(&mut self.telemetry, &key.name, object.and_then(Object::telemetry_policy));
                 dirty.telemetry.insert(key.name);
@@ -169,12 +176,15 @@ impl Objects {
         }
         // A policy for a Service is one for the pods that this selects.
         let services = dirty.redefined.iter().map(|service| &service.namespace);
-        let named = services.filter(|namespace| within(&self.telemetry, namespace).next().is_some());
-        let changed = dirty.telemetry.iter().map(|policy| &policy.namespace);
+        let named = services.filter(|namespace| {
+            within(&self.telemetry, namespace).next().is_some()
+                || within(&self.authentication, namespace).next().is_some()
+        });
+        let changed = dirty.telemetry.iter().chain(&dirty.authentication).map(|policy| &policy.namespace);
         for namespace in named.chain(changed).collect::<BTreeSet<_>>() {
-            dirty.logged.extend(within(&self.pods, namespace).map(|(name, _)| name.clone()));
+            dirty.targeted.extend(within(&self.pods, namespace).map(|(name, _)| name.clone()));
         }
-        dirty.logged.extend(dirty.workloads.iter().cloned());
+        dirty.targeted.extend(dirty.workloads.iter().cloned());
         if dirty.nodes {
             dirty.services.extend(self.services.keys().cloned());
         }

@@ -11,7 +11,7 @@ use crate::object::{Key, Kind, LogSettings, TelemetryPolicy};
 pub(super) fn access_log(objects: &Objects, workload: &Workload) -> Option<AccessLog> {
     let mut levels: [Option<&TelemetryPolicy>; 2] = [None, None];
     for (_, policy) in super::objects::within(&objects.telemetry, &workload.name.namespace) {
-        let Some(level) = level(objects, policy, workload) else { continue };
+        let Some(level) = level(objects, &policy.name.namespace, &policy.target, workload) else { continue };
         let winner = &mut levels[level];
         if winner.is_none_or(|winner| (&policy.created, &policy.name) < (&winner.created, &winner.name)) {
             *winner = Some(policy);
@@ -49,13 +49,17 @@ pub(super) fn key(name: &ObjectName) -> Key {
 }
 
 /// 0 for a policy that is for every pod of its namespace, 1 for one that names some; `None` for another's.
-fn level(objects: &Objects, policy: &TelemetryPolicy, workload: &Workload) -> Option<usize> {
-    match &policy.target {
+pub(super) fn level(
+    objects: &Objects,
+    namespace: &Arc<str>,
+    target: &PolicyTarget,
+    workload: &Workload,
+) -> Option<usize> {
+    match target {
         PolicyTarget::Pods(selector) if selector.is_empty() => Some(0),
         PolicyTarget::Pods(selector) => selector.matches(&workload.labels).then_some(1),
         PolicyTarget::Services(names) => {
-            let service =
-                |name: &Arc<str>| ObjectName::new(Arc::clone(&policy.name.namespace), Arc::clone(name));
+            let service = |name: &Arc<str>| ObjectName::new(Arc::clone(namespace), Arc::clone(name));
             let selects = |name: &Arc<str>| {
                 let service = objects.services.get(&service(name));
                 service

@@ -1,14 +1,18 @@
-//! AuthenticationPolicy: mutual TLS and JWT. Checked in full; enforced once the tls path is there.
+//! AuthenticationPolicy: mutual TLS and JWT. JWT is checked in full, and not enforced yet.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, de::IgnoredAny};
+use weft_model::{MtlsMode, PolicyTarget};
 
 use super::{
     check,
     target_ref::{self, TargetKind, TargetRef, Targets},
 };
-use crate::{finding::Report, object::Names};
+use crate::{
+    finding::Report,
+    object::{AuthenticationPolicy, Created, Key, Names},
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,18 +31,10 @@ struct Mtls {
     port_level: Vec<PortLevel>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-pub(super) enum MtlsMode {
-    Strict,
-    Permissive,
-    Disabled,
-}
-
 #[derive(Debug, Deserialize)]
 struct PortLevel {
     port: i64,
-    #[serde(rename = "mode")]
-    _mode: MtlsMode,
+    mode: MtlsMode,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,7 +66,13 @@ struct FromHeader {
     _prefix: Option<String>,
 }
 
-pub(super) fn check(spec: &Spec, names: &mut Names, report: &mut Report<'_>) {
+pub(super) fn check(
+    spec: &Spec,
+    key: &Key,
+    created: Created,
+    names: &mut Names,
+    report: &mut Report<'_>,
+) -> Option<AuthenticationPolicy> {
     let targets =
         target_ref::check(&spec.target_refs, &[TargetKind::Pod, TargetKind::Service], names, report);
     if spec.mtls.is_none() && spec.jwt.is_none() {
@@ -91,11 +93,28 @@ pub(super) fn check(spec: &Spec, names: &mut Names, report: &mut Report<'_>) {
         }
         jwt.check(&field, report);
     }
-    let remedy = "connections stay plaintext and tokens unread; hold connections by AuthorizationPolicy";
-    report.warning("kind", "AuthenticationPolicy is not enforced yet: it needs the tls path", remedy);
+    if spec.jwt.is_some() {
+        let remedy = "tokens stay unread; hold connections by AuthorizationPolicy";
+        report.warning("spec.jwt", "not enforced yet", remedy);
+    }
+    let target = match targets? {
+        Targets::Pods(selector) => PolicyTarget::Pods(selector),
+        Targets::Services(names) => PolicyTarget::Services(names),
+        Targets::Routes(_) => return None, // refused as a kind that is not allowed
+    };
+    let mtls = spec.mtls.as_ref();
+    let mode = mtls.and_then(|mtls| mtls.mode);
+    let ports = mtls.map(Mtls::ports).unwrap_or_default();
+    let policy = AuthenticationPolicy { name: key.name.clone(), created, target, mode, ports };
+    (!report.refused()).then_some(policy)
 }
 
 impl Mtls {
+    fn ports(&self) -> BTreeMap<u16, MtlsMode> {
+        let port = |level: &PortLevel| Some((u16::try_from(level.port).ok()?, level.mode));
+        self.port_level.iter().filter_map(port).collect()
+    }
+
     fn check(&self, for_services: bool, report: &mut Report<'_>) {
         if self.mode.is_none() && self.port_level.is_empty() {
             report.error(

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
-use weft_model::{Selector, Snapshot, SpiffeId};
+use weft_model::{MtlsMode, Selector, Snapshot, SpiffeId};
 
-use super::{authentication_policy::MtlsMode, check, selector::LabelSelector, telemetry_policy};
+use super::{check, selector::LabelSelector, telemetry_policy};
 use crate::{
     build::DEFAULT_TRUST_DOMAIN,
     core::ENROLMENT,
@@ -116,6 +116,7 @@ pub(super) fn check(spec: &Spec, key: &Key, report: &mut Report<'_>) -> Option<M
         trust_domain_aliases,
         certificate_ttl: certificate_ttl.unwrap_or(Snapshot::CERTIFICATE_TTL),
         namespace_selector,
+        mtls: spec.mtls.as_ref().map(|mtls| mtls.mode).unwrap_or_default(),
         access_log,
     };
     (!report.refused()).then_some(mesh)
@@ -157,10 +158,6 @@ fn check_trust_domain(name: &str, field: &str, report: &mut Report<'_>) {
 }
 
 fn warn(spec: &Spec, report: &mut Report<'_>) {
-    if spec.mtls.as_ref().is_some_and(|mtls| mtls.mode == MtlsMode::Strict) {
-        let remedy = "connections stay plaintext; hold them by AuthorizationPolicy";
-        report.warning("spec.mtls.mode", "Strict is not enforced yet: it needs the tls path", remedy);
-    }
     if spec.outbound_traffic_policy.as_ref().is_some_and(|policy| policy.mode == OutboundMode::RegistryOnly) {
         let remedy = "connections to addresses outside the mesh pass";
         report.warning("spec.outboundTrafficPolicy.mode", "RegistryOnly is not enforced yet", remedy);
@@ -209,7 +206,7 @@ mod tests {
                 "spec.certificates.issuer.secretRef",
                 "does not go with",
             ),
-            ("mtls: {mode: strict}", "spec.mtls.mode", "expected one of Strict"),
+            ("mtls: {mode: strict}", "spec.mtls.mode", "expected one of Disabled"),
             (
                 "outboundTrafficPolicy: {mode: Any}",
                 "spec.outboundTrafficPolicy.mode",
@@ -220,7 +217,6 @@ mod tests {
                 "spec.telemetry.accessLog.provider.backendRef",
                 "needs it",
             ),
-            ("mtls: {mode: Strict}", "spec.mtls.mode", "not enforced yet"),
             (
                 "outboundTrafficPolicy: {mode: RegistryOnly}",
                 "spec.outboundTrafficPolicy.mode",
@@ -233,7 +229,12 @@ mod tests {
             assert_eq!(findings[0].0, field, "{spec}");
             assert!(findings[0].1.contains(message), "{spec}: {}", findings[0].1);
         }
-        for good in ["certificates: {ttl: 30s}", "certificates: {ttl: 2160h}", "mtls: {mode: Permissive}"] {
+        for good in [
+            "certificates: {ttl: 30s}",
+            "certificates: {ttl: 2160h}",
+            "mtls: {mode: Permissive}",
+            "mtls: {mode: Strict}",
+        ] {
             assert_eq!(findings(good), [], "{good}");
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use weft_model::{RouteName, RouteStatus, Snapshot};
 
 use super::{
-    Catalog,
+    Catalog, Options,
     directory::{self, CLOCK_STEP, Entry, Stamp},
     memory::Memory,
     shown,
@@ -37,7 +37,8 @@ pub(super) struct Store {
 
 impl Store {
     /// Nothing is read yet but what `memory` keeps; that `root` can be is checked.
-    pub(super) fn new(root: PathBuf, node: Arc<str>, memory: Option<PathBuf>) -> Result<Self, Error> {
+    pub(super) fn new(root: PathBuf, options: Options) -> Result<Self, Error> {
+        let Options { node, last_good: memory, mutual_tls } = options;
         directory::list(&root).map_err(|source| Error::Directory { directory: root.clone(), source })?;
         let mut store = Self {
             ledger: Ledger::new(&root)?,
@@ -45,7 +46,7 @@ impl Store {
             catalog: Catalog::default(),
             memory: memory.map(|folder| Memory::new(folder, root.clone())),
             root,
-            builder: Builder::new(node),
+            builder: Builder::with_mutual_tls(node, mutual_tls),
             snapshot: Arc::default(),
         };
         if let Some(memory) = &mut store.memory {
@@ -165,7 +166,7 @@ fn next(
     routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     problems: Vec<weft_model::Problem>,
 ) -> Option<Snapshot> {
-    let Built { locality, services, workloads, policies, access_logs, .. } = built;
+    let Built { locality, services, workloads, policies, mtls, access_logs, .. } = built;
     let same = old.version > 0
         && old.trust_domain == built.trust_domain
         && old.trust_domain_aliases == built.trust_domain_aliases
@@ -174,6 +175,7 @@ fn next(
         && Arc::ptr_eq(&old.services, services)
         && Arc::ptr_eq(&old.workloads, workloads)
         && Arc::ptr_eq(&old.policies, policies)
+        && Arc::ptr_eq(&old.mtls, mtls)
         && Arc::ptr_eq(&old.access_logs, access_logs);
     let problems = if *old.problems == problems { Arc::clone(&old.problems) } else { Arc::new(problems) };
     let routes = if old.routes == routes { Arc::clone(&old.routes) } else { routes };
@@ -189,6 +191,7 @@ fn next(
         services: Arc::clone(services),
         workloads: Arc::clone(workloads),
         policies: Arc::clone(policies),
+        mtls: Arc::clone(mtls),
         access_logs: Arc::clone(access_logs),
         routes,
         problems,

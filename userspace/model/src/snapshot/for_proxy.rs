@@ -11,7 +11,8 @@ use crate::{BackendTarget, ObjectName, PolicyTarget, PortRouting, RouteSet, Serv
 
 impl Snapshot {
     /// The part that the node's proxy works with: Services with a port that it serves, what their routes
-    /// lead to, the pods of this node and those behind these Services, and the policies with the Services that
+    /// lead to, the pods of this node, those behind these Services and, where there is mutual TLS, all that are enrolled;
+    /// and the policies with the Services that
     /// they target. What only people read is left out, and so are access logs: the agent writes
     /// them, of the proxy's records.
     ///
@@ -30,6 +31,7 @@ impl Snapshot {
             services: Arc::new(services),
             workloads: Arc::new(workloads),
             policies: Arc::clone(&self.policies),
+            mtls: Arc::clone(&self.mtls),
             access_logs: Arc::default(),
             routes: Arc::default(),
             problems: Arc::default(),
@@ -84,7 +86,11 @@ impl Snapshot {
             ips.insert(endpoint.address.ip());
         }
         let needed = |workload: &Workload| {
-            workload.local || pods.contains(&workload.name) || workload.ips.iter().any(|ip| ips.contains(ip))
+            let by_tls = self.mtls.on && workload.enrolled;
+            workload.local
+                || by_tls
+                || pods.contains(&workload.name)
+                || workload.ips.iter().any(|ip| ips.contains(ip))
         };
         let workloads = self.workloads.iter().filter(|(_, workload)| needed(workload));
         workloads.map(|(name, workload)| (name.clone(), Arc::clone(workload))).collect()

@@ -16,10 +16,10 @@ use super::{AnswerBody, RequestBody, Routed, head::REQUEST_ID, messages::Message
 use crate::{
     Reason,
     clock::{Clock, Moment},
-    observe::{Record, Records, RequestRecord},
+    observe::{Record, Records, RequestRecord, Security},
     route::grpc,
     serve::{Client, UnderWay},
-    tables::{Port, Upstream},
+    tables::{Port, Tables, Upstream},
 };
 
 /// See the module.
@@ -48,6 +48,7 @@ impl Ledger {
                 route: None,
                 backend: None,
                 endpoint: None,
+                security: Security::None,
                 spoken: client.spoken,
                 is_grpc: false,
                 method: parts.method.clone(),
@@ -108,11 +109,14 @@ impl Ledger {
     }
 
     /// A try begins.
-    pub(super) fn tried(&mut self, upstream: &Upstream, endpoint: SocketAddr) {
+    pub(super) fn tried(&mut self, upstream: &Upstream, endpoint: SocketAddr, tables: &Tables) {
         if let Some(record) = &mut self.record {
             self.tried = self.clock.now();
             record.backend = Some((upstream.service.clone(), upstream.port));
             record.endpoint = Some(endpoint);
+            if tables.sealed(endpoint).is_some() {
+                record.security = Security::MutualTls;
+            }
             record.tries += 1;
         }
     }

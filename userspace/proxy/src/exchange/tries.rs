@@ -96,7 +96,8 @@ impl Tries<'_> {
         self.budget(&target).request(self.client.served.worker.now());
         loop {
             progress.made += 1;
-            ledger.tried(&target.upstream, target.endpoint.address());
+            let tables = &self.client.served.worker.shared.tables;
+            ledger.tried(&target.upstream, target.endpoint.address(), &tables.load());
             let tried = self.attempt(&target, &mut progress).await;
             let (outcome, reason) = match &tried {
                 Tried::Own(_) | Tried::Refused(_) => (None, Reason::UPSTREAM_RESET),

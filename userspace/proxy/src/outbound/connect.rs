@@ -4,13 +4,15 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
-use weft_model::Timeouts;
+use weft_identity::HANDSHAKE_TIME;
+use weft_model::{ServiceAccount, Timeouts};
 
 use super::limit;
 use crate::{
     Reason,
     balance::{Ask, EndpointState, Serving},
     limits::Observed,
+    line::{Line, Sealed},
     pool::{Asking, May, Slot},
     tables::Upstream,
     worker::Served,
@@ -18,7 +20,7 @@ use crate::{
 
 /// A connection that plain balancing chose, and what counts it.
 pub(crate) struct Connected {
-    pub stream: TcpStream,
+    pub stream: Line,
     pub upstream: Arc<Upstream>,
     pub serving: Serving,
     pub slot: Option<Slot>,
@@ -26,7 +28,7 @@ pub(crate) struct Connected {
 
 /// A connection that was made before anybody knew that HTTP is spoken. Not counted until a request uses it.
 pub(crate) struct Early {
-    pub stream: TcpStream,
+    pub stream: Line,
     pub endpoint: Arc<EndpointState>,
     pub slot: Option<Slot>,
 }
@@ -103,8 +105,40 @@ fn pick(
     Some(Arc::clone(picked))
 }
 
-/// Connects to `to` from inside the pod's namespace.
-pub(crate) async fn connect(served: &Served, to: SocketAddr, time: Duration) -> Result<TcpStream, Reason> {
+/// Connects to `to` from inside the pod's namespace: by mutual TLS where a pod of another node is there that takes it.
+pub(crate) async fn connect(served: &Served, to: SocketAddr, time: Duration) -> Result<Line, Reason> {
+    let account = served.worker.shared.tables.load().sealed(to).cloned();
+    match account {
+        None => Ok(Line::Plain(connect_plain(served, to, time).await?)),
+        // Rare, and large: every connection would carry the room for it.
+        Some(account) => Box::pin(connect_sealed(served, to, &account, time)).await.map(Line::Sealed),
+    }
+}
+
+/// Connects to `to`, which has to prove that it is of `account`.
+pub(crate) async fn connect_sealed(
+    served: &Served,
+    to: SocketAddr,
+    account: &ServiceAccount,
+    time: Duration,
+) -> Result<Box<Sealed<TcpStream>>, Reason> {
+    let own = served.pod.service_account.as_ref();
+    let endpoint = own.and_then(|own| served.worker.shared.identities.endpoint_of(own));
+    let endpoint = endpoint.ok_or(Reason::NO_CERTIFICATE)?;
+    let socket = connect_plain(served, to, time).await?;
+    let sealed = endpoint.connect(socket, account, HANDSHAKE_TIME).await.map_err(|refused| {
+        tracing::info!(pod = %served.pod.name, %to, %refused, "a TLS handshake is refused");
+        refused.reason()
+    })?;
+    Ok(Box::new(Sealed(sealed)))
+}
+
+/// Connects to `to` from inside the pod's namespace, and leaves the bytes as they are.
+pub(crate) async fn connect_plain(
+    served: &Served,
+    to: SocketAddr,
+    time: Duration,
+) -> Result<TcpStream, Reason> {
     let socket = served.pod.netns.outgoing(to, None).map_err(|error| {
         tracing::warn!(%to, %error, "cannot open a socket in a pod's namespace");
         Reason::PROXY_FAILED

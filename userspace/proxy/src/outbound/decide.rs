@@ -260,7 +260,7 @@ async fn speaks(connected: Option<&Result<Connected, Reason>>) {
     match connected {
         Some(Ok(connected)) => {
             // An error is read again by whoever carries the bytes.
-            let _ = connected.stream.readable().await;
+            let _ = connected.stream.socket().readable().await;
         }
         _ => std::future::pending().await,
     }

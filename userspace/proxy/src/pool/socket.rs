@@ -12,19 +12,15 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     sync::oneshot,
 };
 
-use crate::short;
+use crate::{line::Line, short};
 
-/// A socket that is read until it has nothing.
-///
-/// tokio takes a read that does not fill its buffer for the last, and waits for the next edge. What was redirected to a
-/// socket comes by itself, and what TCP brought may lie behind it, told of by the same edge.
+/// A connection that tells when its server speaks, and the kernel whether its messages are short.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Line,
     /// Who waits for its server's first word.
     greeting: Option<oneshot::Sender<()>>,
     /// Whether a message comes that is not short; `None` once that is told, and where nothing else is sent.
@@ -41,8 +37,8 @@ impl Long {
     }
 }
 
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Self {
+impl From<Line> for Socket {
+    fn from(stream: Line) -> Self {
         Self { stream, greeting: None, long: None }
     }
 }
@@ -50,7 +46,7 @@ impl From<TcpStream> for Socket {
 impl Socket {
     /// What is sent are short messages until it is said otherwise.
     pub(super) fn are_short(&mut self) -> Long {
-        short::are_short(&self.stream);
+        short::are_short(self.stream.socket());
         self.long.insert(Long::default()).clone()
     }
 
@@ -58,7 +54,7 @@ impl Socket {
     fn tell(&mut self) {
         if self.long.as_ref().is_some_and(|long| long.0.load(Relaxed)) {
             self.long = None;
-            short::are_long(&self.stream);
+            short::are_long(self.stream.socket());
         }
     }
 
@@ -76,19 +72,12 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read_buf(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => {
-                    if let Some(greeting) = self.greeting.take() {
-                        // Who waits no longer need not know.
-                        let _ = greeting.send(());
-                    }
-                    return Poll::Ready(read.map(drop));
-                }
-            }
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if let Some(greeting) = self.greeting.take() {
+            // Who waits no longer need not know.
+            let _ = greeting.send(());
         }
+        Poll::Ready(read)
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     backend::Backends,
     table::{CompileError, RuleError},
 };
-pub use hello::{LIMIT, ServerName, server_name};
+pub use hello::{Asked, LIMIT, ServerName, asks_for, server_name};
 
 /// TLSRoutes, ready to be asked.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use weft_model::{
     Protocol, RetryBudget, RouteSet, Service, ServicePort, Snapshot, TrafficSettings,
 };
 
-use super::{Guards, Port, RuleKey, Tables, Upstream, upstream::Said};
+use super::{Guards, People, Port, RuleKey, Tables, Upstream, upstream::Said};
 use crate::{
     balance::EndpointState,
     clock::Moment,
@@ -54,6 +54,7 @@ impl Compiler {
         let mut version = Version {
             tables: Tables {
                 workloads: Arc::clone(&snapshot.workloads),
+                people: People::of(snapshot),
                 guards: Guards::of(snapshot),
                 ..Tables::default()
             },

@@ -35,11 +35,14 @@ impl Guards {
 
     /// What the policies of the pod at `to` say to a connection of `client`, a pod of this node: the kernel proves who
     /// it is. `None` where no pod of this node with policies is there.
-    pub(super) fn decide(&self, client: &Workload, to: SocketAddr) -> Option<Decision> {
-        let to = SocketAddr::new(to.ip().to_canonical(), to.port());
-        let protection = self.pods.get(&to.ip())?;
+    pub(super) fn decide_about(&self, client: &Workload, to: SocketAddr) -> Option<Decision> {
         let source = *client.ips.iter().find(|ip| ip.is_ipv4() == to.is_ipv4())?;
-        let identity = Identity::Proven(&client.service_account);
+        self.decide(source, Identity::Proven(&client.service_account), to)
+    }
+
+    /// What they say to a connection from `source` whose client is `identity`.
+    pub(super) fn decide(&self, source: IpAddr, identity: Identity<'_>, to: SocketAddr) -> Option<Decision> {
+        let protection = self.pods.get(&to.ip().to_canonical())?;
         Some(decide(protection, &Request { source, identity, protocol: Protocol::Tcp, port: to.port() }))
     }
 }

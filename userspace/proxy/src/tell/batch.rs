@@ -7,7 +7,7 @@ use std::{
 
 use weft_model::{ObjectName, RouteKind, RouteName};
 use weft_telemetry::records::{
-    ConnectionRecord, Destination, PodUsage, RecordBatch, RequestRecord, Rule, Security, Spoken, Text,
+    ConnectionRecord, Destination, Inbound, PodUsage, RecordBatch, RequestRecord, Rule, Spoken, Text,
 };
 
 use crate::{
@@ -82,8 +82,7 @@ fn request(record: observe::RequestRecord) -> RequestRecord {
         received: record.received,
         sent: record.sent,
         messages: record.messages,
-        // Until mutual TLS lands every upstream connection is in clear text.
-        security: Security::None,
+        security: record.security,
     }
 }
 
@@ -97,6 +96,8 @@ fn connection(record: observe::ConnectionRecord) -> ConnectionRecord {
         service: record.service.map(destination),
         rule: record.route.map(rule),
         endpoint: record.endpoint,
+        security: record.security,
+        inbound: record.inbound.map(|inbound| Inbound { account: inbound.account }),
         spoken: spoken(record.spoken),
         lasted: micros(record.lasted),
         received: record.received,
@@ -147,6 +148,7 @@ pub(super) mod tests {
             route: Some((RouteName { kind: RouteKind::Http, name: name.clone() }, usize::MAX)),
             backend: Some((name, u16::MAX)),
             endpoint: Some("[2001:db8:1:2:3:4:5:6]:65535".parse().unwrap()),
+            security: observe::Security::MutualTls,
             spoken: Protocol::Http2,
             is_grpc: true,
             method: Method::from_bytes(&[b'X'; 64]).unwrap(),

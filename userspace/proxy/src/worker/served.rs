@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use weft_transport::{Diag, Query, States};
 
 use super::{Share, Tasks, Watch, Worker};
-use crate::{Reason, outbound, pool::Pools, proxy::Pod};
+use crate::{Reason, inbound, outbound, pool::Pools, proxy::Pod};
 
 /// A pod whose connections this worker accepts.
 pub(crate) struct Served {
@@ -51,10 +51,13 @@ impl Served {
     }
 
     /// Accepts on these listeners, and no more on those from before.
-    pub(super) fn accept_on(self: &Rc<Self>, listeners: Vec<TcpListener>) {
+    pub(super) fn accept_on(self: &Rc<Self>, outbound: Vec<TcpListener>, inbound: Vec<TcpListener>) {
         let accepting = Tasks::of(Arc::clone(&self.pod.account), Rc::clone(&self.share));
-        for listener in listeners {
-            accepting.spawn("accept", accept(Rc::clone(self), listener));
+        for listener in outbound {
+            accepting.spawn("accept", accept(Rc::clone(self), listener, outbound::serve));
+        }
+        for listener in inbound {
+            accepting.spawn("accept inbound", accept(Rc::clone(self), listener, inbound::serve));
         }
         self.accepting.replace(accepting).stop();
     }
@@ -117,11 +120,15 @@ impl Served {
     }
 }
 
-async fn accept(served: Rc<Served>, listener: TcpListener) {
+async fn accept<F: Future<Output = ()> + 'static>(
+    served: Rc<Served>,
+    listener: TcpListener,
+    serve: fn(Rc<Served>, TcpStream, SocketAddr) -> F,
+) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                served.clients.spawn("connection", outbound::serve(Rc::clone(&served), socket, peer));
+                served.clients.spawn("connection", serve(Rc::clone(&served), socket, peer));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

@@ -252,7 +252,8 @@ async fn certificates_outlive_their_agent_and_stay_until_the_next_one_has_better
     };
     let hello = Hello::of_this_process(generation(), "proxy");
     let open = |_, _| Ok((mesh.origins() as _, Arc::new(Unlent) as _));
-    let serving = serve_agent(&mesh.handle, mesh.take_reader().await, &path, hello, open);
+    let serving =
+        serve_agent(&mesh.handle, mesh.take_reader().await, &path, hello, open, std::future::pending());
     let both = async { tokio::join!(serving, agents) };
     timeout(PATIENCE, both).await.expect("the proxy drains and returns");
 }

@@ -128,6 +128,7 @@ impl Mesh {
             cookie,
             netns: Netns::from_fd(self.netns.as_fd().try_clone_to_owned().unwrap()).unwrap(),
             listeners: vec![listener.try_clone().unwrap()],
+            inbound: Vec::new(),
         }
     }
 
@@ -212,7 +213,7 @@ impl Mesh {
         let socket = TcpSocket::from_std_stream(socket.unwrap().into());
         let from = socket.local_addr()?;
         if with_origin {
-            let origin = Origin { dialled: VIP, frontend: 1, backend: None };
+            let origin = Origin { dialled: VIP, frontend: 1, chosen: None };
             self.origins.write(cookie, from, origin);
         }
         let to = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));

@@ -119,6 +119,8 @@ pub enum Path {
     Accelerated,
     /// The node's proxy is between them.
     Http,
+    /// The proxies of both nodes are between them, and between those is mutual TLS.
+    Tls,
 }
 
 /// The client's end.
@@ -192,6 +194,7 @@ impl fmt::Display for Path {
             Self::Kernel => "kernel",
             Self::Accelerated => "accelerated",
             Self::Http => "http",
+            Self::Tls => "tls",
         })
     }
 }

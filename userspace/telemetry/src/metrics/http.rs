@@ -51,6 +51,13 @@ pub struct Ends {
 #[derive(Clone, Debug)]
 pub struct Known(Arc<Peer>);
 
+impl Known {
+    /// The labels themselves.
+    pub(crate) fn peer(&self) -> &Arc<Peer> {
+        &self.0
+    }
+}
+
 #[derive(Debug, Default)]
 struct All {
     series: HashMap<Labels, Series>,

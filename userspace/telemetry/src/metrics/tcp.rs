@@ -19,7 +19,7 @@ use super::{
     expiry::{Gone, Live},
     peer::{Peer, Reporter, pair, service},
 };
-use crate::api::Path;
+use crate::{api::Path, records::Security};
 
 /// Counters of connections. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -128,7 +128,8 @@ impl EncodeLabelSet for TcpLabels {
         service(encoder, self.service.as_ref())?;
         pair(encoder, "request_protocol", "tcp")?;
         pair(encoder, "response_flags", "-")?;
-        pair(encoder, "connection_security_policy", "none")?;
+        let security = if self.path == Path::Tls { Security::MutualTls } else { Security::None };
+        pair(encoder, "connection_security_policy", security.word())?;
         pair(encoder, "path", &self.path.to_string())
     }
 }

@@ -12,7 +12,7 @@ use weft_model::{ObjectName, Protocol, Snapshot};
 use crate::{
     api::{Destination, Flow, FlowKind, HttpFlow, Path, Source, Time, Verdict},
     pods::Pod,
-    records::{self, ConnectionRecord, RequestRecord, Spoken},
+    records::{self, ConnectionRecord, Inbound, RequestRecord, Security, Spoken},
 };
 
 /// A request.
@@ -60,6 +60,7 @@ pub(super) fn of_request(
 /// A connection, unless its requests tell all there is to say.
 pub(super) fn of_connection(
     record: &ConnectionRecord,
+    service: Option<&records::Destination>,
     source: Option<&Pod>,
     destination: Option<&Pod>,
     snapshot: &Snapshot,
@@ -68,7 +69,8 @@ pub(super) fn of_connection(
     if !relayed && record.reason.is_none() {
         return None;
     }
-    let refused = record.reason.is_some() && record.endpoint.is_none();
+    let unseen = record.endpoint.is_none() || record.received + record.sent == 0;
+    let refused = record.reason.is_some() && unseen;
     let (verdict, kind) =
         if refused { (Verdict::Denied, FlowKind::Refused) } else { (Verdict::Forwarded, FlowKind::Closed) };
     Some(Flow {
@@ -76,16 +78,13 @@ pub(super) fn of_connection(
         verdict,
         kind,
         reason: record.reason.map(|reason| Cow::Borrowed(reason.word())),
-        path: Path::Http,
+        path: if relayed && record.security == Security::MutualTls { Path::Tls } else { Path::Http },
         protocol: Protocol::Tcp,
-        source: of_source(record.client, &record.pod, source),
-        destination: of_destination(
-            record.endpoint,
-            record.service.as_ref(),
-            record.dialled,
-            destination,
-            snapshot,
-        ),
+        source: match &record.inbound {
+            None => of_source(record.client, &record.pod, source),
+            Some(inbound) => from_elsewhere(record.client, inbound, source, snapshot),
+        },
+        destination: of_destination(record.endpoint, service, record.dialled, destination, snapshot),
         bytes_sent: record.received,
         bytes_received: record.sent,
         duration_ms: record.lasted / 1_000,
@@ -104,6 +103,17 @@ fn of_source(client: SocketAddr, name: &ObjectName, pod: Option<&Pod>) -> Source
         ip: client.ip(),
         port: client.port(),
         identity: pod.map(|pod| Arc::clone(&pod.identity)),
+    }
+}
+
+/// Who has the address is not who it is: the identity is what was proven.
+fn from_elsewhere(client: SocketAddr, inbound: &Inbound, pod: Option<&Pod>, snapshot: &Snapshot) -> Source {
+    Source {
+        namespace: pod.map(|pod| Arc::clone(&pod.workload.name.namespace)),
+        pod: pod.map(|pod| Arc::clone(&pod.workload.name.name)),
+        ip: client.ip(),
+        port: client.port(),
+        identity: inbound.account.as_ref().map(|account| account.spiffe(&snapshot.trust_domain).into()),
     }
 }
 

@@ -135,6 +135,8 @@ fn a_relayed_connection_is_a_flow_and_an_http_one_only_where_it_was_refused() {
         service: request().service,
         rule: None,
         endpoint: Some(([10, 0, 0, 2], 8080).into()),
+        security: Security::None,
+        inbound: None,
         spoken: Spoken::Tcp,
         lasted: 2_000,
         received: 10,
@@ -153,7 +155,7 @@ fn a_relayed_connection_is_a_flow_and_an_http_one_only_where_it_was_refused() {
 #[test]
 fn a_new_snapshot_names_new_pods() {
     let mut world = World::new();
-    world.snapshot.workloads = std::sync::Arc::default();
+    world.snapshot.workloads = Arc::default();
     world.requests(vec![request()]);
     assert_eq!(world.last().destination.pod, None);
     world.snapshot = shop();

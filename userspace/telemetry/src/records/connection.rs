@@ -1,20 +1,20 @@
-//! A client's connection through the proxy.
+//! A connection through the proxy.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use weft_abi::Reason;
-use weft_model::ObjectName;
+use weft_model::{ObjectName, ServiceAccount};
 
-use super::{Destination, Rule, is_default, reason};
+use super::{Destination, Rule, Security, is_default, reason};
 
-/// A client's connection, from accept to close.
+/// A connection, from accept to close.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionRecord {
     /// When it ended, in microseconds since 1970.
     #[serde(rename = "t")]
     pub ended: u64,
-    /// The client pod.
+    /// The pod: the client, unless the connection is inbound.
     #[serde(rename = "p")]
     pub pod: ObjectName,
     /// The client's address.
@@ -32,6 +32,12 @@ pub struct ConnectionRecord {
     /// Where its bytes went; `None` for HTTP, which has an endpoint for each request.
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<SocketAddr>,
+    /// How it was secured between the nodes.
+    #[serde(rename = "tls", default, skip_serializing_if = "is_default")]
+    pub security: Security,
+    /// Of a connection that was made to `pod`: who made it. `None` where `pod` has made it.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Inbound>,
     /// What was spoken.
     #[serde(rename = "k")]
     pub spoken: Spoken,
@@ -47,6 +53,14 @@ pub struct ConnectionRecord {
     /// Why it was refused or cut; `None` where either side ended it.
     #[serde(rename = "x", with = "reason", default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+}
+
+/// What is known of the client of a connection that was made to a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inbound {
+    /// Who it has proven to be.
+    #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ServiceAccount>,
 }
 
 /// What is spoken on a connection.

@@ -47,6 +47,8 @@ fn a_batch_reads_back_as_it_is_written() {
         service: None,
         rule: None,
         endpoint: None,
+        security: Security::None,
+        inbound: None,
         spoken: Spoken::Tcp,
         lasted: 3,
         received: 0,

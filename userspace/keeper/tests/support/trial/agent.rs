@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,8 +28,13 @@ pub(crate) fn run(run_dir: &Path, cgroup: &Path, pods: &[&str]) -> Done {
     let build = "trial".to_owned();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let keeper =
-            Keeper::open(Settings { run_dir: run_dir.into(), cgroup: cgroup.into(), program, build })?;
+        let keeper = Keeper::open(Settings {
+            run_dir: run_dir.into(),
+            cgroup: cgroup.into(),
+            program,
+            inbound: false,
+            build,
+        })?;
         let (_wanted, pods) = watch::channel(Some(pods.into()));
         let configuration = Configuration { version: 1, bytes: Arc::from(*b"good") };
         let (_configured, configuration) = watch::channel(Some(configuration));
@@ -71,6 +77,10 @@ impl Ports for Files {
         };
         let lines: Vec<_> = ports.iter().map(|(cookie, port)| format!("{cookie} {port}")).collect();
         write(&self.path, &lines.join("\n")).expect("the run directory is the test's");
+    }
+
+    fn inbound(&self, _: u64, _: Option<(u16, BorrowedFd<'_>)>) {
+        // It has none made.
     }
 }
 

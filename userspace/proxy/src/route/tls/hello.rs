@@ -1,4 +1,5 @@
-//! The server's name in a ClientHello (RFC 8446 4.1.2, RFC 6066 3), from bytes that arrive piece by piece.
+//! The server's name in a ClientHello (RFC 8446 4.1.2, RFC 6066 3) and the protocols that it asks for (RFC 7301), from
+//! bytes that arrive piece by piece.
 
 /// What the first bytes of a connection say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,17 @@ pub enum ServerName {
     Name(String),
 }
 
+/// Whether a connection begins with TLS that asks for a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The ClientHello is not complete. Never for [`LIMIT`] bytes or more.
+    NeedMore,
+    /// It does.
+    Yes,
+    /// It is other TLS, broken, or no TLS.
+    No,
+}
+
 /// Clients send 200 to 2000 bytes, with several post-quantum key shares some more.
 pub const LIMIT: usize = 16 * 1024;
 
@@ -24,6 +36,15 @@ pub fn server_name(first: &[u8]) -> ServerName {
         Ok(hello) => name(&hello).unwrap_or(ServerName::Broken),
         Err(ServerName::NeedMore) if first.len() >= LIMIT => ServerName::Broken,
         Err(early) => early,
+    }
+}
+
+/// Whether `first` begins with TLS that asks for `protocol` (ALPN).
+pub fn asks_for(first: &[u8], protocol: &[u8]) -> Asked {
+    match handshake(&first[..first.len().min(LIMIT)]) {
+        Ok(hello) if offers(&hello, protocol) == Some(true) => Asked::Yes,
+        Err(ServerName::NeedMore) if first.len() < LIMIT => Asked::NeedMore,
+        _ => Asked::No,
     }
 }
 
@@ -66,6 +87,30 @@ fn handshake(first: &[u8]) -> Result<Vec<u8>, ServerName> {
 
 /// The name in a ClientHello; `None` if it breaks the rules.
 fn name(hello: &[u8]) -> Option<ServerName> {
+    let mut found = None;
+    each_extension(hello, |kind, body| {
+        (kind != SERVER_NAME || found.replace(host_name(body)?).is_none()).then_some(())
+    })?;
+    Some(found.map_or(ServerName::Unnamed, ServerName::Name))
+}
+
+/// Whether a ClientHello offers `protocol`; `None` if it breaks the rules.
+fn offers(hello: &[u8], protocol: &[u8]) -> Option<bool> {
+    let mut found = false;
+    each_extension(hello, |kind, body| {
+        if kind == PROTOCOLS {
+            let mut names = Reader(Reader(body).list()?);
+            while !names.0.is_empty() {
+                found |= names.short_list()? == protocol;
+            }
+        }
+        Some(())
+    })?;
+    Some(found)
+}
+
+/// Has every extension of a ClientHello looked at; `None` if it breaks the rules, or one of them does.
+fn each_extension(hello: &[u8], mut look: impl FnMut(u16, &[u8]) -> Option<()>) -> Option<()> {
     let mut hello = Reader(hello);
     hello.take(2 + 32)?; // version, random
     let session = hello.short_list()?;
@@ -75,17 +120,13 @@ fn name(hello: &[u8]) -> Option<ServerName> {
         return None;
     }
     if hello.0.is_empty() {
-        return Some(ServerName::Unnamed); // TLS 1.2 without extensions
+        return Some(()); // TLS 1.2 without extensions
     }
     let mut extensions = Reader(hello.list()?);
-    let mut found = None;
     while !extensions.0.is_empty() {
-        let (kind, body) = (extensions.number()?, extensions.list()?);
-        if kind == SERVER_NAME && found.replace(host_name(body)?).is_some() {
-            return None;
-        }
+        look(extensions.number()?, extensions.list()?)?;
     }
-    hello.0.is_empty().then_some(found.map_or(ServerName::Unnamed, ServerName::Name))
+    hello.0.is_empty().then_some(())
 }
 
 /// The one name of a `server_name` extension.
@@ -136,5 +177,6 @@ impl<'a> Reader<'a> {
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
+const PROTOCOLS: u16 = 16;
 const HOST_NAME: u8 = 0;
 const LARGEST_RECORD: usize = 1 << 14;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use weft_model::{BackendTarget, TlsRoute};
 
-use super::{LIMIT, ServerName, TlsTable, server_name};
+use super::{Asked, LIMIT, ServerName, TlsTable, asks_for, server_name};
 use crate::route::fixture::{backend, object};
 
 /// For `Reviews.shop.example`, with ALPN.
@@ -68,6 +68,24 @@ fn extensions(hello: &[u8]) -> usize {
 fn name_list(kind: u8, name: &[u8]) -> Vec<u8> {
     let length = |length: usize| u16::try_from(length).unwrap().to_be_bytes();
     [&length(name.len() + 3)[..], &[kind], &length(name.len()), name].concat()
+}
+
+#[test]
+fn the_protocols_of_a_client_hello_are_read_however_it_is_cut() {
+    let offered = b"http/1.1";
+    assert_eq!(asks_for(NAMED, offered), Asked::Yes);
+    for other in [&b"weft/1"[..], b"http/1", b"http/1.1.", b""] {
+        assert_eq!(asks_for(NAMED, other), Asked::No, "{other:?}");
+    }
+    for size in [1, 7, 100] {
+        assert_eq!(asks_for(&fragmented(NAMED, size), offered), Asked::Yes, "records of {size}");
+    }
+    for end in 0..NAMED.len() {
+        assert_eq!(asks_for(&NAMED[..end], offered), Asked::NeedMore, "{end} bytes");
+    }
+    for no_tls in [&b"GET / HTTP/1.1\r\n"[..], b"\x16\x02", b"\x00", &[0; LIMIT]] {
+        assert_eq!(asks_for(no_tls, offered), Asked::No);
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn told(policy: AuthorizationPolicy, to: &str) -> Reason {
         policies: Arc::new([(policy.name.clone(), Arc::new(policy))].into()),
         ..Snapshot::default()
     };
-    reason(Guards::of(&snapshot).decide(&web, to.parse().unwrap()).as_ref())
+    reason(Guards::of(&snapshot).decide_about(&web, to.parse().unwrap()).as_ref())
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! Between nodes: which connections are mutual TLS.
+
+use weft_abi::{Addr, BePort, PodPortKey, PodRow, TCP, pod_flags};
+
+use crate::{Arrival, Tables, dial::proxy_is_there};
+
+/// The mode of a port of the pod at `addr`: [`pod_flags::TLS`] and [`pod_flags::STRICT`], neither where mutual TLS is off.
+#[inline(always)]
+pub(crate) fn mode<T: Tables>(tables: &T, row: &PodRow, addr: &Addr, port: BePort) -> u32 {
+    if row.flags & pod_flags::BY_PORT != 0 {
+        return mode_of_port(tables, addr, port, row.flags) & MODE;
+    }
+    row.flags & MODE
+}
+
+/// A BPF function of its own: few pods have such ports, and none of the others shall need its stack.
+#[inline(never)]
+fn mode_of_port<T: Tables>(tables: &T, addr: &Addr, port: BePort, flags: u32) -> u32 {
+    tables.pod_port(&PodPortKey { addr: *addr, port, _pad: [0; 6] }).map_or(flags, |own| own.flags)
+}
+
+/// What becomes of an arrival at a pod of this node whose mode is not Disabled, where nobody attests its client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Capture {
+    /// Mutual TLS may come of it: the proxy finds out.
+    Captured,
+    /// As [`Capture::Captured`], but there is no proxy.
+    NoProxy,
+    /// It is no mutual TLS: the mode says whether it may come in.
+    Plain,
+}
+
+/// Whether mutual TLS may come from where `arrival` does.
+///
+/// A client sends it to whom it knows to be enrolled, and may know of its own enrolment before this node does: of a
+/// source that nobody knows, its first bytes tell.
+#[inline(always)]
+pub(crate) fn capture<T: Tables>(tables: &T, row: &PodRow, arrival: &Arrival) -> Capture {
+    let client = tables.pod_at(&arrival.remote);
+    let plain = client.is_some_and(|client| client.netns != 0 || client.flags & pod_flags::ENROLLED == 0);
+    if plain {
+        return Capture::Plain;
+    }
+    if row.inbound.be != 0 && proxy_is_there(tables) {
+        return Capture::Captured;
+    }
+    // Who is known to be enrolled sends no plaintext that could pass.
+    if client.is_some() { Capture::NoProxy } else { Capture::Plain }
+}
+
+/// Whether a connection that a pod of this node has accepted is its proxy's, as [`crate::admit`] has decided.
+#[inline(always)]
+pub fn is_captured<T: Tables>(tables: &T, arrival: &Arrival) -> bool {
+    let Some(row) = tables.pod_at(&arrival.local) else { return false };
+    arrival.protocol == TCP
+        && mode(tables, row, &arrival.local, arrival.local_port) & pod_flags::TLS != 0
+        && capture(tables, row, arrival) == Capture::Captured
+}
+
+const MODE: u32 = pod_flags::TLS | pod_flags::STRICT;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! Mutual TLS between two nodes: two agents and two proxies on one machine, with real certificates, and what goes over
+//! the wire between them.
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+#[path = "mtls/path.rs"]
+mod path;
+#[path = "mtls/policy.rs"]
+mod policy;
+#[path = "mtls/stage.rs"]
+mod stage;

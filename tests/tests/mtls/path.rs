@@ -1,0 +1,181 @@
+//! The way of a connection between two nodes.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
+use weft_tests::wire::{Stream, Wire};
+use weft_tests::{eventually, manifests};
+
+use crate::stage::{API, Stage};
+
+#[test]
+fn what_goes_between_nodes_is_tls_from_the_first_byte_of_a_new_pod_on() {
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_echo(8080)]) else { return };
+    let wire = Wire::new(&stage.api);
+    stage.wait();
+    for to in [API, stage.api.addr(8080), stage.api.addr6(8080)] {
+        stage.echoes(to, SECRET).unwrap_or_else(|error| panic!("{to}: {error}"));
+    }
+    let streams = seen(&wire, 6);
+    for stream in &streams {
+        assert!(stream.is_tls(), "{}", shown(stream));
+        assert!(!stream.contains(SECRET));
+    }
+}
+
+#[test]
+fn where_the_mode_is_disabled_the_same_look_at_the_wire_finds_clear_bytes() {
+    let Some(stage) = Stage::open(&[("mesh.yaml", manifests::mesh_config("{mtls: {mode: Disabled}}"))])
+    else {
+        return;
+    };
+    let wire = Wire::new(&stage.api);
+    stage.echoes(API, SECRET).unwrap();
+    let streams = seen(&wire, 2);
+    assert!(streams.iter().all(|stream| !stream.is_tls() && stream.contains(SECRET)));
+}
+
+#[test]
+fn a_port_goes_its_own_way() {
+    let disabled = manifests::authentication_policy(
+        "shop/api",
+        "{targetRefs: [{group: \"\", kind: Pod, selector: {matchLabels: {app: api}}}], mtls: {mode: Strict, \
+         portLevel: [{port: 9090, mode: Disabled}]}}",
+    );
+    let Some(stage) =
+        Stage::start(&[("mode.yaml", disabled)], |api| vec![api.serve_echo(8080), api.serve_echo(9090)])
+    else {
+        return;
+    };
+    stage.wait();
+    let wire = Wire::new(&stage.api);
+    let other = stage.api.addr(9090);
+    stage.echoes(API, SECRET).unwrap();
+    stage.echoes(other, SECRET).unwrap();
+    let is_other = |stream: &&Stream| stream.from == other || stream.to == other;
+    let (clear, sealed): (Vec<_>, Vec<_>) = seen(&wire, 4).into_iter().partition(|stream| is_other(&stream));
+    assert_eq!((clear.len(), sealed.len()), (2, 2));
+    assert!(clear.iter().all(|stream| stream.contains(SECRET)));
+    assert!(sealed.iter().all(Stream::is_tls));
+}
+
+#[test]
+fn a_server_that_speaks_first_is_heard_and_a_client_that_has_finished_is_answered() {
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_name(8080, "api"), api.serve_echo(8081)]) else {
+        return;
+    };
+    eventually(Duration::from_secs(20), || stage.web.ask(API).is_ok_and(|name| name == "api"));
+    let echo = stage.api.addr(8081);
+    let mut stream = connect(&stage, echo);
+    stream.write_all(b"the last word").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"the last word", "and then the end");
+}
+
+#[test]
+fn a_reset_of_either_end_reaches_the_other_as_one() {
+    let Some(stage) = Stage::start(&[], |_| Vec::new()) else { return };
+    let listener = stage.api.tcp_listen(stage.api.addr(8080)).unwrap();
+    let pair = || {
+        let client = connect(&stage, API);
+        let (server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        exchange(&client, &server);
+        (client, server)
+    };
+    eventually(Duration::from_secs(20), || stage.a.has_proxy() && stage.b.has_proxy());
+    for (mut left, right) in [pair(), {
+        let (client, server) = pair();
+        (server, client)
+    }] {
+        set_socket_linger(&right, Some(Duration::ZERO)).unwrap();
+        drop(right);
+        let end = left.read(&mut [0; 8]).map_err(|error| error.kind());
+        assert_eq!(end, Err(ErrorKind::ConnectionReset));
+    }
+}
+
+#[test]
+fn a_large_body_arrives_whole_both_ways_and_a_reader_that_stops_holds_its_writer() {
+    let Some(stage) = Stage::open(&[]) else { return };
+    let stream = connect(&stage, API);
+    let writer = stream.try_clone().unwrap();
+    let written = thread::spawn(move || {
+        let mut writer = &writer;
+        let mut made = Noise::default();
+        let mut part = vec![0; 1 << 16];
+        for _ in 0..LARGE >> 16 {
+            made.fill(&mut part);
+            writer.write_all(&part).unwrap();
+        }
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let (mut reader, mut expected) = (&stream, Noise::default());
+    let (mut part, mut wanted, mut read) = (vec![0; 1 << 16], vec![0; 1 << 16], 0_usize);
+    loop {
+        let bytes = reader.read(&mut part).unwrap();
+        if bytes == 0 {
+            break;
+        }
+        expected.fill(&mut wanted[..bytes]);
+        assert!(part[..bytes] == wanted[..bytes], "other bytes near {read}");
+        read += bytes;
+    }
+    written.join().unwrap();
+    assert_eq!(read, LARGE);
+}
+
+/// What went over the wire, once both ways of so many connections are there: who captures is behind who sends.
+fn seen(wire: &Wire, directions: usize) -> Vec<Stream> {
+    eventually(PATIENCE, || wire.streams().len() >= directions);
+    wire.streams()
+}
+
+/// A byte both ways, so that both ends are connected.
+fn exchange(mut client: &TcpStream, mut server: &TcpStream) {
+    client.write_all(b"a").unwrap();
+    server.read_exact(&mut [0]).unwrap();
+    server.write_all(b"b").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+}
+
+fn connect(stage: &Stage, to: SocketAddr) -> TcpStream {
+    let mut connected = None;
+    eventually(Duration::from_secs(20), || {
+        connected = stage.web.tcp_connect(to).ok();
+        connected.is_some()
+    });
+    let stream = connected.unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Bytes that say where they stand, whatever the pieces they are made in.
+#[derive(Default)]
+struct Noise {
+    at: u64,
+}
+
+impl Noise {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            let word = (self.at >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            *byte = word.to_le_bytes()[(self.at & 7) as usize];
+            self.at += 1;
+        }
+    }
+}
+
+pub(crate) fn shown(stream: &Stream) -> String {
+    let begin = &stream.bytes[..stream.bytes.len().min(64)];
+    format!("{} to {} is in clear: {:?}", stream.from, stream.to, String::from_utf8_lossy(begin))
+}
+
+pub(crate) const SECRET: &[u8] = b"the secret that nobody on the wire reads";
+const LARGE: usize = 256 << 20;
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,120 @@
+//! Who may come in from another node.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use weft_tests::{Node, Pod, eventually, manifests};
+
+use crate::{
+    path::SECRET,
+    stage::{API, Stage},
+};
+
+fn allow(accounts: &str) -> String {
+    let spec = format!(
+        "{{targetRefs: [{{group: \"\", kind: Pod, selector: {{matchLabels: {{app: api}}}}}}], action: ALLOW, \
+         rules: [{{sources: [{accounts}]}}]}}"
+    );
+    manifests::authorization_policy("shop/api-allow", &spec)
+}
+
+fn account(name: &str) -> String {
+    format!("{{type: ServiceAccount, serviceAccount: {{namespace: shop, name: {name}}}}}")
+}
+
+const STRICT: &str = "{mtls: {mode: Strict}}";
+
+#[test]
+fn a_rule_that_names_a_service_account_holds_between_nodes() {
+    let Some(stage) = Stage::open(&[("policy.yaml", allow(&account("web")))]) else { return };
+    let other = stage.a.pod("shop/other").service_account("other").start();
+    stage.settle();
+    stage.echoes(API, SECRET).unwrap();
+    eventually(Duration::from_secs(20), || {
+        refusals(&stage.b, &other, "NotAllowed", || no_answer(&other, API))
+    });
+    // The same from the server's own node: the kernel proves who it is.
+    let near = stage.b.pod("shop/near").service_account("other").start();
+    stage.settle();
+    assert!(near.tcp_connect(API).is_err());
+    stage.echoes(API, SECRET).unwrap();
+}
+
+#[test]
+fn a_policy_that_tightens_ends_the_connections_that_it_forbids_within_a_second() {
+    let Some(stage) = Stage::open(&[("policy.yaml", allow(&account("web")))]) else { return };
+    let mut live = stage.web.tcp_connect(API).unwrap();
+    live.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    live.write_all(b"x").unwrap();
+    live.read_exact(&mut [0]).unwrap();
+    stage.world.apply("policy.yaml", &allow(&account("other")));
+    stage.b.wait();
+    let enforced = std::time::Instant::now();
+    let end = live.read(&mut [0; 8]).map_err(|error| error.kind());
+    assert_eq!(end, Err(ErrorKind::ConnectionReset));
+    assert!(enforced.elapsed() < Duration::from_secs(1), "{:?}", enforced.elapsed());
+}
+
+#[test]
+fn strict_takes_mutual_tls_and_what_the_kernel_attests_and_resets_all_else() {
+    let Some(stage) = Stage::open(&[("mesh.yaml", manifests::mesh_config(STRICT))]) else { return };
+    stage.echoes(API, SECRET).unwrap();
+    let near = stage.b.pod("shop/near").start();
+    let plain = stage.a.pod("field/plain").enrolled(false).start();
+    let stranger = stage.a.pod("shop/stranger").outsider().start();
+    stage.settle();
+    assert_eq!(talks(&near, API), Ok(()), "on the same node, attested");
+    let to = stage.api.addr(8080);
+    let refused = plain.tcp_connect(to).map(drop).map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::ConnectionRefused), "it is known not to be in the mesh");
+    assert!(refusals(&stage.b, &plain, "Plaintext", || true));
+    // Nobody knows who that is until it speaks.
+    eventually(Duration::from_secs(20), || {
+        refusals(&stage.b, &stranger, "Plaintext", || talks(&stranger, to) == Err(ErrorKind::ConnectionReset))
+    });
+}
+
+#[test]
+fn permissive_takes_plaintext_of_who_is_not_in_the_mesh() {
+    let Some(stage) = Stage::open(&[]) else { return };
+    let plain = stage.a.pod("field/plain").enrolled(false).start();
+    let stranger = stage.a.pod("shop/stranger").outsider().start();
+    stage.settle();
+    for client in [&plain, &stranger] {
+        assert_eq!(talks(client, stage.api.addr(8080)), Ok(()));
+        assert_eq!(talks(client, stage.api.addr6(8080)), Ok(()));
+    }
+}
+
+#[test]
+fn a_server_that_speaks_first_need_not_wait_for_a_stranger() {
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_name(8080, "api")]) else { return };
+    let stranger = stage.a.pod("shop/stranger").outsider().start();
+    eventually(Duration::from_secs(20), || {
+        stranger.ask(stage.api.addr(8080)).is_ok_and(|name| name == "api")
+    });
+}
+
+/// Whether `bytes` come back.
+fn talks(from: &Pod, to: SocketAddr) -> Result<(), ErrorKind> {
+    let exchange = || {
+        let mut stream = from.tcp_connect(to)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.write_all(SECRET)?;
+        let mut back = vec![0; SECRET.len()];
+        stream.read_exact(&mut back)
+    };
+    exchange().map_err(|error: std::io::Error| error.kind())
+}
+
+fn no_answer(from: &Pod, to: SocketAddr) -> bool {
+    talks(from, to).is_err()
+}
+
+/// Whether `asked` holds, and `node` has a flow that was refused for this reason from the pod.
+fn refusals(node: &Node, from: &Pod, reason: &str, asked: impl Fn() -> bool) -> bool {
+    let ip = from.ip().to_string();
+    asked()
+        && node.refusals().iter().any(|flow| flow["reason"] == reason && flow["source"]["ip"] == ip.as_str())
+}

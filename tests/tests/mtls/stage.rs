@@ -1,0 +1,82 @@
+//! What these tests begin with: the pod `web` on node `a` and `api` on node `b`, behind the Service `shop/api`; agents of
+//! both nodes that issue certificates of one authority.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use weft_tests::{Agent, Node, Pod, Server, World, eventually, manifests};
+
+/// Dropped from top to bottom: the agents before what they work on.
+pub(crate) struct Stage {
+    _agents: Vec<Agent>,
+    _servers: Vec<Server>,
+    pub(crate) web: Pod,
+    pub(crate) api: Pod,
+    pub(crate) a: Node,
+    pub(crate) b: Node,
+    pub(crate) world: World,
+}
+
+/// The Service in front of `api`.
+pub(crate) const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), 80);
+
+impl Stage {
+    /// `api` echoes behind the Service's port 80; `documents` are in force from the start.
+    pub(crate) fn open(documents: &[(&str, String)]) -> Option<Self> {
+        let stage = Self::start(documents, |api| vec![api.serve_echo(8080)])?;
+        stage.wait();
+        Some(stage)
+    }
+
+    pub(crate) fn start(
+        documents: &[(&str, String)],
+        serve: impl FnOnce(&Pod) -> Vec<Server>,
+    ) -> Option<Self> {
+        let world = World::new()?;
+        let (a, b) = (world.node("a"), world.node("b"));
+        world.apply("namespace.yaml", &manifests::namespace("shop", true));
+        let spec = "{clusterIP: 10.96.0.1, selector: {app: api}, ports: [{port: 80, targetPort: 8080}]}";
+        world.apply("api.yaml", &manifests::service("shop/api", spec));
+        for (file, document) in documents {
+            world.apply(file, document);
+        }
+        let web = a.pod("shop/web").service_account("web").start();
+        let api = b.pod("shop/api").service_account("api").label("app", "api").start();
+        let servers = serve(&api);
+        let ca = world.dir().join("ca");
+        let made = a.weft_alone(&["ca", "init", "--dir", &ca.display().to_string()]);
+        assert!(made.status.success(), "{}", weft_tests::text(&made));
+        let agents = [&a, &b].map(|node| node.spawn_agent(&["--ca-dir", &ca.display().to_string()]));
+        let stage = Self { _agents: agents.into(), _servers: servers, web, api, a, b, world };
+        stage.settle();
+        Some(stage)
+    }
+
+    /// Waits until `web` reaches `api`: both nodes' certificates and proxies are there.
+    #[track_caller]
+    pub(crate) fn wait(&self) {
+        eventually(Duration::from_secs(20), || self.a.has_proxy() && self.b.has_proxy());
+        eventually(Duration::from_secs(20), || self.echoes(API, b"there?").is_ok());
+    }
+
+    /// Waits until both nodes enforce what is in the manifests now.
+    #[track_caller]
+    pub(crate) fn settle(&self) {
+        for node in [&self.a, &self.b] {
+            // Two agents load their programs at once, on what may be a busy machine.
+            let waited = node.weft(&["status", "--wait", "60s"]);
+            assert!(waited.status.success(), "{}", weft_tests::text(&waited));
+        }
+    }
+
+    /// What comes back of `bytes` that `web` sends to `to`.
+    pub(crate) fn echoes(&self, to: SocketAddr, bytes: &[u8]) -> std::io::Result<()> {
+        use std::io::{Read as _, Write as _};
+        let mut stream = self.web.tcp_connect(to)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(bytes)?;
+        let mut back = vec![0; bytes.len()];
+        stream.read_exact(&mut back)?;
+        if back == bytes { Ok(()) } else { Err(std::io::Error::other("other bytes came back")) }
+    }
+}

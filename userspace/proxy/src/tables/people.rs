@@ -1,0 +1,47 @@
+//! Who has which address, and how they are spoken to.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use weft_model::{Mtls, MtlsMode, ObjectName, ServiceAccount, Snapshot, Workload};
+
+/// The pods of one version, by address.
+#[derive(Debug, Default)]
+pub(super) struct People {
+    by_ip: HashMap<IpAddr, Arc<Workload>>,
+    mtls: Arc<Mtls>,
+}
+
+impl People {
+    /// Of two pods that claim an address it is the one that is here, else the first by name: as the kernel's rows have it.
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let is_here = |pod: &&Arc<Workload>| pod.local && pod.enrolled;
+        let (here, elsewhere): (Vec<_>, Vec<_>) = snapshot.workloads.values().partition(is_here);
+        let mut by_ip = HashMap::new();
+        for pod in here.into_iter().chain(elsewhere) {
+            for ip in &pod.ips {
+                by_ip.entry(ip.to_canonical()).or_insert_with(|| Arc::clone(pod));
+            }
+        }
+        Self { by_ip, mtls: Arc::clone(&snapshot.mtls) }
+    }
+
+    /// The pod with this address.
+    pub(super) fn at(&self, ip: IpAddr) -> Option<&Workload> {
+        self.by_ip.get(&ip.to_canonical()).map(|pod| &**pod)
+    }
+
+    /// See [`super::Tables::sealed`].
+    pub(super) fn sealed(&self, to: SocketAddr) -> Option<&ServiceAccount> {
+        let pod = self.at(to.ip()).filter(|pod| pod.enrolled && !pod.local)?;
+        (self.mode(&pod.name, to.port()) != MtlsMode::Disabled).then_some(&pod.service_account)
+    }
+
+    /// The mode of a port of `pod`.
+    pub(super) fn mode(&self, pod: &ObjectName, port: u16) -> MtlsMode {
+        self.mtls.mode(pod, port)
+    }
+}
