@@ -100,6 +100,32 @@ fn a_client_that_is_told_of_edges_misses_nothing_of_short_and_long_answers_in_tu
 }
 
 #[test]
+fn a_client_that_asks_ahead_for_more_than_the_budget_gets_every_answer_in_order() {
+    let Some(legs) = Legs::open() else { return };
+    let (mut client, mut server) = legs.exchange("GET", 0);
+    send(&mut client, "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(AHEAD).as_bytes());
+    let (told, many) = std::sync::mpsc::channel();
+    let answers = thread::spawn(move || {
+        for at in 0..=AHEAD {
+            send(&mut server, &message("HTTP/1.1 200 OK", &block(at, SIZE)));
+            if at == MANY {
+                told.send(()).unwrap();
+            }
+            if at < AHEAD {
+                head(&mut server, "GET /");
+            }
+        }
+        server
+    });
+    // Nobody has read anything so far.
+    many.recv_timeout(LIMIT).unwrap();
+    for at in 0..=AHEAD {
+        assert!(take(&mut client, "200 OK") == block(at, SIZE), "answer {at}");
+    }
+    drop(answers.join().unwrap());
+}
+
+#[test]
 fn a_large_body_arrives_whole_each_way_whatever_the_size_of_its_writes() {
     let Some(legs) = Legs::open() else { return };
     // Within the redirect, and each of them out of it.
@@ -455,6 +481,9 @@ const OLDEST: (u32, u32, u32) = (6, 18, 14);
 const ROUNDS: usize = 100;
 /// Bodies of answers: of short ones, and of others.
 const ANSWERS: [usize; 5] = [10, 60_000, 1_000, 2 << 20, 5_000];
+/// Requests without waiting for answers, of which some must fit between server and client before anybody reads.
+const AHEAD: usize = 300;
+const MANY: usize = 40;
 const LIMIT: Duration = Duration::from_secs(20);
 /// Of a message that is not short.
 const LONG: usize = 100_000;
