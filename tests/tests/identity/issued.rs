@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use weft_tests::{eventually, text};
 
-use crate::stage::{SOON, Stage, certificates, proxy_pid, serial, valid, wait_for_proxy};
+use crate::stage::{SOON, Stage, certificates, proxy_pid, serial, valid, wait, wait_for_proxy};
 
 #[test]
 fn each_node_has_certificates_of_its_own_enrolled_pods_and_of_nobody_elses() {
@@ -15,7 +15,7 @@ fn each_node_has_certificates_of_its_own_enrolled_pods_and_of_nobody_elses() {
     let _outside =
         near.pod("shop/outside").service_account("outside").label("weft.dev/mesh", "disabled").start();
     let twin = near.pod("shop/web-2").service_account("web").start();
-    near.wait();
+    wait(near);
     eventually(SOON, || valid(near) == ["api", "web"] && valid(other) == ["far"]);
     wait_for_proxy(near, 2);
     wait_for_proxy(other, 1);
@@ -38,7 +38,7 @@ fn each_node_has_certificates_of_its_own_enrolled_pods_and_of_nobody_elses() {
     // Two pods of one account have one identity, which lasts as long as one of them.
     let first = serial(near, "web");
     twin.delete();
-    near.wait();
+    wait(near);
     assert_eq!(serial(near, "web"), first);
 }
 
@@ -48,11 +48,11 @@ fn a_pod_that_comes_gets_a_certificate_and_one_that_goes_takes_its_own_along() {
     let near = &stage.near;
     wait_for_proxy(near, 2);
     let cart = near.pod("shop/cart").service_account("cart").start();
-    near.wait();
+    wait(near);
     eventually(SOON, || valid(near) == ["api", "cart", "web"]);
     wait_for_proxy(near, 3);
     cart.delete();
-    near.wait();
+    wait(near);
     eventually(SOON, || valid(near) == ["api", "web"]);
     wait_for_proxy(near, 2);
     assert!(near.metric("weft_certificate_expiry_seconds", &["sa/cart"]) == 0.0, "its series is gone");
@@ -65,7 +65,7 @@ fn a_restarted_agent_and_every_next_proxy_have_certificates_again() {
     let (first, proxy) = (serial(&stage.near, "web"), proxy_pid(&stage.near));
     stage.agents[0].kill();
     stage.agents[0].start();
-    stage.near.wait();
+    wait(&stage.near);
     let near = &stage.near;
     wait_for_proxy(near, 2);
     assert_ne!(serial(near, "web"), first, "keys are in memory only: it is another certificate");

@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use weft_tests::{eventually, text};
 
-use crate::stage::{SOON, Stage, certificates, in_proxy, status, valid, wait_for_proxy};
+use crate::stage::{SOON, Stage, certificates, in_proxy, proxy_pid, status, valid, wait, wait_for_proxy};
 
 #[test]
 fn an_issuer_that_is_unreadable_or_away_leaves_what_is_valid_in_force_and_status_says_so() {
@@ -19,6 +21,11 @@ fn an_issuer_that_is_unreadable_or_away_leaves_what_is_valid_in_force_and_status
     said(&stage, "issuer.pem");
     assert_eq!(valid(&stage.near), ["api", "web"]);
     assert!(stage.near.metric("weft_issuer_failing", &[]) > 0.0);
+    // The next proxy gets what the agent has.
+    let killed = proxy_pid(&stage.near).unwrap();
+    kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
+    eventually(SOON, || proxy_pid(&stage.near).is_some_and(|pid| pid != killed));
+    wait_for_proxy(&stage.near, 2);
     fs::write(&issuer, good).unwrap();
     eventually(SOON, || status(&stage.near)["certificates"]["failure"].is_null());
     assert!(stage.near.weft(&["status"]).status.success());
@@ -28,7 +35,7 @@ fn an_issuer_that_is_unreadable_or_away_leaves_what_is_valid_in_force_and_status
     // A restarted agent has no keys and gets none; its proxy has.
     stage.agents[0].kill();
     stage.agents[0].start();
-    stage.near.wait();
+    wait(&stage.near);
     said(&stage, "weft ca init");
     assert!(valid(&stage.near).is_empty());
     wait_for_proxy(&stage.near, 2);

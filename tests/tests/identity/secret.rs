@@ -12,7 +12,7 @@ use crate::stage::{SOON, Stage, proxy_pid, serial, wait_for_proxy};
 
 #[test]
 fn a_private_key_is_in_the_memory_of_agent_and_proxy_and_in_no_file_log_or_core_dump() {
-    let Some(stage) = Stage::open_with("30s", &["--log", "trace"]) else { return };
+    let Some(stage) = Stage::open_with("30s", &["--log", "trace,aya=info,aya_obj=info"]) else { return };
     let near = &stage.near;
     wait_for_proxy(near, 2);
     let first = serial(near, "web");

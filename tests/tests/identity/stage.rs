@@ -58,7 +58,7 @@ impl Stage {
         let arguments = [&["--ca-dir", &ca_dir], arguments].concat();
         let agents = [&near, &other].map(|node| node.spawn_agent(&arguments));
         for node in [&near, &other] {
-            node.wait();
+            wait(node);
         }
         Some(Self { agents, _pods: [web, api, far], _server: server, near, other, authority, world })
     }
@@ -82,6 +82,13 @@ impl Authority {
         command.args(["ca", "rotate", "--dir"]).arg(&self.0).args(arguments);
         command.output().expect("weft can be run")
     }
+}
+
+/// As [`Node::wait`], with patience: several agents start at once.
+#[track_caller]
+pub(crate) fn wait(node: &Node) {
+    let output = node.weft(&["status", "--wait", "60s"]);
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 /// What `weft get certificates` shows.
