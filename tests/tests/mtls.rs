@@ -2,9 +2,13 @@
 //! the wire between them.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "mtls/failures.rs"]
+mod failures;
 #[path = "mtls/path.rs"]
 mod path;
 #[path = "mtls/policy.rs"]
 mod policy;
+#[path = "mtls/shown.rs"]
+mod shown;
 #[path = "mtls/stage.rs"]
 mod stage;

@@ -1,6 +1,7 @@
 //! What these tests begin with: the pod `web` on node `a` and `api` on node `b`, behind the Service `shop/api`; agents of
 //! both nodes that issue certificates of one authority.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -28,7 +29,17 @@ impl Stage {
         Some(stage)
     }
 
+    /// As [`Stage::open`], with what `serve` starts on `api`, and does not wait for certificates.
     pub(crate) fn start(
+        documents: &[(&str, String)],
+        serve: impl FnOnce(&Pod) -> Vec<Server>,
+    ) -> Option<Self> {
+        Self::start_with(["ca", "ca"], documents, serve)
+    }
+
+    /// As [`Stage::start`]; each node has the authority in this folder.
+    pub(crate) fn start_with(
+        authorities: [&str; 2],
         documents: &[(&str, String)],
         serve: impl FnOnce(&Pod) -> Vec<Server>,
     ) -> Option<Self> {
@@ -43,10 +54,12 @@ impl Stage {
         let web = a.pod("shop/web").service_account("web").start();
         let api = b.pod("shop/api").service_account("api").label("app", "api").start();
         let servers = serve(&api);
-        let ca = world.dir().join("ca");
-        let made = a.weft_alone(&["ca", "init", "--dir", &ca.display().to_string()]);
-        assert!(made.status.success(), "{}", weft_tests::text(&made));
-        let agents = [&a, &b].map(|node| node.spawn_agent(&["--ca-dir", &ca.display().to_string()]));
+        let folders = authorities.map(|name| world.dir().join(name).display().to_string());
+        for folder in folders.iter().collect::<BTreeSet<_>>() {
+            let made = a.weft_alone(&["ca", "init", "--dir", folder]);
+            assert!(made.status.success(), "{}", weft_tests::text(&made));
+        }
+        let agents = [a.spawn_agent(&["--ca-dir", &folders[0]]), b.spawn_agent(&["--ca-dir", &folders[1]])];
         let stage = Self { _agents: agents.into(), _servers: servers, web, api, a, b, world };
         stage.settle();
         Some(stage)

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ObjectName;
+use crate::{ObjectName, Workload};
 
 /// What pods take of clients on other nodes, and so what enrolled clients send them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,14 @@ impl Mtls {
             Some(own) => own.ports.get(&port).copied().unwrap_or(own.mode),
             None => self.mesh,
         }
+    }
+
+    /// Whether a connection of `client` to a port of `server` is mutual TLS: of enrolled pods on two nodes.
+    pub fn is_between(&self, client: &Workload, server: &Workload, port: u16) -> bool {
+        client.enrolled
+            && server.enrolled
+            && !client.is_beside(server)
+            && self.mode(&server.name, port) != MtlsMode::Disabled
     }
 
     /// The modes of a pod: that of most ports, and those of others.

@@ -39,6 +39,13 @@ pub struct Workload {
     pub created: u64,
 }
 
+impl Workload {
+    /// Whether both run on the same node.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        (self.local && other.local) || (self.node.is_some() && self.node == other.node)
+    }
+}
+
 /// A port that a container declares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerPort {

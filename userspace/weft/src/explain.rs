@@ -13,7 +13,7 @@ mod tests;
 
 use weft_abi::Reason;
 use weft_model::{
-    Endpoint, LoadBalancer, ObjectName, PolicyTarget, PortRouting, Protocol, Service, ServiceKind,
+    Endpoint, LoadBalancer, MtlsMode, ObjectName, PolicyTarget, PortRouting, Protocol, Service, ServiceKind,
     ServicePort, Snapshot, Workload,
 };
 use weft_telemetry::{
@@ -130,6 +130,7 @@ impl<'a> Question<'a> {
             }
         }
         told.backends = shares.iter().map(|share| share.view(shares)).collect();
+        self.between_nodes(told, shares);
         let endpoints = weighted().flat_map(|share| share.eligible.iter().copied());
         let servers = endpoints.map(|endpoint: &Endpoint| (self.port.protocol, endpoint));
         told.pods = views::authz_of_pod(self.snapshot, self.client, servers);
@@ -147,6 +148,37 @@ impl<'a> Question<'a> {
         let decisive = decisive.find_map(|v| told.pods.iter().find(|pod| pod.verdict == v));
         if let Some(pod) = decisive {
             (told.verdict, told.reason) = (pod.verdict, pod.reason.clone());
+        }
+    }
+
+    /// Which of the eligible endpoints are reached by mutual TLS, and which of them refuse everything else.
+    fn between_nodes(&self, told: &mut Explanation, shares: &[Share<'_>]) {
+        let mtls = &self.snapshot.mtls;
+        let eligible = shares.iter().filter(|share| share.weight > 0).flat_map(|share| &share.eligible);
+        let server = |endpoint: &&Endpoint| {
+            let pod = endpoint.pod.as_ref().and_then(|pod| self.snapshot.workloads.get(pod))?;
+            let port = endpoint.address.port();
+            let sealed = mtls.is_between(self.client, pod, port);
+            let strict =
+                !self.client.enrolled && pod.enrolled && mtls.mode(&pod.name, port) == MtlsMode::Strict;
+            Some((sealed, strict))
+        };
+        let servers: Vec<_> = eligible.map(|endpoint| server(endpoint).unwrap_or_default()).collect();
+        let (sealed, strict) = servers
+            .iter()
+            .fold((0, 0), |(a, b), (sealed, strict)| (a + usize::from(*sealed), b + usize::from(*strict)));
+        let all = servers.len();
+        if sealed > 0 {
+            if sealed == all && told.path == Path::Kernel {
+                told.path = Path::Tls;
+            }
+            told.because
+                .push(format!("{sealed} of {all} endpoints are enrolled pods of other nodes: mutual TLS"));
+        }
+        if strict > 0 && strict == all {
+            refuse(told, Reason::PLAINTEXT);
+        } else if strict > 0 {
+            told.notes.push(format!("{strict} of {all} endpoints refuse it: {}", Reason::PLAINTEXT));
         }
     }
 

@@ -87,8 +87,11 @@ fn judge(
 ) -> PodAnswer {
     let workload = server.pod.as_ref().and_then(|name| snapshot.workloads.get(name));
     let decision = workload.map(|workload| {
-        let (source, identity) = client.seen_by(workload);
-        let request = Request { source, identity, protocol, port: server.address.port() };
+        let port = server.address.port();
+        let sealed =
+            |client: &Workload| protocol == Protocol::Tcp && snapshot.mtls.is_between(client, workload, port);
+        let (source, identity) = client.seen_by(workload, sealed);
+        let request = Request { source, identity, protocol, port };
         decide(&policies.protection(workload), &request)
     });
     let (verdict, reason, rule) = match decision {
@@ -116,14 +119,14 @@ fn outcome(decision: Decision) -> (Verdict, Option<Reason>, Option<RuleName>) {
 
 impl<'a> Client<'a> {
     /// Its address and what `server` can know of its identity: the kernel attests enrolled pods of
-    /// the server's own node; of others only the address is known.
-    fn seen_by(&self, server: &Workload) -> (IpAddr, Identity<'a>) {
+    /// the server's own node, certificates those whose connections are `sealed`; of others only the address is known.
+    fn seen_by(&self, server: &Workload, sealed: impl Fn(&Workload) -> bool) -> (IpAddr, Identity<'a>) {
         match *self {
             Self::Supposed(account) => (Ipv4Addr::UNSPECIFIED.into(), Identity::Proven(account)),
             Self::Pod(pod) => {
                 let family = |ip: &&IpAddr| server.ips.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
                 let address = pod.ips.iter().find(family).copied();
-                let attested = pod.enrolled && same_node(pod, server);
+                let attested = (pod.enrolled && pod.is_beside(server)) || sealed(pod);
                 let account = &pod.service_account;
                 let identity =
                     if attested { Identity::Proven(account) } else { Identity::FromAddress(account) };
@@ -138,10 +141,6 @@ impl<'a> Client<'a> {
             Self::Supposed(_) => None,
         }
     }
-}
-
-fn same_node(a: &Workload, b: &Workload) -> bool {
-    (a.local && b.local) || (a.node.is_some() && a.node == b.node)
 }
 
 fn no_endpoints() -> AuthzAnswer {

@@ -1,9 +1,10 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use weft_model::{
     Action, AppProtocol, AuthorizationPolicy, Backend, BackendTarget, Distribution, EndpointGroup, Filter,
-    Mode, NameMatch, PathMatch, PathRewrite, Redirect, Retry, Rewrite, Route, RouteMatch, RouteRule,
-    RouteSet, Rule, Selector, ServiceAccount, Source, Timeouts, TlsRoute, TrafficSettings, ValueMatch,
+    Mode, Mtls, MtlsMode, NameMatch, PathMatch, PathRewrite, Redirect, Retry, Rewrite, Route, RouteMatch,
+    RouteRule, RouteSet, Rule, Selector, ServiceAccount, Source, Timeouts, TlsRoute, TrafficSettings,
+    ValueMatch,
 };
 
 use super::*;
@@ -139,6 +140,32 @@ fn without_routes_it_stays_in_the_kernel() {
     assert_eq!(told.because, ["nothing of the Service needs the proxy"]);
     assert_eq!(told.backends[0].name, "shop/api:80");
     assert_eq!((told.backends[0].eligible, told.backends[0].share), (1, 100.0));
+}
+
+#[test]
+fn a_pod_of_another_node_is_reached_by_mutual_tls_and_may_refuse_all_else() {
+    let elsewhere = |mode, enrolled| {
+        let mut snapshot = shop(None);
+        snapshot.mtls = Arc::new(Mtls { on: true, mesh: mode, ..Mtls::default() });
+        let workloads = Arc::make_mut(&mut snapshot.workloads);
+        let api = Arc::make_mut(
+            workloads.values_mut().find(|pod| pod.ips == [IpAddr::from([10, 0, 0, 3])]).unwrap(),
+        );
+        (api.local, api.node) = (false, Some("b".into()));
+        let web = Arc::make_mut(
+            workloads.values_mut().find(|pod| pod.ips == [IpAddr::from([10, 0, 0, 1])]).unwrap(),
+        );
+        web.enrolled = enrolled;
+        explain(&snapshot, &get("/"), ServiceScope::Enrolled).unwrap()
+    };
+    let told = elsewhere(MtlsMode::Permissive, true);
+    assert_eq!((told.verdict, told.path), (Verdict::Forwarded, Path::Tls));
+    assert!(told.because.last().unwrap().ends_with("mutual TLS"), "{:?}", told.because);
+    let told = elsewhere(MtlsMode::Disabled, true);
+    assert_eq!((told.verdict, told.path), (Verdict::Forwarded, Path::Kernel));
+    let told = elsewhere(MtlsMode::Strict, false);
+    assert_eq!((told.verdict, told.reason.as_deref()), (Verdict::Denied, Some("Plaintext")));
+    assert_eq!(elsewhere(MtlsMode::Permissive, false).verdict, Verdict::Forwarded);
 }
 
 #[test]

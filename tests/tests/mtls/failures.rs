@@ -1,0 +1,69 @@
+//! What is refused, and why it says it is.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use weft_tests::wire::Wire;
+use weft_tests::{Node, eventually};
+
+use crate::path::SECRET;
+use crate::stage::{API, Stage};
+
+#[test]
+fn nodes_of_two_authorities_do_not_believe_each_other_and_no_clear_byte_leaves() {
+    let Some(stage) = Stage::start_with(["ca", "other"], &[], |api| vec![api.serve_echo(8080)]) else {
+        return;
+    };
+    let wire = Wire::new(&stage.api);
+    eventually(Duration::from_secs(20), || {
+        let _ = stage.echoes(API, SECRET);
+        says(&stage.a, "CertificateUntrusted") && says(&stage.b, "TlsRefused")
+    });
+    assert!(wire.streams().iter().all(|stream| !stream.contains(SECRET)));
+}
+
+#[test]
+fn without_the_clients_proxy_a_connection_is_refused_and_none_goes_in_clear() {
+    let Some(stage) = Stage::open(&[]) else { return };
+    let wire = Wire::new(&stage.api);
+    let proxy = Pid::from_raw(stage.a.proxy_pid());
+    // Away, and not dead: it would be started again.
+    kill(proxy, Signal::SIGSTOP).unwrap();
+    eventually(Duration::from_secs(20), || {
+        stage.web.tcp_connect(API).map(drop).map_err(|error| error.kind())
+            == Err(ErrorKind::ConnectionRefused)
+    });
+    eventually(Duration::from_secs(20), || says(&stage.a, "ProxyUnavailable"));
+    kill(proxy, Signal::SIGCONT).unwrap();
+    eventually(Duration::from_secs(20), || stage.echoes(API, SECRET).is_ok());
+    assert!(wire.streams().iter().all(|stream| !stream.contains(SECRET)));
+}
+
+#[test]
+fn garbage_and_half_a_record_are_not_taken_for_mutual_tls() {
+    let Some(stage) =
+        Stage::open(&[("mesh.yaml", weft_tests::manifests::mesh_config("{mtls: {mode: Strict}}"))])
+    else {
+        return;
+    };
+    let stranger = stage.a.pod("shop/stranger").outsider().start();
+    let to: SocketAddr = stage.api.addr(8080);
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 1], &[0; 64]] {
+        eventually(Duration::from_secs(20), || {
+            let Ok(mut stream) = stranger.tcp_connect(to) else { return false };
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let _ = stream.write_all(garbage);
+            let end = stream.read(&mut [0; 8]).map_err(|error| error.kind());
+            end == Err(ErrorKind::ConnectionReset)
+        });
+    }
+    stage.echoes(API, SECRET).unwrap();
+}
+
+/// Whether a flow of the node has been refused for this reason.
+fn says(node: &Node, reason: &str) -> bool {
+    node.flows(&[]).iter().any(|flow| flow["reason"] == reason)
+}
