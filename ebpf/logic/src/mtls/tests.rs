@@ -2,7 +2,7 @@
 
 use weft_abi::{
     Addr, BePort, FlowKey, FlowRecord, Pod, PodPort, PodPortKey, PodRow, PolicyRow, Reason, TCP, UDP,
-    flow_flags, pod_flags, policy_bits, token,
+    pod_flags, policy_bits, token,
 };
 
 use super::is_captured;
@@ -66,7 +66,7 @@ fn attested(memory: &mut Memory, arrival: &Arrival) {
         protocol: TCP,
         _pad: [0; 3],
     };
-    memory.flows.insert(key, FlowRecord { flags: flow_flags::HELD, ..FlowRecord::zeroed() });
+    memory.flows.insert(key, FlowRecord { used_ns: memory.now.get(), ..FlowRecord::zeroed() });
 }
 
 #[test]
