@@ -68,7 +68,7 @@ pub(crate) async fn answer(
         }
     };
     ledger.head(&response);
-    response.body_mut().enter(ledger);
+    response.body_mut().enter(ledger, client.spoken);
     if client.last.get() && client.spoken == Protocol::Http1 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
