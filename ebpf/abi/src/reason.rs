@@ -125,7 +125,7 @@ reasons! {
     IDLE = 42, "Idle", ECONNREFUSED, 0, "SI";
     /// The server ended the connection in the middle of its answer.
     ANSWER_BROKEN = 43, "AnswerBroken", ECONNREFUSED, 0, "UC";
-    /// The proxy ended the connection: its drain deadline, or the pod went away.
+    /// The proxy ended the connection: its drain deadline, the pod went away, or the proxy itself died.
     CUT = 44, "Cut", ECONNREFUSED, 0, "LR";
     /// The peer floods the connection with HTTP/2 frames that carry nothing, with resets or with CONTINUATION. A server's
     /// requests under way are answered with the status.

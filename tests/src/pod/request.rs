@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// One socket: made, bound, connected or listening, in that order, as far as it is asked for.
 #[derive(Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a socket's option, on or off by itself")]
 pub struct SocketRequest {
     domain: u16,
     kind: u32,

@@ -74,7 +74,7 @@ pub(crate) async fn answer(
     if asks_for_tunnel || !short::is_short(&response.body().size_hint()) {
         client.becomes_long();
     }
-    response.body_mut().enter(ledger);
+    response.body_mut().enter(ledger, client.spoken);
     if client.last.get() && client.spoken == Protocol::Http1 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

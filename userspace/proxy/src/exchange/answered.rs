@@ -29,6 +29,10 @@ use crate::{
 pub(crate) struct AnswerBody {
     kind: Kind,
     ledger: Option<Ledger>,
+    /// Whether the last byte of a large piece comes for itself. In HTTP/2 hyper lets h2 have a piece as soon as the client's window has room
+    /// for one byte of it; so the task of a stream ends once there is room for all of it, and can be told before that it
+    /// takes too long.
+    last_apart: bool,
 }
 
 enum Kind {
@@ -36,6 +40,10 @@ enum Kind {
     Own(Option<Bytes>),
     /// A server's.
     Carried(Carried),
+    /// What is left of a server's that has ended.
+    Last(Bytes),
+    /// Nothing; whether the client takes it is seen when this is dropped.
+    Handed,
 }
 
 /// A server's body and what is held for it.
@@ -87,24 +95,37 @@ pub(super) struct Permits {
 
 impl AnswerBody {
     pub(super) fn empty() -> Self {
-        Self { kind: Kind::Own(None), ledger: None }
+        Self::of(Kind::Own(None))
     }
 
     pub(super) fn text(text: Bytes) -> Self {
-        Self { kind: Kind::Own(Some(text).filter(|text| !text.is_empty())), ledger: None }
+        Self::of(Kind::Own(Some(text).filter(|text| !text.is_empty())))
     }
 
     pub(super) fn carried(carried: Carried) -> Self {
-        Self { kind: Kind::Carried(carried), ledger: None }
+        Self::of(Kind::Carried(carried))
     }
 
-    /// From now on the ledger is this body's to close.
-    pub(super) fn enter(&mut self, ledger: Ledger) {
+    fn of(kind: Kind) -> Self {
+        Self { kind, ledger: None, last_apart: false }
+    }
+
+    /// From now on the ledger is this body's to close, once a client of `spoken` has it.
+    pub(super) fn enter(&mut self, ledger: Ledger, spoken: Protocol) {
         self.ledger = Some(ledger);
+        self.last_apart = spoken == Protocol::Http2;
     }
 
     /// The answer is over, and so is the request.
     fn finish(&mut self) {
+        self.let_go();
+        if let Some(ledger) = self.ledger.take() {
+            ledger.close();
+        }
+    }
+
+    /// The server has said all: its connection is free.
+    fn let_go(&mut self) {
         let kind = std::mem::replace(&mut self.kind, Kind::Own(None));
         if let Kind::Carried(mut carried) = kind {
             if let Carrier::Http1(connection) = &mut carried.carrier {
@@ -113,9 +134,6 @@ impl AnswerBody {
             if let Some(ledger) = &mut self.ledger {
                 ledger.received(&carried.asked);
             }
-        }
-        if let Some(ledger) = self.ledger.take() {
-            ledger.close();
         }
     }
 
@@ -172,6 +190,13 @@ impl Body for AnswerBody {
                 }
                 return Poll::Ready(text.map(|text| Ok(Frame::data(text))));
             }
+            Kind::Last(last) => {
+                let last = std::mem::take(last);
+                this.kind = Kind::Handed;
+                delivery::handed();
+                return Poll::Ready(Some(Ok(Frame::data(last))));
+            }
+            Kind::Handed => return Poll::Ready(None),
             Kind::Carried(carried) => carried,
         };
         let Poll::Ready(piece) = carried.poll(cx) else {
@@ -190,15 +215,20 @@ impl Body for AnswerBody {
             }
             Some(Ok(frame)) => {
                 let last = carried.incoming.is_end_stream();
-                let part = Part::of(frame);
+                let mut part = Part::of(frame);
                 if let Some(ledger) = &mut this.ledger {
                     match &part {
                         Part::Data(data) => ledger.sent(data),
                         Part::Trailers(trailers) => ledger.trailers(trailers),
                     }
                 }
-                if last {
-                    this.finish();
+                match &mut part {
+                    Part::Data(data) if last && this.last_apart && data.len() >= LARGE => {
+                        this.let_go();
+                        this.kind = Kind::Last(data.split_off(data.len() - 1));
+                    }
+                    _ if last => this.finish(),
+                    _ => {}
                 }
                 Some(Ok(part.into_frame()))
             }
@@ -208,6 +238,8 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Own(text) => text.is_none(),
+            Kind::Last(_) => false,
+            Kind::Handed => true,
             Kind::Carried(carried) => carried.incoming.is_end_stream(),
         }
     }
@@ -215,6 +247,8 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Kind::Last(last) => SizeHint::with_exact(last.len() as u64),
+            Kind::Handed => SizeHint::with_exact(0),
             Kind::Carried(carried) => carried.incoming.size_hint(),
         }
     }
@@ -225,6 +259,8 @@ impl Drop for AnswerBody {
     fn drop(&mut self) {
         let over = match &self.kind {
             Kind::Own(_) => true,
+            Kind::Last(_) => false,
+            Kind::Handed => !delivery::is_cut(),
             Kind::Carried(carried) => carried.incoming.is_end_stream(),
         };
         if over {
@@ -234,3 +270,7 @@ impl Drop for AnswerBody {
         }
     }
 }
+
+/// Bytes of a last piece that are not left to h2 for as long as the client likes. All streams of a connection together may
+/// have as much in smaller ones as each of them may have anyway.
+const LARGE: usize = 4 << 10;

@@ -11,7 +11,9 @@ use tokio::time::{Instant, interval, timeout};
 use weft_model::AppProtocol::{Http, Http2};
 use weft_proxy::{Limits, Reason};
 
-use crate::frames::{DATA, END_HEADERS, END_STREAM, GET, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, Raw};
+use crate::frames::{
+    DATA, END_HEADERS, END_STREAM, GET, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, Raw, WINDOW_UPDATE,
+};
 use crate::mesh::{Body, Mesh, PATIENCE, empty, full, plain, read};
 use crate::server::Server;
 use crate::streams::written;
@@ -105,6 +107,34 @@ async fn a_stream_whose_window_stays_shut_is_reset_and_its_connection_goes_on() 
 }
 
 #[tokio::test]
+async fn a_stream_of_which_only_the_last_piece_is_left_is_reset_too() {
+    let mesh = impatient().await;
+    let server = Server::http1(&mesh, |_| async { Response::new(full(vec![7; 8000])) });
+    mesh.serve(plain(Http), &[server.address]);
+    let mut client = Raw::connect(&mesh, &[(INITIAL_WINDOW_SIZE, 1000)]).await;
+    client.send(HEADERS, END_HEADERS | END_STREAM, 1, GET).await;
+    client.expect(RST_STREAM, 1).await;
+    assert_eq!(mesh.request().await.reason, Some(Reason::SLOW_BODY));
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_takes_the_last_piece_in_the_end_is_done() {
+    let mesh = Mesh::start().await;
+    let server = Server::http1(&mesh, |_| async { Response::new(full(vec![7; 8000])) });
+    mesh.serve(plain(Http), &[server.address]);
+    let mut client = Raw::connect(&mesh, &[(INITIAL_WINDOW_SIZE, 1000)]).await;
+    client.send(HEADERS, END_HEADERS | END_STREAM, 1, GET).await;
+    assert_eq!(client.expect(DATA, 1).await.payload.len(), 1000);
+    // Not a byte more than it takes.
+    client.send(WINDOW_UPDATE, 0, 1, &7000_u32.to_be_bytes()).await;
+    let mut left = 7000;
+    while left > 0 {
+        left -= client.expect(DATA, 1).await.payload.len();
+    }
+    assert_eq!(mesh.request().await.reason, None);
+}
+
+#[tokio::test]
 async fn what_waits_for_its_server_or_listens_to_it_is_no_slow_body() {
     let mesh = impatient().await;
     let (events, body) = written();
@@ -190,11 +220,13 @@ async fn a_second_head_that_trickles_behind_a_request_is_a_slow_head() {
         let (mut reader, mut writer) = client.into_split();
         let trickling = async {
             let mut pace = interval(Duration::from_millis(50));
-            while trickles {
+            loop {
+                if !trickles {
+                    return Ok::<_, std::io::Error>(());
+                }
                 writer.write_all(b"x").await?;
                 pace.tick().await;
             }
-            Ok::<_, std::io::Error>(())
         };
         let mut answers = Vec::new();
         let ended = timeout(PATIENCE, async { tokio::join!(reader.read_to_end(&mut answers), trickling) });

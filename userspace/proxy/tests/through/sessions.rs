@@ -97,6 +97,7 @@ async fn a_session_goes_before_the_affinity_of_the_service_which_serves_who_has_
         Arc::make_mut(web).session_affinity = Some(Duration::from_hours(3));
         mesh.handle.apply(&snapshot).unwrap();
     };
+    with_affinity(&[one, two]);
     let mut client = mesh.http1().await;
     let mut cookies = Vec::new();
     for endpoint in [one, two] {

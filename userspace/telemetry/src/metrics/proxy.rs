@@ -91,13 +91,18 @@ impl ProxyMetrics {
         self.all().lines_lost = lines;
     }
 
-    /// The proxy `generation` is gone: its totals stay, what it had open does not.
+    /// The proxy `generation` is gone: its totals stay, what it had open does not. One that ended in order has said that
+    /// there was none; what one that was killed had open, as it said last, is counted as cut.
     pub fn ended(&self, generation: u64) {
         let mut all = self.all();
         let all = &mut *all;
         for of_pod in all.pods.values_mut() {
             if let Some(usage) = of_pod.running.remove(&generation) {
                 of_pod.ended.add(&usage);
+                let cut = usage.connections.saturating_add(usage.requests);
+                if cut > 0 {
+                    *of_pod.rejected.entry(Reason::CUT).or_default() += cut;
+                }
             }
         }
         let lost = all.lost.remove(&generation).unwrap_or_default();

@@ -249,6 +249,25 @@ fn a_pods_use_of_the_proxy_goes_on_over_generations() {
 }
 
 #[test]
+fn what_a_killed_proxy_had_open_is_counted_as_cut_and_what_one_that_ended_in_order_had_is_not() {
+    let metrics = Metrics::new("1.2.3");
+    let cut = || {
+        let text = metrics.encode(&status(), &snapshot(&["web-1"]));
+        let line = text.lines().find(|line| line.contains("reason=\"Cut\""));
+        line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+    };
+    metrics.proxy.used(1, &usage(3));
+    metrics.proxy.used(1, &PodUsage { connections: 0, requests: 0, ..usage(3) });
+    metrics.proxy.ended(1);
+    assert_eq!(cut(), None);
+    // Three connections, and two requests under way.
+    metrics.proxy.used(2, &usage(3));
+    metrics.proxy.ended(2);
+    metrics.proxy.ended(2);
+    assert_eq!(cut().as_deref(), Some("5"));
+}
+
+#[test]
 fn a_pods_series_of_the_proxy_expire_with_it() {
     let metrics = Metrics::new("1.2.3");
     metrics.proxy.used(1, &usage(3));
