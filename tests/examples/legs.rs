@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `kernel` comes round the proxy; `off` is the proxy without acceleration, `reads` with what it reads, `all` also with
-//! what apps read of it (`weft agent --acceleration`).
+//! what apps read of it, as it is by default (`weft agent --acceleration`).
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
 use std::path::Path;

@@ -23,7 +23,7 @@ mod websocket;
 use std::{convert::Infallible, ops::ControlFlow, rc::Rc};
 
 use http::{
-    HeaderValue, Request, Response,
+    HeaderValue, Request, Response, StatusCode,
     header::{CONNECTION, ORIGIN},
     request::Parts,
 };
@@ -53,7 +53,6 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (parts, body) = request.into_parts();
-    let asks_for_tunnel = upgrade::is_asked_for(&parts);
     let form = Form::of(&parts);
     let mut ledger = Ledger::open(&client, &parts);
     let answered = match client.request() {
@@ -71,7 +70,9 @@ pub(crate) async fn answer(
         }
     };
     ledger.head(&response);
-    if asks_for_tunnel || !short::is_short(&response.body().size_hint()) {
+    // Behind the head of a 101 comes a tunnel.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS || !short::is_short(&response.body().size_hint())
+    {
         client.becomes_long();
     }
     response.body_mut().enter(ledger, client.spoken);

@@ -2,18 +2,12 @@
 
 use std::rc::Rc;
 
-use http::{Method, header::UPGRADE, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
 use super::answered::{Carrier, Permits};
 use crate::serve::Client;
-
-/// Whether there may be a tunnel behind the answer to a request of HTTP/1.
-pub(crate) fn is_asked_for(parts: &Parts) -> bool {
-    parts.method == Method::CONNECT || parts.headers.contains_key(UPGRADE)
-}
 
 /// Carries what both ends send once both have switched, until one of them ends or nothing moves for too long.
 pub(super) fn tunnel(

@@ -135,13 +135,13 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Line, Reason> {
 
 impl Http1 {
     /// Sends a request; dropping the future closes the connection.
-    pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
+    pub(crate) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Sent> {
         let line = self.line.as_mut().expect("it is given back once");
         line.served += 1;
         if !short::is_short(&request.body().size_hint()) || request.headers().contains_key(UPGRADE) {
             line.long.comes();
         }
-        line.sender.try_send_request(request).await
+        line.sender.try_send_request(request)
     }
 
     /// The answer has been read to its end.
