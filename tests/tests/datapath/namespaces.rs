@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use weft_abi::SCHEMA;
 use weft_tests::foreign::Foreign;
 use weft_tests::{Agent, Node, Pod, World, eventually, manifests, soon, throughout};
 
@@ -293,7 +294,7 @@ fn descriptors(agent: &Agent) -> Vec<PathBuf> {
 }
 
 fn linked(node: &Node, cookie: &str) -> bool {
-    entries(&pins(node).join("v1/netns")).contains(cookie)
+    entries(&pins(node).join(format!("v{SCHEMA}/netns"))).contains(cookie)
 }
 
 fn state(node: &Node, name: &str) -> String {

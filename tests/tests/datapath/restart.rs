@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use weft_abi::SCHEMA;
 use weft_tests::{Node, World, manifests, soon, while_connecting};
 
 use crate::lifecycle::{entries, pins};
@@ -60,7 +61,7 @@ fn what_was_deleted_while_the_agent_was_down_is_gone_when_it_is_back() {
     );
     market.node.wait();
     let cookie = second.netns().cookie().unwrap().to_string();
-    let linked = |node: &Node| entries(&pins(node).join("v1/netns")).contains(&cookie);
+    let linked = |node: &Node| entries(&pins(node).join(format!("v{SCHEMA}/netns"))).contains(&cookie);
     assert!(linked(&market.node) && frontends(&market.node).contains("10.96.0.2:80"));
 
     market.agent.kill();

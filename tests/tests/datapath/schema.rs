@@ -66,7 +66,7 @@ fn the_old_layout_stays_in_force_until_every_program_of_the_new_one_is_attached(
     market.node.wait();
     let told = |what: &str| market.node.degradations().iter().any(|line| line.contains(what));
     assert!(
-        told("weft_connect4 cannot be attached") && told("layout v1"),
+        told("weft_connect4 cannot be attached") && told(&format!("layout v{SCHEMA}")),
         "{:?}",
         market.node.degradations()
     );
@@ -87,7 +87,7 @@ fn the_old_layout_stays_in_force_until_every_program_of_the_new_one_is_attached(
 
     drop(others);
     soon(|| versions() == [both[1].clone()].into());
-    assert!(!told("weft_connect4") && !told("layout v1"));
+    assert!(!told("weft_connect4") && !told(&format!("layout v{SCHEMA}")));
     assert_eq!(market.thief.ask("10.96.0.2:80".parse().unwrap()).unwrap(), "api");
     assert_refused(&market.web, "10.96.0.2:80".parse().unwrap());
 }

@@ -26,7 +26,7 @@ fn a_killed_proxy_refuses_no_connection_and_is_back_within_two_seconds() {
     let of_web = |name, reason: &[&str]| {
         shop.node.metric(name, &[&["namespace=\"shop\"", "pod=\"web\""], reason].concat())
     };
-    eventually(Duration::from_secs(5), || of_web("weft_proxy_connections_open", &[]) >= 1.0);
+    soon(|| of_web("weft_proxy_connections_open", &[]) >= 1.0);
     kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
     let killed = Instant::now();
     // Made while there is none: it waits for the successor.
@@ -38,7 +38,7 @@ fn a_killed_proxy_refuses_no_connection_and_is_back_within_two_seconds() {
     assert_ne!(shop.node.proxy_pid(), old);
     // What it carried is counted.
     drop(carried);
-    eventually(Duration::from_secs(5), || of_web("weft_proxy_rejected_total", &["reason=\"Cut\""]) >= 1.0);
+    soon(|| of_web("weft_proxy_rejected_total", &["reason=\"Cut\""]) >= 1.0);
     // Connections that stayed in the kernel do not notice.
     assert_eq!(kept.ask(("GET", "/"), &[], &[]).unwrap().status, 200);
 }

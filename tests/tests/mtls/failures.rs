@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use weft_tests::wire::Wire;
-use weft_tests::{Node, eventually};
+use weft_tests::{Node, soon};
 
 use crate::path::SECRET;
 use crate::stage::{API, Stage};
@@ -18,7 +18,7 @@ fn nodes_of_two_authorities_do_not_believe_each_other_and_no_clear_byte_leaves()
         return;
     };
     let wire = Wire::new(&stage.api);
-    eventually(Duration::from_secs(20), || {
+    soon(|| {
         let _ = stage.echoes(API, SECRET);
         says(&stage.a, "CertificateUntrusted") && says(&stage.b, "TlsRefused")
     });
@@ -32,13 +32,13 @@ fn without_the_clients_proxy_a_connection_is_refused_and_none_goes_in_clear() {
     let proxy = Pid::from_raw(stage.a.proxy_pid());
     // Away, and not dead: it would be started again.
     kill(proxy, Signal::SIGSTOP).unwrap();
-    eventually(Duration::from_secs(20), || {
+    soon(|| {
         stage.web.tcp_connect(API).map(drop).map_err(|error| error.kind())
             == Err(ErrorKind::ConnectionRefused)
     });
-    eventually(Duration::from_secs(20), || says(&stage.a, "ProxyUnavailable"));
+    soon(|| says(&stage.a, "ProxyUnavailable"));
     kill(proxy, Signal::SIGCONT).unwrap();
-    eventually(Duration::from_secs(20), || stage.echoes(API, SECRET).is_ok());
+    soon(|| stage.echoes(API, SECRET).is_ok());
     assert!(wire.streams().iter().all(|stream| !stream.contains(SECRET)));
 }
 
@@ -52,7 +52,7 @@ fn garbage_and_half_a_record_are_not_taken_for_mutual_tls() {
     let stranger = stage.a.pod("shop/stranger").outsider().start();
     let to: SocketAddr = stage.api.addr(8080);
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 1], &[0; 64]] {
-        eventually(Duration::from_secs(20), || {
+        soon(|| {
             let Ok(mut stream) = stranger.tcp_connect(to) else { return false };
             stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             let _ = stream.write_all(garbage);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use weft_tests::wire::{Stream, Wire};
-use weft_tests::{eventually, manifests};
+use weft_tests::{manifests, soon};
 
 use crate::stage::{API, Stage};
 
@@ -67,7 +67,7 @@ fn a_server_that_speaks_first_is_heard_and_a_client_that_has_finished_is_answere
     let Some(stage) = Stage::start(&[], |api| vec![api.serve_name(8080, "api"), api.serve_echo(8081)]) else {
         return;
     };
-    eventually(Duration::from_secs(20), || stage.web.ask(API).is_ok_and(|name| name == "api"));
+    soon(|| stage.web.ask(API).is_ok_and(|name| name == "api"));
     let echo = stage.api.addr(8081);
     let mut stream = connect(&stage, echo);
     stream.write_all(b"the last word").unwrap();
@@ -88,7 +88,7 @@ fn a_reset_of_either_end_reaches_the_other_as_one() {
         exchange(&client, &server);
         (client, server)
     };
-    eventually(Duration::from_secs(20), || stage.a.has_proxy() && stage.b.has_proxy());
+    soon(|| stage.a.has_proxy() && stage.b.has_proxy());
     for (mut left, right) in [pair(), {
         let (client, server) = pair();
         (server, client)
@@ -132,7 +132,7 @@ fn a_large_body_arrives_whole_both_ways_and_a_reader_that_stops_holds_its_writer
 
 /// What went over the wire, once both ways of so many connections are there: who captures is behind who sends.
 fn seen(wire: &Wire, directions: usize) -> Vec<Stream> {
-    eventually(PATIENCE, || wire.streams().len() >= directions);
+    soon(|| wire.streams().len() >= directions);
     wire.streams()
 }
 
@@ -146,7 +146,7 @@ fn exchange(mut client: &TcpStream, mut server: &TcpStream) {
 
 fn connect(stage: &Stage, to: SocketAddr) -> TcpStream {
     let mut connected = None;
-    eventually(Duration::from_secs(20), || {
+    soon(|| {
         connected = stage.web.tcp_connect(to).ok();
         connected.is_some()
     });

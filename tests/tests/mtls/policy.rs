@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use weft_tests::{Node, Pod, eventually, manifests};
+use weft_tests::{Node, Pod, manifests, soon};
 
 use crate::{
     path::SECRET,
@@ -31,9 +31,7 @@ fn a_rule_that_names_a_service_account_holds_between_nodes() {
     let other = stage.a.pod("shop/other").service_account("other").start();
     stage.settle();
     stage.echoes(API, SECRET).unwrap();
-    eventually(Duration::from_secs(20), || {
-        refusals(&stage.b, &other, "NotAllowed", || no_answer(&other, API))
-    });
+    soon(|| refusals(&stage.b, &other, "NotAllowed", || no_answer(&other, API)));
     // The same from the server's own node: the kernel proves who it is.
     let near = stage.b.pod("shop/near").service_account("other").start();
     stage.settle();
@@ -68,9 +66,9 @@ fn strict_takes_mutual_tls_and_what_the_kernel_attests_and_resets_all_else() {
     let to = stage.api.addr(8080);
     let refused = plain.tcp_connect(to).map(drop).map_err(|error| error.kind());
     assert_eq!(refused, Err(ErrorKind::ConnectionRefused), "it is known not to be in the mesh");
-    eventually(Duration::from_secs(20), || refusals(&stage.b, &plain, "Plaintext", || true));
+    soon(|| refusals(&stage.b, &plain, "Plaintext", || true));
     // Nobody knows who that is until it speaks.
-    eventually(Duration::from_secs(20), || {
+    soon(|| {
         refusals(&stage.b, &stranger, "Plaintext", || talks(&stranger, to) == Err(ErrorKind::ConnectionReset))
     });
 }
@@ -91,9 +89,7 @@ fn permissive_takes_plaintext_of_who_is_not_in_the_mesh() {
 fn a_server_that_speaks_first_need_not_wait_for_a_stranger() {
     let Some(stage) = Stage::start(&[], |api| vec![api.serve_name(8080, "api")]) else { return };
     let stranger = stage.a.pod("shop/stranger").outsider().start();
-    eventually(Duration::from_secs(20), || {
-        stranger.ask(stage.api.addr(8080)).is_ok_and(|name| name == "api")
-    });
+    soon(|| stranger.ask(stage.api.addr(8080)).is_ok_and(|name| name == "api"));
 }
 
 /// Whether `bytes` come back.

@@ -1,9 +1,7 @@
 //! What people are shown of connections between nodes, and requests over them.
 
-use std::time::Duration;
-
 use weft_tests::wire::{Stream, Wire};
-use weft_tests::{eventually, manifests};
+use weft_tests::{manifests, soon};
 
 use crate::path::{SECRET, shown};
 use crate::stage::{API, Stage};
@@ -13,7 +11,7 @@ fn a_connection_is_shown_with_its_path_both_identities_and_how_it_is_secured() {
     let Some(stage) = Stage::open(&[]) else { return };
     stage.echoes(API, SECRET).unwrap();
     for (node, reporter) in [(&stage.a, "source"), (&stage.b, "destination")] {
-        eventually(Duration::from_secs(20), || {
+        soon(|| {
             node.flows(&[]).iter().any(|flow| {
                 flow["path"] == "tls"
                     && flow["verdict"] == "FORWARDED"
@@ -56,15 +54,13 @@ fn requests_that_take_a_route_go_by_mutual_tls_too() {
     let Some(stage) = Stage::start(&documents, |api| vec![api.serve_http(8080, "api")]) else { return };
     let wire = Wire::new(&stage.api);
     let header = [("x-secret", "the secret that nobody on the wire reads")];
-    eventually(Duration::from_secs(20), || {
-        stage.web.get(API, "/", &header).is_ok_and(|answer| answer.status == 200)
-    });
+    soon(|| stage.web.get(API, "/", &header).is_ok_and(|answer| answer.status == 200));
     let answer = stage.web.get(API, "/", &header).unwrap();
     assert_eq!(answer.seen().headers["x-secret"], header[0].1);
     let is_clear = |stream: &&Stream| !stream.is_tls();
-    eventually(Duration::from_secs(20), || wire.streams().len() >= 2);
+    soon(|| wire.streams().len() >= 2);
     assert_eq!(wire.streams().iter().find(is_clear).map(shown), None);
-    eventually(Duration::from_secs(20), || {
+    soon(|| {
         let labels = ["connection_security_policy=\"mutual_tls\"", "destination_workload=\"api\""];
         stage.a.metric("istio_requests_total", &labels) >= 1.0
     });

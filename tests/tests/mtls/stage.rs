@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use weft_tests::{Agent, Node, Pod, Server, World, eventually, manifests};
+use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon};
 
 /// Dropped from top to bottom: the agents before what they work on.
 pub(crate) struct Stage {
@@ -68,8 +68,8 @@ impl Stage {
     /// Waits until `web` reaches `api`: both nodes' certificates and proxies are there.
     #[track_caller]
     pub(crate) fn wait(&self) {
-        eventually(Duration::from_secs(20), || self.a.has_proxy() && self.b.has_proxy());
-        eventually(Duration::from_secs(20), || self.echoes(API, b"there?").is_ok());
+        soon(|| self.a.has_proxy() && self.b.has_proxy());
+        soon(|| self.echoes(API, b"there?").is_ok());
     }
 
     /// Waits until both nodes enforce what is in the manifests now.
