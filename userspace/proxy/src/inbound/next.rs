@@ -3,7 +3,7 @@
 //! A client of the mesh always speaks first, so a server that does speaks to no such client. For it not to have to wait
 //! for a client that waits for it, the app is connected to at once, where what is no mutual TLS may come in.
 
-use std::{io, net::SocketAddr, pin::pin};
+use std::{cell::Cell, io, net::SocketAddr, pin::pin};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpStream, time::sleep};
@@ -35,7 +35,9 @@ pub(super) async fn next(
 ) -> Result<Next, Reason> {
     let limits = &served.worker.shared.limits;
     let plain = plain_may(served, local, client);
+    let begun = Cell::new(false);
     let connecting = async {
+        begun.set(true);
         match plain {
             Ok(()) => to_app(served, local).await,
             Err(_) => std::future::pending().await,
@@ -47,7 +49,13 @@ pub(super) async fn next(
     let mut first = BytesMut::new();
     loop {
         let is_other = match asks_for(&first, ALPN) {
-            Asked::Yes => return Ok(Next::Sealed { first: first.freeze(), app }),
+            Asked::Yes => {
+                // What has begun is not broken off: the app would see a client that comes and goes.
+                if app.is_none() && begun.get() && plain.is_ok() {
+                    app = Some(connecting.await?);
+                }
+                return Ok(Next::Sealed { first: first.freeze(), app });
+            }
             Asked::No => true,
             Asked::NeedMore => tokio::select! {
                 biased;
