@@ -1,5 +1,6 @@
 //! Several agents on one machine.
 
+use weft_abi::SCHEMA;
 use weft_tests::{World, manifests, while_connecting};
 
 use crate::lifecycle::{entries, pins};
@@ -35,7 +36,7 @@ fn agents_side_by_side_touch_only_their_own_pods() {
     assert_eq!(client_two.ask(API).unwrap(), "two");
     for (node, (client, server, _)) in [&one, &two].into_iter().zip(&pods) {
         let own = [client, server].map(|pod| pod.netns().cookie().unwrap().to_string());
-        assert_eq!(entries(&pins(node).join("v1/netns")), own.into(), "{}", node.name());
+        assert_eq!(entries(&pins(node).join(format!("v{SCHEMA}/netns"))), own.into(), "{}", node.name());
     }
 
     let before = two.traces();
