@@ -134,6 +134,8 @@ impl AgentArgs {
             probe_cgroup: self.probe_cgroup.clone(),
             proxy: self.has_proxy(),
             acceleration: match self.acceleration {
+                // A relay over mutual TLS beside accelerated legs was seen to stand still, one in some hundred: not by itself.
+                Acceleration::Auto if self.ca_dir.is_some() => weft_datapath::Acceleration::Services,
                 Acceleration::Auto => weft_datapath::Acceleration::Auto,
                 Acceleration::All => weft_datapath::Acceleration::All,
                 Acceleration::Proxy => weft_datapath::Acceleration::ProxyReads,
