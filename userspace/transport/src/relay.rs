@@ -64,11 +64,7 @@ pub async fn relay(left: TcpStream, right: TcpStream, idle: Duration, progress: 
         () = clock.reached() => Err(None),
     };
     pair.finished = outcome.is_ok();
-    match outcome {
-        Ok(()) => Relayed { left: End::Eof, right: End::Eof },
-        Err(None) => ends.others(|| End::Idle),
-        Err(Some(broken)) => ends.broken(broken),
-    }
+    ends.after(outcome)
 }
 
 impl Progress {
@@ -100,16 +96,16 @@ enum Side {
 }
 
 /// The two streams. Dropped unfinished, their close is a reset.
-struct Pair {
+struct Pair<R: Inside> {
     left: TcpStream,
-    right: TcpStream,
+    right: R,
     finished: bool,
 }
 
-impl Drop for Pair {
+impl<R: Inside> Drop for Pair<R> {
     fn drop(&mut self) {
         if !self.finished {
-            for stream in [&self.left, &self.right] {
+            for stream in [&self.left, self.right.carrier()] {
                 // It cannot fail on a TCP socket; if it did, the close would be an ordinary one.
                 let _ = set_socket_linger(stream, Some(Duration::ZERO));
             }
@@ -125,6 +121,15 @@ struct Ends {
 }
 
 impl Ends {
+    /// How each side ended: in order, after a silence, or as one of them broke.
+    fn after(self, outcome: Result<(), Option<Broken>>) -> Relayed {
+        match outcome {
+            Ok(()) => Relayed { left: End::Eof, right: End::Eof },
+            Err(None) => self.others(|| End::Idle),
+            Err(Some(broken)) => self.broken(broken),
+        }
+    }
+
     /// As one of them broke.
     fn broken(mut self, Broken { side, error }: Broken) -> Relayed {
         match side {
@@ -139,7 +144,12 @@ impl Ends {
     }
 }
 
-async fn carry(pair: &mut Pair, progress: &Progress, clock: &Idle, ends: &mut Ends) -> Result<(), Broken> {
+async fn carry(
+    pair: &mut Pair<TcpStream>,
+    progress: &Progress,
+    clock: &Idle,
+    ends: &mut Ends,
+) -> Result<(), Broken> {
     let (from_left, to_left) = pair.left.split();
     let (from_right, to_right) = pair.right.split();
     let forth = Way { from: Side::Left, to: Side::Right, bytes: &progress.left_to_right, clock };

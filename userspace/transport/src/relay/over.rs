@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::select;
@@ -15,7 +14,7 @@ use tokio::select;
 use super::buffer::Buffer;
 use super::idle::Idle;
 use super::way::{Broken, broken};
-use super::{End, Ends, Progress, Relayed, Side};
+use super::{End, Ends, Pair, Progress, Relayed, Side};
 
 /// A stream inside a connection.
 pub trait Inside: AsyncRead + AsyncWrite + Unpin {
@@ -38,28 +37,12 @@ pub async fn relay_inside<S: Inside>(
         () = clock.reached() => Err(None),
     };
     pair.finished = outcome.is_ok();
-    match outcome {
-        Ok(()) => Relayed { left: End::Eof, right: End::Eof },
-        Err(None) => ends.others(|| End::Idle),
-        Err(Some(broken)) => ends.broken(broken),
-    }
+    ends.after(outcome)
 }
 
-/// The two sides. Dropped unfinished, their close is a reset.
-struct Pair<S: Inside> {
-    left: TcpStream,
-    right: S,
-    finished: bool,
-}
-
-impl<S: Inside> Drop for Pair<S> {
-    fn drop(&mut self) {
-        if !self.finished {
-            for stream in [&self.left, self.right.carrier()] {
-                // It cannot fail on a TCP socket; if it did, the close would be an ordinary one.
-                let _ = set_socket_linger(stream, Some(Duration::ZERO));
-            }
-        }
+impl Inside for TcpStream {
+    fn carrier(&self) -> &TcpStream {
+        self
     }
 }
 
