@@ -79,10 +79,10 @@ pub(crate) enum ServiceScope {
 /// Whether same-node connections are accelerated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Acceleration {
-    /// Those of Services that ask for it, and the proxy's own, where the kernel can
+    /// Those of Services that ask for it, and without --ca-dir the proxy's own, where the kernel can
     #[default]
     Auto,
-    /// As auto; status says so where the kernel cannot
+    /// Both, with --ca-dir as well; status says so where the kernel cannot
     All,
     /// Those of Services that ask for it, and of the proxy's own what the proxy reads: for apps that read HTTP by
     /// splice(2) or with `MSG_WAITALL`
@@ -210,7 +210,30 @@ fn map_size(text: &str) -> Result<(String, u32), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{map_size, node_name};
+    use clap::Parser;
+    use weft_datapath::Acceleration::{All, Auto, Services};
+
+    use super::{AgentArgs, map_size, node_name};
+
+    #[test]
+    fn the_proxys_legs_are_accelerated_by_themselves_only_where_nobody_speaks_tls() {
+        #[derive(Parser)]
+        struct Agent {
+            #[command(flatten)]
+            args: AgentArgs,
+        }
+        let told = |more: &[&str]| {
+            let words = [&["agent", "--manifests", "m"], more].concat();
+            Agent::try_parse_from(words)
+                .unwrap_or_else(|error| panic!("{error}"))
+                .args
+                .datapath("n1".into())
+                .acceleration
+        };
+        assert_eq!(told(&[]), Auto);
+        assert_eq!(told(&["--ca-dir", "ca"]), Services);
+        assert_eq!(told(&["--ca-dir", "ca", "--acceleration", "all"]), All);
+    }
 
     #[test]
     fn a_map_size_names_a_map_and_a_number_that_the_kernel_takes() {
