@@ -41,8 +41,7 @@ fn connect(call: &SockAddr) -> i32 {
     let mut outcome = Outcome::of(&wanted);
     match dial(&Kernel, &wanted, &mut outcome) {
         Verdict::Pass => {
-            forget(call, protocol);
-            remember(call, outcome.grant);
+            start_anew(call, protocol, outcome.grant);
             mark_probe(call, &wanted);
             mark_proxy(call, &wanted);
             expect_answers(&wanted, &outcome);
@@ -64,10 +63,13 @@ fn connect(call: &SockAddr) -> i32 {
     }
 }
 
-/// A socket that is connected again must not keep what an earlier connect left.
-#[inline(always)]
-fn forget(call: &SockAddr, protocol: u8) {
-    if let Some(state) = sockets::state(call.socket()) {
+/// A socket that is connected again must not keep what an earlier connect left. With the connection
+/// [`crate::sock_ops`] attests what the server's policies say to it, the `grant`.
+#[inline(never)]
+fn start_anew(call: &SockAddr, protocol: u8, grant: u64) {
+    let before =
+        if grant == 0 { sockets::state(call.socket()) } else { sockets::state_or_new(call.socket()) };
+    if let Some(state) = before {
         sockets::uncount(state);
         if protocol == UDP && state.flags & socket_flags::TRANSLATED != 0 {
             sockets::unlist_udp(call.cookie());
@@ -75,19 +77,9 @@ fn forget(call: &SockAddr, protocol: u8) {
         state.flags &= socket_flags::ASKS;
         state.service = 0;
         state.backend = 0;
-        state.grant = 0;
-    }
-    mptcp::forget(call.socket());
-}
-
-/// [`crate::sock_ops`] attests with the connection what the server's policies say to it.
-#[inline(never)]
-fn remember(call: &SockAddr, grant: u64) {
-    if grant != 0
-        && let Some(state) = sockets::state_or_new(call.socket())
-    {
         state.grant = grant;
     }
+    mptcp::forget(call.socket());
 }
 
 /// A probe of a pod of ours is known by the cgroup of whoever connects. [`crate::sock_ops`] attests it.
@@ -112,9 +104,10 @@ fn mark_probe(call: &SockAddr, wanted: &Dial) {
 /// A BPF function of its own, as is [`mark_probe`]: their stack is free again while `dial` needs its own.
 #[inline(never)]
 fn mark_proxy(call: &SockAddr, wanted: &Dial) {
+    // Who connects is asked first: a look-up for every app's socket would cost more.
     if wanted.protocol == TCP
-        && Kernel.pod(wanted.netns).is_some_and(|pod| pod.outbound.be != 0)
         && is_proxy(&Kernel)
+        && Kernel.pod(wanted.netns).is_some_and(|pod| pod.outbound.be != 0)
         && let Some(state) = sockets::state_or_new(call.socket())
     {
         state.flags |= socket_flags::BY_PROXY;

@@ -177,8 +177,10 @@ fn accepted(call: &SockOps) {
     let outward = outward(call);
     // The client's side is on this node and enrolled, and reports: this side keeps nothing, and nothing is to
     // be done when it ends.
-    let client = Kernel.pod_at(&outward.dst).map_or(0, |row| row.netns);
-    let mirrored = client != 0 && Kernel.pod(client).is_some();
+    let (client, is_enrolled) = Kernel
+        .pod_at(&outward.dst)
+        .map_or((0, false), |row| (row.netns, row.flags & pod_flags::ENROLLED != 0));
+    let mirrored = client != 0 && is_enrolled;
     if mirrored && !pairs::is_on() {
         return;
     }

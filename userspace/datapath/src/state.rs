@@ -317,16 +317,18 @@ impl State {
     }
 
     /// Lets sockets pair while a Service asks for it, or pods' connections come to the node's proxy, where this
-    /// kernel can.
+    /// kernel can. While none of them goes there, a new connection has nothing to look up.
     fn accelerate(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         let service = accelerate::is_asked_for(snapshot);
-        let asked = service || self.wanted.is_for_proxy() && self.pods.come_to_proxy();
+        let proxy = self.wanted.is_for_proxy() && self.pods.come_to_proxy();
+        let proxied = proxy && (self.services.go_to_proxy() || self.pods.are_dialled_by_proxy());
+        let asked = service || proxy;
         if (asked || self.trial.has_ended()) && self.acceleration.is_none() {
             self.acceleration = self.trial.outcome(&mut self.loaded, self.kernel, self.wanted, service);
         }
         let flags = match &self.acceleration {
-            Some(Ok(())) if asked => self.wanted.flags(),
-            None if asked => self.wanted.flags() & self.config.flags,
+            Some(Ok(())) if service || proxied => self.wanted.flags(),
+            None if service || proxied => self.wanted.flags() & self.config.flags,
             _ => 0,
         };
         let config = Config { flags: self.config.flags & !accelerate::FLAGS | flags, ..self.config };

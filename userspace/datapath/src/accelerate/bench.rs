@@ -19,7 +19,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, conne
 use weft_abi::{
     Addr, Config, NetnsKey, Pair, PairEnd, PairKey, Pod, PodRow, SCHEMA, SocketState, config_flags, limits,
     names::{map, program},
-    socket_flags,
+    pod_flags, socket_flags,
 };
 use weft_transport::netns_cookie;
 
@@ -116,7 +116,7 @@ impl Bench {
     /// does for a Service with the annotation.
     fn enrol(&mut self, dialling: &OwnedFd) -> Result<(), Failure> {
         let cookie = netns_cookie(dialling.as_fd())?;
-        let elsewhere = PodRow { netns: u64::MAX, ..PodRow::zeroed() };
+        let elsewhere = PodRow { netns: u64::MAX, flags: pod_flags::ENROLLED, ..PodRow::zeroed() };
         for cookie in [cookie, elsewhere.netns] {
             self.pods.insert(NetnsKey { cookie }, Pod::zeroed(), 0)?;
         }

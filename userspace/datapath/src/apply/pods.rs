@@ -204,6 +204,11 @@ impl Pods {
         self.listening.values().any(|listening| listening.outbound.be != 0)
     }
 
+    /// Whether connections to any pod may come to the node's proxy.
+    pub(crate) fn are_dialled_by_proxy(&self) -> bool {
+        self.listening.values().any(|listening| listening.inbound.be != 0)
+    }
+
     /// Removes the rows of network namespaces that `keep` does not want.
     pub(crate) fn withdraw(&mut self, maps: &mut Maps, keep: impl Fn(u64) -> bool) -> Result<(), Error> {
         let gone: Vec<u64> = self.netns.keys().copied().filter(|netns| !keep(*netns)).collect();

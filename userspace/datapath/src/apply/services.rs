@@ -113,6 +113,11 @@ impl Services {
         self.seen.values().any(|seen| seen.early)
     }
 
+    /// Whether connections to any Service go to the node's proxy.
+    pub(crate) fn go_to_proxy(&self) -> bool {
+        self.live.values().any(|live| live.frontend.is_for_proxy())
+    }
+
     /// Compares `services` with what is there. Nothing is written; an update that does not fit is refused
     /// here, whole.
     ///
