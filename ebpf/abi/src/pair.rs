@@ -21,6 +21,8 @@ abi_struct! {
         pub begun: [u64; 2],
         /// 1 where each side never redirects, whatever it sends.
         pub native: [u64; 2],
+        /// 1 once each side has come to send through TCP: it redirects nothing any more.
+        pub left: [u64; 2],
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Message {
     pub unread: u32,
     /// The `SO_PRIORITY` of the sender's socket.
     pub priority: u32,
+    /// The app's end of a connection with the node's proxy ([`App`]) waits in its calls.
+    pub blocks: bool,
 }
 
 /// The way of a message.
@@ -84,6 +86,31 @@ pub fn may_redirect(flags: u32, config: &Config) -> [bool; 2] {
     [apps || proxied && reads, apps || by_proxy && reads]
 }
 
+/// Which end of a connection with the node's proxy is an app's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum App {
+    /// The sender.
+    Sender,
+    /// Whoever it sends to.
+    Peer,
+    /// The proxy has no part in it.
+    Both,
+}
+
+impl App {
+    /// By the [`socket_flags`] of the sender.
+    #[inline(always)]
+    pub const fn of(flags: u32) -> Self {
+        if is_the_proxys(flags) {
+            Self::Peer
+        } else if is_read_by_the_proxy(flags) {
+            Self::Sender
+        } else {
+            Self::Both
+        }
+    }
+}
+
 /// Decides about a message and remembers it. Called under the lock of the sender's socket.
 ///
 /// What is redirected, and what it takes to hold it, stays within [`Config::accelerate_budget`] of what
@@ -91,6 +118,9 @@ pub fn may_redirect(flags: u32, config: &Config) -> [bool; 2] {
 ///
 /// The node's proxy knows how long its messages are, and says so ([`SHORT_MESSAGES`]) while all that it may have sent
 /// before its reader has taken it is far below the budget.
+///
+/// Nobody has asked on behalf of its apps: one that waits in its calls is left to TCP. In a map the kernel wakes it with
+/// EAGAIN for a reset (`tcp_msg_wait_data`, to 6.18 and later), and `MSG_WAITALL` does not wait; who polls sees neither.
 #[inline(always)]
 pub fn decide(state: &mut SocketState, config: &Config, message: &Message) -> Way {
     if state.latch >= latch::NATIVE {
@@ -106,7 +136,8 @@ pub fn decide(state: &mut SocketState, config: &Config, message: &Message) -> Wa
     let can = message.peer && message.untouched && fits;
     let wanted = config.flags & config_flags::ACCELERATE != 0
         && message.size <= config.accelerate_write
-        && (!is_the_proxys(state.flags) || message.priority == SHORT_MESSAGES);
+        && (!is_the_proxys(state.flags) || message.priority == SHORT_MESSAGES)
+        && !message.blocks;
     let waits = !first && message.unread > 0 && !is_read_by_the_proxy(state.flags);
     if !(can && (wanted || waits)) {
         state.latch = latch::NATIVE;
@@ -120,13 +151,13 @@ pub fn decide(state: &mut SocketState, config: &Config, message: &Message) -> Wa
 
 /// Whether the node's proxy sends, by the [`socket_flags`] of the sender.
 #[inline(always)]
-fn is_the_proxys(flags: u32) -> bool {
+const fn is_the_proxys(flags: u32) -> bool {
     flags & (socket_flags::BY_PROXY | socket_flags::ACCEPTED_BY_PROXY) != 0
 }
 
 /// Whether the node's proxy reads what is sent, by the [`socket_flags`] of the sender.
 #[inline(always)]
-fn is_read_by_the_proxy(flags: u32) -> bool {
+const fn is_read_by_the_proxy(flags: u32) -> bool {
     flags & (socket_flags::PROXIED | socket_flags::DIALLED_BY_PROXY) != 0
 }
 

@@ -31,7 +31,7 @@ pub use admit::{Admission, Arrival, Client, admit, is_backdoor};
 pub use balance::{Caller, pick};
 pub use dial::{Destination, Dial, Outcome, Verdict, dial, is_proxy};
 pub use grant::{allowed, grant};
-pub use latch::{Message, Way, decide, may_redirect, take_back};
+pub use latch::{App, Message, Way, decide, may_redirect, take_back};
 pub use mtls::is_captured;
 pub use policy::{Denial, Request, Ruling, authorize};
 pub use tables::Tables;

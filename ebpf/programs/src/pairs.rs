@@ -21,13 +21,13 @@ use weft_abi::{
     FlowKey, OriginKey, Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, latch, names::stat, side,
     socket_flags,
 };
-use weft_ebpf_logic::Tables;
+use weft_ebpf_logic::{App, Tables};
 
 use crate::{
     context::{SockOps, field},
     kernel::Kernel,
     maps, sockets,
-    tcp::Tcp,
+    tcp::{self, Tcp},
 };
 
 /// A socket that was disconnected (`AF_UNSPEC`) dials again: the kernel left it in the map, with what it
@@ -68,6 +68,13 @@ pub fn is_neighbour(state: &SocketState, server: Option<&PodRow>) -> bool {
 /// The client's socket is established: it joins, and lets the server's join.
 #[inline(always)]
 pub fn open(call: &SockOps, state: &mut SocketState) {
+    // An app that waits in its calls stays out of every map: nobody has asked on its behalf.
+    if App::of(state.flags) == App::Sender
+        && Tcp::of(call.socket()).is_none_or(|tcp| tcp::blocks(tcp.address()))
+    {
+        state.latch = latch::NATIVE;
+        return;
+    }
     let [there, back] = may_redirect(state);
     if !there {
         state.latch = latch::NATIVE;
@@ -122,26 +129,39 @@ pub fn never_began(row: &mut Pair, side: u32) {
     swap(if side == side::CLIENT { &mut row.begun[0] } else { &mut row.begun[1] }, 0);
 }
 
-/// TCP carries much of what this socket sends. Where nothing was and nothing can be redirected to it, it
-/// leaves the map, for TCP without a map is faster. Otherwise this need not be looked at again.
+/// From now on it sends through TCP: whatever it redirected before is in the other end's socket by now.
+#[inline(always)]
+pub fn has_left(row: &mut Pair, side: u32) {
+    swap(if side == side::CLIENT { &mut row.left[0] } else { &mut row.left[1] }, 1);
+}
+
+/// TCP carries much of what this socket sends, and is faster without a map; or it is an app's that has turned out to wait
+/// in its calls. Where nothing waits in it and nothing can be redirected to it any more, it leaves the map. An app that
+/// waits is looked at again until then.
 #[inline(always)]
 pub fn settle(call: &SockOps) {
     let Some(state) = sockets::state(call.socket()) else { return };
-    if state.flags & socket_flags::PAIRED == 0
-        || state.latch != latch::NATIVE
-        || Tcp::of(call.socket()).is_none_or(|tcp| tcp.sent() < BULK)
-    {
+    if state.flags & socket_flags::PAIRED == 0 || state.latch != latch::NATIVE {
+        return;
+    }
+    let Some(tcp) = Tcp::of(call.socket()) else { return };
+    let blocks = App::of(state.flags) == App::Sender && tcp::blocks(tcp.address());
+    if !blocks && tcp.sent() < BULK {
         return;
     }
     let side = state.side;
-    if let Some(row) = row(state.pair)
-        && has_not_begun(row, side)
-    {
-        let socket = swap(own_socket(row, side), 0);
+    if let Some(row) = row(state.pair) {
         if has_not_begun(row, side) {
+            let socket = swap(own_socket(row, side), 0);
+            if has_not_begun(row, side) {
+                leave(PairEnd { id: state.pair, side, _pad: 0 });
+            } else {
+                swap(own_socket(row, side), socket);
+            }
+        } else if has_ended(row, side) && tcp::unread(tcp.address()) == 0 {
             leave(PairEnd { id: state.pair, side, _pad: 0 });
-        } else {
-            swap(own_socket(row, side), socket);
+        } else if blocks {
+            return;
         }
     }
     let flags = field!(call.ctx, bpf_sock_ops, u32, bpf_sock_ops_cb_flags) & !BPF_SOCK_OPS_RTT_CB_FLAG;
@@ -232,6 +252,14 @@ fn has_not_begun(row: &mut Pair, side: u32) -> bool {
     let begun = if side == side::CLIENT { &raw const row.begun[1] } else { &raw const row.begun[0] };
     // SAFETY: a word of a map's value; volatile, for the other side writes it.
     unsafe { core::ptr::read_volatile(begun) == 0 }
+}
+
+/// Whether the other side has redirected its last.
+#[inline(always)]
+fn has_ended(row: &mut Pair, side: u32) -> bool {
+    let left = if side == side::CLIENT { &raw const row.left[1] } else { &raw const row.left[0] };
+    // SAFETY: as in `has_not_begun`.
+    unsafe { core::ptr::read_volatile(left) != 0 }
 }
 
 /// Replaces a word, with a full barrier.

@@ -14,7 +14,7 @@ use aya_ebpf::{
     programs::SkMsgContext,
 };
 use weft_abi::{PairEnd, SocketState, latch, names::stat, side};
-use weft_ebpf_logic::{Message, Tables, Way, decide, take_back};
+use weft_ebpf_logic::{App, Message, Tables, Way, decide, take_back};
 
 use crate::{
     context::field,
@@ -49,7 +49,12 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
     let unread = if to == 0 { 0 } else { tcp::unread(to) };
     let untouched = Tcp::of(sk).is_some_and(|tcp| tcp.is_untouched());
     let priority = field!(sk, bpf_sock, u32, priority);
-    let message = Message { size, peer: to != 0, untouched, unread, priority };
+    let blocks = match App::of(state.flags) {
+        App::Sender => Tcp::of(sk).is_some_and(|tcp| tcp::blocks(tcp.address())),
+        App::Peer => to != 0 && tcp::blocks(to),
+        App::Both => false,
+    };
+    let message = Message { size, peer: to != 0, untouched, unread, priority, blocks };
     let way = decide(state, config, &message);
     let moved = match way {
         Way::First => Some(stat::LATCH_REDIRECT),
@@ -61,8 +66,11 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
         maps::count(moved, 1);
     }
     if !way.redirects() {
-        if undecided && let Some(row) = row {
-            pairs::never_began(row, side);
+        if let Some(row) = row {
+            if undecided {
+                pairs::never_began(row, side);
+            }
+            pairs::has_left(row, side);
         }
         return;
     }
@@ -78,6 +86,9 @@ fn send(ctx: &SkMsgContext, sk: *mut bpf_sock, state: &mut SocketState) {
     } else {
         take_back(state, &message);
         maps::count(stat::LATCH_LEFT, 1);
+        if let Some(row) = row {
+            pairs::has_left(row, side);
+        }
     }
 }
 

@@ -27,6 +27,16 @@ static WEFT_SK_BACKLOG_AT: u64 = 0;
 #[unsafe(no_mangle)]
 static WEFT_SK_FLAGS_AT: u64 = 0;
 
+/// Offset of `sk_socket`, which is null until the app has accepted.
+#[unsafe(no_mangle)]
+static WEFT_SK_SOCKET_AT: u64 = 0;
+/// Offset of `file` in `struct socket`.
+#[unsafe(no_mangle)]
+static WEFT_SOCKET_FILE_AT: u64 = 0;
+/// Offset of `f_flags` in `struct file`.
+#[unsafe(no_mangle)]
+static WEFT_FILE_FLAGS_AT: u64 = 0;
+
 /// A TCP socket of the kernel's.
 pub struct Tcp {
     base: *const u8,
@@ -89,6 +99,20 @@ pub fn unread(address: u64) -> u32 {
     word_at((address + global(&raw const WEFT_SK_BACKLOG_AT)) as *const u8) as u32
 }
 
+/// Whether calls on the socket at `address` wait (no `O_NONBLOCK`), as far as that is known: nobody has accepted a
+/// server's socket at first.
+///
+/// The socket may have gone meanwhile: see [`unread`].
+#[inline(always)]
+pub fn blocks(address: u64) -> bool {
+    let socket = word_at((address + global(&raw const WEFT_SK_SOCKET_AT)) as *const u8);
+    if socket == 0 {
+        return false;
+    }
+    let file = word_at((socket + global(&raw const WEFT_SOCKET_FILE_AT)) as *const u8);
+    file != 0 && word_at((file + global(&raw const WEFT_FILE_FLAGS_AT)) as *const u8) & O_NONBLOCK == 0
+}
+
 #[inline(always)]
 fn word_at(from: *const u8) -> u64 {
     let mut word = 0_u64;
@@ -105,3 +129,4 @@ pub fn global(global: *const u64) -> u64 {
 }
 
 const SOCK_DONE: u64 = 1 << 1;
+const O_NONBLOCK: u64 = 0o4000;

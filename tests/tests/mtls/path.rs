@@ -1,13 +1,15 @@
 //! The way of a connection between two nodes.
 
+use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use weft_tests::wire::{Stream, Wire};
-use weft_tests::{manifests, soon};
+use weft_tests::{Node, manifests, soon};
 
 use crate::stage::{API, Stage};
 
@@ -99,6 +101,44 @@ fn a_reset_of_either_end_reaches_the_other_as_one() {
         let end = left.read(&mut [0; 8]).map_err(|error| error.kind());
         assert_eq!(end, Err(ErrorKind::ConnectionReset));
     }
+}
+
+#[test]
+fn a_read_that_waits_ends_with_the_reset_and_with_nothing_else() {
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_echo(8081)]) else { return };
+    soon(|| stage.echoes(stage.api.addr(8081), b"there?").is_ok());
+    // From here on both nodes accelerate what goes to their proxies.
+    if weft_tests::kernel() >= (6, 18, 14) {
+        soon(|| [&stage.a, &stage.b].iter().all(|node| accelerates(node)));
+    }
+    let listener = stage.api.tcp_listen(stage.api.addr(8080)).unwrap();
+    for client_reads in [true, false] {
+        let client = connect(&stage, API);
+        let (server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        exchange(&client, &server);
+        exchange(&client, &server);
+        let (mut reader, other) = if client_reads { (client, server) } else { (server, client) };
+        let (tell, told) = mpsc::channel();
+        let read = thread::spawn(move || {
+            tell.send(nix::unistd::gettid()).unwrap();
+            reader.read(&mut [0; 8]).map_err(|error| error.kind())
+        });
+        let call = format!("/proc/self/task/{}/syscall", told.recv().unwrap());
+        // It waits in the kernel: of who runs, there is no call to be seen.
+        soon(|| {
+            fs::read_to_string(&call).is_ok_and(|call| call.starts_with(&libc::SYS_recvfrom.to_string()))
+        });
+        set_socket_linger(&other, Some(Duration::ZERO)).unwrap();
+        drop(other);
+        assert_eq!(read.join().unwrap(), Err(ErrorKind::ConnectionReset), "client reads: {client_reads}");
+    }
+}
+
+fn accelerates(node: &Node) -> bool {
+    let status = node.weft_json(&["status"]);
+    let programs = status["programs"].as_array().unwrap();
+    programs.iter().any(|program| program["name"] == "weft_sk_msg" && program["state"] == "attached")
 }
 
 #[test]

@@ -234,6 +234,9 @@ const OFFSETS: &[(&str, &str, &str)] = &[
     ("WEFT_SND_NXT_AT", "tcp_sock", "snd_nxt"),
     ("WEFT_ULP_AT", "inet_connection_sock", "icsk_ulp_ops"),
     ("WEFT_SK_BACKLOG_AT", "sock", "sk_backlog"),
+    ("WEFT_SK_SOCKET_AT", "sock", "sk_socket"),
+    ("WEFT_SOCKET_FILE_AT", "socket", "file"),
+    ("WEFT_FILE_FLAGS_AT", "file", "f_flags"),
     // `sk_flags` is a macro for this field of the struct that a `sock` begins with.
     ("WEFT_SK_FLAGS_AT", "sock_common", "skc_flags"),
 ];

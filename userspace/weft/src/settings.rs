@@ -79,10 +79,10 @@ pub(crate) enum ServiceScope {
 /// Whether same-node connections are accelerated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Acceleration {
-    /// Those of Services that ask for it, and without --ca-dir the proxy's own, where the kernel can
+    /// Those of Services that ask for it and the proxy's own, where the kernel can
     #[default]
     Auto,
-    /// Both, with --ca-dir as well; status says so where the kernel cannot
+    /// The same; status says so where the kernel cannot
     All,
     /// Those of Services that ask for it, and of the proxy's own what the proxy reads: for apps that read HTTP by
     /// splice(2) or with `MSG_WAITALL`
@@ -134,8 +134,6 @@ impl AgentArgs {
             probe_cgroup: self.probe_cgroup.clone(),
             proxy: self.has_proxy(),
             acceleration: match self.acceleration {
-                // A relay over mutual TLS beside accelerated legs was seen to stand still, one in some hundred: not by itself.
-                Acceleration::Auto if self.ca_dir.is_some() => weft_datapath::Acceleration::Services,
                 Acceleration::Auto => weft_datapath::Acceleration::Auto,
                 Acceleration::All => weft_datapath::Acceleration::All,
                 Acceleration::Proxy => weft_datapath::Acceleration::ProxyReads,
@@ -210,30 +208,7 @@ fn map_size(text: &str) -> Result<(String, u32), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-    use weft_datapath::Acceleration::{All, Auto, Services};
-
-    use super::{AgentArgs, map_size, node_name};
-
-    #[test]
-    fn the_proxys_legs_are_accelerated_by_themselves_only_where_nobody_speaks_tls() {
-        #[derive(Parser)]
-        struct Agent {
-            #[command(flatten)]
-            args: AgentArgs,
-        }
-        let told = |more: &[&str]| {
-            let words = [&["agent", "--manifests", "m"], more].concat();
-            Agent::try_parse_from(words)
-                .unwrap_or_else(|error| panic!("{error}"))
-                .args
-                .datapath("n1".into())
-                .acceleration
-        };
-        assert_eq!(told(&[]), Auto);
-        assert_eq!(told(&["--ca-dir", "ca"]), Services);
-        assert_eq!(told(&["--ca-dir", "ca", "--acceleration", "all"]), All);
-    }
+    use super::{map_size, node_name};
 
     #[test]
     fn a_map_size_names_a_map_and_a_number_that_the_kernel_takes() {

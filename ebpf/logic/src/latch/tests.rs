@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use weft_abi::{Config, SHORT_MESSAGES, SocketState, config_flags, latch, socket_flags};
 
-use super::{MESSAGE_COST, Message, Way, decide, may_redirect, take_back};
+use super::{App, MESSAGE_COST, Message, Way, decide, may_redirect, take_back};
 
 const BUDGET: u32 = 1 << 20;
 const WRITE: u32 = 32 << 10;
@@ -16,7 +16,7 @@ fn config() -> Config {
 }
 
 fn small(size: u32) -> Message {
-    Message { size, peer: true, untouched: true, unread: 0, priority: 0 }
+    Message { size, peer: true, untouched: true, unread: 0, priority: 0, blocks: false }
 }
 
 /// What was redirected to a reader that reads nothing.
@@ -47,6 +47,7 @@ fn a_first_message_goes_native_for_good_when_anything_speaks_against_it() {
         (config(), Message { untouched: false, ..small(1) }),
         (config(), small(WRITE + 1)),
         (off, small(1)),
+        (config(), Message { blocks: true, ..small(1) }),
         (Config { accelerate_budget: 1024, ..config() }, small(1)),
     ];
     for (number, (config_then, message)) in cases.iter().enumerate() {
@@ -173,8 +174,14 @@ fn what_apps_read_is_redirected_where_they_ask_for_it_and_what_the_proxy_reads_w
     }
 }
 
+#[test]
+fn of_a_leg_of_the_proxy_the_end_that_is_an_apps_is_known_by_the_senders_flags() {
+    let apps = ENDS.map(App::of);
+    assert_eq!(apps, [App::Both, App::Sender, App::Sender, App::Peer, App::Peer]);
+}
+
 /// Who sends and who reads, by the sender's flags.
-const ENDS: &[u32] = &[
+const ENDS: [u32; 5] = [
     0,
     socket_flags::PROXIED,
     socket_flags::DIALLED_BY_PROXY,
@@ -185,7 +192,7 @@ const ENDS: &[u32] = &[
 proptest! {
     #[test]
     fn the_latch_only_moves_forward_and_native_is_the_end(
-        flags in prop::sample::select(ENDS),
+        flags in prop::sample::select(&ENDS[..]),
         steps in prop::collection::vec(
             (
                 1_u32..80_000,
@@ -193,6 +200,7 @@ proptest! {
                 prop::bool::weighted(0.95),
                 prop::bool::weighted(0.95),
                 prop::bool::weighted(0.8),
+                prop::bool::weighted(0.05),
                 0_u64..100,
             ),
             1..200,
@@ -200,13 +208,13 @@ proptest! {
     ) {
         let mut state = SocketState { flags, ..SocketState::zeroed() };
         let mut taken = 0;
-        for (size, peer, untouched, on, says, share) in steps {
+        for (size, peer, untouched, on, says, blocks, share) in steps {
             taken += (state.redirected - taken) * share / 99;
             let before = state;
             let unread = u32::try_from(state.redirected - taken).unwrap();
             let config = Config { flags: if on { config_flags::ACCELERATE } else { 0 }, ..config() };
             let priority = if says { SHORT_MESSAGES } else { 0 };
-            let way = decide(&mut state, &config, &Message { size, peer, untouched, unread, priority });
+            let way = decide(&mut state, &config, &Message { size, peer, untouched, unread, priority, blocks });
             prop_assert!(state.latch >= before.latch);
             match way {
                 Way::First => prop_assert_eq!(before.latch, latch::UNDECIDED),
@@ -221,7 +229,7 @@ proptest! {
             prop_assert!(state.redirected - taken <= u64::from(BUDGET));
             let proxy_sends = flags & (socket_flags::BY_PROXY | socket_flags::ACCEPTED_BY_PROXY) != 0;
             let proxy_reads = flags & (socket_flags::PROXIED | socket_flags::DIALLED_BY_PROXY) != 0;
-            let wanted = on && size <= WRITE && (says || !proxy_sends);
+            let wanted = on && size <= WRITE && (says || !proxy_sends) && !blocks;
             // Unwanted is what waits for a reader that cannot tell, and nothing else.
             prop_assert!(!way.redirects() || wanted || (unread > 0 && !proxy_reads));
             // TCP's bytes come behind unread ones only where nothing else is possible, or nobody can miss them.
