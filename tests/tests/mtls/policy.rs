@@ -92,6 +92,26 @@ fn a_server_that_speaks_first_need_not_wait_for_a_stranger() {
     soon(|| stranger.ask(stage.api.addr(8080)).is_ok_and(|name| name == "api"));
 }
 
+#[test]
+fn a_server_that_speaks_first_says_no_clear_word_to_a_client_of_the_mesh_that_is_slow() {
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_name(8080, "api")]) else { return };
+    soon(|| stage.web.ask(API).is_ok_and(|name| name == "api"));
+    // A process outside the node's cgroups, so that nobody speaks TLS for it.
+    let to = stage.api.addr(8080);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let socket = stage.web.netns().outgoing(to, None).unwrap();
+    let mut slow = runtime.block_on(async { socket.connect(to).await?.into_std() }).unwrap();
+    slow.set_nonblocking(false).unwrap();
+    slow.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let heard = slow.read(&mut [0; 8]).map_err(|error| error.kind());
+    assert_eq!(heard, Err(ErrorKind::WouldBlock), "it may be about to speak");
+    // It never does: it is none.
+    slow.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut name = [0; 4];
+    slow.read_exact(&mut name).unwrap();
+    assert_eq!(&name, b"api\n");
+}
+
 /// Whether `bytes` come back.
 fn talks(from: &Pod, to: SocketAddr) -> Result<(), ErrorKind> {
     let exchange = || {

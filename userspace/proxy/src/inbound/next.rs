@@ -1,7 +1,8 @@
 //! What a connection to a pod is, told by whoever speaks first.
 //!
 //! A client of the mesh always speaks first, so a server that does speaks to no such client. For it not to have to wait
-//! for a client that waits for it, the app is connected to at once, where what is no mutual TLS may come in.
+//! for a client that waits for it, the app is connected to at once, where what is no mutual TLS may come in. Of an address
+//! that is known to be a client of the mesh its word is waited for: it may be late, and the app's would go out in clear.
 
 use std::{cell::Cell, io, net::SocketAddr, pin::pin};
 
@@ -35,13 +36,14 @@ pub(super) async fn next(
 ) -> Result<Next, Reason> {
     let limits = &served.worker.shared.limits;
     let plain = plain_may(served, local, client);
+    let is_member = served.worker.shared.tables.load().is_elsewhere(client.ip());
     let begun = Cell::new(false);
     let connecting = async {
-        begun.set(true);
-        match plain {
-            Ok(()) => to_app(served, local).await,
-            Err(_) => std::future::pending().await,
+        if plain.is_err() || is_member {
+            std::future::pending::<()>().await;
         }
+        begun.set(true);
+        to_app(served, local).await
     };
     let (mut connecting, mut app) = (pin!(connecting), None);
     let patience = if plain.is_ok() { limits.detect_time } else { limits.head_time };
@@ -51,7 +53,7 @@ pub(super) async fn next(
         let is_other = match asks_for(&first, ALPN) {
             Asked::Yes => {
                 // What has begun is not broken off: the app would see a client that comes and goes.
-                if app.is_none() && begun.get() && plain.is_ok() {
+                if app.is_none() && begun.get() {
                     app = Some(connecting.await?);
                 }
                 return Ok(Next::Sealed { first: first.freeze(), app });
@@ -67,14 +69,15 @@ pub(super) async fn next(
                 }
                 () = speaks(app.as_ref()) => true,
                 // Of who is silent nothing is asked, unless he has to be somebody.
-                () = &mut patience, if plain.is_err() || !first.is_empty() => true,
+                () = &mut patience, if plain.is_err() || is_member || !first.is_empty() => true,
             },
         };
         if is_other {
             plain?;
             let app = match app {
                 Some(app) => app,
-                None => connecting.await?,
+                None if begun.get() => connecting.await?,
+                None => to_app(served, local).await?,
             };
             return Ok(Next::Plain { first: first.freeze(), app });
         }
