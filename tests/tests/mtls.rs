@@ -10,5 +10,7 @@ mod path;
 mod policy;
 #[path = "mtls/shown.rs"]
 mod shown;
+#[path = "mtls/source.rs"]
+mod source;
 #[path = "mtls/stage.rs"]
 mod stage;

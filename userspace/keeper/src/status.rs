@@ -35,6 +35,7 @@ impl Run {
             failure,
             generations: self.generations.by_age().into_iter().map(view).collect(),
         };
+        *self.shared.peers.lock().unwrap_or_else(PoisonError::into_inner) = self.pods.peers();
         *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 

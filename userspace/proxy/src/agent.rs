@@ -367,6 +367,7 @@ async fn add(handle: &Handle, pod: &Pod) -> Result<(), Untaken> {
         netns: Netns::from_fd(netns)?,
         listeners: of(&Role::Outbound).map_err(Untaken::Descriptors)?,
         inbound: of(&Role::Inbound).map_err(Untaken::Descriptors)?,
+        transparent: pod.transparent,
     };
     Ok(handle.add_pod(sockets).await?)
 }

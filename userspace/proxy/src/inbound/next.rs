@@ -8,12 +8,10 @@ use std::{cell::Cell, io, net::SocketAddr, pin::pin};
 use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpStream, time::sleep};
 use weft_identity::ALPN;
-use weft_model::Timeouts;
 
-use super::plain_may;
+use super::{app::to_app, plain_may};
 use crate::{
     Reason,
-    outbound::connect_plain,
     route::tls::{Asked, asks_for},
     worker::Served,
 };
@@ -39,7 +37,7 @@ pub(super) async fn next(
     let connecting = async {
         begun.set(true);
         match plain {
-            Ok(()) => to_app(served, local).await,
+            Ok(()) => to_app(served, local, client).await,
             Err(_) => std::future::pending().await,
         }
     };
@@ -79,11 +77,6 @@ pub(super) async fn next(
             return Ok(Next::Plain { first: first.freeze(), app });
         }
     }
-}
-
-/// Connects to the app, in the pod's own namespace.
-pub(super) async fn to_app(served: &Served, local: SocketAddr) -> Result<TcpStream, Reason> {
-    connect_plain(served, local, Timeouts::CONNECT).await
 }
 
 async fn read(socket: &TcpStream, first: &mut BytesMut) -> Result<usize, Reason> {

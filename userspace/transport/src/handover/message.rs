@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use weft_model::ServiceAccount;
 
 use super::{Hello, Role};
+use crate::Transparent;
 
 /// One message, before its descriptors are looked at.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,6 +65,9 @@ pub(super) struct PodFields {
     #[serde(default)]
     pub service_account: Option<ServiceAccount>,
     pub listeners: Vec<Role>,
+    /// An older peer does not say it.
+    #[serde(default)]
+    pub transparent: Transparent,
 }
 
 /// A message was not taken; the state is that before it.
