@@ -4,6 +4,8 @@
 
 #[path = "mtls/failures.rs"]
 mod failures;
+#[path = "mtls/forwarded.rs"]
+mod forwarded;
 #[path = "mtls/path.rs"]
 mod path;
 #[path = "mtls/policy.rs"]

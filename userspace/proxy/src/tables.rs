@@ -37,6 +37,7 @@ pub(crate) struct Tables {
     workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     people: People,
     guards: Guards,
+    trust_domain: Arc<str>,
 }
 
 /// A port of a Service that the proxy serves.
@@ -80,6 +81,16 @@ impl Tables {
     /// Who has to be at `to`, where that is a pod of another node that is spoken to by mutual TLS.
     pub(crate) fn sealed(&self, to: SocketAddr) -> Option<&ServiceAccount> {
         self.people.sealed(to)
+    }
+
+    /// Who is at `to`, where both ends prove to each other who they are: by mutual TLS, or by the kernel of this node.
+    pub(crate) fn proven_to(&self, to: SocketAddr) -> Option<&ServiceAccount> {
+        self.people.sealed(to).or_else(|| self.people.neighbour(to))
+    }
+
+    /// The trust domain of this node's workloads.
+    pub(crate) fn trust_domain(&self) -> &str {
+        &self.trust_domain
     }
 
     /// Whether a port of `pod` takes nothing but mutual TLS from other nodes.
