@@ -105,6 +105,7 @@ fn an_app_whose_answers_go_by_a_mark_of_its_own_is_served_all_the_same() {
         let (_client, server) = pair(&stage.web, &app, API);
         assert_eq!(canonical(server.peer_addr().unwrap()).ip(), IpAddr::from(stage.api.ip()));
     }
+    soon(|| weft_tests::text(&stage.b.weft(&["status"])).contains("port 8080: its answers go elsewhere"));
 }
 
 #[test]

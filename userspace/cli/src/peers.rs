@@ -1,5 +1,7 @@
 //! Whose addresses apps see, in words.
 
+use std::collections::BTreeSet;
+
 use weft_telemetry::api::{PodStatus, Shown};
 
 /// `their clients' addresses`, `the pod's own address (IPv6: cannot add a route ...)`; `None` where the proxy connects to none.
@@ -14,7 +16,9 @@ pub(crate) fn in_words(pod: &PodStatus) -> Option<String> {
 pub(crate) fn own(pod: &PodStatus) -> Option<String> {
     let own = pod.peers.iter().filter(|peer| peer.shown == Shown::Pod);
     let why = own.map(|peer| format!("{}: {}", peer.family, peer.why.as_deref().unwrap_or("unknown")));
-    let why: Vec<_> = why.collect();
+    let except: BTreeSet<_> = pod.peers.iter().flat_map(|peer| &peer.except).collect();
+    let unheard = except.iter().map(|port| format!("port {port}: its answers go elsewhere"));
+    let why: Vec<_> = why.chain(unheard).collect();
     (!why.is_empty()).then(|| format!("the pod's own address ({})", why.join("; ")))
 }
 
@@ -30,6 +34,7 @@ mod tests {
             family: family.to_owned(),
             shown: if why.is_some() { Shown::Pod } else { Shown::Client },
             why: why.map(str::to_owned),
+            except: Vec::new(),
         };
         let pod = |peers| PodStatus {
             name: "shop/api".to_owned(),
@@ -46,5 +51,8 @@ mod tests {
         assert_eq!(own(&both), None);
         let one = pod(vec![peer("IPv4", None), peer("IPv6", Some("no route"))]);
         assert_eq!(in_words(&one).as_deref(), Some("the pod's own address (IPv6: no route)"));
+        let unheard = PeerAddress { except: vec![80], ..peer("IPv4", None) };
+        let words = in_words(&pod(vec![unheard.clone(), unheard]));
+        assert_eq!(words.as_deref(), Some("the pod's own address (port 80: its answers go elsewhere)"));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use weft_model::ObjectName;
 use weft_telemetry::api::Peers;
-use weft_transport::handover::{Listening, Pod, Role};
+use weft_transport::handover::{Listening, Pod, Role, Unheard};
 use weft_transport::{Error, Netns, Transparent};
 
 use crate::given::NO_REVISION;
@@ -84,9 +84,9 @@ impl Pods {
         self.failures.is_empty()
     }
 
-    /// Whose addresses the pods' apps see.
-    pub(crate) fn peers(&self) -> Peers {
-        self.transparent.peers()
+    /// Whose addresses the pods' apps see; their own where the proxy says that an app is not heard.
+    pub(crate) fn peers(&self, unheard: &[Unheard]) -> Peers {
+        self.transparent.peers(unheard)
     }
 
     /// Whether others' connections to pods come to the proxy.

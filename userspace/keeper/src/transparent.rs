@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use std::{fs, mem};
 
 use weft_telemetry::api::{PeerAddress, Peers, Shown};
+use weft_transport::handover::Unheard;
 use weft_transport::{Error as Refused, Netns, NetnsId, Transparent};
 
 use crate::{Error, LocalPod};
@@ -96,8 +97,15 @@ impl Namespaces {
     }
 
     /// Whose addresses apps see, by the pod's name.
-    pub(crate) fn peers(&self) -> Peers {
-        self.made.values().map(|made| (made.name.clone(), made.peers.clone())).collect()
+    pub(crate) fn peers(&self, unheard: &[Unheard]) -> Peers {
+        let of = |(cookie, made): (&u64, &Made)| {
+            let ports =
+                unheard.iter().filter(|unheard| unheard.cookie == *cookie).map(|unheard| unheard.port);
+            let except: Vec<_> = ports.collect();
+            let peers = made.peers.iter().map(|peer| PeerAddress { except: except.clone(), ..peer.clone() });
+            (made.name.clone(), peers.collect())
+        };
+        self.made.iter().map(of).collect()
     }
 
     fn rewrite(&self) {
@@ -160,7 +168,8 @@ fn peers(pod: &LocalPod, made: &[&Result<(), Arc<Refused>>; 2]) -> Vec<PeerAddre
 
 fn address(v6: bool, why: Option<String>) -> PeerAddress {
     let family = if v6 { "IPv6" } else { "IPv4" }.to_owned();
-    PeerAddress { family, shown: if why.is_some() { Shown::Pod } else { Shown::Client }, why }
+    let shown = if why.is_some() { Shown::Pod } else { Shown::Client };
+    PeerAddress { family, shown, why, except: Vec::new() }
 }
 
 /// Names the namespaces, a path a line.

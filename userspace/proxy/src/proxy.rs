@@ -309,6 +309,12 @@ impl Handle {
         }
     }
 
+    /// Ports of pods, by cookie, where apps see the pod's own address though their namespaces are ready for more.
+    pub(crate) fn unheard(&self) -> Vec<(u64, u16)> {
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.iter().flat_map(|pod| pod.deaf.ports().into_iter().map(|port| (pod.cookie, port))).collect()
+    }
+
     /// The counters of a pod go on when it is replaced.
     fn account(&self, cookie: u64) -> Arc<Account> {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);

@@ -97,7 +97,7 @@ mod proxy;
 pub use agent::{AgentEnd, FromProxy};
 pub use error::{Error, Peer};
 pub use hello::{Hello, OURS, Versions, generation};
-pub use message::{Nack, NackReason, Report};
+pub use message::{MOST_UNHEARD, Nack, NackReason, Report, Unheard};
 pub use pod::{Listening, Pod, Role};
 pub use presence::Presence;
 pub use proxy::{FromAgent, ProxyEnd};

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use weft_model::{ObjectName, ServiceAccount};
 use weft_transport::handover::{
     AgentEnd, Error, FromAgent, FromProxy, Hello, LARGEST_IDENTITIES, LARGEST_RECORDS, Listening, Nack,
-    NackReason, OURS, Peer, Pod, ProxyEnd, Report, Role, SOCKET, Versions, generation,
+    NackReason, OURS, Peer, Pod, ProxyEnd, Report, Role, SOCKET, Unheard, Versions, generation,
 };
 use weft_transport::memfd::Sealed;
 use weft_transport::seqpacket::{Connection, Listener};
@@ -62,8 +62,10 @@ async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
     agent.drain(Duration::from_mins(5)).await.unwrap();
     assert!(matches!(next(&proxy).await.1, FromAgent::PodGone { cookie } if cookie == pod.cookie));
     assert!(matches!(next(&proxy).await.1, FromAgent::Drain { within } if within.as_secs() == 300));
-    let report = Report { connections: 3, pods: 1, snapshot: Some(7), draining: true, certificates: 2 };
-    proxy.report(report).await.unwrap();
+    let unheard = vec![Unheard { cookie: pod.cookie, port: 80 }];
+    let report =
+        Report { connections: 3, pods: 1, snapshot: Some(7), draining: true, certificates: 2, unheard };
+    proxy.report(report.clone()).await.unwrap();
     for expected in 1..=3 {
         assert!(matches!(said(&agent).await, FromProxy::Ack { of } if of == expected));
     }

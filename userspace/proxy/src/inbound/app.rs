@@ -107,6 +107,12 @@ impl Deaf {
         ports.get(&port).is_some_and(|since| since.elapsed() < FORGOTTEN)
     }
 
+    /// All of them.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.iter().filter(|(_, since)| since.elapsed() < FORGOTTEN).map(|(port, _)| *port).collect()
+    }
+
     /// Whether that is news. Of more than [`MOST_DEAF`] nothing is kept.
     fn learn(&self, port: u16) -> bool {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);

@@ -75,6 +75,10 @@ pub struct PeerAddress {
     pub shown: Shown,
     /// Why it is not the client's.
     pub why: Option<String>,
+    /// Ports at which it is the pod's own all the same: the app does not answer its clients' addresses by the way that the
+    /// agent has made, as one that sets `SO_MARK` does not. Known since the last connection, for a minute.
+    #[serde(default)]
+    pub except: Vec<u16>,
 }
 
 /// [`PodStatus::peers`] of many pods, by their names.
