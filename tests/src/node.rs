@@ -62,12 +62,17 @@ impl Node {
 
     /// Starts the agent with more arguments, and does not wait for it.
     pub fn spawn_agent(&self, arguments: &[&str]) -> Agent {
-        Agent::spawn(self.clone(), &[], Some(self.cgroup.clone()), arguments)
+        self.spawn_agent_by(&[], arguments)
+    }
+
+    /// As [`Node::spawn_agent`], by way of a command, such as [`private`](crate::private) makes.
+    pub fn spawn_agent_by(&self, wrapper: &[String], arguments: &[&str]) -> Agent {
+        Agent::spawn(self.clone(), wrapper, Some(self.cgroup.clone()), arguments)
     }
 
     /// Starts the agent by way of a command, such as [`private`](crate::private) makes.
     pub fn wrap_agent(&self, wrapper: &[String]) -> Agent {
-        Agent::spawn(self.clone(), wrapper, Some(self.cgroup.clone()), &[])
+        self.spawn_agent_by(wrapper, &[])
     }
 
     /// Starts the agent without `--cgroup`: it has to find one.

@@ -4,11 +4,15 @@
 
 #[path = "mtls/failures.rs"]
 mod failures;
+#[path = "mtls/forwarded.rs"]
+mod forwarded;
 #[path = "mtls/path.rs"]
 mod path;
 #[path = "mtls/policy.rs"]
 mod policy;
 #[path = "mtls/shown.rs"]
 mod shown;
+#[path = "mtls/source.rs"]
+mod source;
 #[path = "mtls/stage.rs"]
 mod stage;

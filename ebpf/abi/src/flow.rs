@@ -59,6 +59,8 @@ pub mod flow_flags {
     pub const PROBE: u32 = 1;
     /// Sent by the node's proxy on behalf of the pod.
     pub const BY_PROXY: u32 = 2;
+    /// Sent by the node's proxy, inside the pod that it goes to and from another's address: it has let in who is behind it.
+    pub const LET_IN: u32 = 4;
 }
 
 abi_struct! {

@@ -81,7 +81,7 @@ pub mod socket_flags {
     pub const PAIRS: u32 = 4096;
     /// Connected to the pod's own listener, by which it comes to the node's proxy.
     pub const PROXIED: u32 = 1024;
-    /// Made by the node's proxy on behalf of the pod: the proxy reports it.
+    /// Made by the node's proxy on behalf of the pod, or a server's that the proxy has let in: the proxy reports it.
     pub const BY_PROXY: u32 = 2048;
     /// With [`PROXIED`]: by mutual TLS, to the backend, or where it dialled if there is none.
     pub const TLS: u32 = 32768;

@@ -99,6 +99,10 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
         if record.flags & flow_flags::PROBE != 0 {
             return Admission::Probe;
         }
+        // The kernel saw the proxy dial inside this very pod.
+        if record.flags & flow_flags::LET_IN != 0 {
+            return Admission::Pass;
+        }
         // The connect hook asked the same policies about the same client, source and port.
         if record.allowed == policy {
             return Admission::Allow(Client::of(&record), Denial::NONE);

@@ -76,11 +76,13 @@ fn dialling(call: &SockOps) {
     let pair = pairs::wanted(call, state, |state| pairs::is_neighbour(state, Kernel.pod_at(&call.remote())));
     state.flags &= !(socket_flags::REPORTED | socket_flags::ATTESTED);
     state.flags |= socket_flags::CLIENT;
+    let by_proxy = state.flags & socket_flags::BY_PROXY != 0;
+    let lets_in = by_proxy && is_for_own_app(call, netns);
     // Who has been let in by policies dials a pod that has some.
-    if state.grant != 0 || pair != 0 || is_guarded(call) {
+    if state.grant != 0 || pair != 0 || lets_in || is_guarded(call) {
         state.flags |= socket_flags::ATTESTED;
-        let by_proxy = state.flags & socket_flags::BY_PROXY != 0;
         let flags = if by_proxy { flow_flags::BY_PROXY } else { 0 };
+        let flags = if lets_in { flags | flow_flags::LET_IN } else { flags };
         let (flow, used_ns) = (outward(call), state.since_ns);
         let allowed = allowed(state.grant, pod, &flow);
         let record = FlowRecord { identity, namespace, used_ns, pair, allowed, flags, _pad: 0 };
@@ -97,6 +99,13 @@ fn dialling(call: &SockOps) {
 #[inline(always)]
 fn is_guarded(call: &SockOps) -> bool {
     Kernel.pod_at(&call.remote()).is_some_and(|row| row.netns != 0 && row.flags & pod_flags::GUARDED != 0)
+}
+
+/// Whether the proxy, in a pod's namespace, dials that pod from an address that is not the one it dials.
+#[inline(always)]
+fn is_for_own_app(call: &SockOps, netns: u64) -> bool {
+    let to = call.remote();
+    !call.local().is(&to) && Kernel.pod_at(&to).is_some_and(|row| row.netns == netns)
 }
 
 /// Nobody has answered so far: the SYN is about to leave again.
@@ -196,7 +205,9 @@ fn accepted(call: &SockOps) {
         return;
     }
     let Some(pod) = Kernel.pod(netns) else { return };
-    let by_proxy = pod.inbound.be != 0 && is_captured(&Kernel, &arrival(&outward));
+    // Of an app's connection and of the proxy's own alike: the proxy reports whom it has let in, and judges him.
+    let by_proxy =
+        said & flow_flags::LET_IN != 0 || (pod.inbound.be != 0 && is_captured(&Kernel, &arrival(&outward)));
     let Some(state) = sockets::state_or_new(call.socket()) else { return };
     // All else is zero: a socket that was accepted a moment ago has no storage from before.
     state.netns = netns;

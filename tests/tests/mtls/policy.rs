@@ -106,7 +106,7 @@ fn a_server_that_speaks_first_says_no_clear_word_to_a_client_of_the_mesh_that_is
     let heard = slow.read(&mut [0; 8]).map_err(|error| error.kind());
     assert_eq!(heard, Err(ErrorKind::WouldBlock), "it may be about to speak");
     // It never does: it is none.
-    slow.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    slow.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let mut name = [0; 4];
     slow.read_exact(&mut name).unwrap();
     assert_eq!(&name, b"api\n");

@@ -9,7 +9,7 @@ use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon};
 
 /// Dropped from top to bottom: the agents before what they work on.
 pub(crate) struct Stage {
-    _agents: Vec<Agent>,
+    pub(crate) agents: Vec<Agent>,
     _servers: Vec<Server>,
     pub(crate) web: Pod,
     pub(crate) api: Pod,
@@ -43,6 +43,16 @@ impl Stage {
         documents: &[(&str, String)],
         serve: impl FnOnce(&Pod) -> Vec<Server>,
     ) -> Option<Self> {
+        Self::start_by(authorities, &[], documents, serve)
+    }
+
+    /// As [`Stage::start_with`]; the agent of node `b` is started by way of a command.
+    pub(crate) fn start_by(
+        authorities: [&str; 2],
+        wrapper: &[String],
+        documents: &[(&str, String)],
+        serve: impl FnOnce(&Pod) -> Vec<Server>,
+    ) -> Option<Self> {
         let world = World::new()?;
         let (a, b) = (world.node("a"), world.node("b"));
         world.apply("namespace.yaml", &manifests::namespace("shop", true));
@@ -59,8 +69,9 @@ impl Stage {
             let made = a.weft_alone(&["ca", "init", "--dir", folder]);
             assert!(made.status.success(), "{}", weft_tests::text(&made));
         }
-        let agents = [a.spawn_agent(&["--ca-dir", &folders[0]]), b.spawn_agent(&["--ca-dir", &folders[1]])];
-        let stage = Self { _agents: agents.into(), _servers: servers, web, api, a, b, world };
+        let of_b = b.spawn_agent_by(wrapper, &["--ca-dir", &folders[1]]);
+        let agents = [a.spawn_agent(&["--ca-dir", &folders[0]]), of_b];
+        let stage = Self { agents: agents.into(), _servers: servers, web, api, a, b, world };
         stage.settle();
         Some(stage)
     }

@@ -9,7 +9,7 @@ use crate::{
     Error, Exit, Screen,
     ask::{Ask, Name},
     get::{self, joined},
-    observe,
+    observe, peers,
     table::{Column, Table},
 };
 
@@ -70,7 +70,7 @@ fn pod(found: &PodDescription, screen: &Screen) -> String {
         (None, true) => "enrolled, of another node".to_owned(),
         (None, false) => "not enrolled".to_owned(),
     };
-    let mut text = fields(&[
+    let mut lines = vec![
         ("Name", format!("{}/{}", workload.namespace, workload.name)),
         ("Identity", workload.identity.clone()),
         ("Workload", workload.workload.clone()),
@@ -80,7 +80,10 @@ fn pod(found: &PodDescription, screen: &Screen) -> String {
         ("Netns", workload.netns.clone().unwrap_or_default()),
         ("State", get::state(workload).to_owned()),
         ("Mesh", mesh),
-    ]);
+    ];
+    let peers = found.status.as_ref().and_then(peers::in_words);
+    lines.extend(peers.map(|peers| ("Apps see", peers)));
+    let mut text = fields(&lines);
     section(&mut text, "Endpoint of", found.endpoints.is_empty(), || get::endpoints(&found.endpoints, width));
     section(&mut text, "Policies", found.policies.is_empty(), || get::policies(&found.policies, width));
     section(&mut text, "Connections", found.connections.is_empty(), || {

@@ -23,6 +23,7 @@ mod flow;
 mod get;
 mod observe;
 mod output;
+mod peers;
 mod problem;
 pub mod proxy;
 mod screen;

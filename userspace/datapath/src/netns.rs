@@ -31,7 +31,8 @@ pub(crate) struct Held {
     pub lister: Arc<Mutex<Diag>>,
     /// Its addresses, those that the pod's object does not name among them.
     pub addresses: BTreeSet<IpAddr>,
-    path: PathBuf,
+    /// Where it was found.
+    pub path: PathBuf,
 }
 
 /// One that is not held.

@@ -4,6 +4,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -22,6 +23,8 @@ pub struct LocalPod {
     pub name: ObjectName,
     /// Cookie of its network namespace.
     pub netns_cookie: u64,
+    /// Where that is found.
+    pub path: PathBuf,
     /// Its network namespace: let go of it when the pod is no longer among [`crate::Enforcer::pods`].
     pub netns: Arc<Netns>,
     /// Its addresses.
@@ -34,6 +37,7 @@ impl PartialEq for LocalPod {
     /// A namespace is told by its cookie.
     fn eq(&self, other: &Self) -> bool {
         self.netns_cookie == other.netns_cookie
+            && self.path == other.path
             && self.name == other.name
             && self.ips == other.ips
             && self.service_account == other.service_account

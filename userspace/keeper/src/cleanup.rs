@@ -10,7 +10,7 @@ use weft_transport::handover::SOCKET;
 
 use crate::group::{Group, RECORD};
 use crate::living::{LOCK, Process};
-use crate::{Error, log};
+use crate::{Error, log, transparent};
 
 /// Whether a proxy of `run_dir` may have left something.
 pub fn is_left(run_dir: &Path) -> bool {
@@ -23,7 +23,7 @@ pub fn dismiss(run_dir: &Path) -> Result<(), Error> {
     Process::living(run_dir, &group)?.iter().try_for_each(Process::terminate)
 }
 
-/// Ends the proxies of `run_dir`, and removes their cgroup and files. Blocks: they have 3 s to end by
+/// Ends the proxies of `run_dir`, and removes their cgroup, their files, and what pods' namespaces have for them. Blocks: they have 3 s to end by
 /// themselves.
 ///
 /// For when redirection was withdrawn and no agent runs, which would start the next one.
@@ -32,7 +32,8 @@ pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
         end(&Process::living(run_dir, &group)?)?;
         remove(&group)?;
     }
-    for name in [SOCKET, LOCK, RECORD].into_iter().chain(log::FILES) {
+    transparent::end_all(run_dir)?;
+    for name in [SOCKET, LOCK, RECORD, transparent::RECORD].into_iter().chain(log::FILES) {
         let path = run_dir.join(name);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != ErrorKind::NotFound => {

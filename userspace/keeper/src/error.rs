@@ -49,6 +49,9 @@ pub enum Error {
     /// The lock that tells of living proxies cannot be used.
     #[error(transparent)]
     Handover(#[from] handover::Error),
+    /// What an agent has put into a pod's namespace stays there.
+    #[error(transparent)]
+    Namespace(#[from] weft_transport::Error),
     /// The proxy cannot be started.
     #[error("cannot start the proxy {}: {source}", path.display())]
     Start {

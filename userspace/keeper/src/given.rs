@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weft_transport::handover::{Nack, Report};
+use weft_transport::handover::{Nack, Report, Unheard};
 
 use crate::Identities;
 use crate::wishes::{Lent, Snapshot, Wishes};
@@ -87,6 +87,8 @@ pub(crate) struct Progress {
     pub connections: Option<u64>,
     /// Identities of which it has a valid certificate, where it says.
     pub certificates: Option<u64>,
+    /// Where apps are not heard by the way that their namespaces have for it.
+    pub unheard: Vec<Unheard>,
 }
 
 impl Given {
@@ -287,8 +289,9 @@ impl Given {
             pods: in_force,
             snapshot: self.in_force,
             identities: self.identities.as_ref().and_then(|shown| shown.in_force),
-            connections: self.report.map(|report| report.connections),
-            certificates: self.report.map(|report| report.certificates),
+            connections: self.report.as_ref().map(|report| report.connections),
+            certificates: self.report.as_ref().map(|report| report.certificates),
+            unheard: self.report.as_ref().map(|report| report.unheard.clone()).unwrap_or_default(),
         }
     }
 

@@ -65,6 +65,8 @@ pub struct LocalPod {
     pub addresses: Vec<IpAddr>,
     /// Whose certificate it shows.
     pub service_account: ServiceAccount,
+    /// Where its network namespace is found.
+    pub path: PathBuf,
     /// Its network namespace. The keeper lets go of it when the pod is no longer among those that it follows.
     pub netns: Arc<Netns>,
 }

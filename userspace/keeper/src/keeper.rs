@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use weft_runtime::Tasks;
-use weft_telemetry::api::{Failure, ProxyStatus, ProxyUpgraded};
+use weft_telemetry::api::{Failure, Peers, ProxyStatus, ProxyUpgraded};
 use weft_transport::handover::SOCKET;
 use weft_transport::seqpacket::Listener;
 
@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     pub settings: Settings,
     pub group: Group,
     pub status: Mutex<ProxyStatus>,
+    pub peers: Mutex<Peers>,
     pub decides_by: watch::Sender<Option<u64>>,
     adopts: bool,
     requests: mpsc::Sender<Request>,
@@ -46,8 +47,9 @@ impl Keeper {
         // One is under way, and one may wait to be told so.
         let (requests, asked) = mpsc::channel(1);
         let ends = Mutex::new(Some((listener, asked)));
-        let (status, decides_by) = Default::default();
-        Ok(Self { shared: Arc::new(Shared { settings, group, status, decides_by, adopts, requests, ends }) })
+        let (status, peers, decides_by) = Default::default();
+        let shared = Shared { settings, group, status, peers, decides_by, adopts, requests, ends };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The proxy's cgroup, by which the programs tell its connections from the pods'. To be in force before a
@@ -80,6 +82,11 @@ impl Keeper {
     /// How the proxy is.
     pub fn status(&self) -> ProxyStatus {
         self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whose addresses the apps of pods see; not of pods whose connections do not come to the proxy.
+    pub fn peers(&self) -> Peers {
+        self.shared.peers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts the next generation, fills it, and lets the one before finish what it carries. Returns when the

@@ -33,6 +33,7 @@ mod session;
 mod status;
 mod strangers;
 mod tellers;
+mod transparent;
 mod upgrade;
 mod wishes;
 

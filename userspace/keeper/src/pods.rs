@@ -7,10 +7,12 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use weft_model::ObjectName;
-use weft_transport::handover::{Listening, Pod, Role};
-use weft_transport::{Error, Netns};
+use weft_telemetry::api::Peers;
+use weft_transport::handover::{Listening, Pod, Role, Unheard};
+use weft_transport::{Error, Netns, Transparent};
 
 use crate::given::NO_REVISION;
+use crate::transparent::Namespaces;
 use crate::wishes::Lent;
 use crate::{LocalPod, Ports};
 
@@ -24,6 +26,7 @@ pub(crate) struct Pods {
     ports: Arc<dyn Ports>,
     /// The roles that each has a listener for.
     roles: &'static [Role],
+    transparent: Namespaces,
 }
 
 /// Why a pod has no listener.
@@ -39,10 +42,10 @@ enum Failure {
 
 impl Pods {
     /// Each pod has a listener for its own connections and, if `inbound`, one for those that are made to it.
-    pub(crate) fn new(ports: Arc<dyn Ports>, inbound: bool) -> Self {
+    pub(crate) fn new(ports: Arc<dyn Ports>, inbound: bool, transparent: Namespaces) -> Self {
         let (lent, published, failures) = (Arc::default(), BTreeMap::new(), BTreeMap::new());
         let roles = if inbound { BOTH } else { &BOTH[..1] };
-        Self { lent, published, failures, last_revision: NO_REVISION, ports, roles }
+        Self { lent, published, failures, last_revision: NO_REVISION, ports, roles, transparent }
     }
 
     /// Keeps what a proxy has handed back. Of a pod that is here already, the sockets here are kept: those of
@@ -63,6 +66,7 @@ impl Pods {
         for cookie in gone.collect::<Vec<_>>() {
             self.let_go(cookie);
         }
+        self.transparent.end_left(if self.takes_in() { wanted } else { &[] });
         let before = std::mem::take(&mut self.failures);
         for pod in by_cookie.into_values() {
             let has_all = self.lent.get(&pod.cookie).is_some_and(|held| self.is_complete(&held.pod));
@@ -78,6 +82,16 @@ impl Pods {
             }
         }
         self.failures.is_empty()
+    }
+
+    /// Whose addresses the pods' apps see; their own where the proxy says that an app is not heard.
+    pub(crate) fn peers(&self, unheard: &[Unheard]) -> Peers {
+        self.transparent.peers(unheard)
+    }
+
+    /// Whether others' connections to pods come to the proxy.
+    fn takes_in(&self) -> bool {
+        self.roles.contains(&Role::Inbound)
     }
 
     /// What there is to lend.
@@ -96,14 +110,22 @@ impl Pods {
         self.ports.inbound(cookie, None);
         self.ports.outbound(cookie, None);
         self.published.remove(&cookie);
-        Arc::make_mut(&mut self.lent).remove(&cookie);
+        if let Some(lent) = Arc::make_mut(&mut self.lent).remove(&cookie) {
+            self.transparent.end(cookie, &lent.pod.netns);
+        }
     }
 
     fn lend(&mut self, wanted: &LocalPod) -> Result<(), Failure> {
+        let transparent =
+            if self.takes_in() { self.transparent.make(wanted) } else { Transparent::default() };
         let pod = match self.lent.get(&wanted.cookie).map(|lent| &lent.pod) {
-            Some(pod) if is_as_wanted(pod, wanted) && self.is_complete(pod) => Arc::clone(pod),
-            Some(pod) => self.replace(renewed(pod, wanted, self.roles)?),
-            None => self.replace(made(wanted, self.roles)?),
+            Some(pod)
+                if is_as_wanted(pod, wanted) && pod.transparent == transparent && self.is_complete(pod) =>
+            {
+                Arc::clone(pod)
+            }
+            Some(pod) => self.replace(Pod { transparent, ..renewed(pod, wanted, self.roles)? }),
+            None => self.replace(Pod { transparent, ..made(wanted, self.roles)? }),
         };
         self.publish(&pod);
         Ok(())
@@ -177,7 +199,8 @@ fn renewed(pod: &Pod, wanted: &LocalPod, roles: &[Role]) -> Result<Pod, Failure>
 
 fn described(wanted: &LocalPod, netns: Netns, listeners: Vec<Listening>) -> Pod {
     let LocalPod { name, cookie, addresses, service_account, .. } = wanted.clone();
-    Pod { name, cookie, addresses, service_account: Some(service_account), netns, listeners }
+    let (service_account, transparent) = (Some(service_account), Transparent::default());
+    Pod { name, cookie, addresses, service_account, netns, listeners, transparent }
 }
 
 /// On every address of the pod, on a port that the kernel chooses. Namespaces without IPv6 have IPv4's only.

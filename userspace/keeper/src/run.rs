@@ -23,6 +23,7 @@ use crate::pods::Pods;
 use crate::process::Process;
 use crate::strangers::Strangers;
 use crate::tellers::Tellers;
+use crate::transparent::Namespaces;
 use crate::upgrade::{Request, Upgrade};
 use crate::wishes::{Snapshot, Wishes};
 use crate::{Configuration, Identities, Inputs, LocalPod, Maps, Records, session};
@@ -68,7 +69,7 @@ impl Run {
         Self {
             hello: Hello::of_this_process(generation(), shared.settings.build.clone()),
             log: Log::of(&shared.settings.run_dir),
-            pods: Pods::new(ports, shared.settings.inbound),
+            pods: Pods::new(ports, shared.settings.inbound, Namespaces::of(&shared.settings.run_dir)),
             maps: Arc::new(maps),
             records,
             shared,

@@ -35,6 +35,9 @@ impl Run {
             failure,
             generations: self.generations.by_age().into_iter().map(view).collect(),
         };
+        let unheard = self.generations.in_force().map(|generation| &*generation.progress.unheard);
+        let peers = self.pods.peers(unheard.unwrap_or_default());
+        *self.shared.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
         *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 

@@ -28,7 +28,7 @@ use weft_model::{
 use weft_proxy::{Handle, PodSockets, Proxy, Settings, Unlent, account::Usage, observe::Reader, serve_agent};
 use weft_telemetry::records::RecordBatch;
 use weft_transport::{
-    Netns, Origin,
+    Netns, Origin, Transparent,
     handover::{AgentEnd, FromProxy, Hello, SOCKET, generation},
     seqpacket::Listener,
     testing::WrittenOrigins,
@@ -97,6 +97,7 @@ impl Proxied {
             netns,
             listeners: vec![listener],
             inbound: Vec::new(),
+            transparent: Transparent::default(),
         };
         handle.add_pod(sockets).await?;
         Ok((Self { handle: Arc::new(handle), address, cookie, origins, lost: Arc::default() }, reader))

@@ -23,7 +23,9 @@ use weft_model::Snapshot;
 use weft_runtime::Backoff;
 use weft_transport::{
     Netns, Origin, Origins,
-    handover::{self, FromAgent, Hello, Nack, NackReason, Pod, ProxyEnd, Report, Role},
+    handover::{
+        self, FromAgent, Hello, MOST_UNHEARD, Nack, NackReason, Pod, ProxyEnd, Report, Role, Unheard,
+    },
     memfd::{self, Sealed},
 };
 use zeroize::Zeroizing;
@@ -328,13 +330,14 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
     }
 
     fn report(&self) -> Report {
-        let status = self.handle.report();
+        let (status, unheard) = (self.handle.report(), self.handle.unheard().into_iter().take(MOST_UNHEARD));
         Report {
             connections: status.pods.iter().map(|(_, usage)| u64::from(usage.connections)).sum(),
             pods: status.pods.len() as u64,
             snapshot: status.snapshot,
             draining: status.draining,
             certificates: status.certificates as u64,
+            unheard: unheard.map(|(cookie, port)| Unheard { cookie, port }).collect(),
         }
     }
 }
@@ -367,6 +370,7 @@ async fn add(handle: &Handle, pod: &Pod) -> Result<(), Untaken> {
         netns: Netns::from_fd(netns)?,
         listeners: of(&Role::Outbound).map_err(Untaken::Descriptors)?,
         inbound: of(&Role::Inbound).map_err(Untaken::Descriptors)?,
+        transparent: pod.transparent,
     };
     Ok(handle.add_pod(sockets).await?)
 }

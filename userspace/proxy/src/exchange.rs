@@ -32,7 +32,7 @@ use hyper::body::Incoming;
 use tokio::time::{sleep, timeout_at};
 
 use crate::{
-    Reason,
+    Reason, forwarded,
     limits::{fault, rate::Source},
     observe::Protocol,
     route::{answer::Form, filters::Ended},
@@ -94,6 +94,7 @@ async fn forward(
         client.end();
         Reason::NO_SERVICE
     })?;
+    forwarded::distrust(&mut parts.headers);
     let asked = Asked::read(client, &mut parts)?;
     ledger.asked(port, &parts, asked.is_grpc);
     let routed = Routed::find(port, client, &parts)?;

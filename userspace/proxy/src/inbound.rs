@@ -7,6 +7,7 @@
 //! The accepted socket has the address that was dialled: the pod's own, and the app's port. The kernel has sent here
 //! whoever may speak mutual TLS, and refused what an address is enough to refuse; all the rest is decided here.
 
+mod app;
 mod next;
 
 use std::{net::SocketAddr, rc::Rc, time::SystemTime};
@@ -25,6 +26,7 @@ use crate::{
     stream::reset_on_close,
     worker::Served,
 };
+pub(crate) use app::Deaf;
 use next::Next;
 
 /// What is known of a connection so far.
@@ -124,7 +126,7 @@ async fn sealed(
     let may = || shared.tables.load().may_come_in(local, client.ip(), Some(&account));
     let app = match (may(), app) {
         (Ok(()), Some(app)) => Ok(app),
-        (Ok(()), None) => next::to_app(served, local).await,
+        (Ok(()), None) => app::to_app(served, local, client).await,
         (Err(why), _) => Err(why),
     };
     let app = app.inspect_err(|_| reset_on_close(stream.carrier()))?;

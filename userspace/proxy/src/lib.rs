@@ -20,6 +20,7 @@ pub mod bounds;
 pub mod clock;
 pub mod draw;
 mod exchange;
+mod forwarded;
 pub mod http1;
 mod http2;
 mod identities;

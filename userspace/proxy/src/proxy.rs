@@ -16,13 +16,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 use weft_identity::{Clock as TimeOfDay, Endpoint, Held, SvidError};
 use weft_model::{ObjectName, ServiceAccount, Snapshot};
-use weft_transport::{Netns, Origins};
+use weft_transport::{Netns, Origins, Transparent};
 
 use crate::{
     Limits,
     account::{Account, Usage},
     clock::Clock,
     identities::Identities,
+    inbound::Deaf,
     observe::{self, Reader},
     route::table::CompileError,
     tables::{Compiler, Tables},
@@ -59,6 +60,8 @@ pub struct PodSockets {
     pub listeners: Vec<TcpListener>,
     /// Where those that others make to it are accepted.
     pub inbound: Vec<TcpListener>,
+    /// In which families its app may be connected to from its clients' addresses.
+    pub transparent: Transparent,
 }
 
 /// A pod, as all workers share it.
@@ -68,6 +71,8 @@ pub(crate) struct Pod {
     pub service_account: Option<ServiceAccount>,
     pub cookie: u64,
     pub netns: Netns,
+    pub transparent: Transparent,
+    pub deaf: Deaf,
     pub account: Arc<Account>,
 }
 
@@ -233,13 +238,14 @@ impl Handle {
         if self.draining.load(Relaxed) {
             return Err(Error::Draining);
         }
-        let PodSockets { name, service_account, cookie, netns, listeners, inbound } = sockets;
+        let PodSockets { name, service_account, cookie, netns, listeners, inbound, transparent } = sockets;
         let failed = |source| Error::Listener { pod: name.clone(), source };
         for listener in listeners.iter().chain(&inbound) {
             listener.set_nonblocking(true).map_err(failed)?;
         }
         let account = self.account(cookie);
-        let pod = Arc::new(Pod { name: name.clone(), service_account, cookie, netns, account });
+        let (name_of, deaf) = (name.clone(), Deaf::default());
+        let pod = Arc::new(Pod { name: name_of, service_account, cookie, netns, transparent, deaf, account });
         for worker in &self.workers {
             let all = |listeners: &[TcpListener]| {
                 listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>().map_err(failed)
@@ -301,6 +307,12 @@ impl Handle {
             certificates: self.shared.identities.valid(),
             pods: pods.iter().map(|pod| (pod.name.clone(), pod.account.usage())).collect(),
         }
+    }
+
+    /// Ports of pods, by cookie, where apps see the pod's own address though their namespaces are ready for more.
+    pub(crate) fn unheard(&self) -> Vec<(u64, u16)> {
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.iter().flat_map(|pod| pod.deaf.ports().into_iter().map(|port| (pod.cookie, port))).collect()
     }
 
     /// The counters of a pod go on when it is replaced.

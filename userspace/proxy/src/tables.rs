@@ -37,6 +37,7 @@ pub(crate) struct Tables {
     workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     people: People,
     guards: Guards,
+    trust_domain: Arc<str>,
 }
 
 /// A port of a Service that the proxy serves.
@@ -85,6 +86,16 @@ impl Tables {
     /// Whether this is the address of an enrolled pod of another node.
     pub(crate) fn is_elsewhere(&self, ip: IpAddr) -> bool {
         self.people.at(ip).is_some_and(|pod| pod.enrolled && !pod.local)
+    }
+
+    /// Who is at `to`, where both ends prove to each other who they are: by mutual TLS, or by the kernel of this node.
+    pub(crate) fn proven_to(&self, to: SocketAddr) -> Option<&ServiceAccount> {
+        self.people.sealed(to).or_else(|| self.people.neighbour(to))
+    }
+
+    /// The trust domain of this node's workloads.
+    pub(crate) fn trust_domain(&self) -> &str {
+        &self.trust_domain
     }
 
     /// Whether a port of `pod` takes nothing but mutual TLS from other nodes.

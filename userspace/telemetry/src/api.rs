@@ -38,6 +38,8 @@ pub use objects::{
 };
 pub use proxy::{GenerationState, GenerationStatus, ProxyState, ProxyStatus, ProxyUpgraded};
 pub use route::{BackendShareView, ConditionView, RouteParentView, RouteRuleView, RouteView};
-pub use status::{Degradation, MapStatus, PodState, PodStatus, ProgramStatus, Status, Synced};
+pub use status::{
+    Degradation, MapStatus, PeerAddress, Peers, PodState, PodStatus, ProgramStatus, Shown, Status, Synced,
+};
 pub use time::Time;
 pub use traffic::{TrafficQuery, TrafficView};

@@ -56,6 +56,26 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Rules and routes of a namespace cannot be asked for.
+    #[error("cannot talk to rtnetlink inside a pod's network namespace: {0}")]
+    Routing(#[source] Errno),
+    /// A rule or a route by which answers would come back.
+    #[error(
+        "cannot {attempt} {what} inside a pod's network namespace (it takes CAP_NET_ADMIN, and lo has to be up): {source}"
+    )]
+    Route {
+        /// `add` or `remove`.
+        attempt: &'static str,
+        /// `a rule` or `a route`.
+        what: &'static str,
+        /// The kernel's answer.
+        source: Errno,
+    },
+    /// Accepted sockets cannot be made to take the mark of their SYN.
+    #[error(
+        "cannot use net.ipv4.tcp_fwmark_accept of a pod's network namespace (can /proc/sys be written?): {0}"
+    )]
+    MarkSetting(#[source] io::Error),
     /// What the connect hook wrote cannot be read.
     #[error("cannot look up what {peer} dialled (is the agent's map of origins still there?): {source}")]
     Origin {

@@ -17,7 +17,7 @@
 //! | `hello` | both | [`Hello`] | | the other's `hello` |
 //! | `held` | proxy | a pod, as in `pod` | as in `pod` | |
 //! | `held-all` | proxy | `pods`: how many | | |
-//! | `pod` | agent | `name`, `cookie`, `addresses`, `service_account` (3), `listeners` (a role each: `outbound`, `inbound`) | namespace, one for each listener | yes |
+//! | `pod` | agent | `name`, `cookie`, `addresses`, `service_account` (3), `listeners` (a role each: `outbound`, `inbound`), `transparent` (`v4`, `v6`) | namespace, one for each listener | yes |
 //! | `pod-gone` | agent | `cookie` | | yes |
 //! | `snapshot` | agent | `version` | sealed memfd | yes |
 //! | `maps` | agent | | map of origins, map of the lease | yes |
@@ -97,7 +97,7 @@ mod proxy;
 pub use agent::{AgentEnd, FromProxy};
 pub use error::{Error, Peer};
 pub use hello::{Hello, OURS, Versions, generation};
-pub use message::{Nack, NackReason, Report};
+pub use message::{MOST_UNHEARD, Nack, NackReason, Report, Unheard};
 pub use pod::{Listening, Pod, Role};
 pub use presence::Presence;
 pub use proxy::{FromAgent, ProxyEnd};

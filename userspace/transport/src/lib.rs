@@ -7,6 +7,7 @@
 //! ```text
 //! Netns::open(path) ──► run(|| ...)            a thread of its own, gone afterwards
 //!        ├──► listen, outgoing                 the calling thread, for one system call
+//!        ├──► make_transparent ──► outgoing_from     from an address that is not the namespace's
 //!        └──► Diag::open ──► sockets(&Query) ──► Vec<Socket> ──► destroy(&Socket)
 //!
 //! agent: AgentEnd ◄── handover over seqpacket, memfd ──► ProxyEnd :proxy
@@ -25,6 +26,7 @@ mod sock_diag;
 mod socket;
 mod tcp;
 pub mod testing;
+mod transparent;
 mod visit;
 
 pub use error::Error;
@@ -34,3 +36,4 @@ pub use relay::{BUFFER, End, Inside, Progress, Relayed, relay, relay_inside};
 pub use sock_diag::{Diag, Protocol, Query, Socket, State, States, TcpInfo};
 pub use socket::{netns_cookie, socket_cookie};
 pub use tcp::{BACKLOG, set_priority};
+pub use transparent::{MadeTransparent, Transparent};

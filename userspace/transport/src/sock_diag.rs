@@ -1,7 +1,7 @@
 //! The sockets of one network namespace, as `ss` sees them, by `NETLINK_SOCK_DIAG`.
 
 mod entry;
-mod wire;
+pub(crate) mod wire;
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 

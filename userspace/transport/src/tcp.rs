@@ -48,7 +48,7 @@ impl Netns {
     }
 
     /// Everything after `socket(2)` concerns the socket's namespace and not the thread's.
-    fn tcp_socket(&self, address: SocketAddr) -> Result<io::Result<OwnedFd>, Error> {
+    pub(crate) fn tcp_socket(&self, address: SocketAddr) -> Result<io::Result<OwnedFd>, Error> {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let made = visit(self, || socket(family, SockType::Stream, flags, SockProtocol::Tcp))?;

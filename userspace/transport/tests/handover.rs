@@ -19,11 +19,11 @@ use tokio::net::TcpListener;
 use weft_model::{ObjectName, ServiceAccount};
 use weft_transport::handover::{
     AgentEnd, Error, FromAgent, FromProxy, Hello, LARGEST_IDENTITIES, LARGEST_RECORDS, Listening, Nack,
-    NackReason, OURS, Peer, Pod, ProxyEnd, Report, Role, SOCKET, Versions, generation,
+    NackReason, OURS, Peer, Pod, ProxyEnd, Report, Role, SOCKET, Unheard, Versions, generation,
 };
 use weft_transport::memfd::Sealed;
 use weft_transport::seqpacket::{Connection, Listener};
-use weft_transport::{netns_cookie, socket_cookie};
+use weft_transport::{Transparent, netns_cookie, socket_cookie};
 
 #[tokio::test]
 async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
@@ -48,11 +48,12 @@ async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
     assert_eq!((of, bytes.read().unwrap().as_slice()), (id, &b"routes"[..]));
     proxy.ack(of).await.unwrap();
 
-    let pod = Pod { service_account: ServiceAccount::parse("shop/browser"), ..pod("shop/web") };
+    let transparent = Transparent { v4: true, v6: false };
+    let pod = Pod { service_account: ServiceAccount::parse("shop/browser"), transparent, ..pod("shop/web") };
     agent.pod(&pod).await.unwrap();
     let (third, FromAgent::Pod(got)) = next(&proxy).await else { panic!() };
     assert_eq!((&got.name, got.cookie, &got.addresses), (&pod.name, pod.cookie, &pod.addresses));
-    assert_eq!(got.service_account, pod.service_account);
+    assert_eq!((&got.service_account, got.transparent), (&pod.service_account, transparent));
     assert_eq!(got.netns.id(), pod.netns.id());
     assert_eq!(cookies(&got), cookies(&pod));
     proxy.ack(third).await.unwrap();
@@ -61,8 +62,10 @@ async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
     agent.drain(Duration::from_mins(5)).await.unwrap();
     assert!(matches!(next(&proxy).await.1, FromAgent::PodGone { cookie } if cookie == pod.cookie));
     assert!(matches!(next(&proxy).await.1, FromAgent::Drain { within } if within.as_secs() == 300));
-    let report = Report { connections: 3, pods: 1, snapshot: Some(7), draining: true, certificates: 2 };
-    proxy.report(report).await.unwrap();
+    let unheard = vec![Unheard { cookie: pod.cookie, port: 80 }];
+    let report =
+        Report { connections: 3, pods: 1, snapshot: Some(7), draining: true, certificates: 2, unheard };
+    proxy.report(report.clone()).await.unwrap();
     for expected in 1..=3 {
         assert!(matches!(said(&agent).await, FromProxy::Ack { of } if of == expected));
     }
@@ -474,7 +477,15 @@ fn pod(name: &str) -> Pod {
     assert_eq!(netns_cookie(socket.as_fd()), Ok(cookie));
     let listeners = vec![Listening { role: Role::Outbound, socket }];
     let (name, addresses) = (ObjectName::parse(name).unwrap(), vec![loopback]);
-    Pod { name, cookie, addresses, service_account: None, netns, listeners }
+    Pod {
+        name,
+        cookie,
+        addresses,
+        service_account: None,
+        netns,
+        listeners,
+        transparent: Transparent::default(),
+    }
 }
 
 fn address(pod: &Pod) -> SocketAddr {

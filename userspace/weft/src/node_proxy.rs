@@ -85,9 +85,9 @@ async fn follow_pods(
 }
 
 fn lent(pod: &weft_datapath::LocalPod) -> LocalPod {
-    let weft_datapath::LocalPod { name, netns_cookie: cookie, netns, ips: addresses, service_account } =
+    let weft_datapath::LocalPod { name, netns_cookie: cookie, path, netns, ips: addresses, service_account } =
         pod.clone();
-    LocalPod { name, cookie, addresses, service_account, netns }
+    LocalPod { name, cookie, addresses, service_account, path, netns }
 }
 
 /// Tells the keeper what the proxy is to know, and the data path what it knows.

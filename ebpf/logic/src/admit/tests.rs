@@ -229,6 +229,28 @@ fn a_probe_passes_whatever_policies_say() {
 }
 
 #[test]
+fn whom_the_proxy_has_let_in_passes_while_the_kernel_saw_the_proxy_dial_and_nobody_else_by_that_address() {
+    let mut memory = memory();
+    memory.policies.insert((POLICY, token::ANY), bits(policy_bits::DENY));
+    let arrival = from(9, TCP);
+    let denied = admit(&memory, &arrival);
+    assert!(matches!(denied, Admission::Deny(..)), "{denied:?}");
+    let flags = flow_flags::BY_PROXY | flow_flags::LET_IN;
+    let let_in = FlowRecord { flags, used_ns: NOW, ..FlowRecord::zeroed() };
+    memory.flows.insert(inward(&arrival), let_in);
+    assert_eq!(admit(&memory, &arrival), Admission::Pass);
+    let other = Arrival { remote_port: BePort::new(40_001), ..from(9, TCP) };
+    assert_eq!(admit(&memory, &other), denied, "another port is another's");
+    memory.flows.insert(inward(&arrival), FlowRecord { used_ns: NOW - SECOND, ..let_in });
+    assert_eq!(admit(&memory, &arrival), denied, "what it left proves nothing");
+    memory.flows.insert(inward(&arrival), FlowRecord { flags: flow_flags::BY_PROXY, ..let_in });
+    assert!(
+        matches!(admit(&memory, &arrival), Admission::Deny(..)),
+        "what it dials for its pod is the pod's"
+    );
+}
+
+#[test]
 fn a_pod_may_talk_to_itself_by_each_of_its_addresses() {
     let mut memory = memory();
     assert_eq!(admit(&memory, &from(1, TCP)), Admission::Pass);

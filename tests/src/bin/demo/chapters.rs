@@ -1,5 +1,6 @@
 //! The story, one file a chapter. Each does something, checks what came of it, and only then says so.
 
+mod canary;
 mod chain;
 mod cut;
 mod denied;
@@ -8,6 +9,7 @@ mod outage;
 mod requests;
 mod split;
 mod start;
+mod wire;
 
 use anyhow::{Context as _, Result};
 
@@ -24,5 +26,7 @@ pub(crate) fn tell(shop: &mut Shop) -> Result<()> {
     cut::tell(shop).context("the cut connection")?;
     let since = outage::tell(shop).context("the killed agents")?;
     flows::tell(shop, since).context("the flows")?;
-    requests::tell(shop).context("the HTTPRoute")
+    requests::tell(shop).context("the HTTPRoute")?;
+    canary::tell(shop).context("the canary")?;
+    wire::tell(shop).context("mutual TLS")
 }

@@ -39,6 +39,11 @@ pub(crate) const WEB: &str = "10.96.0.10:80";
 pub(crate) const API: &str = "10.96.0.20:80";
 pub(crate) const DB: &str = "10.96.0.30:6379";
 
+/// Nobody listens there.
+const NO_DB: &str = "127.0.0.1:1";
+/// Its place among the servers.
+const API_V2: usize = 2;
+
 /// Files of `deploy/examples/shop`.
 pub(crate) const SPLIT: (&str, &str) = example!("split.yaml");
 pub(crate) const CANARY: (&str, &str) = example!("canary.yaml");
@@ -71,6 +76,28 @@ impl Shop {
     pub(crate) fn apply(&self, (file, yaml): (&str, &str)) {
         self.world.apply(file, yaml);
         self.wait();
+    }
+
+    /// From now on `api-v2` has a database that is not there: it fails every order.
+    pub(crate) fn break_api_v2(&mut self) -> Result<()> {
+        self.restart_api_v2(NO_DB)
+    }
+
+    /// It has its database again.
+    pub(crate) fn mend_api_v2(&mut self) -> Result<()> {
+        self.restart_api_v2(DB)
+    }
+
+    fn restart_api_v2(&mut self, db: &str) -> Result<()> {
+        let demo = std::env::current_exe().context("find this binary")?;
+        let dir = self.world.dir().to_owned();
+        let server = self.servers.get_mut(API_V2).context("find api-v2's server")?;
+        // Ended before the next one takes its port.
+        *server = start(&self.pods.api_v2, &dir, "true");
+        *server = start(&self.pods.api_v2, &dir, &format!("{} api api-v2 {db}", demo.display()));
+        let to = SocketAddr::from((self.pods.api_v2.ip(), 8080));
+        soon(|| self.pods.db.tcp_connect(to).is_ok());
+        Ok(())
     }
 
     /// Until both agents have in the kernel what is in their directories.

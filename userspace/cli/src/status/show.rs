@@ -7,7 +7,7 @@ use weft_telemetry::api::{CertificatesView, GenerationStatus, PodStatus, ProxySt
 use crate::{
     describe::fields,
     get::{self, bare, joined},
-    problem,
+    peers, problem,
     table::{Column, Table},
     units,
 };
@@ -141,10 +141,14 @@ fn pods(status: &Status) -> Table {
             joined(&pod.ips),
             policies(pod),
             pod.netns.clone(),
-            pod.detail.clone().unwrap_or_default(),
+            pod.detail.clone().unwrap_or_else(|| detail(pod)),
         ]);
     }
     table
+}
+
+fn detail(pod: &PodStatus) -> String {
+    peers::own(pod).map(|own| format!("apps see {own}")).unwrap_or_default()
 }
 
 /// Names without the namespace that stands in the pod's.

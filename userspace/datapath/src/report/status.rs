@@ -147,6 +147,7 @@ fn pods(state: &State, snapshot: &Snapshot) -> Vec<PodStatus> {
         ),
         ips: pod.ips.clone(),
         policies: Vec::new(),
+        peers: Vec::new(),
     });
     let placed = local(snapshot).map(|pod| {
         let refused = state.refused_pods.get(&pod.name).cloned();
@@ -165,6 +166,8 @@ fn pods(state: &State, snapshot: &Snapshot) -> Vec<PodStatus> {
             policies: policies
                 .map(|protection| protection.policies.iter().map(|p| p.policy.name.to_string()).collect())
                 .unwrap_or_default(),
+            // The keeper's to say.
+            peers: Vec::new(),
         }
     });
     let mut pods: Vec<_> = placed.chain(nowhere).collect();

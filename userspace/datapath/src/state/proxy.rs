@@ -17,6 +17,7 @@ impl State {
         let pod = |(pod, held): (&Workload, &Held)| LocalPod {
             name: pod.name.clone(),
             netns_cookie: held.cookie,
+            path: held.path.clone(),
             netns: Arc::clone(&held.netns),
             ips: pod.ips.clone(),
             service_account: pod.service_account.clone(),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_model::ObjectName;
-use weft_transport::Netns;
 use weft_transport::handover::{NackReason, Pod};
 use weft_transport::memfd::Sealed;
+use weft_transport::{Netns, Transparent};
 
 use super::*;
 use crate::Maps;
@@ -330,5 +330,6 @@ fn pod(cookie: u64) -> Arc<Pod> {
     let name = ObjectName::parse("shop/web").unwrap();
     let netns = Netns::current().unwrap();
     let (addresses, listeners) = (Vec::new(), Vec::new());
-    Arc::new(Pod { name, cookie, addresses, service_account: None, netns, listeners })
+    let transparent = Transparent::default();
+    Arc::new(Pod { name, cookie, addresses, service_account: None, netns, listeners, transparent })
 }

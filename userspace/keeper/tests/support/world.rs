@@ -134,6 +134,7 @@ impl TestPod {
             cookie: self.cookie,
             addresses: vec![Ipv4Addr::LOCALHOST.into()],
             service_account: ServiceAccount::new("shop", "web"),
+            path: self.path(),
             netns: self.netns(),
         }
     }

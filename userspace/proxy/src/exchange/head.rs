@@ -1,5 +1,7 @@
 //! Heads between HTTP/1 and HTTP/2, and what ends at this hop.
 
+use std::net::SocketAddr;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{CONNECTION, COOKIE, EXPECT, HOST, UPGRADE},
@@ -10,6 +12,7 @@ use http::{
 use super::websocket;
 use crate::{
     draw::Draw as _,
+    forwarded::{self, Proven},
     http1::hop_by_hop::{Upgrading, strip},
     observe::Protocol,
     serve::Client,
@@ -34,6 +37,16 @@ pub(super) fn identify(parts: &mut request::Parts, client: &Client) {
         low & 0xffff_ffff_ffff,
     );
     parts.headers.insert(REQUEST_ID, HeaderValue::try_from(id).expect("hexadecimal digits and dashes"));
+}
+
+/// Tells the server at `to` who asks.
+pub(super) fn tell(parts: &mut request::Parts, client: &Client, to: SocketAddr) {
+    let (pod, tables) = (&client.served.pod, client.served.worker.shared.tables.load());
+    let proven = tables.proven_to(to).and_then(|server| {
+        let client = pod.service_account.as_ref().or_else(|| tables.identity(&pod.name))?;
+        Some(Proven { client, server, trust_domain: tables.trust_domain() })
+    });
+    forwarded::tell(&mut parts.headers, client.address.ip(), proven);
 }
 
 /// Makes of a client's head what a server of `version` is sent.

@@ -114,6 +114,7 @@ async fn send(client: Rc<Client>, upstream: Arc<Upstream>, mut parts: Parts, bod
     let is_grpc = crate::route::grpc::is_grpc(&parts.headers);
     let version = version(&client, &upstream, is_grpc);
     head::for_server(&mut parts, &client, version, false);
+    head::tell(&mut parts, &client, endpoint.address());
     let connect = limit(upstream.traffic.timeouts.connect, Timeouts::CONNECT);
     let request = Request::from_parts(parts, body);
     // Not the early connection: it is the request's own.

@@ -9,12 +9,10 @@ use std::{cell::Cell, io, net::SocketAddr, pin::pin};
 use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpStream, time::sleep};
 use weft_identity::ALPN;
-use weft_model::Timeouts;
 
-use super::plain_may;
+use super::{app::to_app, plain_may};
 use crate::{
     Reason,
-    outbound::connect_plain,
     route::tls::{Asked, asks_for},
     worker::Served,
 };
@@ -43,7 +41,7 @@ pub(super) async fn next(
             std::future::pending::<()>().await;
         }
         begun.set(true);
-        to_app(served, local).await
+        to_app(served, local, client).await
     };
     let (mut connecting, mut app) = (pin!(connecting), None);
     let patience = if plain.is_ok() { limits.detect_time } else { limits.head_time };
@@ -77,16 +75,11 @@ pub(super) async fn next(
             let app = match app {
                 Some(app) => app,
                 None if begun.get() => connecting.await?,
-                None => to_app(served, local).await?,
+                None => to_app(served, local, client).await?,
             };
             return Ok(Next::Plain { first: first.freeze(), app });
         }
     }
-}
-
-/// Connects to the app, in the pod's own namespace.
-pub(super) async fn to_app(served: &Served, local: SocketAddr) -> Result<TcpStream, Reason> {
-    connect_plain(served, local, Timeouts::CONNECT).await
 }
 
 async fn read(socket: &TcpStream, first: &mut BytesMut) -> Result<usize, Reason> {

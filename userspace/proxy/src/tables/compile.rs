@@ -56,6 +56,7 @@ impl Compiler {
                 workloads: Arc::clone(&snapshot.workloads),
                 people: People::of(snapshot),
                 guards: Guards::of(snapshot),
+                trust_domain: Arc::clone(&snapshot.trust_domain),
                 ..Tables::default()
             },
             left: Vec::new(),

@@ -40,6 +40,11 @@ impl People {
         (self.mode(&pod.name, to.port()) != MtlsMode::Disabled).then_some(&pod.service_account)
     }
 
+    /// The enrolled pod of this node at `to`.
+    pub(super) fn neighbour(&self, to: SocketAddr) -> Option<&ServiceAccount> {
+        Some(&self.at(to.ip()).filter(|pod| pod.enrolled && pod.local)?.service_account)
+    }
+
     /// The mode of a port of `pod`.
     pub(super) fn mode(&self, pod: &ObjectName, port: u16) -> MtlsMode {
         self.mtls.mode(pod, port)

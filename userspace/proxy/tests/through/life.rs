@@ -178,6 +178,7 @@ async fn an_agent_fills_the_proxy_and_the_next_one_takes_back_what_it_holds() {
             service_account: lent.service_account,
             netns: lent.netns,
             listeners: listeners.collect(),
+            transparent: lent.transparent,
         };
         let snapshot = serde_json::to_vec(&mesh.snapshot(plain(Http2), &[server.address])).unwrap();
         let snapshot = Sealed::of(&snapshot).unwrap();

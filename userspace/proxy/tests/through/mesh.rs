@@ -19,7 +19,7 @@ use weft_model::{
 use weft_proxy::observe::{ConnectionRecord, Reader, Record, RequestRecord};
 use weft_proxy::{Handle, Lease, Limits, PodSockets, Proxy, Settings};
 use weft_transport::testing::WrittenOrigins;
-use weft_transport::{Netns, Origin};
+use weft_transport::{Netns, Origin, Transparent};
 
 use crate::namespace::namespace;
 
@@ -129,6 +129,7 @@ impl Mesh {
             netns: Netns::from_fd(self.netns.as_fd().try_clone_to_owned().unwrap()).unwrap(),
             listeners: vec![listener.try_clone().unwrap()],
             inbound: Vec::new(),
+            transparent: Transparent::default(),
         }
     }
 

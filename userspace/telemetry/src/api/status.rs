@@ -60,6 +60,37 @@ pub struct PodStatus {
     pub ips: Vec<IpAddr>,
     /// Names of the policies that protect it.
     pub policies: Vec<String>,
+    /// Whose address its apps see as their peer where the node's proxy connects to them for a client, for each family;
+    /// empty where it never does.
+    #[serde(default)]
+    pub peers: Vec<PeerAddress>,
+}
+
+/// Whose address apps see as their peer in one family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerAddress {
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// Whose.
+    pub shown: Shown,
+    /// Why it is not the client's.
+    pub why: Option<String>,
+    /// Ports at which it is the pod's own all the same: the app does not answer its clients' addresses by the way that the
+    /// agent has made, as one that sets `SO_MARK` does not. Known since the last connection, for a minute.
+    #[serde(default)]
+    pub except: Vec<u16>,
+}
+
+/// [`PodStatus::peers`] of many pods, by their names.
+pub type Peers = BTreeMap<String, Vec<PeerAddress>>;
+
+/// Whose address an app sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shown {
+    /// That of the client.
+    Client,
+    /// The pod's own, for all clients: see `x-forwarded-for`, or the flows, for theirs.
+    Pod,
 }
 
 /// Whether a pod's policies hold.

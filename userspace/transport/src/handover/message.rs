@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use weft_model::ServiceAccount;
 
 use super::{Hello, Role};
+use crate::Transparent;
 
 /// One message, before its descriptors are looked at.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,6 +65,9 @@ pub(super) struct PodFields {
     #[serde(default)]
     pub service_account: Option<ServiceAccount>,
     pub listeners: Vec<Role>,
+    /// An older peer does not say it.
+    #[serde(default)]
+    pub transparent: Transparent,
 }
 
 /// A message was not taken; the state is that before it.
@@ -93,7 +97,7 @@ pub enum NackReason {
 }
 
 /// How a proxy is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Connections that it carries.
     pub connections: u64,
@@ -106,4 +110,19 @@ pub struct Report {
     /// Identities of which it has a certificate that is valid.
     #[serde(default)]
     pub certificates: u64,
+    /// Where apps do not see their clients' addresses though their namespaces are ready; [`MOST_UNHEARD`] at most.
+    #[serde(default)]
+    pub unheard: Vec<Unheard>,
 }
+
+/// A port of a pod whose app does not answer by the way that its namespace has for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unheard {
+    /// The cookie of the pod's namespace.
+    pub cookie: u64,
+    /// The port.
+    pub port: u16,
+}
+
+/// More than these a [`Report`] does not name.
+pub const MOST_UNHEARD: usize = 256;

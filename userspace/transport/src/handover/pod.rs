@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use weft_model::{ObjectName, ServiceAccount};
 
 use super::message::PodFields;
-use crate::{Netns, netns_cookie};
+use crate::{Netns, Transparent, netns_cookie};
 
 /// A pod whose connections go through the proxy.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Pod {
     pub netns: Netns,
     /// Where its connections are accepted.
     pub listeners: Vec<Listening>,
+    /// In which families its app may be connected to from its clients' addresses; in none where the peer does not say it.
+    pub transparent: Transparent,
 }
 
 /// One listening socket of a pod.
@@ -57,6 +59,7 @@ impl Pod {
             addresses: self.addresses.clone(),
             service_account: self.service_account.clone(),
             listeners: self.listeners.iter().map(|listening| listening.role.clone()).collect(),
+            transparent: self.transparent,
         }
     }
 
@@ -67,7 +70,7 @@ impl Pod {
 
     /// Puts together what came; every descriptor has to be what it is said to be.
     pub(super) fn read(fields: PodFields, fds: Vec<OwnedFd>) -> Result<Self, Unfit> {
-        let PodFields { name, cookie, addresses, service_account, listeners } = fields;
+        let PodFields { name, cookie, addresses, service_account, listeners, transparent } = fields;
         let name = ObjectName::parse(&name).ok_or(Unfit::Name { name })?;
         let (wanted, found) = (listeners.len() + 1, fds.len());
         let mut fds = fds.into_iter();
@@ -81,7 +84,7 @@ impl Pod {
             Ok(Listening { role, socket: fd.into() })
         };
         let listeners = listeners.into_iter().zip(fds).map(listening).collect::<Result<_, _>>()?;
-        Ok(Self { name, cookie, addresses, service_account, netns, listeners })
+        Ok(Self { name, cookie, addresses, service_account, netns, listeners, transparent })
     }
 }
 

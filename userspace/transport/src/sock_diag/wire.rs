@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::{Protocol, Query, Socket, State, TcpInfo};
 
 /// One message of an answer.
-pub(super) enum Message<'a> {
+pub(crate) enum Message<'a> {
     /// An `inet_diag_msg` with its attributes.
     Entry { flags: u16, payload: &'a [u8] },
     /// The end of a dump, an error or an acknowledgement.
@@ -54,7 +54,7 @@ pub(super) fn destroy(sequence: u32, socket: &Socket) -> Vec<u8> {
 }
 
 /// The messages in `datagram` that answer request `sequence`.
-pub(super) fn messages(datagram: &[u8], sequence: u32) -> impl Iterator<Item = Message<'_>> {
+pub(crate) fn messages(datagram: &[u8], sequence: u32) -> impl Iterator<Item = Message<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         let len = u32_at(rest, 0)? as usize;
@@ -137,7 +137,7 @@ fn storage_attribute(map: BorrowedFd<'_>) -> Vec<u8> {
 }
 
 /// A netlink header whose length [`sealed`] fills in.
-fn header(kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
+pub(crate) fn header(kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     bytes.extend(kind.to_ne_bytes());
     bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
@@ -146,7 +146,7 @@ fn header(kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
     bytes
 }
 
-fn sealed(mut request: Vec<u8>) -> Vec<u8> {
+pub(crate) fn sealed(mut request: Vec<u8>) -> Vec<u8> {
     let len = u32::try_from(request.len()).expect("a request has less than 100 bytes");
     request[..4].copy_from_slice(&len.to_ne_bytes());
     request
@@ -234,7 +234,7 @@ const ENTRY_LEN: usize = 72;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
+pub(crate) const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 const NLA_TYPE_MASK: u16 = 0x3fff;

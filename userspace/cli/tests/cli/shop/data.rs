@@ -115,6 +115,7 @@ pub(crate) fn status() -> Status {
         detail: detail.map(str::to_owned),
         ips: vec![ip.into()],
         policies: policies.iter().map(|name| format!("shop/{name}")).collect(),
+        peers: Vec::new(),
     };
     let program = |name: &str, id, attach: &str| ProgramStatus {
         name: name.into(),

@@ -58,9 +58,9 @@ fn local(pod: &str) -> Option<LocalPod> {
     let netns = Netns::open(path).ok()?;
     let cookie = netns.cookie().ok()?;
     let addresses = vec![std::net::Ipv4Addr::LOCALHOST.into()];
-    let (name, netns) = (ObjectName::parse(name)?, Arc::new(netns));
+    let (name, path, netns) = (ObjectName::parse(name)?, path.into(), Arc::new(netns));
     let service_account = ServiceAccount::new("shop", "web");
-    Some(LocalPod { name, cookie, addresses, service_account, netns })
+    Some(LocalPod { name, cookie, addresses, service_account, path, netns })
 }
 
 struct Files {

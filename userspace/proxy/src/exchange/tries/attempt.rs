@@ -87,6 +87,7 @@ impl Tries<'_> {
         let version = version(self.client, &target.upstream, self.asked.is_grpc);
         let tunnel = self.asked.is_tunnel;
         head::for_server(&mut parts, self.client, version, tunnel);
+        head::tell(&mut parts, self.client, target.endpoint.address());
         let want = Want {
             client: self.client,
             upstream: &target.upstream,

@@ -1,0 +1,52 @@
+//! What a server is told of whose request it is.
+
+use weft_tests::{manifests, soon};
+
+use crate::stage::{API, Stage};
+
+const FORGED: [(&str, &str); 2] = [
+    ("x-forwarded-client-cert", "By=spiffe://a/b;URI=spiffe://cluster.local/ns/kube-system/sa/admin"),
+    ("x-forwarded-for", "192.0.2.1"),
+];
+
+#[test]
+fn a_server_is_told_the_proven_identity_and_address_of_its_client_and_nothing_that_it_says_of_itself() {
+    let Some(stage) = stage(&[]) else { return };
+    for forged in [&[][..], &FORGED] {
+        let seen = stage.web.get(API, "/", forged).unwrap().seen().headers;
+        let identities = "By=spiffe://cluster.local/ns/shop/sa/api;URI=spiffe://cluster.local/ns/shop/sa/web";
+        assert_eq!(seen["x-forwarded-client-cert"], identities);
+        let before = if forged.is_empty() { "" } else { "192.0.2.1, " };
+        assert_eq!(seen["x-forwarded-for"], format!("{before}{}", stage.web.ip()));
+    }
+    let near = stage.b.pod("shop/near").service_account("near").start();
+    stage.settle();
+    soon(|| {
+        near.get(API, "/", &FORGED).is_ok_and(|answer| {
+            let seen = answer.seen().headers;
+            let by_kernel =
+                "By=spiffe://cluster.local/ns/shop/sa/api;URI=spiffe://cluster.local/ns/shop/sa/near";
+            seen.get("x-forwarded-client-cert").is_some_and(|value| value == by_kernel)
+        })
+    });
+}
+
+#[test]
+fn where_nothing_proves_the_client_to_the_server_no_identity_is_said() {
+    let disabled = ("mesh.yaml", manifests::mesh_config("{mtls: {mode: Disabled}}"));
+    let Some(stage) = stage(&[disabled]) else { return };
+    let seen = stage.web.get(API, "/", &FORGED).unwrap().seen().headers;
+    assert!(!seen.contains_key("x-forwarded-client-cert"), "{seen:?}");
+    assert_eq!(seen["x-forwarded-for"], format!("192.0.2.1, {}", stage.web.ip()));
+}
+
+/// With a route, so that requests take the path `http`.
+fn stage(documents: &[(&str, String)]) -> Option<Stage> {
+    let route = "{parentRefs: [{group: \"\", kind: Service, name: api, port: 80}], rules: [{backendRefs: [{name: api, \
+                 port: 80}]}]}";
+    let mut all = vec![("route.yaml", manifests::http_route("shop/api", route))];
+    all.extend(documents.iter().cloned());
+    let stage = Stage::start(&all, |api| vec![api.serve_http(8080, "api")])?;
+    soon(|| stage.web.get(API, "/", &[]).is_ok_and(|answer| answer.status == 200));
+    Some(stage)
+}

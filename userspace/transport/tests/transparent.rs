@@ -1,0 +1,126 @@
+//! Connections from an address that the namespace does not have. Needs root.
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+#[path = "support/namespace.rs"]
+mod namespace;
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::{fs, io};
+
+use namespace::namespace;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use weft_transport::{Netns, Transparent};
+
+#[tokio::test]
+async fn a_server_sees_the_clients_address_and_its_answers_come_back() {
+    let inside = ready();
+    for (from, to) in FAMILIES {
+        for wildcard in [false, true] {
+            let address: IpAddr = if wildcard { "::" } else { to }.parse().unwrap();
+            let (seen, said) = exchange(&inside, from, to, address).await.unwrap();
+            assert_eq!((seen.ip().to_canonical(), seen.port()), (from.parse().unwrap(), PORT), "{to}");
+            assert_eq!(said, *b"answer");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_port_serves_again_as_soon_as_its_connection_is_over() {
+    let inside = ready();
+    for _ in 0..5 {
+        exchange(&inside, "192.0.2.7", "10.77.0.2", "10.77.0.2".parse().unwrap()).await.unwrap();
+    }
+}
+
+#[test]
+fn all_that_was_put_into_a_namespace_can_be_put_there_twice_and_is_gone_afterwards() {
+    for setting in ["0", "1"] {
+        let inside = with_addresses();
+        inside.run(|| fs::write(SETTING, setting).unwrap()).unwrap();
+        let before = routing(&inside);
+        for _ in 0..2 {
+            let made = inside.make_transparent();
+            assert_eq!(made.families(), BOTH, "{made:?}");
+            assert_eq!(setting_of(&inside), "1");
+        }
+        let with = routing(&inside);
+        assert_eq!(with.matches("0x77656674").count(), 2, "a rule for each family, once: {with}");
+        // By whoever comes after the process that made it.
+        for _ in 0..2 {
+            inside.end_transparent().unwrap();
+            assert_eq!(routing(&inside), before);
+            assert_eq!(setting_of(&inside), setting, "as it was found");
+        }
+    }
+}
+
+#[test]
+fn a_family_that_cannot_be_made_ready_says_why_and_the_other_one_is_ready() {
+    let inside = namespace();
+    inside.run(|| ip("link set lo down")).unwrap();
+    let made = inside.make_transparent();
+    assert_eq!(made.families(), Transparent { v4: true, v6: false });
+    let why = made.v6.unwrap_err().to_string();
+    assert!(why.contains("route") && why.contains("ENETDOWN"), "{why}");
+}
+
+/// With an address of each family, and ready.
+fn ready() -> Netns {
+    let inside = with_addresses();
+    let made = inside.make_transparent();
+    assert_eq!(made.families(), BOTH, "{made:?}");
+    inside
+}
+
+/// Connects from an address of nobody's here; what the server sees of it, and what it answers.
+async fn exchange(inside: &Netns, from: &str, to: &str, listen: IpAddr) -> io::Result<(SocketAddr, [u8; 6])> {
+    let listener = tokio::net::TcpListener::from_std(inside.listen((listen, 0).into()).unwrap()).unwrap();
+    let to = SocketAddr::new(to.parse().unwrap(), listener.local_addr().unwrap().port());
+    let socket = inside.outgoing_from(SocketAddr::new(from.parse().unwrap(), PORT), to).unwrap();
+    let mut client = socket.connect(to).await?;
+    let (mut server, seen) = listener.accept().await?;
+    server.write_all(b"answer").await?;
+    let mut said = [0; 6];
+    client.read_exact(&mut said).await?;
+    // The client ends first: its port is in TIME_WAIT then.
+    drop(client);
+    assert_eq!(server.read(&mut [0]).await?, 0);
+    Ok((seen, said))
+}
+
+fn with_addresses() -> Netns {
+    let inside = namespace();
+    inside
+        .run(|| {
+            ip("link add eth0 type veth peer name eth1");
+            ip("addr add 10.77.0.2/24 dev eth0");
+            ip("addr add fd77::2/64 dev eth0 nodad");
+            ip("link set eth0 up");
+            ip("link set eth1 up");
+        })
+        .unwrap();
+    inside
+}
+
+fn routing(inside: &Netns) -> String {
+    let commands = ["rule", "-6 rule", "route show table 30565", "-6 route show table 30565"];
+    inside.run(|| commands.map(ip).concat()).unwrap()
+}
+
+fn setting_of(inside: &Netns) -> String {
+    inside.run(|| fs::read_to_string(SETTING).unwrap().trim().to_owned()).unwrap()
+}
+
+/// What it prints; a table that nobody has made yet is empty.
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    let is_absent = String::from_utf8_lossy(&output.stderr).contains("FIB table does not exist");
+    assert!(output.status.success() || is_absent, "ip {arguments}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+const BOTH: Transparent = Transparent { v4: true, v6: true };
+const FAMILIES: [(&str, &str); 2] = [("192.0.2.7", "10.77.0.2"), ("2001:db8::7", "fd77::2")];
+const PORT: u16 = 40_001;
+const SETTING: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
