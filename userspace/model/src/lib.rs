@@ -14,6 +14,7 @@
 mod access_log;
 mod eligible;
 mod identity;
+mod jwt;
 mod maglev;
 mod mtls;
 mod name;
@@ -29,6 +30,10 @@ mod workload;
 pub use access_log::{AccessLog, Comparison, LogFilter, LogFormat, LogNumber, LogText, TextTest};
 pub use eligible::{Locality, eligible};
 pub use identity::{ServiceAccount, SpiffeError, SpiffeId};
+pub use jwt::{
+    Jwks, JwksError, JwksSource, JwtKey, JwtProvider, KeyMaterial, ProvenClaims, SkippedKey, TokenClaims,
+    TokenHeader, Unusable,
+};
 pub use maglev::{MaglevSeeds, maglev_table};
 pub use mtls::{Mtls, MtlsMode, PodMtls};
 pub use name::ObjectName;
