@@ -3,7 +3,7 @@
 mod claims;
 mod keys;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,9 @@ pub struct JwtProvider {
     /// Whether the app gets to see the token, too.
     pub forward: bool,
 }
+
+/// Keys that were fetched, by [`JwksSource::location`].
+pub type JwksHeld = BTreeMap<Arc<str>, Arc<Jwks>>;
 
 /// A header that may carry a token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

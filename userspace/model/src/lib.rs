@@ -31,8 +31,8 @@ pub use access_log::{AccessLog, Comparison, LogFilter, LogFormat, LogNumber, Log
 pub use eligible::{Locality, eligible};
 pub use identity::{ServiceAccount, SpiffeError, SpiffeId};
 pub use jwt::{
-    Jwks, JwksError, JwksSource, JwtKey, JwtProvider, KeyMaterial, ProvenClaims, SkippedKey, TokenClaims,
-    TokenHeader, Unusable,
+    Jwks, JwksError, JwksHeld, JwksSource, JwtKey, JwtProvider, KeyMaterial, ProvenClaims, SkippedKey,
+    TokenClaims, TokenHeader, Unusable,
 };
 pub use maglev::{MaglevSeeds, maglev_table};
 pub use mtls::{Mtls, MtlsMode, PodMtls};

@@ -32,6 +32,8 @@ impl Snapshot {
             workloads: Arc::new(workloads),
             policies: Arc::clone(&self.policies),
             mtls: Arc::clone(&self.mtls),
+            jwt: Arc::clone(&self.jwt),
+            jwks: Arc::clone(&self.jwks),
             access_logs: Arc::default(),
             routes: Arc::default(),
             problems: Arc::default(),
