@@ -81,6 +81,9 @@ async fn write(path: &Path, good: BTreeMap<Arc<str>, Kept>) -> io::Result<()> {
     };
     let text = serde_json::to_vec(&good.into_iter().map(line).collect::<Vec<_>>())?;
     let beside = path.with_extension("new");
+    if let Some(folder) = path.parent() {
+        tokio::fs::create_dir_all(folder).await?;
+    }
     tokio::fs::write(&beside, text).await?;
     tokio::fs::rename(&beside, path).await
 }

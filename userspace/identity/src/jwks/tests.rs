@@ -272,13 +272,13 @@ async fn endpoints_are_asked_one_after_the_other_and_once_they_are_there() {
 #[tokio::test]
 async fn an_agent_that_starts_while_the_provider_is_away_has_the_last_good_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let options = JwksOptions { last_good: Some(folder.path().join("jwks.json")), ca_bundle: None };
+    let options = JwksOptions { last_good: Some(folder.path().join("new/jwks.json")), ca_bundle: None };
     let server = Server::start(good(X[0])).await;
     let uri = server.uri();
     let mut before = Running::start(at(&uri), options.clone());
     before.until_held(&uri, X[0]).await;
     let fetched = before.until("well", |status| status.keys == 1).await.fetched.unwrap();
-    while !folder.path().join("jwks.json").exists() {
+    while !folder.path().join("new/jwks.json").exists() {
         tokio::task::yield_now().await;
     }
     before.tasks.drain(PATIENCE).await;
@@ -291,7 +291,7 @@ async fn an_agent_that_starts_while_the_provider_is_away_has_the_last_good_keys(
     assert!(apart < Duration::from_secs(2), "how old they are is known, to the second");
     after.tasks.drain(PATIENCE).await;
 
-    std::fs::write(folder.path().join("jwks.json"), "broken").unwrap();
+    std::fs::write(folder.path().join("new/jwks.json"), "broken").unwrap();
     let mut after = Running::start(at(&uri), options);
     let status = after.until("away", |status| error(status).contains("no connection")).await;
     assert_eq!(status.keys, 0, "a file that cannot be read is no reason to stop");

@@ -8,7 +8,7 @@ use prometheus_client::{
 };
 use weft_model::Severity;
 
-use super::{certificate::CertificateMetrics, keeper::KeeperMetrics};
+use super::{certificate::CertificateMetrics, jwks::JwksMetrics, keeper::KeeperMetrics};
 use crate::api::{PodState, Status};
 
 type Label = [(&'static str, String); 1];
@@ -29,6 +29,7 @@ pub struct AgentMetrics {
     degradations: Gauge,
     keeper: KeeperMetrics,
     certificates: CertificateMetrics,
+    jwks: JwksMetrics,
 }
 
 impl AgentMetrics {
@@ -48,6 +49,7 @@ impl AgentMetrics {
             degradations: Gauge::default(),
             keeper: KeeperMetrics::register(registry),
             certificates: CertificateMetrics::register(registry),
+            jwks: JwksMetrics::register(registry),
         };
         metrics.register_all(registry, version);
         metrics
@@ -75,6 +77,7 @@ impl AgentMetrics {
         self.degradations.set(gauge(status.degradations.len()));
         self.keeper.show(status.proxy.as_ref());
         self.certificates.show(status.certificates.as_ref());
+        self.jwks.show(&status.jwks);
         for map in &status.maps {
             let label = [("map", map.name.clone())];
             self.map_capacity.get_or_create(&label).set(gauge(map.max));
