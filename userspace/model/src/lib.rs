@@ -37,7 +37,10 @@ pub use jwt::{
 pub use maglev::{MaglevSeeds, maglev_table};
 pub use mtls::{Mtls, MtlsMode, PodMtls};
 pub use name::ObjectName;
-pub use policy::{Action, AuthorizationPolicy, Mode, PolicyTarget, PortRange, ROOT_NAMESPACE, Rule, Source};
+pub use policy::{
+    Action, AuthorizationPolicy, ClaimRule, HeaderRule, HttpAttributes, Mode, PathRule, PolicyTarget,
+    PortRange, ROOT_NAMESPACE, Rule, Source, TokenRule,
+};
 pub use problem::{Problem, Severity};
 pub use route::{
     AppProtocol, Backend, BackendShare, BackendTarget, Condition, Cors, Filter, Fraction, HeaderModifier,

@@ -1,7 +1,7 @@
 //! One request, from its head to the end of its answer.
 //!
 //! ```text
-//! answer ──► forward: routes ──► rate limit ──► fault ──► filters ──► tries ──► answer's filters ──► client
+//! answer ──► forward: routes ──► policies ──► rate limit ──► fault ──► filters ──► tries ──► answer's filters ──► client
 //!    │                                                                 │ backend, endpoint, connection, send
 //!    └── a refusal becomes an answer with its Reason                   └─ retry decision, wait, again
 //! ```
@@ -9,6 +9,7 @@
 
 mod answered;
 mod asked;
+mod authorize;
 mod body;
 mod failed;
 mod head;
@@ -38,9 +39,11 @@ use crate::{
     route::{answer::Form, filters::Ended},
     serve::Client,
     short,
+    worker::delivery,
 };
 pub(crate) use answered::AnswerBody;
 use asked::Asked;
+use authorize::{Question, Unless};
 pub(crate) use body::RequestBody;
 use failed::Refused;
 use ledger::Ledger;
@@ -89,7 +92,11 @@ async fn forward(
     ledger: &mut Ledger,
 ) -> Result<Response<AnswerBody>, Refused> {
     let tables = client.served.worker.shared.tables.load_full();
-    let port = tables.port(client.dialled).ok_or_else(|| {
+    let port = match &client.caller {
+        Some(incoming) => Some(&incoming.port),
+        None => tables.port(client.dialled),
+    };
+    let port = port.ok_or_else(|| {
         // Whoever dials again is told by the kernel, or finds what has taken the address.
         client.end();
         Reason::NO_SERVICE
@@ -98,16 +105,39 @@ async fn forward(
     ledger.asked(port, &parts, asked.is_grpc);
     let routed = Routed::find(port, client, &parts)?;
     ledger.routed(&routed);
+    let question = Question::of(client, &tables, &parts, &routed, None)?;
+    if let Some(question) = &question {
+        question.admit(ledger)?;
+    }
     let deadline = routed.deadline(asked.grpc_timeout);
     // What the client sent: a filter may change it for the server.
     let origin = parts.headers.get(ORIGIN).cloned();
     let patience = client.served.worker.shared.limits.body_time;
     let body = RequestBody::of(body, asked.is_grpc, patience);
-    let mut tries =
-        Tries { client, tables: &tables, port, routed: &routed, asked, parts, body, deadline, origin };
-    let work = stages(&mut tries, ledger);
-    let Some(deadline) = deadline else { return work.await };
-    timeout_at(deadline, work).await.unwrap_or(Err(Reason::REQUEST_TIMEOUT.into()))
+    let mut tries = Tries {
+        client,
+        tables: &tables,
+        port,
+        routed: &routed,
+        asked,
+        parts,
+        body,
+        deadline,
+        origin,
+        question,
+    };
+    let question = tries.question.clone();
+    let work = Unless::forbidden(question.as_ref().map(Question::guard), stages(&mut tries, ledger));
+    let answer = match deadline {
+        None => work.await?,
+        Some(deadline) => timeout_at(deadline, work).await.unwrap_or(Err(Reason::REQUEST_TIMEOUT.into()))?,
+    };
+    let Some(question) = question else { return Ok(answer) };
+    // From here on the answer is on its way: it can only be cut.
+    if let Some(guard) = delivery::guard(question.guard()) {
+        client.guard(guard);
+    }
+    Ok(answer)
 }
 
 /// What a request meets on its way, in this order.

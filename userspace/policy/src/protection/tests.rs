@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
 use weft_model::{
-    Action, Distribution, Endpoint, EndpointGroup, LoadBalancer, Mode, Selector, ServiceAccount, ServiceKind,
-    ServicePort,
+    Action, Distribution, Endpoint, EndpointGroup, LoadBalancer, RouteKind, Selector, ServiceAccount,
+    ServiceKind, ServicePort,
 };
 
 use super::*;
@@ -194,7 +194,13 @@ fn routes_and_pods_outside_the_mesh_are_not_protected_here() {
     let snapshot = snapshot(
         vec![
             ("shop/all", PolicyTarget::Pods(Selector::default())),
-            ("shop/route", PolicyTarget::Routes(vec!["web".into()])),
+            (
+                "shop/route",
+                PolicyTarget::Routes(vec![RouteName {
+                    kind: RouteKind::Http,
+                    name: ObjectName::new("shop", "web"),
+                }]),
+            ),
         ],
         vec![],
     );

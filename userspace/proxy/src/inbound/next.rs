@@ -10,11 +10,12 @@ use tokio::{net::TcpStream, time::sleep};
 use weft_identity::ALPN;
 use weft_model::Timeouts;
 
-use super::plain_may;
+use super::{mode_lets_in, plain_may, reads};
 use crate::{
     Reason,
     outbound::connect_plain,
     route::tls::{Asked, asks_for},
+    tables::Caller,
     worker::Served,
 };
 
@@ -22,8 +23,8 @@ use crate::{
 pub(super) enum Next {
     /// The mesh's own TLS. `app` is a connection that nobody has used.
     Sealed { first: Bytes, app: Option<TcpStream> },
-    /// Anything else.
-    Plain { first: Bytes, app: TcpStream },
+    /// Anything else. `app` is there where bytes that are no request may come in.
+    Plain { first: Bytes, app: Option<TcpStream> },
 }
 
 /// Finds out. What may not come in as it is has to be mutual TLS, and soon.
@@ -31,10 +32,12 @@ pub(super) async fn next(
     served: &Served,
     socket: &TcpStream,
     local: SocketAddr,
-    client: SocketAddr,
+    caller: &Caller,
 ) -> Result<Next, Reason> {
     let limits = &served.worker.shared.limits;
-    let plain = plain_may(served, local, client);
+    let plain = plain_may(served, local, caller);
+    // Then it may turn out to be a request that may come in.
+    let reads = reads(served, local) && mode_lets_in(served, local, caller).is_ok();
     let begun = Cell::new(false);
     let connecting = async {
         begun.set(true);
@@ -71,10 +74,11 @@ pub(super) async fn next(
             },
         };
         if is_other {
-            plain?;
             let app = match app {
-                Some(app) => app,
-                None => connecting.await?,
+                Some(app) => Some(app),
+                None if plain.is_ok() => Some(connecting.await?),
+                None if reads => None,
+                None => return Err(plain.err().unwrap_or(Reason::NOT_ALLOWED)),
             };
             return Ok(Next::Plain { first: first.freeze(), app });
         }
@@ -82,7 +86,7 @@ pub(super) async fn next(
 }
 
 /// Connects to the app, in the pod's own namespace.
-pub(super) async fn to_app(served: &Served, local: SocketAddr) -> Result<TcpStream, Reason> {
+pub(crate) async fn to_app(served: &Served, local: SocketAddr) -> Result<TcpStream, Reason> {
     connect_plain(served, local, Timeouts::CONNECT).await
 }
 

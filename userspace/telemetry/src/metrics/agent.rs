@@ -60,7 +60,7 @@ impl AgentMetrics {
         self.drops.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
 
-    /// A connection would have been refused for `reason` by a policy in audit mode.
+    /// A connection or a request would have been refused for `reason` by a policy in audit mode.
     pub fn audited(&self, reason: &str) {
         self.audited.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
@@ -112,7 +112,7 @@ impl AgentMetrics {
         registry.register("weft_drops", "Refused connections, by reason", self.drops.clone());
         registry.register(
             "weft_audited",
-            "Connections that audit policies would have refused, by reason",
+            "Connections and requests that audit policies would have refused, by reason",
             self.audited.clone(),
         );
         registry.register(

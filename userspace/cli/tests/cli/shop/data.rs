@@ -406,11 +406,11 @@ fn api_read() -> AuthorizationPolicy {
         mode: Mode::Enforce,
         target: PolicyTarget::Services(vec!["api".into()]),
         rules: vec![
-            Rule { sources: Some(vec![from("web"), monitoring]), ports: None, l7: false },
+            Rule { sources: Some(vec![from("web"), monitoring]), ports: None, ..Rule::default() },
             Rule {
                 sources: Some(vec![Source::Cidr("10.8.0.0/16".parse().unwrap())]),
                 ports: Some(vec![8080.into(), PortRange { start: 9000, end: 9010 }]),
-                l7: false,
+                ..Rule::default()
             },
         ],
     }
@@ -426,6 +426,7 @@ fn cart_deny() -> AuthorizationPolicy {
             sources: Some(vec![Source::ServiceAccount(ServiceAccount::new("shop", "cart"))]),
             ports: None,
             l7: true,
+            ..Rule::default()
         }],
     }
 }

@@ -57,6 +57,9 @@ impl Effects {
     }
 
     fn add(&mut self, applied: &Applied, index: usize, rule: &Rule) {
+        if rule.l7 {
+            self.read(applied, rule);
+        }
         let bits = match (applied.policy.action, applied.policy.mode) {
             (Action::Allow, _) if rule.l7 => return, // nobody here can see that it holds
             (Action::Allow, Mode::Enforce) => policy_bits::ALLOW,
@@ -64,13 +67,30 @@ impl Effects {
             (Action::Deny, Mode::Enforce) => policy_bits::DENY,
             (Action::Deny, Mode::Audit) => policy_bits::AUDIT_DENY,
         };
-        let mut effect = Effect { bits, rule: 0, ports: ports(applied, rule.ports.as_deref()) };
-        if applied.policy.action == Action::Deny {
+        let mut ports = ports(applied, rule.ports.as_deref());
+        // What TCP carries, the proxy reads.
+        ports.retain(|(protocol, _)| !rule.l7 || *protocol != TCP);
+        let mut effect = Effect { bits, rule: 0, ports };
+        if applied.policy.action == Action::Deny && !effect.ports.is_empty() {
             let name = RuleName { policy: applied.policy.name.clone(), index };
             effect.rule = token::rule(&name);
             self.rules.push((effect.rule, name));
         }
         self.push(effect, rule.sources.as_deref());
+    }
+
+    /// What a rule does by asking for what only requests say, whoever it is about.
+    fn read(&mut self, applied: &Applied, rule: &Rule) {
+        let bits = match applied.policy.mode {
+            Mode::Enforce => policy_bits::JUDGED,
+            Mode::Audit => policy_bits::WATCHED,
+        };
+        let mut ports = ports(applied, rule.ports.as_deref());
+        ports.retain(|(protocol, _)| *protocol == TCP);
+        if !ports.is_empty() {
+            self.flags |= pod_flags::BY_REQUEST;
+        }
+        self.push(Effect { bits, rule: 0, ports }, None);
     }
 
     /// Files an effect under each of its sources; `None` is anybody.

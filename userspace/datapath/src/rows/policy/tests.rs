@@ -54,7 +54,7 @@ fn every_key_carries_the_id_and_no_bits_behind_its_prefix() {
     let rule = Rule {
         sources: Some(vec![account(1), cidr("10.1.2.3/8"), cidr("fd00::1/8")]),
         ports: ranges,
-        l7: false,
+        ..Rule::default()
     };
     let rows = rows(vec![policy("a", Action::Allow, vec![rule])]);
     assert!(rows.id != 0 && !rows.policy.is_empty() && rows.cidr.len() == 2);

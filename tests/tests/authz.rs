@@ -1,0 +1,12 @@
+//! Authorization of requests, end to end: real pods, the real kernel, the proxy of the server's node.
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+#[path = "authz/stage.rs"]
+mod stage;
+
+#[path = "authz/changes.rs"]
+mod changes;
+#[path = "authz/conformance.rs"]
+mod conformance;
+#[path = "authz/requests.rs"]
+mod requests;
