@@ -431,6 +431,7 @@ fn policies_may_differ(old: &Snapshot, new: &Snapshot) -> bool {
         snapshot.policies.values().any(|policy| matches!(policy.target, PolicyTarget::Services(_)))
     };
     !Arc::ptr_eq(&old.policies, &new.policies)
+        || !Arc::ptr_eq(&old.jwt, &new.jwt)
         || !Arc::ptr_eq(&old.mtls, &new.mtls)
         || !Arc::ptr_eq(&old.workloads, &new.workloads)
         || (by_service(new) && !Arc::ptr_eq(&old.services, &new.services))

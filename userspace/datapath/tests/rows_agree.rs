@@ -83,7 +83,8 @@ fn only(protection: &Protection, name: &weft_policy::RuleName, mode: Mode) -> Pr
     let mut policy = AuthorizationPolicy::clone(&applied.policy);
     policy.mode = Mode::Enforce;
     policy.rules = vec![policy.rules[name.index].clone()];
-    Protection { policies: vec![Applied { policy: Arc::new(policy), ports: applied.ports.clone() }] }
+    let applied = Applied { policy: Arc::new(policy), ports: applied.ports.clone() };
+    Protection { policies: vec![applied], tokens: false }
 }
 
 #[derive(Clone, Debug)]
@@ -126,7 +127,7 @@ fn protections() -> impl Strategy<Value = Protection> {
             let target = PolicyTarget::Pods(Selector::default());
             Applied { policy: Arc::new(AuthorizationPolicy { name, action, mode, target, rules }), ports }
         });
-        Protection { policies: applied.collect() }
+        Protection { policies: applied.collect(), tokens: false }
     })
 }
 

@@ -1,7 +1,7 @@
 //! Which policies protect a workload, and on which ports.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
 };
@@ -18,6 +18,8 @@ use crate::Requests;
 pub struct Protection {
     /// None of them: everybody may connect.
     pub policies: Vec<Applied>,
+    /// Whether tokens are looked at (AuthenticationPolicy, `jwt`): each request on TCP is read, whatever policies ask for.
+    pub tokens: bool,
 }
 
 /// A policy as it applies to one workload.
@@ -42,6 +44,8 @@ pub struct Policies {
     by_route: HashMap<RouteName, Vec<usize>>,
     /// Where targeted Services lead, by address.
     backends: HashMap<IpAddr, Vec<Backend>>,
+    /// The pods at which tokens are looked at.
+    tokens: HashSet<ObjectName>,
 }
 
 /// A targeted Service leads to `port` of an address.
@@ -60,7 +64,11 @@ pub fn protection(snapshot: &Snapshot, workload: &Workload) -> Protection {
 impl Policies {
     /// Sorts the policies of `snapshot` by what they target.
     pub fn new(snapshot: &Snapshot) -> Self {
-        let mut policies = Self { all: snapshot.policies.values().cloned().collect(), ..Self::default() };
+        let mut policies = Self {
+            all: snapshot.policies.values().cloned().collect(),
+            tokens: snapshot.jwt.keys().cloned().collect(),
+            ..Self::default()
+        };
         for (index, policy) in policies.all.iter().enumerate() {
             let namespace = &policy.name.namespace;
             match &policy.target {
@@ -98,14 +106,14 @@ impl Policies {
         }
         let policies = applied.into_iter();
         let policies = policies.map(|(index, ports)| Applied { policy: Arc::clone(&self.all[index]), ports });
-        Protection { policies: policies.collect() }
+        Protection { policies: policies.collect(), tokens: self.tokens.contains(&workload.name) }
     }
 
     /// The policies that are for requests that take `route`: the client's node proxy decides by them.
     pub fn of_route(&self, route: &RouteName) -> Protection {
         let indices = self.by_route.get(route).into_iter().flatten();
         let applied = indices.map(|&index| Applied { policy: Arc::clone(&self.all[index]), ports: None });
-        Protection { policies: applied.collect() }
+        Protection { policies: applied.collect(), tokens: false }
     }
 
     /// The routes that have such policies.
@@ -153,7 +161,7 @@ impl Policies {
 }
 
 impl Protection {
-    /// Whether policies of this port ask for what only requests say. Nothing but TCP carries any.
+    /// Whether policies of this port ask for what only requests say, or tokens are looked at. Nothing but TCP carries any.
     pub fn requests(&self, protocol: Protocol, port: u16) -> Requests {
         let asks = |applied: &&Applied| {
             let here = |rule: &Rule| rule.l7 && rule.covers(port);
@@ -161,7 +169,8 @@ impl Protection {
         };
         let asking = self.policies.iter().filter(|_| protocol == Protocol::Tcp).filter(asks);
         let modes = asking.map(|applied| applied.policy.mode);
-        modes.fold(Requests::Unread, |requests, mode| match mode {
+        let read = self.tokens && protocol == Protocol::Tcp;
+        modes.fold(if read { Requests::Judged } else { Requests::Unread }, |requests, mode| match mode {
             Mode::Enforce => Requests::Judged,
             Mode::Audit if requests == Requests::Unread => Requests::Watched,
             Mode::Audit => requests,
@@ -170,7 +179,7 @@ impl Protection {
 
     /// Whether policies of any port ask for what only requests say.
     pub fn reads_requests(&self) -> bool {
-        self.policies.iter().any(|applied| applied.policy.rules.iter().any(|rule| rule.l7))
+        self.tokens || self.policies.iter().any(|applied| applied.policy.rules.iter().any(|rule| rule.l7))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use weft_model::{ClaimRule, HeaderRule, HttpAttributes, Rule, TokenRule};
+use weft_model::{ClaimRule, HeaderRule, HttpAttributes, ProvenClaims, Rule, TokenRule};
 
 use crate::path::Readings;
 
@@ -42,6 +42,16 @@ pub trait Claims {
 impl Headers for Vec<(String, String)> {
     fn each(&self, name: &str, line: &mut dyn FnMut(&[u8])) {
         self.iter().filter(|(own, _)| own == name).for_each(|(_, value)| line(value.as_bytes()));
+    }
+}
+
+impl Claims for ProvenClaims {
+    fn is_of(&self, provider: &str) -> bool {
+        Self::is_of(self, provider)
+    }
+
+    fn has(&self, provider: &str, claim: &str, value: &str) -> bool {
+        Self::has(self, provider, claim, value)
     }
 }
 

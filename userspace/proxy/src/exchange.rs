@@ -1,7 +1,7 @@
 //! One request, from its head to the end of its answer.
 //!
 //! ```text
-//! answer ──► forward: routes ──► policies ──► rate limit ──► fault ──► filters ──► tries ──► answer's filters ──► client
+//! answer ──► forward: routes ──► tokens ──► policies ──► rate limit ──► fault ──► filters ──► tries ──► answer's filters ──► client
 //!    │                                                                 │ backend, endpoint, connection, send
 //!    └── a refusal becomes an answer with its Reason                   └─ retry decision, wait, again
 //! ```
@@ -31,6 +31,7 @@ use http::{
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{sleep, timeout_at};
+use weft_policy::Claims;
 
 use crate::{
     Reason,
@@ -39,6 +40,7 @@ use crate::{
     route::{answer::Form, filters::Ended},
     serve::Client,
     short,
+    tables::Tables,
     worker::delivery,
 };
 pub(crate) use answered::AnswerBody;
@@ -105,7 +107,8 @@ async fn forward(
     ledger.asked(port, &parts, asked.is_grpc);
     let routed = Routed::find(port, client, &parts)?;
     ledger.routed(&routed);
-    let question = Question::of(client, &tables, &parts, &routed, None)?;
+    let claims = authenticate(client, &tables, &mut parts)?;
+    let question = Question::of(client, &tables, &parts, &routed, claims)?;
     if let Some(question) = &question {
         question.admit(ledger)?;
     }
@@ -138,6 +141,19 @@ async fn forward(
         client.guard(guard);
     }
     Ok(answer)
+}
+
+/// What the tokens of a request that is made to the pod prove; `None` where nobody looks at tokens.
+fn authenticate(
+    client: &Client,
+    tables: &Tables,
+    parts: &mut Parts,
+) -> Result<Option<Rc<dyn Claims>>, Refused> {
+    let Some(providers) = client.caller.as_ref().and_then(|_| tables.providers(&client.served.pod.name))
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Rc::new(providers.authenticate(&mut parts.headers)?)))
 }
 
 /// What a request meets on its way, in this order.

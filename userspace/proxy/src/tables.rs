@@ -23,6 +23,7 @@ use crate::{
     draw::Draw,
     limits::{Budget, RateLimit},
     route::{PortRoutes, table::CompiledRule},
+    tokens::{Providers, Tokens},
 };
 pub(crate) use authorize::Caller;
 pub(crate) use compile::Compiler;
@@ -39,6 +40,7 @@ pub(crate) struct Tables {
     workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     people: People,
     guards: Guards,
+    tokens: Tokens,
 }
 
 /// A port of a Service that the proxy serves.
@@ -87,6 +89,11 @@ impl Tables {
     /// Whether a port of `pod` takes nothing but mutual TLS from other nodes.
     pub(crate) fn is_strict(&self, pod: &ObjectName, port: u16) -> bool {
         self.people.mode(pod, port) == MtlsMode::Strict
+    }
+
+    /// Whose tokens the pod takes; `None` where nobody looks at tokens.
+    pub(crate) fn providers(&self, pod: &ObjectName) -> Option<&Arc<Providers>> {
+        self.tokens.of(pod)
     }
 
     /// Why the kernel refused the connection of `pod` to `to`.

@@ -56,10 +56,6 @@ pub(super) fn check(
         mtls.check(matches!(targets, Some(Targets::Services(_))), report);
     }
     let providers = spec.jwt.as_ref().map(|jwt| Jwt::check_all(jwt, &key.name.namespace, names, report));
-    if spec.jwt.is_some() {
-        let remedy = "tokens stay unread; hold connections by AuthorizationPolicy";
-        report.warning("spec.jwt", "not enforced yet", remedy);
-    }
     let target = match targets? {
         Targets::Pods(selector) => PolicyTarget::Pods(selector),
         Targets::Services(names) => PolicyTarget::Services(names),

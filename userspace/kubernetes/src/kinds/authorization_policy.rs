@@ -106,9 +106,8 @@ pub(super) fn check(
     let targets = targets?;
     let by_route = matches!(targets, Targets::Routes(_));
     let rules = spec.rules.iter().enumerate();
-    let rules = rules
-        .map(|(i, rule)| rule.check(&format!("spec.rules[{i}]"), action, by_route, names, report))
-        .collect();
+    let rules =
+        rules.map(|(i, rule)| rule.check(&format!("spec.rules[{i}]"), by_route, names, report)).collect();
     let target = match targets {
         Targets::Pods(selector) => PolicyTarget::Pods(selector),
         Targets::Services(services) => PolicyTarget::Services(services),
@@ -134,14 +133,7 @@ pub(super) fn check(
 }
 
 impl RuleSpec {
-    fn check(
-        &self,
-        field: &str,
-        action: ActionWord,
-        by_route: bool,
-        names: &mut Names,
-        report: &mut Report<'_>,
-    ) -> Rule {
+    fn check(&self, field: &str, by_route: bool, names: &mut Names, report: &mut Report<'_>) -> Rule {
         if self.names_nothing() {
             let message = "the rule names nothing, which would match everyone";
             let remedy = "to mean everyone write sources: [{type: CIDR, cidr: 0.0.0.0/0}, {type: CIDR, cidr: \"::/0\"}], \
@@ -164,10 +156,7 @@ impl RuleSpec {
         }
         let http = self.http_attributes.as_ref().filter(|http| !http.is_empty());
         let http = http.map(|http| http.check(&format!("{field}.httpAttributes"), names, report));
-        let token = self.jwt.as_ref().map(|jwt| {
-            jwt.warn(action == ActionWord::Allow, &format!("{field}.jwt"), report);
-            jwt.check(&format!("{field}.jwt"), names, report)
-        });
+        let token = self.jwt.as_ref().map(|jwt| jwt.check(&format!("{field}.jwt"), names, report));
         Rule { sources, ports, l7: http.is_some() || token.is_some(), http, token }
     }
 

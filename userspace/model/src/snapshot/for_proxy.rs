@@ -43,12 +43,12 @@ impl Snapshot {
         }
     }
 
-    /// Whether any policy asks for what only requests say, or is for a route: the proxy decides by these.
+    /// Whether any policy asks for what only requests say, looks at tokens or is for a route: the proxy decides by these.
     pub fn reads_requests(&self) -> bool {
         let reads = |policy: &AuthorizationPolicy| {
             matches!(policy.target, PolicyTarget::Routes(_)) || policy.rules.iter().any(|rule| rule.l7)
         };
-        self.policies.values().any(|policy| reads(policy))
+        !self.jwt.is_empty() || self.policies.values().any(|policy| reads(policy))
     }
 
     /// The Services with a port that the proxy serves.

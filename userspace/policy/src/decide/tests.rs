@@ -19,7 +19,7 @@ fn policy(name: &str, action: Action, rules: Vec<Rule>) -> AuthorizationPolicy {
 
 fn protection(policies: Vec<AuthorizationPolicy>) -> Protection {
     let applied = policies.into_iter().map(|policy| Applied { policy: Arc::new(policy), ports: None });
-    Protection { policies: applied.collect() }
+    Protection { policies: applied.collect(), tokens: false }
 }
 
 fn from(source: Source) -> Rule {

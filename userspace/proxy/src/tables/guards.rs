@@ -28,7 +28,7 @@ impl Guards {
         let mut pods = HashMap::new();
         for pod in snapshot.workloads.values().filter(|pod| pod.local && pod.enrolled) {
             let protection = Arc::new(policies.protection(pod));
-            if !protection.policies.is_empty() {
+            if !protection.policies.is_empty() || protection.tokens {
                 pods.extend(pod.ips.iter().map(|ip| (ip.to_canonical(), Arc::clone(&protection))));
             }
         }

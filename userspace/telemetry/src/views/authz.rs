@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use weft_abi::Reason;
-use weft_model::{Endpoint, ObjectName, Protocol, ServiceAccount, Snapshot, Workload, eligible};
+use weft_model::{
+    Endpoint, ObjectName, Protocol, ProvenClaims, ServiceAccount, Snapshot, Workload, eligible,
+};
 use weft_policy::{
-    Decision, HttpRequest, Identity, Policies, Request, Requests, RuleName, decide, path::Readings,
+    Claims, Decision, HttpRequest, Identity, Policies, Request, Requests, RuleName, decide, path::Readings,
 };
 
 use crate::api::{AuthzAnswer, AuthzQuery, Failure, PodAnswer, Verdict};
@@ -166,8 +168,12 @@ fn judge(
         let sealed =
             |client: &Workload| protocol == Protocol::Tcp && snapshot.mtls.is_between(client, workload, port);
         let (source, identity) = client.seen_by(workload, sealed);
-        let request = Request { source, identity, protocol, port, http: request.map(AskedRequest::view) };
-        decide(&policies.protection(workload), &request)
+        let protection = policies.protection(workload);
+        // Where tokens are looked at, this one has none.
+        let none = ProvenClaims::default();
+        let claims = protection.tokens.then_some(&none as &dyn Claims);
+        let http = request.map(|asked| HttpRequest { claims, ..asked.view() });
+        decide(&protection, &Request { source, identity, protocol, port, http })
     });
     let (verdict, reason, rule) = match decision {
         Some(decision) => outcome(decision),

@@ -37,6 +37,11 @@ pub(super) struct Effect {
 impl Effects {
     pub(super) fn of(protection: &Protection) -> Self {
         let mut effects = Self::default();
+        if protection.tokens {
+            effects.flags |= pod_flags::BY_REQUEST;
+            let ports = vec![(TCP, PortRange { start: 0, end: u16::MAX })];
+            effects.push(Effect { bits: policy_bits::JUDGED, rule: 0, ports }, None);
+        }
         for applied in &protection.policies {
             effects.isolate(applied);
             for (index, rule) in applied.policy.rules.iter().enumerate() {

@@ -139,22 +139,6 @@ impl Jwt {
             claims: self.claims.iter().map(|one| claim(one, names)).collect(),
         }
     }
-
-    /// Nobody verifies tokens yet.
-    pub(super) fn warn(&self, allows: bool, field: &str, report: &mut Report<'_>) {
-        let (message, remedy) = if allows {
-            (
-                "tokens are not verified yet: this rule allows nothing",
-                "allow by sources and httpAttributes meanwhile",
-            )
-        } else {
-            (
-                "tokens are not verified yet: the rule's other parts alone deny",
-                "deny by sources and httpAttributes meanwhile",
-            )
-        };
-        report.warning(field, message, remedy);
-    }
 }
 
 /// An address, a name, or a name behind `*.`.
