@@ -8,5 +8,11 @@ mod stage;
 mod changes;
 #[path = "authz/conformance.rs"]
 mod conformance;
+#[path = "authz/gone.rs"]
+mod gone;
+#[path = "authz/grpc.rs"]
+mod grpc;
+#[path = "authz/nodes.rs"]
+mod nodes;
 #[path = "authz/requests.rs"]
 mod requests;

@@ -7,7 +7,7 @@ use weft_tests::{Agent, Answer, Node, Pod, Server, World, manifests, soon};
 
 /// Dropped from top to bottom: the agent before what it works on.
 pub(crate) struct Stage {
-    _agent: Agent,
+    pub(crate) agent: Agent,
     _servers: Vec<Server>,
     pub(crate) web: Pod,
     pub(crate) other: Pod,
@@ -35,7 +35,7 @@ impl Stage {
         let plain = node.pod("field/plain").enrolled(false).start();
         let servers = vec![api.serve_http(8080, "api"), api.serve_echo(9000)];
         let agent = node.agent();
-        let stage = Self { _agent: agent, _servers: servers, web, other, plain, api, node, _world: world };
+        let stage = Self { agent, _servers: servers, web, other, plain, api, node, _world: world };
         soon(|| stage.node.has_proxy());
         stage.node.wait();
         Some(stage)
