@@ -3,7 +3,9 @@
 //! The files in `tests/conformance/cases` hold them. Each case is run through `weft_policy::decide`,
 //! through rows and the hooks' logic, and through the real kernel; all have to say the same.
 
-use std::{fs, net::IpAddr, path::Path};
+pub mod placing;
+
+use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -40,12 +42,31 @@ pub struct Connection {
     /// The protocol.
     #[serde(default = "tcp", with = "ProtocolName")]
     pub protocol: Protocol,
+    /// What is asked on it; without it, bytes that are no request.
+    #[serde(default)]
+    pub request: Option<Asked>,
     /// Why it is refused, by its word; `allow` is [`Reason::NONE`].
     #[serde(deserialize_with = "verdict")]
     pub verdict: Reason,
     /// Whether the audited policies would have refused it.
     #[serde(default)]
     pub audit: bool,
+}
+
+/// A request of HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Its method.
+    pub method: String,
+    /// Its target, as it is sent.
+    pub path: String,
+    /// Its host; the address that is dialled where nothing is said.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Its other headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
 }
 
 /// A client. Pods of this node that are in the mesh have a proven identity, other pods the one of
@@ -98,6 +119,14 @@ pub enum Family {
 }
 
 impl Case {
+    /// Whether a policy asks for what only requests say, of a connection of the case that could carry some.
+    pub fn reads_requests(&self) -> bool {
+        let asks = |rule: &Value| rule.get("httpAttributes").is_some() || rule.get("jwt").is_some();
+        let mut rules =
+            self.objects.iter().filter_map(|object| object["spec"]["rules"].as_sequence()).flatten();
+        rules.any(asks) && self.connections.iter().any(|connection| connection.protocol == Protocol::Tcp)
+    }
+
     /// The objects as one manifest.
     pub fn manifest(&self) -> Result<String> {
         let documents: Result<Vec<_>, _> = self.objects.iter().map(serde_yaml::to_string).collect();

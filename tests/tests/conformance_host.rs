@@ -11,7 +11,7 @@ use weft_abi::Reason;
 use weft_datapath::rows::policy::compile;
 use weft_kubernetes::{ManifestSource, Options};
 use weft_model::{ObjectName, Snapshot, Workload, eligible};
-use weft_policy::{Identity, Policies, Request, decide};
+use weft_policy::{HttpRequest, Identity, Policies, Request, Requests, decide, open, path::Readings};
 use weft_tests::conformance::{Case, Client, Connection, Family, Server, cases};
 
 use self::memory::Memory;
@@ -28,7 +28,7 @@ fn cases_can_be_told_apart_and_fit_one_small_network() {
     let cases = cases().unwrap();
     let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
     assert_eq!(names.len(), cases.len(), "a name stands twice");
-    assert!(cases.len() >= 100, "only {} cases were found", cases.len());
+    assert!(cases.len() >= 150, "only {} cases were found", cases.len());
     for case in &cases {
         let pods = case.objects.iter().filter(|object| object["kind"] == "Pod").count();
         assert!((2..=6).contains(&pods), "{} pods: {}", pods, case.name);
@@ -68,17 +68,49 @@ fn check(snapshot: &Snapshot, connection: &Connection) -> Result<()> {
     let client = Peer::of(snapshot, &connection.from, connection.family)?;
     for (workload, port) in reached(snapshot, &connection.to, connection.family)? {
         let (source, identity) = (client.ip, client.identity());
-        let request = Request { source, identity, protocol: connection.protocol, port };
+        let request = Request { source, identity, protocol: connection.protocol, port, http: None };
         let protection = Policies::new(snapshot).protection(workload);
-        let decision = decide(&protection, &request);
+        let host = connection.request.as_ref().and_then(|asked| asked.host.clone());
+        let asked = match connection.request.as_ref().map(|asked| (asked, Readings::of(path(&asked.path)))) {
+            Some((_, Err(_))) => {
+                ensure!(connection.verdict == Reason::PATH_INVALID, "its path is refused");
+                continue;
+            }
+            Some((asked, Ok(path))) => {
+                Some((asked, path, asked.headers.clone().into_iter().collect::<Vec<_>>()))
+            }
+            None => None,
+        };
+        let http = asked.as_ref().map(|(asked, path, headers)| HttpRequest {
+            method: &asked.method,
+            path,
+            host: host.as_deref(),
+            headers,
+            claims: None,
+        });
+        let decision = decide(&protection, &Request { http, ..request });
         ensure!(decision.reason == connection.verdict, "decide says {}", decision.reason);
         ensure!(decision.audit.is_some() == connection.audit, "decide's audit says {:?}", decision.audit);
         let ruling = Memory::new(&compile(&protection)).ruling(&request);
-        ensure!(ruling.verdict.reason == connection.verdict, "rows say {}", ruling.verdict.reason);
-        let audit = ruling.audit.reason;
-        ensure!((audit != Reason::NONE) == connection.audit, "rows' audit says {audit}");
+        let opening = open(&protection, &request);
+        let (verdict, audit) = (ruling.verdict.reason, ruling.audit.reason);
+        ensure!(verdict == opening.decision.reason, "rows say {verdict}, open {}", opening.decision.reason);
+        if opening.requests == Requests::Unread {
+            ensure!(verdict == connection.verdict, "rows say {verdict}");
+            ensure!((audit != Reason::NONE) == connection.audit, "rows' audit says {audit}");
+        } else {
+            ensure!(
+                verdict == Reason::NONE || verdict == connection.verdict,
+                "the kernel refuses it: {verdict}"
+            );
+        }
     }
     Ok(())
+}
+
+/// The path of a target.
+fn path(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default()
 }
 
 /// Who connects.

@@ -37,4 +37,6 @@ pub mod config_flags {
     pub const ACCELERATE_APPS: u32 = 4;
     /// What the node's proxy reads may be redirected.
     pub const ACCELERATE_PROXY: u32 = 8;
+    /// Policies of some pod of this node read requests: its connections are the node's proxy's.
+    pub const READS: u32 = 16;
 }

@@ -93,4 +93,6 @@ pub mod pod_flags {
     pub const BY_PORT: u32 = 128;
     /// None of its policies denies, and none is audited: one row that allows is the whole answer.
     pub const ONLY_ALLOWS: u32 = 256;
+    /// Its policies ask for what only requests say, on some ports: connections to these come to the node's proxy.
+    pub const BY_REQUEST: u32 = 512;
 }

@@ -94,6 +94,11 @@ pub mod policy_bits {
     pub const AUDIT_ALLOW: u32 = 16;
     /// Some audited ALLOW policy protects this port. In rows of [`super::token::ANY`] only.
     pub const AUDIT_ISOLATED: u32 = 32;
+    /// Enforced rules of this port ask for what only requests say: the node's proxy decides about each, and all else
+    /// but [`DENY`] with it. In rows of [`super::token::ANY`] only.
+    pub const JUDGED: u32 = 64;
+    /// As [`JUDGED`], of audited rules: they decide nothing. In rows of [`super::token::ANY`] only.
+    pub const WATCHED: u32 = 128;
     /// What an identity that is only derived from an address may still do.
     pub const UNPROVEN: u32 = DENY | AUDIT_DENY;
 }

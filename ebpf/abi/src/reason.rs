@@ -251,6 +251,27 @@ reasons! {
     /// This node knows no workload at the address that it is to reach by mutual TLS. Fails closed.
     UNKNOWN_WORKLOAD = 145, "UnknownWorkload", ECONNREFUSED, 503, "UF";
 
+    // Tokens (AuthenticationPolicy, `jwt`): why a request that has one is not taken with it. Each fails closed.
+
+    /// The token is no well-formed JWT, longer than 8 KiB, without an end (`exp`), or one of several in one header.
+    TOKEN_MALFORMED = 160, "TokenMalformed", EACCES, 401, "UAEX";
+    /// The token names another algorithm than its key's, or none of RS256, ES256 and EdDSA, or has critical extensions.
+    TOKEN_UNSUPPORTED = 161, "TokenUnsupported", EACCES, 401, "UAEX";
+    /// Nobody whose tokens are taken here is the token's issuer.
+    TOKEN_ISSUER = 162, "TokenIssuer", EACCES, 401, "UAEX";
+    /// The token is for another audience.
+    TOKEN_AUDIENCE = 163, "TokenAudience", EACCES, 401, "UAEX";
+    /// The token has expired, more than 60 s ago.
+    TOKEN_EXPIRED = 164, "TokenExpired", EACCES, 401, "UAEX";
+    /// The token is not valid yet, nor in 60 s: do the clocks agree?
+    TOKEN_NOT_YET_VALID = 165, "TokenNotYetValid", EACCES, 401, "UAEX";
+    /// The token's provider has no key of the name (`kid`) that the token gives.
+    TOKEN_KEY = 166, "TokenKey", EACCES, 401, "UAEX";
+    /// The token's signature is not its provider's.
+    TOKEN_SIGNATURE = 167, "TokenSignature", EACCES, 401, "UAEX";
+    /// The keys of the token's provider have never been had on this node; `weft status` says why.
+    TOKEN_KEYS_UNAVAILABLE = 168, "TokenKeysUnavailable", EACCES, 503, "UAEX";
+
     /// A code that this build does not know.
     UNKNOWN = 255, "Unknown", EACCES, 0, "-";
 }

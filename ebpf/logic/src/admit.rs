@@ -4,6 +4,7 @@ use weft_abi::{Addr, BePort, Config, FlowKey, FlowRecord, PodRow, Reason, TCP, U
 
 use crate::{
     Denial, Request, Ruling, Tables, authorize,
+    dial::proxy_is_there,
     mtls::{Capture, capture, mode},
 };
 
@@ -30,16 +31,19 @@ pub struct Client {
     pub namespace: u64,
     /// The kernel of this node saw that pod send it.
     pub proven: bool,
+    /// The node's proxy has sent it in that pod's place.
+    pub by_proxy: bool,
 }
 
 impl Client {
     /// Somebody of whom nothing is known.
-    pub const NOBODY: Self = Self { identity: 0, namespace: 0, proven: false };
+    pub const NOBODY: Self = Self { identity: 0, namespace: 0, proven: false, by_proxy: false };
 
     /// Whoever the kernel saw.
     #[inline(always)]
     const fn of(record: &FlowRecord) -> Self {
-        Self { identity: record.identity, namespace: record.namespace, proven: true }
+        let by_proxy = record.flags & flow_flags::BY_PROXY != 0;
+        Self { identity: record.identity, namespace: record.namespace, proven: true, by_proxy }
     }
 }
 
@@ -54,7 +58,8 @@ pub enum Admission {
     /// Allowed; `audit` is what the audited policies would have said.
     Allow(Client, Denial),
     /// Handed to the inbound listener of the pod with this network namespace, and so to the node's proxy, which decides.
-    Capture(u64),
+    /// It is told who is attested.
+    Capture(u64, Client),
     /// Refused. The client of a TCP connection gets a reset.
     Deny(Client, Denial),
 }
@@ -122,8 +127,10 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
         }
     }
     if policy == 0 {
-        return if captured { Admission::Capture(netns) } else { Admission::Pass };
+        return if captured { Admission::Capture(netns, client) } else { Admission::Pass };
     }
+    // Read before `pod` is not: its row may be recycled.
+    let listens = pod.inbound.be != 0;
     let request = Request {
         policy,
         flags: pod.flags,
@@ -137,7 +144,11 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
     let Ruling { verdict, audit } = authorize(tables, &request);
     match verdict.reason {
         // An address is enough to deny. Who may come in, the certificate says.
-        reason if captured && reason != Reason::POLICY_DENIED => Admission::Capture(netns),
+        reason if captured && reason != Reason::POLICY_DENIED => Admission::Capture(netns, client),
+        Reason::NONE if verdict.rule != 0 && listens && proxy_is_there(tables) => {
+            Admission::Capture(netns, client)
+        }
+        Reason::NONE if verdict.rule == Denial::JUDGED.rule => refused(client, Reason::PROXY_UNAVAILABLE),
         Reason::NONE => Admission::Allow(client, audit),
         _ => Admission::Deny(client, verdict),
     }
@@ -178,7 +189,7 @@ fn holds<T: Tables>(tables: &T, record: &FlowRecord, lasts_ns: u64) -> bool {
 /// A pod may always talk to itself. IPv6 has no martian check: a datagram from the pod's own address may
 /// come from anywhere, and needs no handshake, so there the kernel must have seen the pod send it.
 #[inline(always)]
-fn own<T: Tables>(tables: &T, arrival: &Arrival, netns: u64, seen: bool) -> bool {
+pub(crate) fn own<T: Tables>(tables: &T, arrival: &Arrival, netns: u64, seen: bool) -> bool {
     if arrival.protocol == UDP && !arrival.local.is_v4() && !seen {
         return false;
     }
@@ -198,7 +209,9 @@ fn client<T: Tables>(tables: &T, arrival: &Arrival, seen: Option<FlowRecord>) ->
         return Client::of(&record);
     }
     match tables.pod_at(&arrival.remote) {
-        Some(pod) => Client { identity: pod.identity, namespace: pod.namespace, proven: false },
+        Some(pod) => {
+            Client { identity: pod.identity, namespace: pod.namespace, proven: false, by_proxy: false }
+        }
         None => Client::NOBODY,
     }
 }

@@ -213,7 +213,9 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, outcome: &mut Out
     };
     let Ruling { verdict, audit } = authorize(tables, &request);
     outcome.denial = verdict;
-    if dial.protocol == TCP && verdict.reason == Reason::NONE && audit.reason == Reason::NONE {
+    // What the proxy is to read is no verdict to carry.
+    let lets_in = verdict.reason == Reason::NONE && verdict.rule == 0;
+    if dial.protocol == TCP && lets_in && audit.reason == Reason::NONE {
         outcome.grant = grant(&request);
     }
     false

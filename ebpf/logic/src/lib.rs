@@ -32,6 +32,6 @@ pub use balance::{Caller, pick};
 pub use dial::{Destination, Dial, Outcome, Verdict, dial, is_proxy};
 pub use grant::{allowed, grant};
 pub use latch::{App, Message, Way, decide, may_redirect, take_back};
-pub use mtls::is_captured;
+pub use mtls::{is_captured, is_read};
 pub use policy::{Denial, Request, Ruling, authorize};
 pub use tables::Tables;

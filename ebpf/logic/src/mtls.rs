@@ -1,8 +1,9 @@
-//! Between nodes: which connections are mutual TLS.
+//! Which connections to a pod are its proxy's: between nodes, those that are mutual TLS; everywhere, those whose requests
+//! its policies read.
 
 use weft_abi::{Addr, BePort, PodPortKey, PodRow, TCP, pod_flags};
 
-use crate::{Arrival, Tables, dial::proxy_is_there};
+use crate::{Arrival, Tables, admit::own, dial::proxy_is_there, policy::reads_requests};
 
 /// The mode of a port of the pod at `addr`: [`pod_flags::TLS`] and [`pod_flags::STRICT`], neither where mutual TLS is off.
 #[inline(always)]
@@ -52,9 +53,18 @@ pub(crate) fn capture<T: Tables>(tables: &T, row: &PodRow, arrival: &Arrival) ->
 #[inline(always)]
 pub fn is_captured<T: Tables>(tables: &T, arrival: &Arrival) -> bool {
     let Some(row) = tables.pod_at(&arrival.local) else { return false };
+    let by_mode = mode(tables, row, &arrival.local, arrival.local_port) & pod_flags::TLS != 0;
     arrival.protocol == TCP
-        && mode(tables, row, &arrival.local, arrival.local_port) & pod_flags::TLS != 0
-        && capture(tables, row, arrival) == Capture::Captured
+        && ((by_mode && capture(tables, row, arrival) == Capture::Captured) || is_read(tables, row, arrival))
+}
+
+/// Whether a connection is the proxy's because policies ask for what only its requests say.
+#[inline(always)]
+pub fn is_read<T: Tables>(tables: &T, row: &PodRow, arrival: &Arrival) -> bool {
+    row.flags & pod_flags::BY_REQUEST != 0
+        && row.inbound.be != 0
+        && !own(tables, arrival, row.netns, false)
+        && reads_requests(tables, row.policy, arrival.local_port)
 }
 
 const MODE: u32 = pod_flags::TLS | pod_flags::STRICT;

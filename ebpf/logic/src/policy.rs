@@ -1,6 +1,6 @@
 //! Whether a pod's policies let a client in, from rows.
 
-use weft_abi::{Addr, BePort, CidrMatch, PolicyMatch, PolicyRow, Reason, pod_flags, policy_bits, token};
+use weft_abi::{Addr, BePort, CidrMatch, PolicyMatch, PolicyRow, Reason, TCP, pod_flags, policy_bits, token};
 
 use crate::Tables;
 
@@ -56,6 +56,10 @@ impl Ruling {
 impl Denial {
     /// Not refused.
     pub const NONE: Self = Self { reason: Reason::NONE, rule: 0 };
+    /// Not refused here: the node's proxy decides about each request.
+    pub const JUDGED: Self = Self { reason: Reason::NONE, rule: 1 };
+    /// Not refused: the node's proxy shows each request to audited policies.
+    pub const WATCHED: Self = Self { reason: Reason::NONE, rule: 2 };
 }
 
 /// What rows say together.
@@ -117,11 +121,22 @@ impl Found {
 
     #[inline(always)]
     fn verdict(self) -> Denial {
-        self.judge(policy_bits::DENY, policy_bits::ISOLATED, policy_bits::ALLOW, self.deny_rule)
+        if self.bits & (policy_bits::JUDGED | policy_bits::DENY) == policy_bits::JUDGED {
+            return Denial::JUDGED;
+        }
+        let said = self.judge(policy_bits::DENY, policy_bits::ISOLATED, policy_bits::ALLOW, self.deny_rule);
+        match said.reason {
+            Reason::NONE if self.bits & policy_bits::WATCHED != 0 => Denial::WATCHED,
+            _ => said,
+        }
     }
 
     #[inline(always)]
     fn audit(self) -> Denial {
+        // What requests are shown to, connections are not.
+        if self.bits & READ != 0 {
+            return Denial::NONE;
+        }
         let (deny, isolated) = (policy_bits::AUDIT_DENY, policy_bits::AUDIT_ISOLATED);
         self.judge(deny, isolated, policy_bits::AUDIT_ALLOW, self.audit_rule)
     }
@@ -140,6 +155,15 @@ impl Found {
     }
 }
 
+/// Whether the proxy reads what comes to a port of a pod with these policies.
+///
+/// A BPF function of its own: few pods have such policies, and none of the others shall need its stack.
+#[inline(never)]
+pub(crate) fn reads_requests<T: Tables>(tables: &T, policy: u64, port: BePort) -> bool {
+    let key = PolicyMatch { policy, token: token::ANY, protocol: TCP, _pad: 0, port, _tail: [0; 4] };
+    tables.policy(&key).is_some_and(|row| row.bits & READ != 0)
+}
+
 #[inline(always)]
 fn row<T: Tables>(tables: &T, request: &Request, token: u64) -> Option<PolicyRow> {
     let key = PolicyMatch {
@@ -152,6 +176,8 @@ fn row<T: Tables>(tables: &T, request: &Request, token: u64) -> Option<PolicyRow
     };
     tables.policy(&key).copied()
 }
+
+const READ: u32 = policy_bits::JUDGED | policy_bits::WATCHED;
 
 #[inline(always)]
 fn block_key(request: &Request) -> CidrMatch {

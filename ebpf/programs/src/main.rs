@@ -28,6 +28,7 @@ mod finish;
 mod kernel;
 mod maps;
 mod mptcp;
+mod origins;
 mod pairs;
 mod peername;
 mod recvmsg;

@@ -18,8 +18,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_socket_cookie, bpf_map_delete_elem, bpf_sock_ops_cb_flags_set},
 };
 use weft_abi::{
-    FlowKey, OriginKey, Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, latch, names::stat, side,
-    socket_flags,
+    BePort, FlowKey, OriginKey, Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, latch,
+    names::stat, side, socket_flags,
 };
 use weft_ebpf_logic::{App, Tables};
 
@@ -93,7 +93,8 @@ pub fn with_proxy(netns: u64, outward: &FlowKey) -> u64 {
     if Kernel.pod(netns).is_none_or(|pod| pod.outbound.be != outward.src_port.be) {
         return 0;
     }
-    let key = OriginKey { netns, addr: outward.dst, port: outward.dst_port, _pad: [0; 6] };
+    let key =
+        OriginKey { netns, addr: outward.dst, port: outward.dst_port, to: BePort { be: 0 }, _pad: [0; 4] };
     // SAFETY: the verifier bounds the value. The proxy takes it away after it has accepted, which is later.
     unsafe { maps::ORIGINS.get(key) }.map_or(0, |origin| origin.pair)
 }

@@ -9,7 +9,7 @@ use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
 use weft_abi::{NetnsKey, Reason, names::stat};
 use weft_ebpf_logic::{Admission, Arrival, Client, Denial, admit, is_backdoor};
 
-use crate::{context, events, kernel::Kernel, maps};
+use crate::{context, events, kernel::Kernel, maps, origins};
 
 #[sk_lookup]
 pub fn weft_sk_lookup(ctx: SkLookupContext) -> u32 {
@@ -30,7 +30,8 @@ pub fn weft_sk_lookup(ctx: SkLookupContext) -> u32 {
             }
             SK_PASS
         }
-        Admission::Capture(netns) => {
+        Admission::Capture(netns, client) => {
+            origins::tell(netns, &arrival, &client);
             match maps::LISTENERS.redirect_sk_lookup(ctx, NetnsKey { cookie: netns }, 0) {
                 Ok(()) => {
                     maps::count(stat::CAPTURED, 1);

@@ -15,10 +15,10 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use weft_abi::{
-    Addr, BePort, FlowKey, FlowRecord, Origin, OriginKey, SocketState, TCP, flow_flags, names::stat,
+    Addr, BePort, FlowKey, FlowRecord, Origin, OriginKey, SocketState, TCP, config_flags, flow_flags, names::stat,
     pod_flags, socket_flags,
 };
-use weft_ebpf_logic::{Arrival, Tables, allowed, is_captured};
+use weft_ebpf_logic::{Arrival, Tables, allowed, is_captured, is_read};
 
 use crate::{
     context::{SockOps, field},
@@ -156,7 +156,7 @@ fn broke_off(call: &SockOps, state: &SocketState) {
 
 #[inline(always)]
 fn origin_key(call: &SockOps, netns: u64) -> OriginKey {
-    OriginKey { netns, addr: call.local(), port: call.local_port(), _pad: [0; 6] }
+    OriginKey { netns, addr: call.local(), port: call.local_port(), to: BePort { be: 0 }, _pad: [0; 4] }
 }
 
 /// The handshake is over on the client's side.
@@ -190,8 +190,16 @@ fn accepted(call: &SockOps) {
         .pod_at(&outward.dst)
         .map_or((0, false), |row| (row.netns, row.flags & pod_flags::ENROLLED != 0));
     let mirrored = client != 0 && is_enrolled;
-    if mirrored && !pairs::is_on() {
-        return;
+    if mirrored {
+        if is_read_here()
+            && let Some(row) = Kernel.pod_at(&outward.src)
+            && is_read(&Kernel, row, &arrival(&outward))
+        {
+            return by_proxy(call);
+        }
+        if !pairs::is_on() {
+            return;
+        }
     }
     let seen = Kernel.flow(&outward.reversed());
     let (mut pair, said) = seen.map_or((0, 0), |row| (row.pair, row.flags));
@@ -206,17 +214,14 @@ fn accepted(call: &SockOps) {
     }
     let Some(pod) = Kernel.pod(netns) else { return };
     // Of an app's connection and of the proxy's own alike: the proxy reports whom it has let in, and judges him.
-    let by_proxy =
-        said & flow_flags::LET_IN != 0 || (pod.inbound.be != 0 && is_captured(&Kernel, &arrival(&outward)));
+    if said & flow_flags::LET_IN != 0 || (pod.inbound.be != 0 && is_captured(&Kernel, &arrival(&outward))) {
+        return by_proxy(call);
+    }
     let Some(state) = sockets::state_or_new(call.socket()) else { return };
     // All else is zero: a socket that was accepted a moment ago has no storage from before.
     state.netns = netns;
     state.since_ns = Kernel.now_ns();
     state.flags = socket_flags::SERVER;
-    if by_proxy {
-        state.flags |= socket_flags::BY_PROXY;
-        return;
-    }
     if mirrored {
         state.flags |= proxy;
         pairs::accept(call, state, pair);
@@ -226,6 +231,21 @@ fn accepted(call: &SockOps) {
         events::opened(call, state);
     }
     watch(call);
+}
+
+/// Whether policies of any pod of this node read requests.
+#[inline(always)]
+fn is_read_here() -> bool {
+    Kernel.config().is_some_and(|config| config.flags & config_flags::READS != 0)
+}
+
+/// The node's proxy has accepted a connection that was made to the pod: it reports it, and judges it.
+#[inline(always)]
+fn by_proxy(call: &SockOps) {
+    let Some(state) = sockets::state_or_new(call.socket()) else { return };
+    state.netns = call.netns();
+    state.since_ns = Kernel.now_ns();
+    state.flags = socket_flags::SERVER | socket_flags::BY_PROXY;
 }
 
 #[inline(always)]

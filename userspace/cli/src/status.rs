@@ -48,7 +48,9 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
 fn is_healthy(status: &Status) -> bool {
     let failing = status.proxy.as_ref().is_some_and(|proxy| proxy.state == ProxyState::Failing);
     let unissued = status.certificates.as_ref().is_some_and(|certificates| certificates.failure.is_some());
-    status.failure.is_none() && !failing && !unissued
+    // Where there are last good keys, these serve.
+    let without_keys = status.jwks.iter().any(|jwks| jwks.failure.is_some() && jwks.keys == 0);
+    status.failure.is_none() && !failing && !unissued && !without_keys
 }
 
 /// Waits until all that is in the manifests now is enforced.
@@ -107,3 +109,22 @@ const BETWEEN: Duration = Duration::from_millis(20);
 
 /// How long the last answer may take.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use weft_telemetry::api::{CertificateFailure, JwksView, Time};
+
+    use super::*;
+
+    #[test]
+    fn keys_that_cannot_be_fetched_are_unhealthy_where_there_are_none() {
+        let with = |keys| {
+            let failure = CertificateFailure { error: "away".into(), since: Time::now(), tries: 1 };
+            let location = "https://idp.example/jwks".into();
+            let jwks = JwksView { location, keys, fetched: None, age_seconds: None, failure: Some(failure) };
+            Status { jwks: vec![jwks], ..Status::default() }
+        };
+        assert!(is_healthy(&Status::default()) && is_healthy(&with(1)));
+        assert!(!is_healthy(&with(0)));
+    }
+}

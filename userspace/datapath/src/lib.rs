@@ -41,4 +41,4 @@ pub use maps::Error as MapError;
 pub use proxy::{LeaseMap, LocalPod, OriginMap, ProxyMaps};
 pub use settings::{Acceleration, Settings};
 pub use state::Error;
-pub use tenancy::{Error as TenancyError, Tenancy, cleanup, last_good};
+pub use tenancy::{Error as TenancyError, Tenancy, cleanup, last_good, last_good_jwks};

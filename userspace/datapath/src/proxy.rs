@@ -12,9 +12,9 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use nix::time::{ClockId, clock_gettime};
 use weft_abi::{self as abi, BePort, OriginKey, names::map};
 use weft_model::{ObjectName, ServiceAccount};
-use weft_transport::{Netns, Origin, Origins};
+use weft_transport::{Attested, Netns, Origin, Origins};
 
-use crate::maps::Error;
+use crate::{maps::Error, rows::token};
 
 /// An enrolled pod of this node, whose network namespace is held.
 #[derive(Clone, Debug)]
@@ -77,8 +77,34 @@ impl OriginMap {
 
 impl Origins for OriginMap {
     fn take(&self, netns_cookie: u64, peer: SocketAddr) -> Result<Option<Origin>, weft_transport::Error> {
-        let addr = peer.ip().into();
-        let key = OriginKey { netns: netns_cookie, addr, port: BePort::new(peer.port()), _pad: [0; 6] };
+        let Some(origin) = self.take_row(netns_cookie, peer, 0)? else { return Ok(None) };
+        let dialled = SocketAddr::new(origin.dialled.to_ip(), origin.port.get());
+        let is_chosen = !origin.chosen.is_unspecified();
+        let chosen = is_chosen.then(|| SocketAddr::new(origin.chosen.to_ip(), origin.chosen_port.get()));
+        Ok(Some(Origin { dialled, frontend: origin.service, chosen }))
+    }
+
+    fn attested(
+        &self,
+        netns_cookie: u64,
+        peer: SocketAddr,
+        port: u16,
+    ) -> Result<Option<Attested>, weft_transport::Error> {
+        let origin = self.take_row(netns_cookie, peer, port)?;
+        Ok(origin.map(|origin| Attested::new(origin.service, origin.pair != 0, token::service_account)))
+    }
+}
+
+impl OriginMap {
+    /// Takes a row; `port` is the pod's own that others dial, or 0.
+    fn take_row(
+        &self,
+        netns: u64,
+        peer: SocketAddr,
+        port: u16,
+    ) -> Result<Option<abi::Origin>, weft_transport::Error> {
+        let (addr, to) = (peer.ip().into(), BePort::new(port));
+        let key = OriginKey { netns, addr, port: BePort::new(peer.port()), to, _pad: [0; 4] };
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         let unreadable =
             |error: MapError| weft_transport::Error::Origin { peer, source: std::io::Error::other(error) };
@@ -89,13 +115,9 @@ impl Origins for OriginMap {
         };
         // Two connections never have the same key at once: whoever finds it is the one it is for.
         match map.remove(&key) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(unreadable(error)),
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(Some(origin)),
+            Err(error) => Err(unreadable(error)),
         }
-        let dialled = SocketAddr::new(origin.dialled.to_ip(), origin.port.get());
-        let is_chosen = !origin.chosen.is_unspecified();
-        let chosen = is_chosen.then(|| SocketAddr::new(origin.chosen.to_ip(), origin.chosen_port.get()));
-        Ok(Some(Origin { dialled, frontend: origin.service, chosen }))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use aya::maps::Map;
 use tokio::time::Instant;
-use weft_abi::{Config, FlowKey, SCHEMA, config_flags, limits};
+use weft_abi::{Config, FlowKey, SCHEMA, config_flags, limits, pod_flags};
 use weft_model::{ObjectName, PolicyTarget, Snapshot, Workload};
 use weft_policy::Policies as PolicyIndex;
 
@@ -113,6 +113,8 @@ impl State {
             // An earlier agent's connections stay accelerated until this one knows what is asked for.
             config.flags |= maps.flags() & accelerate::FLAGS;
         }
+        // So do the rows of its pods say what they said.
+        config.flags |= maps.flags() & config_flags::READS;
         // A proxy that an earlier agent has started goes on, and its connections stay its own.
         config.proxy_cgroup = maps.proxy_cgroup();
         maps.configure(&config)?;
@@ -265,6 +267,10 @@ impl State {
     /// Writes policies and pods. Returns what protects the pods whose policies are other ones now.
     fn enrol(&mut self, snapshot: &Snapshot, judged: Judged) -> Result<Protections, Error> {
         self.policies.add(&mut self.maps, judged.rows)?;
+        let reads = judged.places.values().any(|place| place.flags & pod_flags::BY_REQUEST != 0);
+        if reads {
+            self.set_flags(config_flags::READS, config_flags::READS)?;
+        }
         let used = judged.places.values().map(|place| place.policy).filter(|id| *id != 0).collect();
         self.withdraw(&judged.places)?;
         let changed = self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
@@ -277,6 +283,9 @@ impl State {
             self.again.push((Instant::now() + AGAIN, tightened.clone()));
         }
         self.pods.write_ips(&mut self.maps, judged.rows_by_ip)?;
+        if !reads {
+            self.set_flags(config_flags::READS, 0)?;
+        }
         for workload in local(snapshot) {
             let Some(held) = self.namespaces.get(&workload.name) else { continue };
             self.pods.enrol(&mut self.maps, workload, held.cookie)?;
@@ -331,7 +340,12 @@ impl State {
             None if service || proxied => self.wanted.flags() & self.config.flags,
             _ => 0,
         };
-        let config = Config { flags: self.config.flags & !accelerate::FLAGS | flags, ..self.config };
+        self.set_flags(accelerate::FLAGS, flags)
+    }
+
+    /// Sets those `of` the switches that are in `on`, and no other of them.
+    fn set_flags(&mut self, of: u32, on: u32) -> Result<(), Error> {
+        let config = Config { flags: self.config.flags & !of | on, ..self.config };
         if config != self.config {
             self.maps.configure(&config)?;
             self.config = config;
@@ -433,6 +447,7 @@ fn policies_may_differ(old: &Snapshot, new: &Snapshot) -> bool {
         snapshot.policies.values().any(|policy| matches!(policy.target, PolicyTarget::Services(_)))
     };
     !Arc::ptr_eq(&old.policies, &new.policies)
+        || !Arc::ptr_eq(&old.jwt, &new.jwt)
         || !Arc::ptr_eq(&old.mtls, &new.mtls)
         || !Arc::ptr_eq(&old.workloads, &new.workloads)
         || (by_service(new) && !Arc::ptr_eq(&old.services, &new.services))

@@ -232,7 +232,8 @@ fn is_forbidden(protection: &Protection, socket: &Socket, identity: Identity<'_>
         weft_transport::Protocol::Tcp => Protocol::Tcp,
         weft_transport::Protocol::Udp => Protocol::Udp,
     };
-    let request = Request { source: socket.remote.ip(), identity, protocol, port: socket.local.port() };
+    let request =
+        Request { source: socket.remote.ip(), identity, protocol, port: socket.local.port(), http: None };
     decide(protection, &request).reason != Reason::NONE
 }
 

@@ -86,8 +86,10 @@ pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
     if let Ok(state_dir) = fs::read(run_dir.join(STATE)) {
         let state_dir = Path::new(OsStr::from_bytes(&state_dir));
         remove(&last_good(state_dir, node.trim()), |path| fs::remove_dir_all(path))?;
+        remove(&last_good_jwks(state_dir, node.trim()), |path| fs::remove_file(path))?;
         // Others may keep files there, and in the run directory.
         let _ = fs::remove_dir(state_dir.join(LAST_GOOD));
+        let _ = fs::remove_dir(state_dir.join(JWKS));
         let _ = fs::remove_dir(state_dir);
     }
     for file in [NODE, STATE, LOCK, "agent.sock"] {
@@ -96,6 +98,11 @@ pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
     drop((lock, node_lock));
     let _ = fs::remove_dir(run_dir);
     Ok(())
+}
+
+/// The file in which it keeps the last good keys of providers of tokens.
+pub fn last_good_jwks(state_dir: &Path, node: &str) -> PathBuf {
+    state_dir.join(JWKS).join(format!("{node}.json"))
 }
 
 fn lock(run_dir: &Path) -> Result<Flock<fs::File>, Error> {
@@ -130,6 +137,7 @@ const NODE: &str = "node";
 const STATE: &str = "state-dir";
 /// Not "manifests": that may well be the user's own folder, beside the state.
 const LAST_GOOD: &str = "last-good";
+const JWKS: &str = "jwks";
 const LOCK: &str = "agent.lock";
 
 #[cfg(test)]
@@ -142,12 +150,17 @@ mod tests {
         let (run_dir, state_dir) = (root.path().join("run"), root.path().join("state"));
         // Names that no agent has: nothing of theirs is pinned.
         let [mine, others] = ["tenancy-test-1", "tenancy-test-2"].map(|node| last_good(&state_dir, node));
-        for folder in [&run_dir, &mine, &others] {
+        for folder in [&run_dir, &mine, &others, &state_dir.join(JWKS)] {
             fs::create_dir_all(folder).unwrap();
+        }
+        let jwks = ["tenancy-test-1", "tenancy-test-2"].map(|node| last_good_jwks(&state_dir, node));
+        for file in &jwks {
+            fs::write(file, "[]").unwrap();
         }
         fs::write(run_dir.join(NODE), "tenancy-test-1").unwrap();
         fs::write(run_dir.join(STATE), state_dir.as_os_str().as_bytes()).unwrap();
         cleanup(&run_dir).unwrap();
         assert!(!mine.exists() && others.exists() && !run_dir.exists());
+        assert!(!jwks[0].exists() && jwks[1].exists());
     }
 }

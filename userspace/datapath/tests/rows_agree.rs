@@ -1,4 +1,4 @@
-//! Rows, read as the kernel reads them, mean what `weft_policy::decide` says.
+//! Rows, read as the kernel reads them, mean what `weft_policy::open` says.
 
 #[path = "rows_agree/memory.rs"]
 mod memory;
@@ -13,11 +13,12 @@ use proptest::{
 };
 use weft_abi::Reason;
 use weft_datapath::rows::policy::compile;
+use weft_ebpf_logic::Denial;
 use weft_model::{
     Action, AuthorizationPolicy, Mode, ObjectName, PolicyTarget, PortRange, Protocol, Rule, Selector,
     ServiceAccount, Source, SpiffeId,
 };
-use weft_policy::{Applied, Identity, Protection, Request, decide};
+use weft_policy::{Applied, Identity, Opening, Protection, Request, Requests, open};
 
 use self::memory::Memory;
 
@@ -25,16 +26,23 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn rows_and_decide_agree(protection in protections(), clients in vec(clients(), 20)) {
+    fn rows_and_openings_agree(protection in protections(), clients in vec(clients(), 20)) {
         let rows = compile(&protection);
         let memory = Memory::new(&rows);
         for client in &clients {
             let request = client.request();
-            let decision = decide(&protection, &request);
+            let Opening { decision, requests } = open(&protection, &request);
             let ruling = memory.ruling(&request);
             let audit = decision.audit.as_ref().map_or(Reason::NONE, |audit| audit.reason);
             prop_assert_eq!(ruling.verdict.reason, decision.reason, "{:?} of {:?}", request, decision);
             prop_assert_eq!(ruling.audit.reason, audit, "audit of {:?}", request);
+            let read = match requests {
+                _ if !decision.allowed() => ruling.verdict,
+                Requests::Unread => Denial::NONE,
+                Requests::Watched => Denial::WATCHED,
+                Requests::Judged => Denial::JUDGED,
+            };
+            prop_assert_eq!(ruling.verdict, read, "who reads {:?}", request);
         }
     }
 
@@ -46,10 +54,13 @@ proptest! {
         for client in &clients {
             let ruling = memory.ruling(&client.request());
             for (mode, denial) in [(Mode::Enforce, ruling.verdict), (Mode::Audit, ruling.audit)] {
+                if denial.reason == Reason::NONE {
+                    continue;
+                }
                 prop_assert_eq!(denial.rule != 0, denial.reason == Reason::POLICY_DENIED);
                 if let Some(name) = names.get(&denial.rule) {
                     let alone = only(&protection, name, mode);
-                    prop_assert_eq!(decide(&alone, &client.request()).reason, Reason::POLICY_DENIED, "{}", name);
+                    prop_assert_eq!(open(&alone, &client.request()).decision.reason, Reason::POLICY_DENIED, "{}", name);
                 }
             }
         }
@@ -72,7 +83,8 @@ fn only(protection: &Protection, name: &weft_policy::RuleName, mode: Mode) -> Pr
     let mut policy = AuthorizationPolicy::clone(&applied.policy);
     policy.mode = Mode::Enforce;
     policy.rules = vec![policy.rules[name.index].clone()];
-    Protection { policies: vec![Applied { policy: Arc::new(policy), ports: applied.ports.clone() }] }
+    let applied = Applied { policy: Arc::new(policy), ports: applied.ports.clone() };
+    Protection { policies: vec![applied], tokens: false }
 }
 
 #[derive(Clone, Debug)]
@@ -91,7 +103,7 @@ impl Client {
             Some(account) => Identity::FromAddress(account),
             None => Identity::Unknown,
         };
-        Request { source: self.source, identity, protocol: self.protocol, port: self.port }
+        Request { source: self.source, identity, protocol: self.protocol, port: self.port, http: None }
     }
 }
 
@@ -115,14 +127,19 @@ fn protections() -> impl Strategy<Value = Protection> {
             let target = PolicyTarget::Pods(Selector::default());
             Applied { policy: Arc::new(AuthorizationPolicy { name, action, mode, target, rules }), ports }
         });
-        Protection { policies: applied.collect() }
+        Protection { policies: applied.collect(), tokens: false }
     })
 }
 
 fn rules() -> impl Strategy<Value = Rule> {
     let sources = option::weighted(0.8, vec(sources(), 0..4));
     let ports = option::weighted(0.6, vec(ranges(), 0..4));
-    (sources, ports, prop::bool::weighted(0.1)).prop_map(|(sources, ports, l7)| Rule { sources, ports, l7 })
+    (sources, ports, prop::bool::weighted(0.1)).prop_map(|(sources, ports, l7)| Rule {
+        sources,
+        ports,
+        l7,
+        ..Rule::default()
+    })
 }
 
 fn sources() -> impl Strategy<Value = Source> {

@@ -15,6 +15,8 @@ pub mod ca;
 mod certificates;
 mod clock;
 mod issuer;
+mod jwks;
+mod jwt;
 mod leaf;
 mod svid;
 mod tls;
@@ -25,6 +27,8 @@ mod wire;
 pub use certificates::{CertificateStatus, Certificates, Failure, Held, Status, Wanted};
 pub use clock::Clock;
 pub use issuer::{Authority, IssueError, Issuer, Order, Signer};
+pub use jwks::{JwksOptions, JwksPlace, JwksWanted, KeySetStatus, KeySets, REFRESH};
+pub use jwt::{LONGEST_TOKEN, Token, TokenRefused, Verifier};
 /// The DER of a certificate, so that who issues need not name rustls.
 pub use rustls::pki_types::CertificateDer;
 pub use svid::{PrivateKey, Svid, SvidError};

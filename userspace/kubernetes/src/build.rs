@@ -4,6 +4,7 @@ mod attach;
 mod authorization;
 mod backend;
 mod endpoints;
+mod jwt;
 mod mtls;
 mod notice;
 mod objects;
@@ -22,8 +23,8 @@ use std::{
 };
 
 use weft_model::{
-    AccessLog, AuthorizationPolicy, Locality, Mtls, ObjectName, RouteName, RouteStatus, Service, Snapshot,
-    Workload,
+    AccessLog, AuthorizationPolicy, JwtProvider, Locality, Mtls, ObjectName, RouteName, RouteStatus, Service,
+    Snapshot, Workload,
 };
 
 use self::{
@@ -51,6 +52,7 @@ pub(crate) struct Built {
     pub(crate) workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
     pub(crate) policies: Arc<BTreeMap<ObjectName, Arc<AuthorizationPolicy>>>,
     pub(crate) mtls: Arc<Mtls>,
+    pub(crate) jwt: Arc<BTreeMap<ObjectName, Arc<[JwtProvider]>>>,
     pub(crate) access_logs: Arc<BTreeMap<ObjectName, Arc<AccessLog>>>,
     pub(crate) routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     /// What became of the routes that name a Service as a parent.
@@ -76,6 +78,7 @@ impl Builder {
             workloads: Arc::default(),
             policies: Arc::default(),
             mtls: Arc::new(Mtls { on: mutual_tls, ..Mtls::default() }),
+            jwt: Arc::default(),
             access_logs: Arc::default(),
             routes: Arc::default(),
             attachments: Arc::default(),
@@ -104,6 +107,7 @@ impl Builder {
         for name in &dirty.targeted {
             self.access_log(name);
             self.modes(name);
+            self.providers(name);
         }
         for name in telemetry::beside(&self.objects, &dirty.telemetry) {
             let notices = telemetry::conflicts(&self.objects, &name);
@@ -184,6 +188,12 @@ impl Builder {
                 None => pods.remove(name),
             };
         }
+    }
+
+    fn providers(&mut self, name: &ObjectName) {
+        let workload = self.built.workloads.get(name).filter(|workload| workload.local);
+        let providers = workload.and_then(|workload| jwt::of_pod(&self.objects, workload));
+        put(&mut self.built.jwt, name, providers);
     }
 
     fn policy(&mut self, name: &ObjectName) {

@@ -22,7 +22,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch as latest},
     time::{MissedTickBehavior, interval},
 };
-use weft_model::Snapshot;
+use weft_model::{JwksHeld, Snapshot};
 
 use self::{store::Store, watch::Wake};
 use crate::Error;
@@ -50,6 +50,7 @@ pub struct ManifestSource {
     publish: latest::Sender<Arc<Snapshot>>,
     requests: mpsc::Receiver<oneshot::Sender<u64>>,
     refresh: Refresh,
+    jwks: latest::Receiver<Arc<JwksHeld>>,
 }
 
 /// Asks a running [`ManifestSource`] to look again.
@@ -75,7 +76,9 @@ impl ManifestSource {
         let (publish, latest) = latest::channel(snapshot);
         let (sender, requests) = mpsc::channel(16);
         let refresh = Refresh { requests: sender, latest: latest.clone() };
-        Ok((Self { store, wake, publish, requests, refresh }, latest))
+        // Nobody sends any, unless `follow_jwks` says who.
+        let jwks = latest::channel(Arc::default()).1;
+        Ok((Self { store, wake, publish, requests, refresh, jwks }, latest))
     }
 
     /// A handle that has the directory read again on demand, once this runs.
@@ -83,9 +86,15 @@ impl ManifestSource {
         self.refresh.clone()
     }
 
+    /// From now on the snapshots have these keys of providers, too: whoever fetches them learns from the snapshots which.
+    pub fn follow_jwks(&mut self, jwks: latest::Receiver<Arc<JwksHeld>>) {
+        self.jwks = jwks;
+        self.jwks.mark_changed();
+    }
+
     /// Publishes a snapshot for every change, until `shutdown`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { mut store, mut wake, publish, mut requests, refresh } = self;
+        let Self { mut store, mut wake, publish, mut requests, refresh, mut jwks } = self;
         // Our own handle would keep the channel open for ever.
         drop(refresh);
         let mut shutdown = pin!(shutdown);
@@ -97,6 +106,7 @@ impl ManifestSource {
                 () = &mut shutdown => return,
                 Some(request) = requests.recv() => waiting.push(request),
                 () = wake.changed() => wake.settle().await,
+                Ok(()) = jwks.changed() => store.hold(Arc::clone(&jwks.borrow_and_update())),
                 _ = slow.tick() => {}
             }
             wake.cover();

@@ -15,9 +15,9 @@ use std::{
 };
 
 use weft_model::{
-    Action, AppProtocol, ContainerPort, Distribution, Hints, LoadBalancer, LogFilter, LogFormat, Mode,
-    MtlsMode, ObjectName, PolicyTarget, Protocol, ProxyFailure, RouteName, Rule, Selector, ServiceAccount,
-    ServiceKind, TrafficSettings,
+    Action, AppProtocol, ContainerPort, Distribution, Hints, JwtProvider, LoadBalancer, LogFilter, LogFormat,
+    Mode, MtlsMode, ObjectName, PolicyTarget, Protocol, ProxyFailure, RouteName, Rule, Selector,
+    ServiceAccount, ServiceKind, TrafficSettings,
 };
 
 pub(crate) use route::{BackendRef, Filter, ParentRef, Route, RouteRule, Target};
@@ -232,6 +232,8 @@ pub(crate) struct AuthenticationPolicy {
     pub(crate) mode: Option<MtlsMode>,
     /// Of single ports.
     pub(crate) ports: BTreeMap<u16, MtlsMode>,
+    /// Whose tokens are taken; `None` is left to a less specific policy.
+    pub(crate) jwt: Option<Arc<[JwtProvider]>>,
 }
 
 #[derive(Debug)]

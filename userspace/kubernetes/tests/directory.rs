@@ -10,7 +10,9 @@ use tokio::{
     time::timeout,
 };
 use weft_kubernetes::{ManifestSource, Options, Refresh};
-use weft_model::{ObjectName, RouteKind, RouteName, RouteReason, RouteSet, Service, Severity, Snapshot};
+use weft_model::{
+    Jwks, JwksHeld, ObjectName, RouteKind, RouteName, RouteReason, RouteSet, Service, Severity, Snapshot,
+};
 
 /// A source that runs until it is dropped.
 struct Running {
@@ -23,12 +25,18 @@ struct Running {
 
 impl Running {
     fn start(files: &[(&str, String)]) -> Self {
+        Self::with(files, watch::channel(Arc::default()).1)
+    }
+
+    /// As [`Running::start`], with what somebody else fetches.
+    fn with(files: &[(&str, String)], jwks: watch::Receiver<Arc<JwksHeld>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
             fs::write(directory.path().join(name), text).unwrap();
         }
         let options = Options { node: "n1".into(), last_good: None, mutual_tls: false };
-        let (source, snapshots) = ManifestSource::open(directory.path(), options).unwrap();
+        let (mut source, snapshots) = ManifestSource::open(directory.path(), options).unwrap();
+        source.follow_jwks(jwks);
         let refresh = source.refresh_handle();
         let (stop, stopped) = oneshot::channel::<()>();
         #[expect(clippy::disallowed_methods, reason = "the test owns this task and joins it")]
@@ -355,4 +363,24 @@ async fn a_source_that_has_ended_still_answers() {
     let refresh = running.refresh.clone();
     running.stop().await;
     assert_eq!(refresh.refresh().await, 1);
+}
+
+#[tokio::test]
+async fn fetched_keys_are_in_the_snapshots_from_then_on() {
+    let x = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    let document = format!(r#"{{"keys": [{{"kty": "OKP", "crv": "Ed25519", "x": "{x}"}}]}}"#);
+    let (jwks, _) = Jwks::parse(document.as_bytes()).unwrap();
+    let held = |at: &str| Arc::new(JwksHeld::from([(at.into(), Arc::new(jwks.clone()))]));
+    let (fetched, follow) = watch::channel(held("https://a.example"));
+    let mut running = Running::with(&[("a.yaml", service("a", "10.96.0.1"))], follow);
+    let first = running.until("what was there", |s| s.jwks.contains_key("https://a.example")).await;
+    fetched.send_replace(held("https://b.example"));
+    let second = running.until("what came", |s| s.jwks.contains_key("https://b.example")).await;
+    assert!(second.version > first.version, "who takes no version twice has to see it");
+    assert!(Arc::ptr_eq(&first.services, &second.services));
+    drop(fetched);
+    running.write("b.yaml", service("b", "10.96.0.2"));
+    let third = running.until("a change after the last keys", |s| has(s, "b")).await;
+    assert!(Arc::ptr_eq(&third.jwks, &second.jwks));
+    running.stop().await;
 }

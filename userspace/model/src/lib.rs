@@ -14,6 +14,7 @@
 mod access_log;
 mod eligible;
 mod identity;
+mod jwt;
 mod maglev;
 mod mtls;
 mod name;
@@ -29,10 +30,17 @@ mod workload;
 pub use access_log::{AccessLog, Comparison, LogFilter, LogFormat, LogNumber, LogText, TextTest};
 pub use eligible::{Locality, eligible};
 pub use identity::{ServiceAccount, SpiffeError, SpiffeId};
+pub use jwt::{
+    Jwks, JwksError, JwksHeld, JwksSource, JwtKey, JwtProvider, KeyMaterial, ProvenClaims, SkippedKey,
+    TokenClaims, TokenHeader, Unusable,
+};
 pub use maglev::{MaglevSeeds, maglev_table};
 pub use mtls::{Mtls, MtlsMode, PodMtls};
 pub use name::ObjectName;
-pub use policy::{Action, AuthorizationPolicy, Mode, PolicyTarget, PortRange, ROOT_NAMESPACE, Rule, Source};
+pub use policy::{
+    Action, AuthorizationPolicy, ClaimRule, HeaderRule, HttpAttributes, Mode, PathRule, PolicyTarget,
+    PortRange, ROOT_NAMESPACE, Rule, Source, TokenRule,
+};
 pub use problem::{Problem, Severity};
 pub use route::{
     AppProtocol, Backend, BackendShare, BackendTarget, Condition, Cors, Filter, Fraction, HeaderModifier,

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectName, Selector, ServiceAccount, SpiffeId};
+mod request;
+
+pub use request::{ClaimRule, HeaderRule, HttpAttributes, PathRule, TokenRule};
+
+use crate::{ObjectName, RouteName, Selector, ServiceAccount, SpiffeId};
 
 /// The namespace whose policies hold for the whole mesh.
 pub const ROOT_NAMESPACE: &str = "weft-system";
@@ -52,7 +56,7 @@ pub enum PolicyTarget {
     /// The pods behind these Services of the policy's namespace, on their target ports.
     Services(Vec<Arc<str>>),
     /// Requests that take these routes: decided by the client's node proxy, not in the kernel.
-    Routes(Vec<Arc<str>>),
+    Routes(Vec<RouteName>),
 }
 
 /// One rule: all of its parts must match.
@@ -62,9 +66,15 @@ pub struct Rule {
     pub sources: Option<Vec<Source>>,
     /// Any of these ports of the pod, after translation. `None` is every port.
     pub ports: Option<Vec<PortRange>>,
-    /// Asks something of the request (HTTP attributes, JWT claims), which L4 cannot see: such a rule
-    /// never allows a connection there, and a DENY rule matches by its other parts alone.
+    /// Asks something of the request, which L4 cannot see: such a rule never allows a connection there, and a
+    /// DENY rule matches by its other parts alone. So it is where neither of what follows says what is asked.
     pub l7: bool,
+    /// What the request has to be like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpAttributes>,
+    /// What a token of the request has to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenRule>,
 }
 
 /// Where a connection may come from.
@@ -87,6 +97,13 @@ pub struct PortRange {
     pub start: u16,
     /// Last port, not below `start`.
     pub end: u16,
+}
+
+impl Rule {
+    /// Whether it is about this port.
+    pub fn covers(&self, port: u16) -> bool {
+        self.ports.as_ref().is_none_or(|ports| ports.iter().any(|range| range.contains(port)))
+    }
 }
 
 impl PortRange {

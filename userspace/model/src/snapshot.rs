@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessLog, AuthorizationPolicy, Locality, Mtls, ObjectName, Problem, RouteName, RouteStatus, Service,
-    Workload,
+    AccessLog, AuthorizationPolicy, JwksHeld, JwtProvider, Locality, Mtls, ObjectName, Problem, RouteName,
+    RouteStatus, Service, Workload,
 };
 
 /// Everything the data path needs, immutable. Readers share it; parts that did not change between
@@ -37,6 +37,10 @@ pub struct Snapshot {
     pub policies: Arc<BTreeMap<ObjectName, Arc<AuthorizationPolicy>>>,
     /// Mutual TLS between nodes.
     pub mtls: Arc<Mtls>,
+    /// The pods of this node at which tokens are looked at, and whose they take.
+    pub jwt: Arc<BTreeMap<ObjectName, Arc<[JwtProvider]>>>,
+    /// The keys of providers that are elsewhere, as far as they are known: the last that were good.
+    pub jwks: Arc<JwksHeld>,
     /// The pods of this node whose requests are logged.
     pub access_logs: Arc<BTreeMap<ObjectName, Arc<AccessLog>>>,
     /// What became of each route, for people.
@@ -62,6 +66,8 @@ impl Default for Snapshot {
             workloads: Arc::default(),
             policies: Arc::default(),
             mtls: Arc::default(),
+            jwt: Arc::default(),
+            jwks: Arc::default(),
             access_logs: Arc::default(),
             routes: Arc::default(),
             problems: Arc::default(),

@@ -1,13 +1,13 @@
-//! Whether a connection may be made.
+//! Whether a connection may be made, or a request answered.
 
 use std::{fmt, net::IpAddr};
 
 use weft_abi::Reason;
 use weft_model::{Action, Mode, ObjectName, Protocol, Rule, ServiceAccount, Source};
 
-use crate::{Applied, Protection};
+use crate::{Applied, HttpRequest, Protection, request};
 
-/// A connection that wants to reach a protected workload.
+/// A connection that wants to reach a protected workload, or a request on one.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The address it comes from. An IPv4-mapped one counts as IPv4.
@@ -18,6 +18,9 @@ pub struct Request<'a> {
     pub protocol: Protocol,
     /// The workload's port, after translation.
     pub port: u16,
+    /// What is asked for, where that is seen. Without it a rule that asks something of the request never allows, and
+    /// denies by its other parts.
+    pub http: Option<HttpRequest<'a>>,
 }
 
 /// How much is known of who connects.
@@ -61,6 +64,27 @@ pub struct RuleName {
     pub index: usize,
 }
 
+/// What is decided about a connection before its first byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Whether it may be made. Where [`Opening::requests`] are read, no more is refused than what no request could
+    /// change, and nothing is audited: both are the requests'.
+    pub decision: Decision,
+    /// Who reads what comes on it.
+    pub requests: Requests,
+}
+
+/// Whether policies of a port ask for what only the requests say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requests {
+    /// None does.
+    Unread,
+    /// Audited ones do: they are shown what there is, and decide nothing.
+    Watched,
+    /// Enforced ones do: each request is decided about.
+    Judged,
+}
+
 /// Decides about `request`. Any DENY rule that matches refuses it; without an ALLOW policy for the
 /// port it is allowed; else an ALLOW rule has to match. Enforced and audited policies are two sets
 /// that do not see each other, and only the first one decides.
@@ -70,6 +94,25 @@ pub fn decide(protection: &Protection, request: &Request<'_>) -> Decision {
     let (audit, audit_rule) = judge(protection, Mode::Audit, &request);
     let audit = (audit != Reason::NONE).then_some(Audit { reason: audit, rule: audit_rule });
     Decision { reason, rule, audit }
+}
+
+/// Decides about a connection of which nothing has come yet.
+pub fn open(protection: &Protection, request: &Request<'_>) -> Opening {
+    let request = Request { source: request.source.to_canonical(), http: None, ..*request };
+    let requests = protection.requests(request.protocol, request.port);
+    let decision = match requests {
+        Requests::Unread => decide(protection, &request),
+        Requests::Watched => {
+            let (reason, rule) = judge(protection, Mode::Enforce, &request);
+            Decision { reason, rule, audit: None }
+        }
+        Requests::Judged => {
+            let denied = denied(protection, &request);
+            let reason = if denied.is_some() { Reason::POLICY_DENIED } else { Reason::NONE };
+            Decision { reason, rule: denied, audit: None }
+        }
+    };
+    Opening { decision, requests }
 }
 
 impl Decision {
@@ -103,6 +146,24 @@ impl fmt::Display for RuleName {
     }
 }
 
+/// The enforced rule that denies a connection whatever is asked on it.
+fn denied(protection: &Protection, request: &Request<'_>) -> Option<RuleName> {
+    let policies = protection.policies.iter();
+    let denying = policies.filter(|applied| {
+        let policy = &applied.policy;
+        policy.mode == Mode::Enforce
+            && policy.action == Action::Deny
+            && applied.covers(request.protocol, request.port)
+    });
+    let identity = request.identity.claimed();
+    let mut denying = denying.map(|applied| &applied.policy);
+    denying.find_map(|policy| {
+        let mut rules = policy.rules.iter();
+        let index = rules.position(|rule| !rule.l7 && matches(rule, identity, request))?;
+        Some(RuleName { policy: policy.name.clone(), index })
+    })
+}
+
 /// Decides by the policies of one mode.
 fn judge(protection: &Protection, mode: Mode, request: &Request<'_>) -> (Reason, Option<RuleName>) {
     let of = |action| {
@@ -131,9 +192,11 @@ fn judge(protection: &Protection, mode: Mode, request: &Request<'_>) -> (Reason,
 /// The first rule of a policy that matches a connection from `identity`.
 fn matching(applied: &Applied, identity: Option<&ServiceAccount>, request: &Request<'_>) -> Option<RuleName> {
     let policy = &applied.policy;
-    // What a rule asks of a request cannot be seen here: fail closed.
-    let visible = |rule: &Rule| !rule.l7 || policy.action == Action::Deny;
-    let index = policy.rules.iter().position(|rule| visible(rule) && matches(rule, identity, request))?;
+    let asks = |rule: &Rule| match policy.action {
+        Action::Allow => request::surely(rule, request.http.as_ref()),
+        Action::Deny => request::possibly(rule, request.http.as_ref()),
+    };
+    let index = policy.rules.iter().position(|rule| matches(rule, identity, request) && asks(rule))?;
     Some(RuleName { policy: policy.name.clone(), index })
 }
 
@@ -144,8 +207,7 @@ fn matches(rule: &Rule, identity: Option<&ServiceAccount>, request: &Request<'_>
         Source::Spiffe(_) => false, // no workload of this mesh has it, and nobody else is proven at L4
         Source::Cidr(block) => block.contains(&request.source),
     };
-    rule.sources.as_ref().is_none_or(|sources| sources.iter().any(from))
-        && rule.ports.as_ref().is_none_or(|ports| ports.iter().any(|range| range.contains(request.port)))
+    rule.sources.as_ref().is_none_or(|sources| sources.iter().any(from)) && rule.covers(request.port)
 }
 
 #[cfg(test)]

@@ -1,20 +1,25 @@
 //! Which policies protect a workload, and on which ports.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
 };
 
 use weft_model::{
-    AuthorizationPolicy, ObjectName, PolicyTarget, Protocol, ROOT_NAMESPACE, Service, Snapshot, Workload,
+    AuthorizationPolicy, Mode, ObjectName, PolicyTarget, Protocol, ROOT_NAMESPACE, RouteName, Rule, Service,
+    Snapshot, Workload,
 };
+
+use crate::Requests;
 
 /// The policies that protect one workload, by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Protection {
     /// None of them: everybody may connect.
     pub policies: Vec<Applied>,
+    /// Whether tokens are looked at (AuthenticationPolicy, `jwt`): each request on TCP is read, whatever policies ask for.
+    pub tokens: bool,
 }
 
 /// A policy as it applies to one workload.
@@ -35,8 +40,12 @@ pub struct Policies {
     by_namespace: HashMap<Arc<str>, Vec<usize>>,
     /// Indices of those that target a Service, by that Service.
     by_service: HashMap<ObjectName, Vec<usize>>,
+    /// Indices of those that target a route, by that route.
+    by_route: HashMap<RouteName, Vec<usize>>,
     /// Where targeted Services lead, by address.
     backends: HashMap<IpAddr, Vec<Backend>>,
+    /// The pods at which tokens are looked at.
+    tokens: HashSet<ObjectName>,
 }
 
 /// A targeted Service leads to `port` of an address.
@@ -55,7 +64,11 @@ pub fn protection(snapshot: &Snapshot, workload: &Workload) -> Protection {
 impl Policies {
     /// Sorts the policies of `snapshot` by what they target.
     pub fn new(snapshot: &Snapshot) -> Self {
-        let mut policies = Self { all: snapshot.policies.values().cloned().collect(), ..Self::default() };
+        let mut policies = Self {
+            all: snapshot.policies.values().cloned().collect(),
+            tokens: snapshot.jwt.keys().cloned().collect(),
+            ..Self::default()
+        };
         for (index, policy) in policies.all.iter().enumerate() {
             let namespace = &policy.name.namespace;
             match &policy.target {
@@ -68,7 +81,11 @@ impl Policies {
                         policies.by_service.entry(service).or_default().push(index);
                     }
                 }
-                PolicyTarget::Routes(_) => {} // the client's node proxy decides by these
+                PolicyTarget::Routes(routes) => {
+                    for route in routes.iter().collect::<BTreeSet<_>>() {
+                        policies.by_route.entry(route.clone()).or_default().push(index);
+                    }
+                }
             }
         }
         if !policies.by_service.is_empty() {
@@ -89,7 +106,19 @@ impl Policies {
         }
         let policies = applied.into_iter();
         let policies = policies.map(|(index, ports)| Applied { policy: Arc::clone(&self.all[index]), ports });
-        Protection { policies: policies.collect() }
+        Protection { policies: policies.collect(), tokens: self.tokens.contains(&workload.name) }
+    }
+
+    /// The policies that are for requests that take `route`: the client's node proxy decides by them.
+    pub fn of_route(&self, route: &RouteName) -> Protection {
+        let indices = self.by_route.get(route).into_iter().flatten();
+        let applied = indices.map(|&index| Applied { policy: Arc::clone(&self.all[index]), ports: None });
+        Protection { policies: applied.collect(), tokens: false }
+    }
+
+    /// The routes that have such policies.
+    pub fn routes(&self) -> impl Iterator<Item = &RouteName> {
+        self.by_route.keys()
     }
 
     /// Remembers every endpoint of a targeted Service, also where another Service's route leads to it.
@@ -128,6 +157,29 @@ impl Policies {
             let policies = self.by_service.get(&backend.service).into_iter().flatten();
             policies.map(|&index| (index, backend.port))
         })
+    }
+}
+
+impl Protection {
+    /// Whether policies of this port ask for what only requests say, or tokens are looked at. Nothing but TCP carries any.
+    pub fn requests(&self, protocol: Protocol, port: u16) -> Requests {
+        let asks = |applied: &&Applied| {
+            let here = |rule: &Rule| rule.l7 && rule.covers(port);
+            applied.covers(protocol, port) && applied.policy.rules.iter().any(here)
+        };
+        let asking = self.policies.iter().filter(|_| protocol == Protocol::Tcp).filter(asks);
+        let modes = asking.map(|applied| applied.policy.mode);
+        let read = self.tokens && protocol == Protocol::Tcp;
+        modes.fold(if read { Requests::Judged } else { Requests::Unread }, |requests, mode| match mode {
+            Mode::Enforce => Requests::Judged,
+            Mode::Audit if requests == Requests::Unread => Requests::Watched,
+            Mode::Audit => requests,
+        })
+    }
+
+    /// Whether policies of any port ask for what only requests say.
+    pub fn reads_requests(&self) -> bool {
+        self.tokens || self.policies.iter().any(|applied| applied.policy.rules.iter().any(|rule| rule.l7))
     }
 }
 

@@ -22,7 +22,7 @@ use weft_identity::{Held, SvidError, WireError};
 use weft_model::Snapshot;
 use weft_runtime::Backoff;
 use weft_transport::{
-    Netns, Origin, Origins,
+    Attested, Netns, Origin, Origins,
     handover::{
         self, FromAgent, Hello, MOST_UNHEARD, Nack, NackReason, Pod, ProxyEnd, Report, Role, Unheard,
     },
@@ -377,6 +377,15 @@ async fn add(handle: &Handle, pod: &Pod) -> Result<(), Untaken> {
 
 impl Origins for Unlent {
     fn take(&self, _: u64, _: std::net::SocketAddr) -> Result<Option<Origin>, weft_transport::Error> {
+        Ok(None)
+    }
+
+    fn attested(
+        &self,
+        _: u64,
+        _: std::net::SocketAddr,
+        _: u16,
+    ) -> Result<Option<Attested>, weft_transport::Error> {
         Ok(None)
     }
 }

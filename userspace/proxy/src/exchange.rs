@@ -1,7 +1,7 @@
 //! One request, from its head to the end of its answer.
 //!
 //! ```text
-//! answer ──► forward: routes ──► rate limit ──► fault ──► filters ──► tries ──► answer's filters ──► client
+//! answer ──► forward: routes ──► tokens ──► policies ──► rate limit ──► fault ──► filters ──► tries ──► answer's filters ──► client
 //!    │                                                                 │ backend, endpoint, connection, send
 //!    └── a refusal becomes an answer with its Reason                   └─ retry decision, wait, again
 //! ```
@@ -9,6 +9,7 @@
 
 mod answered;
 mod asked;
+mod authorize;
 mod body;
 mod failed;
 mod head;
@@ -30,6 +31,7 @@ use http::{
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{sleep, timeout_at};
+use weft_policy::Claims;
 
 use crate::{
     Reason, forwarded,
@@ -38,9 +40,12 @@ use crate::{
     route::{answer::Form, filters::Ended},
     serve::Client,
     short,
+    tables::Tables,
+    worker::delivery,
 };
 pub(crate) use answered::AnswerBody;
 use asked::Asked;
+use authorize::{Question, Unless};
 pub(crate) use body::RequestBody;
 use failed::Refused;
 use ledger::Ledger;
@@ -89,7 +94,11 @@ async fn forward(
     ledger: &mut Ledger,
 ) -> Result<Response<AnswerBody>, Refused> {
     let tables = client.served.worker.shared.tables.load_full();
-    let port = tables.port(client.dialled).ok_or_else(|| {
+    let port = match &client.caller {
+        Some(incoming) => Some(&incoming.port),
+        None => tables.port(client.dialled),
+    };
+    let port = port.ok_or_else(|| {
         // Whoever dials again is told by the kernel, or finds what has taken the address.
         client.end();
         Reason::NO_SERVICE
@@ -99,16 +108,53 @@ async fn forward(
     ledger.asked(port, &parts, asked.is_grpc);
     let routed = Routed::find(port, client, &parts)?;
     ledger.routed(&routed);
+    let claims = authenticate(client, &tables, &mut parts)?;
+    let question = Question::of(client, &tables, &parts, &routed, claims)?;
+    if let Some(question) = &question {
+        question.admit(ledger)?;
+    }
     let deadline = routed.deadline(asked.grpc_timeout);
     // What the client sent: a filter may change it for the server.
     let origin = parts.headers.get(ORIGIN).cloned();
     let patience = client.served.worker.shared.limits.body_time;
     let body = RequestBody::of(body, asked.is_grpc, patience);
-    let mut tries =
-        Tries { client, tables: &tables, port, routed: &routed, asked, parts, body, deadline, origin };
-    let work = stages(&mut tries, ledger);
-    let Some(deadline) = deadline else { return work.await };
-    timeout_at(deadline, work).await.unwrap_or(Err(Reason::REQUEST_TIMEOUT.into()))
+    let mut tries = Tries {
+        client,
+        tables: &tables,
+        port,
+        routed: &routed,
+        asked,
+        parts,
+        body,
+        deadline,
+        origin,
+        question,
+    };
+    let question = tries.question.clone();
+    let work = Unless::forbidden(question.as_ref().map(Question::guard), stages(&mut tries, ledger));
+    let answer = match deadline {
+        None => work.await?,
+        Some(deadline) => timeout_at(deadline, work).await.unwrap_or(Err(Reason::REQUEST_TIMEOUT.into()))?,
+    };
+    let Some(question) = question else { return Ok(answer) };
+    // From here on the answer is on its way: it can only be cut.
+    if let Some(guard) = delivery::guard(question.guard()) {
+        client.guard(guard);
+    }
+    Ok(answer)
+}
+
+/// What the tokens of a request that is made to the pod prove; `None` where nobody looks at tokens.
+fn authenticate(
+    client: &Client,
+    tables: &Tables,
+    parts: &mut Parts,
+) -> Result<Option<Rc<dyn Claims>>, Refused> {
+    let Some(providers) = client.caller.as_ref().and_then(|_| tables.providers(&client.served.pod.name))
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Rc::new(providers.authenticate(&mut parts.headers)?)))
 }
 
 /// What a request meets on its way, in this order.

@@ -3,19 +3,26 @@
 //! ```text
 //! sk_lookup ──► accept ──► first bytes ──┬─ mutual TLS ──► who is it? ──► decide ──► the app, in clear
 //!                                        └─ anything else ──► the mode, decide ────► the app, as it is
+//!                          where policies read requests: HTTP, in either of them ──► exchange for each request
 //! ```
 //! The accepted socket has the address that was dialled: the pod's own, and the app's port. The kernel has sent here
 //! whoever may speak mutual TLS, and refused what an address is enough to refuse; all the rest is decided here.
 
 mod app;
 mod next;
+mod requests;
 
-use std::{net::SocketAddr, rc::Rc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch};
 use weft_identity::HANDSHAKE_TIME;
 use weft_model::{ServiceAccount, Timeouts};
+use weft_policy::Requests;
 use weft_transport::{Inside as _, Progress, relay, relay_inside};
 
 use crate::{
@@ -24,6 +31,7 @@ use crate::{
     observe::{ConnectionRecord, Inbound, Protocol, Record, Security},
     outbound::ended,
     stream::reset_on_close,
+    tables::Caller,
     worker::Served,
 };
 pub(crate) use app::Deaf;
@@ -35,6 +43,10 @@ struct Seen {
     client: SocketAddr,
     /// Who has proven to be the client.
     account: Option<ServiceAccount>,
+    /// The client's own proxy tells of it, too.
+    told: bool,
+    security: Security,
+    spoken: Protocol,
     progress: Progress,
 }
 
@@ -42,7 +54,15 @@ struct Seen {
 pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAddr) {
     let client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let began = served.worker.now();
-    let mut seen = Seen { local: None, client, account: None, progress: Progress::default() };
+    let mut seen = Seen {
+        local: None,
+        client,
+        account: None,
+        told: false,
+        security: Security::None,
+        spoken: Protocol::Tcp,
+        progress: Progress::default(),
+    };
     let ended = Box::pin(carry(&served, socket, &mut seen)).await;
     if ended.is_err() {
         served.pod.account.refused();
@@ -56,10 +76,10 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
             dialled: seen.local,
             service: None,
             route: None,
-            spoken: Protocol::Tcp,
+            spoken: seen.spoken,
             endpoint: seen.local,
-            security: if seen.account.is_some() { Security::MutualTls } else { Security::None },
-            inbound: Some(Inbound { account: seen.account }),
+            security: seen.security,
+            inbound: Some(Inbound { account: seen.account, told: seen.told }),
             lasted: served.worker.now().since(began),
             received: seen.progress.right_to_left(),
             sent: seen.progress.left_to_right(),
@@ -85,16 +105,22 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
     let _ = socket.set_nodelay(true);
     // Before anything is decided: a change that is not seen by the decision is seen by the watch.
     let changes = shared.changes.subscribe();
-    match next::next(served, &socket, local, seen.client).await {
+    if let Err(why) = attested(served, local, seen).await {
+        return refuse(socket, why);
+    }
+    match next::next(served, &socket, local, seen.client, &seen.caller()).await {
         Ok(Next::Sealed { first, app }) => {
             let socket = Rewound::new(first, socket);
             sealed(served, socket, app, local, seen, changes).await
         }
-        Ok(Next::Plain { first, app }) => {
-            if let Err(why) = plain_may(served, local, seen.client) {
+        Ok(Next::Plain { first, app: Some(app) }) if !reads(served, local) => {
+            if let Err(why) = plain_may(served, local, &seen.caller()) {
                 return refuse(socket, why);
             }
             plain(served, socket, &first, app, local, seen, changes).await
+        }
+        Ok(Next::Plain { first, app }) => {
+            requests::serve(served, socket, first, app, local, seen, changes).await
         }
         Err(why) => refuse(socket, why),
     }
@@ -121,9 +147,13 @@ async fn sealed(
         refused.reason()
     })?;
     let stream = Sealed(stream);
-    let account = stream.0.peer().account.clone();
-    seen.account = Some(account.clone());
-    let may = || shared.tables.load().may_come_in(local, client.ip(), Some(&account));
+    seen.account = Some(stream.0.peer().account.clone());
+    seen.security = Security::MutualTls;
+    let caller = seen.caller();
+    if reads(served, local) {
+        return requests::serve(served, stream, Bytes::new(), app, local, seen, changes).await;
+    }
+    let may = || shared.tables.load().may_come_in(local, &caller);
     let app = match (may(), app) {
         (Ok(()), Some(app)) => Ok(app),
         (Ok(()), None) => app::to_app(served, local, client).await,
@@ -151,22 +181,53 @@ async fn plain(
         reset_on_close(&socket);
         return Err(Reason::UPSTREAM_RESET);
     }
-    let client = seen.client;
+    let caller = seen.caller();
     let relayed = relay(app, socket, Timeouts::IDLE, &seen.progress);
     tokio::select! {
         relayed = relayed => ended(&relayed),
         // Its mode is asked when it comes in: a stricter one is for those that come after.
-        why = forbidden(&mut changes, || served.worker.shared.tables.load().may_come_in(local, client.ip(), None)) => Err(why),
+        why = forbidden(&mut changes, || served.worker.shared.tables.load().may_come_in(local, &caller)) => Err(why),
     }
 }
 
 /// Whether what is no mutual TLS may come in now.
-fn plain_may(served: &Served, local: SocketAddr, client: SocketAddr) -> Result<(), Reason> {
-    let tables = served.worker.shared.tables.load();
-    if tables.is_strict(&served.pod.name, local.port()) {
-        return Err(Reason::PLAINTEXT);
-    }
-    tables.may_come_in(local, client.ip(), None)
+fn plain_may(served: &Served, local: SocketAddr, caller: &Caller) -> Result<(), Reason> {
+    mode_lets_in(served, local, caller)?;
+    served.worker.shared.tables.load().may_come_in(local, caller)
+}
+
+/// Whether the mode takes what is no mutual TLS: of who is attested always.
+fn mode_lets_in(served: &Served, local: SocketAddr, caller: &Caller) -> Result<(), Reason> {
+    let is_strict = served.worker.shared.tables.load().is_strict(&served.pod.name, local.port());
+    if is_strict && caller.proven.is_none() { Err(Reason::PLAINTEXT) } else { Ok(()) }
+}
+
+/// Whether policies read the requests that come to a port of the pod.
+fn reads(served: &Served, local: SocketAddr) -> bool {
+    served.worker.shared.tables.load().requests(local) != Requests::Unread
+}
+
+/// Learns whom the kernel attests, which may have heard of that pod a moment before this process.
+async fn attested(served: &Served, local: SocketAddr, seen: &mut Seen) -> Result<(), Reason> {
+    let shared = &served.worker.shared;
+    let attested = shared.origins.load().attested(served.pod.cookie, seen.client, local.port());
+    let attested = attested.map_err(|error| {
+        tracing::warn!(pod = %served.pod.name, %error, "cannot read who is attested");
+        Reason::PROXY_FAILED
+    })?;
+    let Some(attested) = attested else { return Ok(()) };
+    let mut changes = shared.changes.subscribe();
+    let known = async {
+        loop {
+            if let Some(account) = shared.tables.load().attested(&attested, seen.client.ip()).cloned() {
+                return Some(account);
+            }
+            changes.changed().await.ok()?;
+        }
+    };
+    seen.account = tokio::time::timeout(NEWS, known).await.ok().flatten();
+    seen.told = attested.by_proxy();
+    Ok(())
 }
 
 /// Waits until a change of the configuration forbids what was allowed.
@@ -180,3 +241,12 @@ async fn forbidden(changes: &mut watch::Receiver<u64>, may: impl Fn() -> Result<
         }
     }
 }
+
+impl Seen {
+    fn caller(&self) -> Caller {
+        Caller { ip: self.client.ip(), proven: self.account.clone() }
+    }
+}
+
+/// How long the news of a pod may take from the kernel to here.
+const NEWS: Duration = Duration::from_secs(5);

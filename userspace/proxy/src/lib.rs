@@ -37,6 +37,7 @@ mod short;
 mod stream;
 mod tables;
 mod tell;
+mod tokens;
 mod worker;
 
 pub use agent::{Maps, Unlent, serve_agent};

@@ -60,11 +60,13 @@ pub struct ConnectionRecord {
     pub reason: Option<Reason>,
 }
 
-/// What is known of the client of a connection that was made to a pod.
+/// What is known of the client of a connection, or of a request, that was made to a pod.
 #[derive(Debug)]
 pub struct Inbound {
     /// Who it has proven to be.
     pub account: Option<ServiceAccount>,
+    /// The client's own proxy, on this node, tells of it, too.
+    pub told: bool,
 }
 
 /// A request and its answer.
@@ -124,6 +126,10 @@ pub struct RequestRecord {
     pub messages: (u64, u64),
     /// Why it did not get what it asked for.
     pub reason: Option<Reason>,
+    /// Why audited policies would have refused it.
+    pub audit: Option<Reason>,
+    /// Of a request that was made to the pod: who made it. Of one that the pod has made, `None`.
+    pub inbound: Option<Inbound>,
 }
 
 impl Record {

@@ -28,6 +28,7 @@ use crate::{
     Limits, Reason,
     balance::EndpointState,
     clock::Moment,
+    line::Line,
     outbound::{self, Early},
     serve::Client,
     tables::Upstream,
@@ -63,8 +64,12 @@ impl Want<'_> {
         if let Some(early) = self.take_early() {
             return Ok((early.stream.into(), early.slot));
         }
-        let served = &self.client.served;
-        let stream = outbound::connect(served, self.endpoint.address(), self.connect).await?;
+        let (served, to) = (&self.client.served, self.endpoint.address());
+        let stream = match self.client.caller {
+            // Its own app is where it was dialled.
+            Some(_) => Line::Plain(outbound::connect_plain(served, to, self.connect).await?),
+            None => outbound::connect(served, to, self.connect).await?,
+        };
         Ok((stream.into(), slot))
     }
 

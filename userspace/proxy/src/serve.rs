@@ -4,17 +4,19 @@ mod parking;
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::Request;
 use hyper::{
-    body::Incoming,
+    body::Incoming as Body,
     server::conn::{
         http1::{self, UpgradeableConnection},
         http2,
@@ -30,9 +32,11 @@ use crate::{
     exchange,
     http1::{Guarded, Holding, Malformed, Refusal, Resting},
     http2::is_calmed,
-    observe::Protocol,
+    observe::{Protocol, Security},
     outbound::{self, Early},
+    pool::Pools,
     stream::{Stream, Wire},
+    tables::{Caller, Port},
     worker::{Served, Streams, Watch},
 };
 use parking::Parking;
@@ -48,7 +52,14 @@ pub(crate) struct Client {
     ending: Notify,
     /// A connection that was made before anybody knew that HTTP is spoken.
     pub early: RefCell<Option<Early>>,
+    /// Who makes it, where it is not the pod's own connection but made to the pod.
+    pub caller: Option<Incoming>,
+    pools: Rc<Pools>,
+    /// What ends the connection of HTTP/1 while its answer is on the way.
+    guard: RefCell<Option<Guard>>,
     stream: RefCell<Option<Stream>>,
+    /// Whether what serves it can be made anew.
+    parks: bool,
     wire: Arc<Wire>,
     /// Of the guard that is before it now.
     refusal: RefCell<Refusal>,
@@ -59,7 +70,34 @@ pub(crate) struct Client {
     under_way: Cell<u32>,
 }
 
+/// Who makes a connection to a pod, and where its requests go.
+pub(crate) struct Incoming {
+    pub caller: Caller,
+    pub port: Arc<Port>,
+    /// The client's own proxy makes it, and tells of its requests.
+    pub told: bool,
+    /// How it came here.
+    pub security: Security,
+}
+
+/// Ends what it guards once a policy forbids it, and says why.
+pub(crate) type Guard = Pin<Box<dyn Future<Output = Reason>>>;
+
 impl Client {
+    /// A client of a connection that is made to the pod. Its requests go to the app by connections that no other client
+    /// uses.
+    pub(crate) fn of_incoming(
+        served: &Rc<Served>,
+        stream: Stream,
+        ends: (SocketAddr, SocketAddr),
+        spoken: Protocol,
+        early: Option<Early>,
+        incoming: Incoming,
+    ) -> Rc<Self> {
+        let client = Self::over(served, stream, ends, spoken, early);
+        Rc::new(Self { caller: Some(incoming), pools: Rc::default(), ..client })
+    }
+
     pub(crate) fn new(
         served: &Rc<Served>,
         socket: TcpStream,
@@ -72,7 +110,17 @@ impl Client {
         let (account, clock) = (Arc::clone(&served.pod.account), served.worker.shared.clock);
         let frames = served.worker.shared.limits.h2_frames;
         let stream = Stream::new(socket, first, spoken, frames, account, clock);
-        Rc::new(Self {
+        Rc::new(Self::over(served, stream, (address, dialled), spoken, early))
+    }
+
+    fn over(
+        served: &Rc<Served>,
+        stream: Stream,
+        (address, dialled): (SocketAddr, SocketAddr),
+        spoken: Protocol,
+        early: Option<Early>,
+    ) -> Self {
+        Self {
             served: Rc::clone(served),
             address,
             dialled,
@@ -80,6 +128,10 @@ impl Client {
             last: Cell::new(served.worker.draining.is_cancelled()),
             ending: Notify::new(),
             early: RefCell::new(early),
+            caller: None,
+            pools: Rc::clone(&served.pools),
+            guard: RefCell::default(),
+            parks: stream.is_bare(),
             wire: Arc::clone(stream.wire()),
             stream: RefCell::new(Some(stream)),
             refusal: RefCell::default(),
@@ -87,7 +139,30 @@ impl Client {
             resting: RefCell::default(),
             cut: Cell::new(None),
             under_way: Cell::new(0),
-        })
+        }
+    }
+
+    /// The connections that its requests may use.
+    pub(crate) fn pools(&self) -> &Rc<Pools> {
+        &self.pools
+    }
+
+    /// Has the connection end, which is one of HTTP/1, once `guard` says so and as long as the request is under way.
+    pub(crate) fn guard(&self, guard: Guard) {
+        self.guard.replace(Some(guard));
+    }
+
+    fn poll_guard(&self, cx: &mut Context<'_>) -> Poll<Reason> {
+        match &mut *self.guard.borrow_mut() {
+            Some(guard) => guard.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Has its close be a reset, for this reason.
+    pub(crate) fn reset_on_close(&self, why: Reason) {
+        self.cut.set(Some(why));
+        self.wire.reset_on_close();
     }
 
     /// Ends the connection once what is under way on it is answered.
@@ -129,11 +204,11 @@ impl Client {
 
     /// Whether whoever serves it has nothing of it: all is answered, to the last byte.
     fn is_at_rest(&self) -> bool {
-        self.is_between_requests() && self.resting.borrow().is_so()
+        self.parks && self.is_between_requests() && self.resting.borrow().is_so()
     }
 
-    /// Puts a guard before `stream`.
-    fn guard(&self, stream: Stream) -> Guarded<Stream> {
+    /// Puts a framing guard before `stream`.
+    fn framed(&self, stream: Stream) -> Guarded<Stream> {
         let guarded = Guarded::server(stream, self.served.worker.shared.limits.http1);
         self.refusal.replace(guarded.refusal());
         self.holding.replace(guarded.holding());
@@ -171,6 +246,7 @@ impl Drop for UnderWay {
         let left = self.client.under_way.get() - 1;
         self.client.under_way.set(left);
         if left == 0 {
+            self.client.guard.take();
             self.client.wire.awaits_head(true);
             // The next head has begun to come, and now nothing but its sender holds it up.
             if self.client.holding.borrow().is_some() {
@@ -211,10 +287,9 @@ async fn serve_http1(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
     let begin = |stream| {
         // Boxed: hyper keeps the room for a request as long as the connection lives.
         let owned = Rc::clone(client);
-        let service = service_fn(move |request: Request<Incoming>| {
-            Box::pin(exchange::answer(Rc::clone(&owned), request))
-        });
-        builder.serve_connection(TokioIo::new(client.guard(stream)), service).with_upgrades()
+        let service =
+            service_fn(move |request: Request<Body>| Box::pin(exchange::answer(Rc::clone(&owned), request)));
+        builder.serve_connection(TokioIo::new(client.framed(stream)), service).with_upgrades()
     };
     let connection = pin!(Parking::new(client, begin, stream));
     let finish =
@@ -239,7 +314,7 @@ async fn serve_http2(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG);
     let owned = Rc::clone(client);
-    let service = service_fn(move |request: Request<Incoming>| exchange::answer(Rc::clone(&owned), request));
+    let service = service_fn(move |request: Request<Body>| exchange::answer(Rc::clone(&owned), request));
     let connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // GOAWAY loses nothing, so nobody has to be waited for.
     drive(client, connection, http2::Connection::graceful_shutdown, |_| {}, Duration::ZERO).await
@@ -276,6 +351,10 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
                 _ => Ok(()),
             },
             () = &mut gone => return Err(Reason::CLIENT_GONE),
+            why = poll_fn(|cx| client.poll_guard(cx)) => {
+                client.cut.set(Some(why));
+                return Err(why);
+            }
             why = &mut found, if !silent => {
                 silent = why == Reason::IDLE && client.is_between_requests();
                 if !silent {

@@ -3,6 +3,7 @@
 //! Compiled once for each version, off the workers, and put in place as a whole. What counts or remembers (endpoints,
 //! breakers, budgets, buckets) goes on from version to version.
 
+mod authorize;
 mod compile;
 mod guards;
 mod people;
@@ -14,15 +15,17 @@ use std::{
     sync::Arc,
 };
 
-use weft_model::{AppProtocol, MtlsMode, ObjectName, ServiceAccount, TrafficSettings, Workload};
-use weft_policy::Identity;
+use weft_model::{AppProtocol, MtlsMode, ObjectName, PortRouting, ServiceAccount, TrafficSettings, Workload};
 
 use crate::{
     Reason,
+    clock::Moment,
     draw::Draw,
     limits::{Budget, RateLimit},
     route::{PortRoutes, table::CompiledRule},
+    tokens::{Providers, Tokens},
 };
+pub(crate) use authorize::Caller;
 pub(crate) use compile::Compiler;
 use guards::Guards;
 use people::People;
@@ -38,6 +41,7 @@ pub(crate) struct Tables {
     people: People,
     guards: Guards,
     trust_domain: Arc<str>,
+    tokens: Tokens,
 }
 
 /// A port of a Service that the proxy serves.
@@ -103,23 +107,9 @@ impl Tables {
         self.people.mode(pod, port) == MtlsMode::Strict
     }
 
-    /// Whether the policies of the pod at `to` let a connection from `source` in. Its client is who it has `proven` to be;
-    /// who has that address is enough to be refused.
-    pub(crate) fn may_come_in(
-        &self,
-        to: SocketAddr,
-        source: IpAddr,
-        proven: Option<&ServiceAccount>,
-    ) -> Result<(), Reason> {
-        let claimed = || self.people.at(source).map(|pod| &pod.service_account);
-        let identity = match proven {
-            Some(account) => Identity::Proven(account),
-            None => claimed().map_or(Identity::Unknown, Identity::FromAddress),
-        };
-        match self.guards.decide(source, identity, to) {
-            Some(decision) if !decision.allowed() => Err(decision.reason),
-            _ => Ok(()),
-        }
+    /// Whose tokens the pod takes; `None` where nobody looks at tokens.
+    pub(crate) fn providers(&self, pod: &ObjectName) -> Option<&Arc<Providers>> {
+        self.tokens.of(pod)
     }
 
     /// Why the kernel refused the connection of `pod` to `to`.
@@ -133,6 +123,25 @@ impl Tables {
 }
 
 impl Port {
+    /// What requests to a pod of this node, made from elsewhere, are forwarded by: to its app, and nothing else.
+    pub(crate) fn of_pod(pod: &ObjectName, at: SocketAddr, now: Moment) -> Self {
+        let upstream = Arc::new(Upstream::of_pod(pod, at, now));
+        let routes =
+            PortRoutes::compile(&PortRouting::default()).expect("no routes have nothing to be wrong");
+        Self {
+            service: pod.clone(),
+            number: at.port(),
+            protocol: AppProtocol::Detect,
+            routes: Arc::new(routes),
+            traffic: Arc::default(),
+            plain: vec![(1, upstream)],
+            limit: None,
+            budget: None,
+            rule_limits: HashMap::new(),
+            rule_budgets: HashMap::new(),
+        }
+    }
+
     /// Plain balancing's choice among the groups of the port.
     pub(crate) fn plain(&self, dice: &mut impl Draw) -> Option<&Arc<Upstream>> {
         if let [(_, only)] = &*self.plain {

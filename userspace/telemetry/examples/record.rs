@@ -84,6 +84,8 @@ fn request(pod: u16) -> RequestRecord {
         status: 200,
         grpc_status: None,
         reason: None,
+        audit: None,
+        inbound: None,
         delayed: false,
         exhausted: false,
         tries: 1,

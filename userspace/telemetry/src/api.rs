@@ -14,6 +14,7 @@ mod explain;
 mod failure;
 mod filter;
 mod flow;
+mod jwks;
 mod objects;
 mod proxy;
 mod route;
@@ -33,6 +34,7 @@ pub use explain::{
 pub use failure::Failure;
 pub use filter::{FlowFilter, FlowProtocol, Statuses};
 pub use flow::{Destination, Flow, FlowKind, FlowLine, HttpFlow, Path, Source, Verdict};
+pub use jwks::JwksView;
 pub use objects::{
     EndpointState, EndpointView, PolicyView, RuleView, ServicePortView, ServiceView, WorkloadView,
 };

@@ -9,6 +9,7 @@ mod buckets;
 mod certificate;
 mod expiry;
 mod http;
+mod jwks;
 mod keeper;
 mod peer;
 mod proxy;

@@ -15,7 +15,7 @@ use crate::{
     flows::FlowLog,
     metrics::{Ends, Metrics, Reporter, TcpLabels},
     pods::{Pod, Pods},
-    records::{ConnectionRecord, RecordBatch, RequestRecord, Security, Spoken},
+    records::{ConnectionRecord, Inbound, RecordBatch, RequestRecord, Security, Spoken},
     window::Window,
 };
 #[cfg(test)]
@@ -66,7 +66,10 @@ impl Observer {
             None => pods.insert(Pods::of(snapshot, &metrics.http)),
         };
         for record in &batch.requests {
-            self.request(record, snapshot, pods, flows, metrics, now);
+            match &record.inbound {
+                None => self.request(record, snapshot, pods, flows, metrics, now),
+                Some(inbound) => self.incoming(record, inbound, snapshot, pods, flows, metrics, now),
+            }
         }
         for record in &batch.connections {
             connection(record, snapshot, pods, flows, metrics);
@@ -100,7 +103,46 @@ impl Observer {
         }
         self.window.count(record, now);
         self.log.take(&Logged { record, source, destination }, snapshot);
-        flows.push(flow::of_request(record, source, destination, snapshot));
+        audited(record, metrics);
+        let service = record.service.as_ref();
+        flows.push(flow::of_request(record, service, source, destination, snapshot));
+    }
+
+    /// A request that was made to a pod of this node. What the client's own proxy, which is the same one, tells of is
+    /// told once: of the server's policies it knows nothing.
+    #[expect(clippy::too_many_arguments, reason = "as `request`, and who made it")]
+    fn incoming(
+        &self,
+        record: &RequestRecord,
+        inbound: &Inbound,
+        snapshot: &Snapshot,
+        pods: &mut Pods,
+        flows: &FlowLog,
+        metrics: &Metrics,
+        now: Instant,
+    ) {
+        let service = record.endpoint.and_then(|endpoint| pods.service_at(snapshot, endpoint));
+        let (source, destination) = (pods.at(record.client.ip()), pods.named(&record.pod));
+        if let (Some(reason), Some(_)) = (record.reason, destination) {
+            metrics.proxy.rejected(&record.pod, reason);
+        }
+        audited(record, metrics);
+        if !inbound.told {
+            let (source, destination) = (pods.known(source), pods.known(destination));
+            metrics.http.count_incoming(record, service.as_ref(), source, destination);
+            self.window.count(record, now);
+        }
+        self.log.take(&Logged { record, source, destination }, snapshot);
+        if !inbound.told || record.is_refused() || record.audit.is_some() {
+            flows.push(flow::of_request(record, service.as_ref(), source, destination, snapshot));
+        }
+    }
+}
+
+/// Counts what audited policies say of a request.
+fn audited(record: &RequestRecord, metrics: &Metrics) {
+    if let Some(reason) = record.audit.filter(|_| !record.is_refused()) {
+        metrics.agent.audited(reason.word());
     }
 }
 

@@ -5,7 +5,7 @@ mod route;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use authz::{authz, authz_of_pod};
+pub use authz::{AskedRequest, authz, authz_of_pod};
 pub use route::routes;
 use weft_model::{
     Action, AuthorizationPolicy, Distribution, Endpoint, EndpointGroup, LoadBalancer, Mode, ObjectName,
@@ -159,7 +159,10 @@ fn view_policy(policy: &AuthorizationPolicy, pods: Vec<String>) -> PolicyView {
             PolicyTarget::Pods(selector) if selector.is_empty() => "all pods".to_owned(),
             PolicyTarget::Pods(selector) => format!("pods {}", view_selector(selector)),
             PolicyTarget::Services(names) => format!("service {}", names.join(",")),
-            PolicyTarget::Routes(names) => format!("route {}", names.join(",")),
+            PolicyTarget::Routes(routes) => {
+                let names: Vec<_> = routes.iter().map(|route| &*route.name.name).collect();
+                format!("route {}", names.join(","))
+            }
         },
         rules: policy.rules.iter().map(view_rule).collect(),
         pods,

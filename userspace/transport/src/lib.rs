@@ -31,7 +31,7 @@ mod visit;
 
 pub use error::Error;
 pub use netns::{Netns, NetnsId};
-pub use origins::{Origin, Origins};
+pub use origins::{Attested, Origin, Origins};
 pub use relay::{BUFFER, End, Inside, Progress, Relayed, relay, relay_inside};
 pub use sock_diag::{Diag, Protocol, Query, Socket, State, States, TcpInfo};
 pub use socket::{netns_cookie, socket_cookie};

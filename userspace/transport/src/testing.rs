@@ -4,15 +4,22 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Error, Origin, Origins};
+use crate::{Attested, Error, Origin, Origins};
 
 /// Origins that a test wrote down itself, where no connect hook runs. Without a bound: a test's are few.
 #[derive(Debug, Default)]
 pub struct WrittenOrigins {
     records: Mutex<HashMap<(u64, SocketAddr), Origin>>,
+    attested: Mutex<HashMap<(u64, SocketAddr, u16), Attested>>,
 }
 
 impl WrittenOrigins {
+    /// Attests the client of a connection to `port` of the pod, as `sk_lookup` would.
+    pub fn attest(&self, netns_cookie: u64, peer: SocketAddr, port: u16, attested: Attested) {
+        let mut all = self.attested.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert((netns_cookie, peer, port), attested);
+    }
+
     /// Writes down a connection as the hook would; replaces what was there.
     pub fn write(&self, netns_cookie: u64, peer: SocketAddr, origin: Origin) {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).insert((netns_cookie, peer), origin);
@@ -22,6 +29,11 @@ impl WrittenOrigins {
 impl Origins for WrittenOrigins {
     fn take(&self, netns_cookie: u64, peer: SocketAddr) -> Result<Option<Origin>, Error> {
         Ok(self.records.lock().unwrap_or_else(PoisonError::into_inner).remove(&(netns_cookie, peer)))
+    }
+
+    fn attested(&self, netns_cookie: u64, peer: SocketAddr, port: u16) -> Result<Option<Attested>, Error> {
+        let mut all = self.attested.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(all.remove(&(netns_cookie, peer, port)))
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use weft_datapath::{Enforcer, Tenancy, last_good};
+use weft_identity::KeySets;
 use weft_keeper::Keeper;
 use weft_kubernetes::{ManifestSource, Options, Refresh};
 use weft_model::Snapshot;
@@ -26,6 +27,7 @@ use crate::{
     core_dump,
     explain::explain,
     identities::{self, Issued},
+    jwks,
     node_proxy::{self, gone},
     settings::{AgentArgs, ServiceScope},
 };
@@ -47,7 +49,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let last_good = last_good(&args.state_dir, &node);
     let options =
         Options { node: node.as_str().into(), last_good: Some(last_good), mutual_tls: args.mutual_tls() };
-    let (source, snapshots) = ManifestSource::open(&args.manifests, options)?;
+    let (mut source, snapshots) = ManifestSource::open(&args.manifests, options)?;
     let enforcer = Enforcer::open(args.datapath(node.clone()))?;
     let keeper = node_proxy::open(&args, &enforcer)?;
 
@@ -55,6 +57,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let observer = Arc::new(observer);
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
+    let keys = jwks::start(args.jwks(&node), snapshots.clone(), &tasks);
+    source.follow_jwks(keys.held());
     if args.ca_dir.is_some() {
         core_dump::leave_memory_out();
     }
@@ -66,6 +70,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         snapshots: snapshots.clone(),
         observer: Arc::clone(&observer),
         issued: issued.clone(),
+        keys,
         scope: args.service_scope,
     });
     let known = match keeper {
@@ -115,6 +120,7 @@ struct NodeAgent {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     observer: Arc<Observer>,
     issued: Option<Issued>,
+    keys: KeySets,
     scope: ServiceScope,
 }
 
@@ -128,7 +134,7 @@ impl admin::Agent for NodeAgent {
         for pod in &mut status.pods {
             pod.peers = peers.remove(&pod.name).unwrap_or_default();
         }
-        Status { proxy, certificates: self.certificates(), ..status }
+        Status { proxy, certificates: self.certificates(), jwks: jwks::view(&self.keys), ..status }
     }
 
     fn ready(&self) -> Result<(), Failure> {

@@ -11,14 +11,18 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use weft_abi::Reason;
 use weft_model::{
-    Endpoint, LoadBalancer, MtlsMode, ObjectName, PolicyTarget, PortRouting, Protocol, Service, ServiceKind,
+    Endpoint, LoadBalancer, MtlsMode, ObjectName, PortRouting, Protocol, RouteName, Service, ServiceKind,
     ServicePort, Snapshot, Workload,
 };
+use weft_policy::{Identity, Policies, Request, RuleName, decide};
+use weft_proxy::route::path::normalise_uri;
 use weft_telemetry::{
     api::{ExplainQuery, ExplainedSetting, Explanation, Failure, OwnAnswer, Path, Verdict},
-    views,
+    views::{self, AskedRequest},
 };
 
 use self::backends::Share;
@@ -47,13 +51,20 @@ pub(crate) fn explain(
         told.notes
             .push(format!("{} is of another node; endpoints are counted as this one sees them", client.name));
     }
+    let asked = match question.asked()? {
+        Ok(asked) => Some(asked),
+        Err(reason) => {
+            refuse(&mut told, reason);
+            return Ok(told);
+        }
+    };
     if !client.enrolled {
         let fate = match scope {
             ServiceScope::Enrolled => "its connections are left alone",
             ServiceScope::Node => "the kernel balances its connections, and routes are not for them",
         };
         told.because.push(format!("{} is not in the mesh: {fate}", client.name));
-        question.plain(&mut told, &backends::of_groups(snapshot, service, port));
+        question.plain(&mut told, &backends::of_groups(snapshot, service, port), asked.as_ref());
         return Ok(told);
     }
     match (&port.routing, service.kind) {
@@ -61,11 +72,11 @@ pub(crate) fn explain(
         (None, ServiceKind::ClusterIp) => {
             told.because.push("nothing of the Service needs the proxy".to_owned());
             told.settings.extend(kernel_settings(service));
-            question.plain(&mut told, &backends::of_groups(snapshot, service, port));
+            question.plain(&mut told, &backends::of_groups(snapshot, service, port), asked.as_ref());
         }
         (_, ServiceKind::Headless) => {
             told.because.push("the Service is headless: its clients dial pods".to_owned());
-            question.plain(&mut told, &backends::of_groups(snapshot, service, port));
+            question.plain(&mut told, &backends::of_groups(snapshot, service, port), asked.as_ref());
         }
         (_, ServiceKind::ExternalName) => {
             told.because.push("the Service is an alias in DNS: its connections are left alone".to_owned());
@@ -92,6 +103,15 @@ impl<'a> Question<'a> {
         Ok(Self { snapshot, query, client, service, port })
     }
 
+    /// The request as it is sent; `Err` is why its path is refused.
+    fn asked(&self) -> Result<Result<AskedRequest, Reason>, Failure> {
+        let mut parts = routed::head(self.query, self.service.name.to_string())?;
+        if normalise_uri(&mut parts.uri).is_err() {
+            return Ok(Err(Reason::PATH_INVALID));
+        }
+        Ok(routed::read(&parts).ok_or(Reason::PATH_INVALID))
+    }
+
     /// The request takes the proxy.
     fn routed(&self, routing: &PortRouting, told: &mut Explanation) -> Result<(), Failure> {
         told.path = Path::Http;
@@ -110,17 +130,43 @@ impl<'a> Question<'a> {
         if told.answer.is_some() {
             return Ok(());
         }
-        if let Some(route) = &told.rule {
-            told.notes.extend(self.route_policies(&route.route));
-        }
         let shares =
             found.backends.unwrap_or_else(|| backends::of_groups(self.snapshot, self.service, self.port));
-        self.plain(told, &shares);
+        self.plain(told, &shares, found.asked.as_ref());
+        if let (Some(route), Some(asked)) = (&found.taken, &found.received) {
+            self.by_route(told, route, asked);
+        }
         Ok(())
     }
 
-    /// The request goes to one of `shares`, if their policies let it.
-    fn plain(&self, told: &mut Explanation, shares: &[Share<'_>]) {
+    /// What the policies of the route say, by which the client's proxy decides.
+    fn by_route(&self, told: &mut Explanation, route: &RouteName, asked: &AskedRequest) {
+        let protection = Policies::new(self.snapshot).of_route(route);
+        let family = |ip: &&IpAddr| self.service.ips.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
+        let source = self.client.ips.iter().find(family).copied();
+        let request = Request {
+            source: source.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            identity: Identity::Proven(&self.client.service_account),
+            protocol: Protocol::Tcp,
+            port: self.query.port,
+            http: Some(asked.view()),
+        };
+        let decision = decide(&protection, &request);
+        let by =
+            |rule: &Option<RuleName>| rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
+        if !decision.allowed() {
+            told.notes.push(format!("policies of the route refuse it{}", by(&decision.rule)));
+            refuse(told, decision.reason);
+        } else if let Some(audit) = &decision.audit {
+            told.notes.push(format!("audited policies of the route would refuse it{}", by(&audit.rule)));
+            if told.verdict == Verdict::Forwarded {
+                (told.verdict, told.reason) = (Verdict::Audit, Some(audit.reason.word().to_owned()));
+            }
+        }
+    }
+
+    /// The request, as whoever forwards it leaves it, goes to one of `shares`, if their policies let it.
+    fn plain(&self, told: &mut Explanation, shares: &[Share<'_>], asked: Option<&AskedRequest>) {
         let weighted = || shares.iter().filter(|share| share.weight > 0);
         let bad: Vec<_> = weighted().filter_map(|share| Some((share, share.problem?))).collect();
         for (share, reason) in &bad {
@@ -133,7 +179,7 @@ impl<'a> Question<'a> {
         self.between_nodes(told, shares);
         let endpoints = weighted().flat_map(|share| share.eligible.iter().copied());
         let servers = endpoints.map(|endpoint: &Endpoint| (self.port.protocol, endpoint));
-        told.pods = views::authz_of_pod(self.snapshot, self.client, servers);
+        told.pods = views::authz_of_pod(self.snapshot, self.client, servers, asked);
         if weighted().all(|share| share.problem.is_some()) {
             let reason = bad.first().map(|(_, reason)| *reason);
             let none = if told.path == Path::Http && told.rule.is_some() {
@@ -180,21 +226,6 @@ impl<'a> Question<'a> {
         } else if strict > 0 {
             told.notes.push(format!("{strict} of {all} endpoints refuse it: {}", Reason::PLAINTEXT));
         }
-    }
-
-    /// Policies that are for the route itself: the proxy decides by them.
-    fn route_policies(&self, route: &str) -> Vec<String> {
-        let of_route = |policy: &&std::sync::Arc<weft_model::AuthorizationPolicy>| match &policy.target {
-            PolicyTarget::Routes(names) => {
-                let name = |name: &str| format!("{}/{name}", policy.name.namespace);
-                names.iter().any(|wanted| route.ends_with(&format!(" {}", name(wanted))))
-            }
-            _ => false,
-        };
-        let policies = self.snapshot.policies.values().filter(of_route);
-        let note =
-            |name: &ObjectName| format!("AuthorizationPolicy {name} is for this route and not judged here");
-        policies.map(|policy| note(&policy.name)).collect()
     }
 }
 

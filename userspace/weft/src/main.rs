@@ -7,6 +7,7 @@ mod agent;
 mod core_dump;
 mod explain;
 mod identities;
+mod jwks;
 mod local;
 mod node_proxy;
 mod proxy;

@@ -28,7 +28,7 @@ pub(crate) fn open(args: &AgentArgs, enforcer: &Enforcer) -> Result<Option<Keepe
         run_dir: args.run_dir.clone(),
         cgroup: enforcer.cgroup(),
         program: args.proxy_program()?,
-        inbound: args.mutual_tls(),
+        inbound: true,
         build: env!("CARGO_PKG_VERSION").to_owned(),
     })?;
     enforcer.proxy_is(keeper.cgroup())?;
@@ -169,11 +169,12 @@ impl Part {
         Self { needed, last: None, once: BTreeSet::new() }
     }
 
-    /// The part of `snapshot` that the proxy works with, if that is news. Nothing, until a Service or mutual TLS needs it.
+    /// The part of `snapshot` that the proxy works with, if that is news. Nothing, until a Service, mutual TLS or a policy
+    /// needs it.
     fn of(&mut self, snapshot: &Snapshot) -> Result<Option<Configuration>, serde_json::Error> {
         self.once.retain(|name| snapshot.services.contains_key(name));
         self.once.extend(snapshot.routed().chain(snapshot.backends()).cloned());
-        self.needed |= !self.once.is_empty() || snapshot.mtls.on;
+        self.needed |= !self.once.is_empty() || snapshot.mtls.on || snapshot.reads_requests();
         // The source's first Snapshot has a version; before it nothing is known.
         if !self.needed || snapshot.version == 0 {
             return Ok(None);

@@ -39,6 +39,9 @@ pub(crate) struct AgentArgs {
     /// [default: none, and pods have no certificates]
     #[arg(long, value_name = "DIR")]
     pub(crate) ca_dir: Option<PathBuf>,
+    /// Certificates (PEM) of authorities that may vouch for the servers of tokens' keys, beside the public ones
+    #[arg(long, value_name = "FILE")]
+    jwks_ca_bundle: Option<PathBuf>,
     /// Whose connections to Services are balanced
     #[arg(long, value_name = "SCOPE", value_enum, default_value_t)]
     pub(crate) service_scope: ServiceScope,
@@ -148,6 +151,12 @@ impl AgentArgs {
     /// Whether the node's workloads have certificates, and a proxy that shows them.
     pub(crate) fn mutual_tls(&self) -> bool {
         self.ca_dir.is_some() && self.has_proxy()
+    }
+
+    /// How the keys of providers of tokens are fetched and kept, on `node`.
+    pub(crate) fn jwks(&self, node: &str) -> weft_identity::JwksOptions {
+        let last_good = Some(weft_datapath::last_good_jwks(&self.state_dir, node));
+        weft_identity::JwksOptions { ca_bundle: self.jwks_ca_bundle.clone(), last_good }
     }
 
     /// Whether the agent runs the node's proxy.

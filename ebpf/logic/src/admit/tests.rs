@@ -67,7 +67,7 @@ fn attested(ago: u64) -> FlowRecord {
 }
 
 fn proven() -> Client {
-    Client { identity: FRONT, namespace: WEB, proven: true }
+    Client { identity: FRONT, namespace: WEB, proven: true, by_proxy: false }
 }
 
 fn by_address() -> Client {

@@ -49,6 +49,10 @@ fn from(remote: &str) -> Arrival {
     }
 }
 
+fn is_handed_over(admission: &Admission) -> bool {
+    matches!(admission, Admission::Capture(NETNS, _))
+}
+
 fn reason(memory: &Memory, arrival: &Arrival) -> Reason {
     match admit(memory, arrival) {
         Admission::Deny(_, denial) => denial.reason,
@@ -74,7 +78,7 @@ fn who_may_speak_mutual_tls_is_handed_to_the_proxy_and_nobody_else() {
     for mode in [PERMISSIVE, STRICT] {
         let memory = mesh(mode);
         for remote in ["10.77.0.3", "10.77.0.9", "192.0.2.1"] {
-            assert_eq!(admit(&memory, &from(remote)), Admission::Capture(NETNS), "{remote}");
+            assert!(is_handed_over(&admit(&memory, &from(remote))), "{remote}");
             assert!(is_captured(&memory, &from(remote)));
         }
         assert_eq!(admit(&memory, &from("10.77.0.1")), Admission::Pass, "its own");
@@ -110,7 +114,7 @@ fn a_port_may_have_a_mode_of_its_own() {
         memory.pod_ports.insert(key, PodPort { flags: of_port, ..PodPort::zeroed() });
         let other = |remote: &str| Arrival { local_port: BePort::new(8081), ..from(remote) };
         for (mode, arrival) in [(of_port, &from as &dyn Fn(&str) -> Arrival), (of_pod, &other)] {
-            let captured = admit(&memory, &arrival("10.77.0.3")) == Admission::Capture(NETNS);
+            let captured = is_handed_over(&admit(&memory, &arrival("10.77.0.3")));
             assert_eq!(captured, mode != 0, "{of_pod} {of_port}");
             let refused = admit(&memory, &arrival("10.77.0.4")) != Admission::Pass;
             assert_eq!(refused, mode == STRICT, "{of_pod} {of_port}");
@@ -152,7 +156,7 @@ fn what_an_address_is_enough_to_deny_is_refused_at_the_syn_and_the_proxy_decides
     memory.pod_ips.get_mut(&addr("10.77.0.1")).unwrap().policy = POLICY;
     let row = |bits| PolicyRow { bits, ..PolicyRow::zeroed() };
     memory.policies.insert((POLICY, token::ANY), row(policy_bits::ISOLATED));
-    assert_eq!(admit(&memory, &from("10.77.0.3")), Admission::Capture(NETNS));
+    assert!(is_handed_over(&admit(&memory, &from("10.77.0.3"))));
     assert_eq!(reason(&memory, &from("10.77.0.4")), Reason::NOT_ALLOWED, "which speaks no TLS");
     memory.policies.insert((POLICY, token::ANY), row(policy_bits::DENY));
     assert_eq!(reason(&memory, &from("10.77.0.3")), Reason::POLICY_DENIED);
@@ -199,4 +203,70 @@ fn without_a_proxy_no_clear_byte_leaves_in_any_mode() {
         let (verdict, outcome) = dialled(&memory, &to("10.77.0.3"));
         assert_eq!((verdict, outcome.denial.reason), (Verdict::Deny, Reason::PROXY_UNAVAILABLE));
     }
+}
+
+/// A mesh without mutual TLS where the pod `.1` has policies of which the row for everybody says `bits`.
+fn reading(bits: u32) -> Memory {
+    let mut memory = mesh(0);
+    let row = memory.pod_ips.get_mut(&addr("10.77.0.1")).unwrap();
+    (row.policy, row.flags) = (POLICY, row.flags | pod_flags::BY_REQUEST);
+    memory.policies.insert((POLICY, token::ANY), PolicyRow { bits, deny_rule: 7, ..PolicyRow::zeroed() });
+    memory
+}
+
+#[test]
+fn what_requests_decide_goes_to_the_proxy_whoever_the_client_is() {
+    let mut memory = reading(policy_bits::JUDGED | policy_bits::ISOLATED);
+    let near = from("10.77.0.2");
+    attested(&mut memory, &near);
+    for remote in ["10.77.0.2", "10.77.0.3", "10.77.0.4", "192.0.2.1"] {
+        let Admission::Capture(NETNS, client) = admit(&memory, &from(remote)) else { panic!("{remote}") };
+        assert_eq!(client.proven, remote == "10.77.0.2", "{remote}");
+        assert!(is_captured(&memory, &from(remote)), "{remote}");
+    }
+    assert_eq!(admit(&memory, &from("10.77.0.1")), Admission::Pass, "the pod itself");
+    assert!(!is_captured(&memory, &from("10.77.0.1")));
+}
+
+#[test]
+fn what_no_request_could_change_the_kernel_refuses() {
+    let memory = reading(policy_bits::JUDGED | policy_bits::DENY);
+    assert_eq!(reason(&memory, &from("10.77.0.4")), Reason::POLICY_DENIED);
+    let memory = reading(policy_bits::WATCHED | policy_bits::ISOLATED);
+    assert_eq!(reason(&memory, &from("10.77.0.4")), Reason::NOT_ALLOWED, "audited policies decide nothing");
+}
+
+#[test]
+fn without_a_proxy_nobody_comes_to_what_requests_decide() {
+    for gone in [
+        |memory: &mut Memory| memory.lease = 94 * SECOND,
+        |memory: &mut Memory| {
+            memory.pod_ips.get_mut(&addr("10.77.0.1")).unwrap().inbound = BePort { be: 0 };
+        },
+    ] {
+        let mut memory = reading(policy_bits::JUDGED);
+        gone(&mut memory);
+        assert_eq!(reason(&memory, &from("10.77.0.4")), Reason::PROXY_UNAVAILABLE);
+        let mut memory = reading(policy_bits::WATCHED);
+        gone(&mut memory);
+        assert!(
+            matches!(admit(&memory, &from("10.77.0.4")), Admission::Allow(..)),
+            "nothing is decided by it"
+        );
+    }
+}
+
+#[test]
+fn a_verdict_that_requests_may_change_is_not_carried() {
+    let mut memory = reading(policy_bits::JUDGED);
+    memory.pods.insert(NETNS + 1, Pod { ip4: addr("10.77.0.2"), ..Pod::zeroed() });
+    let call = Dial {
+        netns: NETNS + 1,
+        addr: addr("10.77.0.1"),
+        port: BePort::new(8080),
+        protocol: TCP,
+        source_port: BePort { be: 0 },
+    };
+    let mut outcome = Outcome::of(&call);
+    assert_eq!((dial(&memory, &call, &mut outcome), outcome.grant), (Verdict::Pass, 0));
 }

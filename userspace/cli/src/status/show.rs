@@ -2,7 +2,9 @@
 
 use std::{fmt::Write, time::Duration};
 
-use weft_telemetry::api::{CertificatesView, GenerationStatus, PodStatus, ProxyState, ProxyStatus, Status};
+use weft_telemetry::api::{
+    CertificatesView, GenerationStatus, JwksView, PodStatus, ProxyState, ProxyStatus, Status,
+};
 
 use crate::{
     describe::fields,
@@ -20,6 +22,9 @@ pub(crate) fn show(status: &Status, width: Option<u16>) -> String {
     }
     if let Some(proxy) = status.proxy.as_ref().filter(|proxy| !proxy.generations.is_empty()) {
         sections.push(generations(&proxy.generations).render(width));
+    }
+    if !status.jwks.is_empty() {
+        sections.push(jwks(&status.jwks).render(width));
     }
     if !status.programs.is_empty() {
         sections.push(programs(status).render(width));
@@ -58,6 +63,11 @@ fn head(status: &Status) -> String {
     if let Some(view) = &status.certificates {
         lines.push(("Certificates", certificates(view)));
         lines.extend(view.failure.as_ref().map(|why| ("Issuer failure", get::in_words(why))));
+    }
+    let failing = status.jwks.iter().filter(|jwks| jwks.failure.is_some()).count();
+    if failing > 0 {
+        let what = format!("of {failing} of {} places they cannot be fetched, see below", status.jwks.len());
+        lines.push(("Token keys", what));
     }
     if !status.problems.is_empty() {
         lines.push(("Problems", format!("{}, see below", problem::count(&status.problems))));
@@ -120,6 +130,25 @@ fn generations(generations: &[GenerationStatus]) -> Table {
             generation.build.clone(),
             generation.since.to_string(),
             generation.detail.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn jwks(places: &[JwksView]) -> Table {
+    let mut table = Table::new([
+        Column::folding("KEYS-FROM"),
+        Column::number("KEYS"),
+        Column::number("AGE"),
+        Column::folding("FAILURE"),
+    ]);
+    for place in places {
+        let age = place.age_seconds.map(|seconds| units::span(Duration::from_secs(seconds)));
+        table.row([
+            place.location.clone(),
+            place.keys.to_string(),
+            age.unwrap_or_else(|| "never".to_owned()),
+            place.failure.as_ref().map(get::in_words).unwrap_or_default(),
         ]);
     }
     table

@@ -344,6 +344,7 @@ fn first(workload: &Workload, of: fn(&IpAddr) -> bool) -> Addr {
 }
 
 /// What of [`PodRow::flags`] the pod's policies say.
-const BY_POLICY: u32 = pod_flags::BY_IDENTITY | pod_flags::BY_NAMESPACE | pod_flags::BY_CIDR;
+const BY_POLICY: u32 =
+    pod_flags::BY_IDENTITY | pod_flags::BY_NAMESPACE | pod_flags::BY_CIDR | pod_flags::BY_REQUEST;
 /// From the connect hook to the server's hook, on one node; much more than it takes.
 const HANDSHAKE: Duration = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! The rows by which the kernel decides what [`weft_policy::decide`] decides.
+//! The rows by which the kernel decides what [`weft_policy::open`] decides.
 //!
 //! A rule becomes bits. They stand under a token for each of its sources, on every port prefix of its
 //! ranges. The kernel looks up one row a token, the longest prefix, and ORs their bits; so a row

@@ -78,7 +78,7 @@ impl CertificateStatus {
 
 impl Failure {
     /// The same failure, or another one, once more.
-    pub(super) fn again(before: Option<Self>, error: String, now: SystemTime) -> Self {
+    pub(crate) fn again(before: Option<Self>, error: String, now: SystemTime) -> Self {
         let (since, tries) = before.map_or((now, 0), |before| (before.since, before.tries));
         Self { error, since, tries: tries + 1 }
     }

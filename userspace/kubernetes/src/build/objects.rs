@@ -49,7 +49,7 @@ pub(crate) struct Dirty {
     pub(super) routes: BTreeSet<RouteName>,
     pub(super) workloads: NameSet,
     pub(super) policies: NameSet,
-    /// Pods whose access log or mode of mutual TLS may have changed.
+    /// Pods whose access log, mode of mutual TLS or providers of tokens may have changed.
     pub(super) targeted: NameSet,
     /// Those that changed: the log of anybody of their namespaces may have.
     pub(super) telemetry: NameSet,

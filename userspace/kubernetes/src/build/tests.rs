@@ -1,6 +1,7 @@
 //! What the snapshot says about good objects, and what a change of one touches.
 
 mod http_routes;
+mod jwt;
 mod mtls;
 mod policies;
 mod routes;

@@ -1,15 +1,21 @@
 //! AuthorizationPolicy: who may reach what.
 
-use serde::Deserialize;
-use weft_model::{Action, Mode, PolicyTarget, PortRange, Rule, ServiceAccount, Source, SpiffeId};
+mod request;
 
+use serde::Deserialize;
+use weft_model::{
+    Action, Mode, ObjectName, PolicyTarget, PortRange, RouteKind, RouteName, Rule, ServiceAccount, Source,
+    SpiffeId,
+};
+
+use self::request::{HttpAttributes, Jwt};
 use super::{
     check,
     target_ref::{self, TargetKind, TargetRef, Targets},
 };
 use crate::{
     finding::Report,
-    object::{AuthorizationPolicy, Key, Names},
+    object::{AuthorizationPolicy, Key, Kind, Names},
     syntax,
 };
 
@@ -84,52 +90,6 @@ struct PortRangeSpec {
     end: i64,
 }
 
-#[derive(Debug, Deserialize)]
-struct HttpAttributes {
-    #[serde(default)]
-    methods: Vec<String>,
-    #[serde(default)]
-    paths: Vec<PathMatch>,
-    #[serde(default)]
-    hosts: Vec<String>,
-    #[serde(default)]
-    headers: Vec<HeaderMatch>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PathMatch {
-    #[serde(rename = "type")]
-    _type: PathType,
-    value: String,
-}
-
-#[derive(Debug, Deserialize)]
-enum PathType {
-    Exact,
-    PathPrefix,
-}
-
-#[derive(Debug, Deserialize)]
-struct HeaderMatch {
-    name: String,
-    #[serde(rename = "value")]
-    _value: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Jwt {
-    provider: String,
-    #[serde(default)]
-    claims: Vec<Claim>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Claim {
-    name: String,
-    #[serde(default)]
-    values: Vec<String>,
-}
-
 pub(super) fn check(
     spec: &Spec,
     key: &Key,
@@ -143,17 +103,24 @@ pub(super) fn check(
         let remedy = "add rules; to deny everything write an ALLOW policy without rules";
         report.error("spec.rules", "a DENY policy without rules denies nothing", remedy);
     }
+    let targets = targets?;
+    let by_route = matches!(targets, Targets::Routes(_));
     let rules = spec.rules.iter().enumerate();
     let rules =
-        rules.map(|(i, rule)| rule.check(&format!("spec.rules[{i}]"), action, names, report)).collect();
-    let target = match targets? {
+        rules.map(|(i, rule)| rule.check(&format!("spec.rules[{i}]"), by_route, names, report)).collect();
+    let target = match targets {
         Targets::Pods(selector) => PolicyTarget::Pods(selector),
         Targets::Services(services) => PolicyTarget::Services(services),
         Targets::Routes(routes) => {
-            let message = "policies for routes are not enforced yet: they need the http path";
-            let remedy = "target kind: Service or kind: Pod to hold connections meanwhile";
+            let message =
+                "holds for requests that take the route; what goes to pods' own addresses takes none";
+            let remedy = "target kind: Service or kind: Pod where that matters";
             report.warning("spec.targetRefs", message, remedy);
-            PolicyTarget::Routes(routes.into_iter().map(|route| route.name).collect())
+            let routes = routes.into_iter().map(|route| RouteName {
+                kind: if route.kind == Kind::GrpcRoute { RouteKind::Grpc } else { RouteKind::Http },
+                name: ObjectName::new(key.name.namespace.clone(), route.name),
+            });
+            PolicyTarget::Routes(routes.collect())
         }
     };
     Some(AuthorizationPolicy {
@@ -166,7 +133,7 @@ pub(super) fn check(
 }
 
 impl RuleSpec {
-    fn check(&self, field: &str, action: ActionWord, names: &mut Names, report: &mut Report<'_>) -> Rule {
+    fn check(&self, field: &str, by_route: bool, names: &mut Names, report: &mut Report<'_>) -> Rule {
         if self.names_nothing() {
             let message = "the rule names nothing, which would match everyone";
             let remedy = "to mean everyone write sources: [{type: CIDR, cidr: 0.0.0.0/0}, {type: CIDR, cidr: \"::/0\"}], \
@@ -182,29 +149,15 @@ impl RuleSpec {
         let network = self.network_attributes.as_ref();
         let network = network.filter(|network| network.ports.is_some() || network.port_ranges.is_some());
         let ports = network.map(|network| network.check(&format!("{field}.networkAttributes"), report));
-        if let Some(http) = &self.http_attributes {
-            http.check(&format!("{field}.httpAttributes"), report);
+        if ports.is_some() && by_route {
+            let message = "ports are pods', and a route is judged before it leads to one";
+            let remedy = "remove networkAttributes, or target kind: Service";
+            report.error(&format!("{field}.networkAttributes"), message, remedy);
         }
-        if let Some(jwt) = &self.jwt {
-            jwt.check(&format!("{field}.jwt"), report);
-        }
-        let http = self.http_attributes.as_ref().is_some_and(|http| !http.is_empty());
-        let l7 = http || self.jwt.is_some();
-        if l7 {
-            let part = if http { "httpAttributes" } else { "jwt" };
-            let (message, remedy) = match action {
-                ActionWord::Allow => (
-                    "not enforced yet: where only connections are seen, this rule allows nothing",
-                    "allow by sources and ports meanwhile",
-                ),
-                ActionWord::Deny => (
-                    "not enforced yet: where only connections are seen, the rule's other parts alone deny",
-                    "deny by sources and ports meanwhile",
-                ),
-            };
-            report.warning(&format!("{field}.{part}"), message, remedy);
-        }
-        Rule { sources, ports, l7 }
+        let http = self.http_attributes.as_ref().filter(|http| !http.is_empty());
+        let http = http.map(|http| http.check(&format!("{field}.httpAttributes"), names, report));
+        let token = self.jwt.as_ref().map(|jwt| jwt.check(&format!("{field}.jwt"), names, report));
+        Rule { sources, ports, l7: http.is_some() || token.is_some(), http, token }
     }
 
     fn names_nothing(&self) -> bool {
@@ -304,61 +257,4 @@ impl NetworkAttributes {
         }
         ranges
     }
-}
-
-impl HttpAttributes {
-    fn is_empty(&self) -> bool {
-        self.methods.is_empty() && self.paths.is_empty() && self.hosts.is_empty() && self.headers.is_empty()
-    }
-
-    fn check(&self, field: &str, report: &mut Report<'_>) {
-        for (i, method) in self.methods.iter().enumerate() {
-            if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
-                let message = format!("\"{method}\" is no HTTP method");
-                report.error(&format!("{field}.methods[{i}]"), message, "write it in capitals, like GET");
-            }
-        }
-        for (i, path) in self.paths.iter().enumerate() {
-            if !is_normal(&path.value) {
-                let message = format!("\"{}\" is no normalised path", path.value);
-                let remedy = "begin with '/', without //, /./, /../, %2f, '?' and '#'";
-                report.error(&format!("{field}.paths[{i}].value"), message, remedy);
-            }
-        }
-        for (i, header) in self.headers.iter().enumerate() {
-            check::header(&header.name, &format!("{field}.headers[{i}].name"), report);
-        }
-    }
-}
-
-impl Jwt {
-    fn check(&self, field: &str, report: &mut Report<'_>) {
-        if self.provider.is_empty() {
-            let remedy = "name a provider of an AuthenticationPolicy";
-            report.error(&format!("{field}.provider"), "is empty", remedy);
-        }
-        for (i, claim) in self.claims.iter().enumerate() {
-            let field = format!("{field}.claims[{i}]");
-            if claim.name.is_empty() || claim.name.split('.').any(str::is_empty) {
-                report.error(
-                    &format!("{field}.name"),
-                    format!("\"{}\" is no claim", claim.name),
-                    "write it like realm.roles",
-                );
-            }
-            if claim.values.is_empty() {
-                report.error(
-                    &format!("{field}.values"),
-                    "no value is named, so nothing could match",
-                    "add values",
-                );
-            }
-        }
-    }
-}
-
-fn is_normal(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    let odd = ["//", "/./", "/../", "%2f", "%5c", "?", "#"].iter().any(|part| lower.contains(part));
-    path.starts_with('/') && !odd && !path.ends_with("/.") && !path.ends_with("/..")
 }

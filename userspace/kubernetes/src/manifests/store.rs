@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use weft_model::{RouteName, RouteStatus, Snapshot};
+use weft_model::{JwksHeld, RouteName, RouteStatus, Snapshot};
 
 use super::{
     Catalog, Options,
@@ -32,6 +32,7 @@ pub(super) struct Store {
     catalog: Catalog,
     memory: Option<Memory>,
     builder: Builder,
+    jwks: Arc<JwksHeld>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -47,6 +48,7 @@ impl Store {
             memory: memory.map(|folder| Memory::new(folder, root.clone())),
             root,
             builder: Builder::with_mutual_tls(node, mutual_tls),
+            jwks: Arc::default(),
             snapshot: Arc::default(),
         };
         if let Some(memory) = &mut store.memory {
@@ -61,6 +63,11 @@ impl Store {
         if let Some(memory) = &mut self.memory {
             memory.write(&self.catalog);
         }
+    }
+
+    /// These keys are in the snapshot from the next scan on.
+    pub(super) fn hold(&mut self, jwks: Arc<JwksHeld>) {
+        self.jwks = jwks;
     }
 
     /// Reads what has changed; the same snapshot where nothing has.
@@ -81,7 +88,7 @@ impl Store {
         let built = self.builder.apply(changes);
         let problems = self.catalog.problems(built.notices.values().flatten());
         let routes = routes(built, &self.catalog);
-        if let Some(snapshot) = next(&self.snapshot, built, routes, problems) {
+        if let Some(snapshot) = next(&self.snapshot, built, &self.jwks, routes, problems) {
             self.snapshot = Arc::new(snapshot);
         }
         Arc::clone(&self.snapshot)
@@ -163,10 +170,11 @@ fn routes(built: &Built, catalog: &Catalog) -> Arc<BTreeMap<RouteName, Arc<Route
 fn next(
     old: &Snapshot,
     built: &Built,
+    jwks: &Arc<JwksHeld>,
     routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     problems: Vec<weft_model::Problem>,
 ) -> Option<Snapshot> {
-    let Built { locality, services, workloads, policies, mtls, access_logs, .. } = built;
+    let Built { locality, services, workloads, policies, mtls, jwt, access_logs, .. } = built;
     let same = old.version > 0
         && old.trust_domain == built.trust_domain
         && old.trust_domain_aliases == built.trust_domain_aliases
@@ -176,6 +184,8 @@ fn next(
         && Arc::ptr_eq(&old.workloads, workloads)
         && Arc::ptr_eq(&old.policies, policies)
         && Arc::ptr_eq(&old.mtls, mtls)
+        && Arc::ptr_eq(&old.jwt, jwt)
+        && old.jwks == *jwks
         && Arc::ptr_eq(&old.access_logs, access_logs);
     let problems = if *old.problems == problems { Arc::clone(&old.problems) } else { Arc::new(problems) };
     let routes = if old.routes == routes { Arc::clone(&old.routes) } else { routes };
@@ -192,6 +202,8 @@ fn next(
         workloads: Arc::clone(workloads),
         policies: Arc::clone(policies),
         mtls: Arc::clone(mtls),
+        jwt: Arc::clone(jwt),
+        jwks: Arc::clone(jwks),
         access_logs: Arc::clone(access_logs),
         routes,
         problems,

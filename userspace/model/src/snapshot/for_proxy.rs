@@ -7,12 +7,15 @@ use std::{
 };
 
 use super::Snapshot;
-use crate::{BackendTarget, ObjectName, PolicyTarget, PortRouting, RouteSet, Service, ServicePort, Workload};
+use crate::{
+    AuthorizationPolicy, BackendTarget, ObjectName, PolicyTarget, PortRouting, RouteSet, Service,
+    ServicePort, Workload,
+};
 
 impl Snapshot {
     /// The part that the node's proxy works with: Services with a port that it serves, what their routes
     /// lead to, the pods of this node, those behind these Services and, where there is mutual TLS, all that are enrolled;
-    /// and the policies with the Services that
+    /// or policies that read requests; and the policies with the Services that
     /// they target. What only people read is left out, and so are access logs: the agent writes
     /// them, of the proxy's records.
     ///
@@ -32,10 +35,20 @@ impl Snapshot {
             workloads: Arc::new(workloads),
             policies: Arc::clone(&self.policies),
             mtls: Arc::clone(&self.mtls),
+            jwt: Arc::clone(&self.jwt),
+            jwks: Arc::clone(&self.jwks),
             access_logs: Arc::default(),
             routes: Arc::default(),
             problems: Arc::default(),
         }
+    }
+
+    /// Whether any policy asks for what only requests say, looks at tokens or is for a route: the proxy decides by these.
+    pub fn reads_requests(&self) -> bool {
+        let reads = |policy: &AuthorizationPolicy| {
+            matches!(policy.target, PolicyTarget::Routes(_)) || policy.rules.iter().any(|rule| rule.l7)
+        };
+        !self.jwt.is_empty() || self.policies.values().any(|policy| reads(policy))
     }
 
     /// The Services with a port that the proxy serves.
@@ -85,10 +98,13 @@ impl Snapshot {
             pods.extend(&endpoint.pod);
             ips.insert(endpoint.address.ip());
         }
+        // Whom an address belongs to is enough to be refused.
+        let reads = self.reads_requests();
         let needed = |workload: &Workload| {
             let by_tls = self.mtls.on && workload.enrolled;
             workload.local
                 || by_tls
+                || reads
                 || pods.contains(&workload.name)
                 || workload.ips.iter().any(|ip| ips.contains(ip))
         };

@@ -1,9 +1,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use weft_model::{AuthorizationPolicy, PolicyTarget, PortRange, Selector, SpiffeId};
+use weft_model::{
+    AuthorizationPolicy, HttpAttributes, PathRule, PolicyTarget, PortRange, Selector, SpiffeId,
+};
 
 use super::*;
+use crate::{HttpRequest, path::Readings};
 
 fn account(name: &str) -> ServiceAccount {
     ServiceAccount::parse(name).unwrap()
@@ -16,7 +19,7 @@ fn policy(name: &str, action: Action, rules: Vec<Rule>) -> AuthorizationPolicy {
 
 fn protection(policies: Vec<AuthorizationPolicy>) -> Protection {
     let applied = policies.into_iter().map(|policy| Applied { policy: Arc::new(policy), ports: None });
-    Protection { policies: applied.collect() }
+    Protection { policies: applied.collect(), tokens: false }
 }
 
 fn from(source: Source) -> Rule {
@@ -32,7 +35,13 @@ fn on(start: u16, end: u16) -> Rule {
 }
 
 fn request(identity: Identity<'_>) -> Request<'_> {
-    Request { source: "10.77.1.1".parse().unwrap(), identity, protocol: Protocol::Tcp, port: 8080 }
+    Request {
+        source: "10.77.1.1".parse().unwrap(),
+        identity,
+        protocol: Protocol::Tcp,
+        port: 8080,
+        http: None,
+    }
 }
 
 fn reason(policies: Vec<AuthorizationPolicy>, identity: Identity<'_>) -> Reason {
@@ -217,6 +226,67 @@ fn audited_policies_are_judged_by_themselves_and_never_decide() {
     assert_eq!((decision.reason, decision.audit), (Reason::NOT_ALLOWED, None));
 }
 
+fn get(path: &str) -> Rule {
+    let http = HttpAttributes {
+        methods: vec!["GET".into()],
+        paths: vec![PathRule::Prefix(path.into())],
+        ..HttpAttributes::default()
+    };
+    Rule { l7: true, http: Some(http), ..Rule::default() }
+}
+
+/// What is decided about a request for `path`.
+fn asked(policies: Vec<AuthorizationPolicy>, identity: Identity<'_>, path: &str) -> Reason {
+    let (path, none): (_, Vec<(String, String)>) = (Readings::of(path).unwrap(), Vec::new());
+    let http = HttpRequest { method: "GET", path: &path, host: None, headers: &none, claims: None };
+    decide(&protection(policies), &Request { http: Some(http), ..request(identity) }).reason
+}
+
+#[test]
+fn a_rule_is_about_the_requests_that_it_names() {
+    let deny = || vec![policy("p", Action::Deny, vec![get("/admin")])];
+    assert_eq!(asked(deny(), Identity::Unknown, "/admin/x"), Reason::POLICY_DENIED);
+    assert_eq!(asked(deny(), Identity::Unknown, "/x"), Reason::NONE);
+    let web = account("web/front");
+    let allow = || vec![policy("p", Action::Allow, vec![Rule { ..from_account("web/front") }])];
+    assert_eq!(asked(allow(), Identity::Proven(&web), "/x"), Reason::NONE);
+    let named = || {
+        vec![policy(
+            "p",
+            Action::Allow,
+            vec![Rule { sources: from_account("web/front").sources, ..get("/a") }],
+        )]
+    };
+    assert_eq!(asked(named(), Identity::Proven(&web), "/a/b"), Reason::NONE);
+    assert_eq!(asked(named(), Identity::FromAddress(&web), "/a/b"), Reason::IDENTITY_UNPROVEN);
+    assert_eq!(asked(named(), Identity::Proven(&web), "/b"), Reason::NOT_ALLOWED);
+    assert_eq!(asked(named(), Identity::FromAddress(&web), "/b"), Reason::NOT_ALLOWED);
+}
+
+#[test]
+fn a_connection_on_which_requests_are_judged_is_refused_for_what_none_could_change() {
+    let web = account("web/front");
+    let opens = |policies| open(&protection(policies), &request(Identity::Proven(&web)));
+    let by_request = |action, mode| AuthorizationPolicy { mode, ..policy("r", action, vec![get("/a")]) };
+    for action in [Action::Allow, Action::Deny] {
+        let opening = opens(vec![by_request(action, Mode::Enforce)]);
+        assert_eq!((opening.decision.reason, opening.requests), (Reason::NONE, Requests::Judged));
+        let deny = policy("d", Action::Deny, vec![from_account("web/front")]);
+        let opening = opens(vec![by_request(action, Mode::Enforce), deny]);
+        assert_eq!((opening.decision.reason, opening.requests), (Reason::POLICY_DENIED, Requests::Judged));
+        assert_eq!(opening.decision.rule.unwrap().policy.name, "d".into());
+        let only_others = policy("a", Action::Allow, vec![from_account("a/x")]);
+        let opening = opens(vec![by_request(action, Mode::Audit), only_others]);
+        assert_eq!((opening.decision.reason, opening.requests), (Reason::NOT_ALLOWED, Requests::Watched));
+    }
+    let elsewhere = Rule { ports: Some(vec![80.into()]), ..get("/a") };
+    let opening = opens(vec![policy("p", Action::Deny, vec![elsewhere])]);
+    assert_eq!((opening.decision.reason, opening.requests), (Reason::NONE, Requests::Unread));
+    let udp = Request { protocol: Protocol::Udp, ..request(Identity::Proven(&web)) };
+    let opening = open(&protection(vec![by_request(Action::Deny, Mode::Enforce)]), &udp);
+    assert_eq!((opening.decision.reason, opening.requests), (Reason::POLICY_DENIED, Requests::Unread));
+}
+
 proptest! {
     #[test]
     fn a_deny_policy_more_never_lets_anybody_in(mut policies in policies(), more in rules(), client in clients()) {
@@ -268,6 +338,19 @@ proptest! {
     }
 
     #[test]
+    fn no_request_is_answered_on_a_connection_that_is_refused(policies in policies(), client in clients()) {
+        let (path, none): (_, Vec<(String, String)>) = (Readings::of("/").unwrap(), Vec::new());
+        let http = HttpRequest { method: "GET", path: &path, host: None, headers: &none, claims: None };
+        let all = protection(policies);
+        let opening = open(&all, &client.request());
+        let asked = decide(&all, &Request { http: Some(http), ..client.request() });
+        prop_assert!(opening.decision.allowed() || !asked.allowed());
+        if opening.requests == Requests::Unread {
+            prop_assert_eq!(opening.decision, decide(&all, &client.request()));
+        }
+    }
+
+    #[test]
     fn audited_policies_change_no_verdict(policies in policies(), client in clients()) {
         let enforced = policies.iter().filter(|policy| policy.mode == Mode::Enforce).cloned().collect();
         let all = decide(&protection(policies), &client.request());
@@ -287,7 +370,7 @@ impl Client {
     fn request(&self) -> Request<'_> {
         let identity =
             if self.proven { Identity::Proven(&self.account) } else { Identity::FromAddress(&self.account) };
-        Request { source: self.source, identity, protocol: Protocol::Tcp, port: self.port }
+        Request { source: self.source, identity, protocol: Protocol::Tcp, port: self.port, http: None }
     }
 }
 
@@ -318,7 +401,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     ];
     let range = (80..84_u16, 0..3_u16).prop_map(|(start, more)| PortRange { start, end: start + more });
     let rule = (option::of(vec(source, 0..3)), option::of(vec(range, 0..3)), prop::bool::weighted(0.1));
-    vec(rule.prop_map(|(sources, ports, l7)| Rule { sources, ports, l7 }), 0..4)
+    vec(rule.prop_map(|(sources, ports, l7)| Rule { sources, ports, l7, ..Rule::default() }), 0..4)
 }
 
 fn accounts() -> impl Strategy<Value = ServiceAccount> {

@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
 use weft_model::{
-    Action, Distribution, Endpoint, EndpointGroup, LoadBalancer, Mode, Selector, ServiceAccount, ServiceKind,
-    ServicePort,
+    Action, Distribution, Endpoint, EndpointGroup, LoadBalancer, RouteKind, Selector, ServiceAccount,
+    ServiceKind, ServicePort,
 };
 
 use super::*;
@@ -194,7 +194,13 @@ fn routes_and_pods_outside_the_mesh_are_not_protected_here() {
     let snapshot = snapshot(
         vec![
             ("shop/all", PolicyTarget::Pods(Selector::default())),
-            ("shop/route", PolicyTarget::Routes(vec!["web".into()])),
+            (
+                "shop/route",
+                PolicyTarget::Routes(vec![RouteName {
+                    kind: RouteKind::Http,
+                    name: ObjectName::new("shop", "web"),
+                }]),
+            ),
         ],
         vec![],
     );
@@ -202,4 +208,17 @@ fn routes_and_pods_outside_the_mesh_are_not_protected_here() {
     assert_eq!(applied(&snapshot, &pod), [every_port("shop/all")]);
     pod.enrolled = false;
     assert_eq!(applied(&snapshot, &pod), []);
+}
+
+#[test]
+fn where_tokens_are_looked_at_each_request_is_read_and_allowed_by_nobodys_policy() {
+    let pod = workload("shop/web", "10.1.0.1", "web");
+    let jwt = Arc::new([(pod.name.clone(), [].into())].into());
+    let snapshot = Snapshot { jwt, ..Snapshot::default() };
+    let taken = protection(&snapshot, &pod);
+    assert!(taken.tokens && taken.reads_requests() && taken.policies.is_empty());
+    assert_eq!(taken.requests(Protocol::Tcp, 80), Requests::Judged);
+    assert_eq!(taken.requests(Protocol::Udp, 80), Requests::Unread);
+    let other = protection(&snapshot, &workload("shop/api", "10.1.0.2", "api"));
+    assert!(!other.tokens && other.requests(Protocol::Tcp, 80) == Requests::Unread);
 }

@@ -260,13 +260,13 @@ impl Drop for AnswerBody {
         let over = match &self.kind {
             Kind::Own(_) => true,
             Kind::Last(_) => false,
-            Kind::Handed => !delivery::is_cut(),
+            Kind::Handed => delivery::why_cut().is_none(),
             Kind::Carried(carried) => carried.incoming.is_end_stream(),
         };
         if over {
             self.finish();
-        } else if delivery::is_cut() {
-            self.breaks(Reason::SLOW_BODY);
+        } else if let Some(why) = delivery::why_cut() {
+            self.breaks(why);
         }
     }
 }

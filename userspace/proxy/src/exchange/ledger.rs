@@ -16,7 +16,7 @@ use super::{AnswerBody, RequestBody, Routed, head::REQUEST_ID, messages::Message
 use crate::{
     Reason,
     clock::{Clock, Moment},
-    observe::{Record, Records, RequestRecord, Security},
+    observe::{Inbound, Record, Records, RequestRecord, Security},
     route::grpc,
     serve::{Client, UnderWay},
     tables::{Port, Tables, Upstream},
@@ -47,8 +47,9 @@ impl Ledger {
                 service: None,
                 route: None,
                 backend: None,
-                endpoint: None,
-                security: Security::None,
+                // One that is made to the pod goes there or nowhere.
+                endpoint: client.caller.as_ref().map(|_| client.dialled),
+                security: client.caller.as_ref().map_or(Security::None, |incoming| incoming.security),
                 spoken: client.spoken,
                 is_grpc: false,
                 method: parts.method.clone(),
@@ -68,6 +69,11 @@ impl Ledger {
                 sent: 0,
                 messages: (0, 0),
                 reason: None,
+                audit: None,
+                inbound: client
+                    .caller
+                    .as_ref()
+                    .map(|incoming| Inbound { account: incoming.caller.proven.clone(), told: incoming.told }),
             })
         });
         let (records, clock, began) = (shared.records.clone(), shared.clock, shared.clock.now());
@@ -80,7 +86,9 @@ impl Ledger {
 
     pub(super) fn asked(&mut self, port: &Port, parts: &Parts, is_grpc: bool) {
         if let Some(record) = &mut self.record {
-            record.service = Some((port.service.clone(), port.number));
+            if record.inbound.is_none() {
+                record.service = Some((port.service.clone(), port.number));
+            }
             record.is_grpc = is_grpc;
             if *record.path != *parts.uri.path() {
                 record.path = parts.uri.path().into();
@@ -101,6 +109,13 @@ impl Ledger {
         }
     }
 
+    /// Audited policies would have refused it.
+    pub(super) fn audited(&mut self, why: Reason) {
+        if let Some(record) = &mut self.record {
+            record.audit = Some(why);
+        }
+    }
+
     /// A delay was injected.
     pub(super) fn delayed(&mut self) {
         if let Some(record) = &mut self.record {
@@ -112,7 +127,9 @@ impl Ledger {
     pub(super) fn tried(&mut self, upstream: &Upstream, endpoint: SocketAddr, tables: &Tables) {
         if let Some(record) = &mut self.record {
             self.tried = self.clock.now();
-            record.backend = Some((upstream.service.clone(), upstream.port));
+            if record.inbound.is_none() {
+                record.backend = Some((upstream.service.clone(), upstream.port));
+            }
             record.endpoint = Some(endpoint);
             if tables.sealed(endpoint).is_some() {
                 record.security = Security::MutualTls;

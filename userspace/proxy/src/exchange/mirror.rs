@@ -127,7 +127,7 @@ async fn send(client: Rc<Client>, upstream: Arc<Upstream>, mut parts: Parts, bod
         early: false,
         queued: &Cell::new(false),
     };
-    let pools = &client.served.pools;
+    let pools = client.pools();
     if version == Protocol::Http2 {
         let Ok(mut connection) = pools.http2(&want).await else { return };
         if let Ok(answer) = connection.send(request).await {

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    AnswerBody, Asked, Ledger, Refused, RequestBody, Routed,
+    AnswerBody, Asked, Ledger, Question, Refused, RequestBody, Routed,
     answered::{Carried, Carrier, Permits},
     failed::Failed,
     head, mirror, upgrade, websocket,
@@ -41,6 +41,8 @@ pub(super) struct Tries<'a> {
     pub deadline: Option<Instant>,
     /// The client's own, for CORS.
     pub origin: Option<HeaderValue>,
+    /// What policies are asked about it.
+    pub question: Option<Rc<Question>>,
 }
 
 /// A server's answer, of which the head is here.
@@ -232,7 +234,8 @@ impl Tries<'_> {
         Ok(match self.asked.tunnel.take() {
             Some(ours) if switched => {
                 websocket::agree(&mut parts, self.client.spoken, self.parts.headers.get(websocket::KEY));
-                upgrade::tunnel(self.client, ours, theirs, permits, carrier);
+                let guard = self.question.as_ref().map(Question::guard);
+                upgrade::tunnel(self.client, (ours, theirs), permits, carrier, guard);
                 Response::from_parts(parts, AnswerBody::empty())
             }
             _ => {

@@ -7,15 +7,15 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
 use super::answered::{Carrier, Permits};
-use crate::serve::Client;
+use crate::serve::{Client, Guard};
 
 /// Carries what both ends send once both have switched, until one of them ends or nothing moves for too long.
 pub(super) fn tunnel(
     client: &Rc<Client>,
-    ours: OnUpgrade,
-    theirs: OnUpgrade,
+    (ours, theirs): (OnUpgrade, OnUpgrade),
     permits: Permits,
     carrier: Carrier,
+    guard: Option<Guard>,
 ) {
     let watched = Rc::clone(client);
     client.becomes_tunnel();
@@ -32,6 +32,12 @@ pub(super) fn tunnel(
         tokio::select! {
             _ = carry => {}
             _ = watch.found() => {}
+            _ = async {
+                match guard {
+                    Some(guard) => guard.await,
+                    None => std::future::pending().await,
+                }
+            } => {}
         }
     });
 }

@@ -9,11 +9,14 @@ use std::{cell::Cell, io, net::SocketAddr, pin::pin};
 use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpStream, time::sleep};
 use weft_identity::ALPN;
+use weft_model::Timeouts;
 
-use super::{app::to_app, plain_may};
+use super::{app::to_app, mode_lets_in, plain_may, reads};
 use crate::{
     Reason,
+    outbound::connect_plain,
     route::tls::{Asked, asks_for},
+    tables::Caller,
     worker::Served,
 };
 
@@ -21,8 +24,8 @@ use crate::{
 pub(super) enum Next {
     /// The mesh's own TLS. `app` is a connection that nobody has used.
     Sealed { first: Bytes, app: Option<TcpStream> },
-    /// Anything else.
-    Plain { first: Bytes, app: TcpStream },
+    /// Anything else. `app` is there where bytes that are no request may come in.
+    Plain { first: Bytes, app: Option<TcpStream> },
 }
 
 /// Finds out. What may not come in as it is has to be mutual TLS, and soon.
@@ -31,17 +34,27 @@ pub(super) async fn next(
     socket: &TcpStream,
     local: SocketAddr,
     client: SocketAddr,
+    caller: &Caller,
 ) -> Result<Next, Reason> {
     let limits = &served.worker.shared.limits;
-    let plain = plain_may(served, local, client);
-    let is_member = served.worker.shared.tables.load().is_elsewhere(client.ip());
+    let plain = plain_may(served, local, caller);
+    let is_read = reads(served, local);
+    // Then it may turn out to be a request that may come in.
+    let may_ask = is_read && mode_lets_in(served, local, caller).is_ok();
+    // What is attested is no other node's, whoever has that address.
+    let is_member = caller.proven.is_none() && served.worker.shared.tables.load().is_elsewhere(client.ip());
+    let connect = async || match is_read {
+        // Requests of several clients share a connection.
+        true => connect_plain(served, local, Timeouts::CONNECT).await,
+        false => to_app(served, local, client).await,
+    };
     let begun = Cell::new(false);
     let connecting = async {
         if plain.is_err() || is_member {
             std::future::pending::<()>().await;
         }
         begun.set(true);
-        to_app(served, local, client).await
+        connect().await
     };
     let (mut connecting, mut app) = (pin!(connecting), None);
     let patience = if plain.is_ok() { limits.detect_time } else { limits.head_time };
@@ -71,11 +84,12 @@ pub(super) async fn next(
             },
         };
         if is_other {
-            plain?;
             let app = match app {
-                Some(app) => app,
-                None if begun.get() => connecting.await?,
-                None => to_app(served, local, client).await?,
+                Some(app) => Some(app),
+                None if begun.get() => Some(connecting.await?),
+                None if plain.is_ok() => Some(connect().await?),
+                None if may_ask => None,
+                None => return Err(plain.err().unwrap_or(Reason::NOT_ALLOWED)),
             };
             return Ok(Next::Plain { first: first.freeze(), app });
         }

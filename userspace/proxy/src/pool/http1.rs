@@ -36,14 +36,15 @@ struct Line {
 pub(crate) struct Http1 {
     line: Option<Line>,
     pod: Rc<Served>,
+    pools: Rc<Pools>,
     /// Whether it carried a request before, so that the server may have closed it since.
     pub reused: bool,
 }
 
 impl Pools {
     /// A connection for one request: an idle one, or a new one.
-    pub(crate) async fn http1(&self, want: &Want<'_>) -> Result<Http1, Reason> {
-        let pod = Rc::clone(&want.client.served);
+    pub(crate) async fn http1(self: &Rc<Self>, want: &Want<'_>) -> Result<Http1, Reason> {
+        let (pod, pools) = (Rc::clone(&want.client.served), Rc::clone(self));
         let mut asking = want.asking();
         let slot = loop {
             // What was made for this client is not made in vain.
@@ -52,7 +53,7 @@ impl Pools {
                 && asking.is_next()
                 && let Some(line) = self.idle(want)
             {
-                return Ok(Http1 { line: Some(line), pod, reused: true });
+                return Ok(Http1 { line: Some(line), pod, pools, reused: true });
             }
             if let May::Open(slot) = want.may_open(&mut asking).await? {
                 break slot;
@@ -61,7 +62,7 @@ impl Pools {
         drop(asking);
         // Rare, and large: every request would carry the room for it.
         let line = Box::pin(open(want, slot)).await?;
-        Ok(Http1 { line: Some(line), pod, reused: false })
+        Ok(Http1 { line: Some(line), pod, pools, reused: false })
     }
 
     /// The one that came back last: the others may be closed all the sooner.
@@ -148,7 +149,7 @@ impl Http1 {
     pub(crate) fn done(&mut self) {
         if let Some(line) = self.line.take() {
             let worker = &self.pod.worker;
-            self.pod.pools.put_back(line, worker.now(), &worker.shared.limits);
+            self.pools.put_back(line, worker.now(), &worker.shared.limits);
         }
     }
 }

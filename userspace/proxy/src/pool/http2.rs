@@ -74,13 +74,14 @@ impl Said {
 pub(crate) struct Http2 {
     shared: Rc<Shared>,
     pod: Rc<Served>,
+    pools: Rc<Pools>,
     /// Whether it carried a request before.
     pub reused: bool,
 }
 
 impl Pools {
     /// A share of a connection that has room for one more stream, else of a new one.
-    pub(crate) async fn http2(&self, want: &Want<'_>) -> Result<Http2, Reason> {
+    pub(crate) async fn http2(self: &Rc<Self>, want: &Want<'_>) -> Result<Http2, Reason> {
         let address = want.endpoint.address();
         let most = want.client.served.worker.shared.limits.h2_streams;
         let (mut fresh, mut asking, mut waited) = (want.fresh, want.asking(), Waited::default());
@@ -88,7 +89,7 @@ impl Pools {
             if !fresh && let Some(shared) = self.with_room(want, most) {
                 // One connection carries all: the early one is closed.
                 want.take_early();
-                return Ok(shared.take(&want.client.served));
+                return Ok(shared.take(&want.client.served, self));
             }
             // What others open is as good as new.
             fresh = false;
@@ -107,7 +108,7 @@ impl Pools {
         self.http2.borrow_mut().entry(address).or_default().push(Rc::clone(&shared));
         // It may have room for more.
         want.upstream.queue.call_in(self.id());
-        Ok(shared.take(&want.client.served))
+        Ok(shared.take(&want.client.served, self))
     }
 
     /// Closes an idle connection of a backend, if there is one.
@@ -225,11 +226,11 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
 }
 
 impl Shared {
-    fn take(self: Rc<Self>, pod: &Rc<Served>) -> Http2 {
+    fn take(self: Rc<Self>, pod: &Rc<Served>, pools: &Rc<Pools>) -> Http2 {
         let reused = self.served.get() > 0;
         self.under_way.set(self.under_way.get() + 1);
         self.served.set(self.served.get().saturating_add(1));
-        Http2 { shared: self, pod: Rc::clone(pod), reused }
+        Http2 { shared: self, pod: Rc::clone(pod), pools: Rc::clone(pools), reused }
     }
 
     fn has_room(&self, most: u32) -> bool {
@@ -284,7 +285,7 @@ impl Http2 {
 
 impl Drop for Http2 {
     fn drop(&mut self) {
-        let (shared, pools) = (&self.shared, &self.pod.pools);
+        let (shared, pools) = (&self.shared, &self.pools);
         shared.under_way.set(shared.under_way.get() - 1);
         shared.used.set(self.pod.worker.now());
         if shared.upstream.traffic.circuit_breaker.is_none() {

@@ -13,12 +13,14 @@ use crate::{
     clock::Moment,
     limits::{Budget, RateLimit},
     route::{PortRoutes, table::CompileError},
+    tokens::Tokens,
 };
 
 /// Remembers the last version.
 #[derive(Debug, Default)]
 pub(crate) struct Compiler {
     services: HashMap<ObjectName, Compiled>,
+    tokens: Tokens,
     locality: Arc<Locality>,
 }
 
@@ -51,12 +53,14 @@ struct CompiledPort {
 impl Compiler {
     /// Compiles `snapshot`, which takes the place of the last one.
     pub(crate) fn compile(&mut self, snapshot: &Snapshot, now: Moment) -> Version {
+        self.tokens = Tokens::updated(snapshot, &self.tokens);
         let mut version = Version {
             tables: Tables {
                 workloads: Arc::clone(&snapshot.workloads),
                 people: People::of(snapshot),
                 guards: Guards::of(snapshot),
                 trust_domain: Arc::clone(&snapshot.trust_domain),
+                tokens: self.tokens.clone(),
                 ..Tables::default()
             },
             left: Vec::new(),

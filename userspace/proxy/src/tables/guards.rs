@@ -1,7 +1,8 @@
-//! Why the kernel refused a connection to a pod of this node: the same question, asked again.
+//! What the policies say: of this node's pods to connections and requests that come to them, of routes to requests that
+//! take them.
 //!
-//! The connect hook tells its errno alone. What it decides by are rows, which are made of what
-//! [`weft_policy::decide`] says; so that is asked, with what the hook knows of a pod's connection.
+//! Also why the kernel refused a connection, which is the same question asked again: the connect hook tells its errno
+//! alone, and decides by rows that are made of what [`weft_policy::open`] says.
 
 use std::{
     collections::HashMap,
@@ -10,14 +11,15 @@ use std::{
 };
 
 use weft_abi::Reason;
-use weft_model::{Protocol, Snapshot, Workload};
-use weft_policy::{Decision, Identity, Policies, Protection, Request, decide};
+use weft_model::{Protocol, RouteName, Snapshot, Workload};
+use weft_policy::{Decision, HttpRequest, Identity, Policies, Protection, Request, Requests, decide, open};
 
-/// The policies of this node's pods, of one version.
+/// The policies of this node's pods and of routes, of one version.
 #[derive(Debug, Default)]
 pub(super) struct Guards {
     /// By each address of a pod that has policies.
     pods: HashMap<IpAddr, Arc<Protection>>,
+    routes: HashMap<RouteName, Protection>,
 }
 
 impl Guards {
@@ -26,24 +28,56 @@ impl Guards {
         let mut pods = HashMap::new();
         for pod in snapshot.workloads.values().filter(|pod| pod.local && pod.enrolled) {
             let protection = Arc::new(policies.protection(pod));
-            if !protection.policies.is_empty() {
+            if !protection.policies.is_empty() || protection.tokens {
                 pods.extend(pod.ips.iter().map(|ip| (ip.to_canonical(), Arc::clone(&protection))));
             }
         }
-        Self { pods }
+        let routes = policies.routes().map(|route| (route.clone(), policies.of_route(route)));
+        Self { pods, routes: routes.collect() }
     }
 
     /// What the policies of the pod at `to` say to a connection of `client`, a pod of this node: the kernel proves who
     /// it is. `None` where no pod of this node with policies is there.
     pub(super) fn decide_about(&self, client: &Workload, to: SocketAddr) -> Option<Decision> {
         let source = *client.ips.iter().find(|ip| ip.is_ipv4() == to.is_ipv4())?;
-        self.decide(source, Identity::Proven(&client.service_account), to)
+        self.open(source, Identity::Proven(&client.service_account), to)
     }
 
-    /// What they say to a connection from `source` whose client is `identity`.
-    pub(super) fn decide(&self, source: IpAddr, identity: Identity<'_>, to: SocketAddr) -> Option<Decision> {
-        let protection = self.pods.get(&to.ip().to_canonical())?;
-        Some(decide(protection, &Request { source, identity, protocol: Protocol::Tcp, port: to.port() }))
+    /// Who reads what comes to the pod at `to`.
+    pub(super) fn requests(&self, to: SocketAddr) -> Requests {
+        self.of_pod(to).map_or(Requests::Unread, |pod| pod.requests(Protocol::Tcp, to.port()))
+    }
+
+    /// What they say to a connection from `source` whose client is `identity`, before there is a request on it.
+    pub(super) fn open(&self, source: IpAddr, identity: Identity<'_>, to: SocketAddr) -> Option<Decision> {
+        let request = Request { source, identity, protocol: Protocol::Tcp, port: to.port(), http: None };
+        Some(open(self.of_pod(to)?, &request).decision)
+    }
+
+    /// What they say to a request of such a client; without one, to bytes that are none.
+    pub(super) fn decide(
+        &self,
+        source: IpAddr,
+        identity: Identity<'_>,
+        to: SocketAddr,
+        http: Option<HttpRequest<'_>>,
+    ) -> Option<Decision> {
+        let request = Request { source, identity, protocol: Protocol::Tcp, port: to.port(), http };
+        Some(decide(self.of_pod(to)?, &request))
+    }
+
+    /// What the policies of a route say to a request that takes it. `None` where it has none.
+    pub(super) fn of_route(&self, route: &RouteName, request: &Request<'_>) -> Option<Decision> {
+        Some(decide(self.routes.get(route)?, request))
+    }
+
+    /// Whether any route has policies.
+    pub(super) fn have_routes(&self) -> bool {
+        !self.routes.is_empty()
+    }
+
+    fn of_pod(&self, to: SocketAddr) -> Option<&Protection> {
+        self.pods.get(&to.ip().to_canonical()).map(|protection| &**protection)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use weft_model::{AppProtocol, EndpointGroup, Locality, ObjectName, TrafficSettings};
+use weft_model::{AppProtocol, Endpoint, EndpointGroup, Locality, ObjectName, TrafficSettings};
 
 use crate::{
     Limits,
@@ -86,6 +86,37 @@ impl Upstream {
             queue: before.map(|before| Arc::clone(&before.queue)).unwrap_or_default(),
             state,
         }
+    }
+
+    /// The app of a pod of this node, to which connections are made from elsewhere.
+    pub(super) fn of_pod(pod: &ObjectName, at: SocketAddr, now: Moment) -> Self {
+        let endpoint = Endpoint {
+            address: at,
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            zone: None,
+            hints: None,
+            pod: Some(pod.clone()),
+        };
+        let group = EndpointGroup {
+            service: pod.clone(),
+            weight: 1,
+            node_local: false,
+            distribution: weft_model::Distribution::Any,
+            endpoints: vec![endpoint],
+        };
+        let said = Said {
+            service: pod,
+            port: at.port(),
+            protocol: AppProtocol::Detect,
+            traffic: &Arc::default(),
+            affinity: None,
+            group: &group,
+            locality: &Locality::default(),
+        };
+        Self::updated(&said, None, now, &mut Vec::new())
     }
 
     /// Its Service or its port is gone. Returns the endpoints that left.

@@ -74,6 +74,8 @@ fn request(record: observe::RequestRecord) -> RequestRecord {
         status: record.status,
         grpc_status: record.grpc,
         reason: record.reason,
+        audit: record.audit,
+        inbound: record.inbound.map(inbound),
         delayed: record.delayed,
         exhausted: record.exhausted,
         tries: record.tries,
@@ -97,13 +99,17 @@ fn connection(record: observe::ConnectionRecord) -> ConnectionRecord {
         rule: record.route.map(rule),
         endpoint: record.endpoint,
         security: record.security,
-        inbound: record.inbound.map(|inbound| Inbound { account: inbound.account }),
+        inbound: record.inbound.map(inbound),
         spoken: spoken(record.spoken),
         lasted: micros(record.lasted),
         received: record.received,
         sent: record.sent,
         reason: record.reason,
     }
+}
+
+fn inbound(inbound: observe::Inbound) -> Inbound {
+    Inbound { account: inbound.account, told: inbound.told }
 }
 
 fn spoken(protocol: Protocol) -> Spoken {
@@ -168,6 +174,11 @@ pub(super) mod tests {
             sent: u64::MAX,
             messages: (u64::MAX, u64::MAX),
             reason: Some(crate::Reason::UNKNOWN),
+            audit: Some(crate::Reason::UNKNOWN),
+            inbound: Some(observe::Inbound {
+                account: Some(weft_model::ServiceAccount::new("n".repeat(63), "s".repeat(253))),
+                told: true,
+            }),
         }))
     }
 

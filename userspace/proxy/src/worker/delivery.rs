@@ -9,7 +9,7 @@
 //! ```
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::Future,
     pin::Pin,
     task::{Context, Poll},
@@ -21,6 +21,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Tasks;
+use crate::{Reason, serve::Guard};
 
 /// Runs the streams of HTTP/2 connections.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub(crate) struct Streams {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
+    /// The stream is being dropped because a policy forbids it now.
+    Forbidden(Reason),
     /// No body was asked.
     Nothing,
     /// A piece was handed over.
@@ -43,6 +46,18 @@ enum Step {
 
 thread_local! {
     static STEP: Cell<Step> = const { Cell::new(Step::Nothing) };
+    /// Of the stream that is being polled.
+    static GUARD: RefCell<Option<Guard>> = const { RefCell::new(None) };
+    static IS_STREAM: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has the stream of HTTP/2 that is being polled be reset once `guard` says so. Gives it back where there is none.
+pub(crate) fn guard(guard: Guard) -> Option<Guard> {
+    if !IS_STREAM.get() {
+        return Some(guard);
+    }
+    GUARD.replace(Some(guard));
+    None
 }
 
 /// A body has handed over a piece.
@@ -55,9 +70,13 @@ pub(crate) fn awaits_server() {
     STEP.set(Step::AwaitsServer);
 }
 
-/// Whether what is dropped now is dropped for its client's slowness.
-pub(crate) fn is_cut() -> bool {
-    STEP.get() == Step::Cut
+/// Why what is dropped now is dropped, where it is for its client's slowness or a policy.
+pub(crate) fn why_cut() -> Option<Reason> {
+    match STEP.get() {
+        Step::Cut => Some(Reason::SLOW_BODY),
+        Step::Forbidden(why) => Some(why),
+        Step::Nothing | Step::Handed | Step::AwaitsServer => None,
+    }
 }
 
 impl Streams {
@@ -71,7 +90,7 @@ impl Streams {
 impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, work: F) {
         let patience = self.patience;
-        self.tasks.execute(Delivered { work: Some(work), patience, since: None, timer: None });
+        self.tasks.execute(Delivered { work: Some(work), patience, since: None, timer: None, guard: None });
     }
 }
 
@@ -83,6 +102,8 @@ pin_project! {
         // When the last piece was handed over, if it may be on its way.
         since: Option<Instant>,
         timer: Option<Pin<Box<Sleep>>>,
+        // What ends it before its time.
+        guard: Option<Guard>,
     }
 }
 
@@ -93,12 +114,25 @@ impl<F: Future<Output = ()>> Future for Delivered<F> {
         let mut this = self.project();
         let Some(work) = this.work.as_mut().as_pin_mut() else { return Poll::Ready(()) };
         STEP.set(Step::Nothing);
+        IS_STREAM.set(true);
         let polled = work.poll(cx);
+        IS_STREAM.set(false);
+        if let Some(guard) = GUARD.take() {
+            *this.guard = Some(guard);
+        }
         match STEP.replace(Step::Nothing) {
             _ if polled.is_ready() => return Poll::Ready(()),
             Step::Handed => *this.since = Some(Instant::now()),
             Step::AwaitsServer => *this.since = None,
-            Step::Nothing | Step::Cut => {}
+            Step::Nothing | Step::Cut | Step::Forbidden(_) => {}
+        }
+        if let Some(guard) = this.guard
+            && let Poll::Ready(why) = guard.as_mut().poll(cx)
+        {
+            STEP.set(Step::Forbidden(why));
+            this.work.set(None);
+            STEP.set(Step::Nothing);
+            return Poll::Ready(());
         }
         let Some(since) = *this.since else { return Poll::Pending };
         let until = since + *this.patience;

@@ -21,7 +21,7 @@ pub(crate) struct Served {
     pub pod: Arc<Pod>,
     pub worker: Rc<Worker>,
     /// Its connections to endpoints: they are made in its namespace, so no other pod may use them.
-    pub pools: Pools,
+    pub pools: Rc<Pools>,
     /// Its connections, and what goes on because of them.
     pub clients: Tasks,
     /// The upstream connections' own tasks.
@@ -38,7 +38,7 @@ impl Served {
         let share = Share::new(&worker.turns);
         let tasks = || Tasks::of(Arc::clone(&pod.account), Rc::clone(&share));
         Self {
-            pools: Pools::default(),
+            pools: Rc::default(),
             clients: tasks(),
             upstreams: tasks(),
             accepting: RefCell::new(tasks()),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Verdict;
 
 /// May this ServiceAccount reach this port of this Service?
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthzQuery {
     /// The client's ServiceAccount, `namespace/name`.
     pub from: String,
@@ -13,6 +13,18 @@ pub struct AuthzQuery {
     pub to: String,
     /// The Service's port.
     pub port: u16,
+    /// The request's method; a request is asked about where any of these is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Its headers, `name: value`, a line each.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub headers: String,
 }
 
 /// What the policies say.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use serde::{Deserialize, Serialize};
 use weft_model::Problem;
 
-use super::{CertificatesView, Failure, ProxyStatus};
+use super::{CertificatesView, Failure, JwksView, ProxyStatus};
 
 /// How an agent is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Status {
     /// The certificates of this node's pods; `null` where the agent issues none.
     #[serde(default)]
     pub certificates: Option<CertificatesView>,
+    /// The keys of the providers of tokens that this node fetches.
+    #[serde(default)]
+    pub jwks: Vec<JwksView>,
     /// The eBPF programs.
     pub programs: Vec<ProgramStatus>,
     /// The eBPF maps.

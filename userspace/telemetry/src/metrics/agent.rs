@@ -8,7 +8,7 @@ use prometheus_client::{
 };
 use weft_model::Severity;
 
-use super::{certificate::CertificateMetrics, keeper::KeeperMetrics};
+use super::{certificate::CertificateMetrics, jwks::JwksMetrics, keeper::KeeperMetrics};
 use crate::api::{PodState, Status};
 
 type Label = [(&'static str, String); 1];
@@ -29,6 +29,7 @@ pub struct AgentMetrics {
     degradations: Gauge,
     keeper: KeeperMetrics,
     certificates: CertificateMetrics,
+    jwks: JwksMetrics,
 }
 
 impl AgentMetrics {
@@ -48,6 +49,7 @@ impl AgentMetrics {
             degradations: Gauge::default(),
             keeper: KeeperMetrics::register(registry),
             certificates: CertificateMetrics::register(registry),
+            jwks: JwksMetrics::register(registry),
         };
         metrics.register_all(registry, version);
         metrics
@@ -58,7 +60,7 @@ impl AgentMetrics {
         self.drops.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
 
-    /// A connection would have been refused for `reason` by a policy in audit mode.
+    /// A connection or a request would have been refused for `reason` by a policy in audit mode.
     pub fn audited(&self, reason: &str) {
         self.audited.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
@@ -75,6 +77,7 @@ impl AgentMetrics {
         self.degradations.set(gauge(status.degradations.len()));
         self.keeper.show(status.proxy.as_ref());
         self.certificates.show(status.certificates.as_ref());
+        self.jwks.show(&status.jwks);
         for map in &status.maps {
             let label = [("map", map.name.clone())];
             self.map_capacity.get_or_create(&label).set(gauge(map.max));
@@ -109,7 +112,7 @@ impl AgentMetrics {
         registry.register("weft_drops", "Refused connections, by reason", self.drops.clone());
         registry.register(
             "weft_audited",
-            "Connections that audit policies would have refused, by reason",
+            "Connections and requests that audit policies would have refused, by reason",
             self.audited.clone(),
         );
         registry.register(

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     api::Path,
-    records::{RequestRecord, Security},
+    records::{Destination, RequestRecord, Security},
 };
 
 /// Counters of requests. Clones share them.
@@ -136,6 +136,28 @@ impl HttpMetrics {
             labels.reporter = Reporter::Destination;
         }
         all.add(labels, record, self.most);
+    }
+
+    /// A request ended that was made to a pod of this node, whose client's node tells the other half.
+    pub fn count_incoming(
+        &self,
+        record: &RequestRecord,
+        service: Option<&Destination>,
+        source: Known,
+        destination: Known,
+    ) {
+        let labels = Labels {
+            reporter: Reporter::Destination,
+            source,
+            destination,
+            service: service.map(|service| service.0.clone()),
+            grpc: record.grpc,
+            status: record.status,
+            grpc_status: record.grpc_status,
+            flags: record.flags(),
+            security: record.security,
+        };
+        self.all().add(labels, record, self.most);
     }
 
     /// Drops the series whose reporting workload has been gone for some time.

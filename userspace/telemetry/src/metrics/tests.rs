@@ -13,7 +13,10 @@ use super::{
     expiry::{GRACE, Live},
 };
 use crate::{
-    api::{CertificateView, CertificatesView, IssuerView, MapStatus, Path, ProxyStatus, Status, Time},
+    api::{
+        CertificateFailure, CertificateView, CertificatesView, IssuerView, JwksView, MapStatus, Path,
+        ProxyStatus, Status, Time,
+    },
     records::{PodUsage, RequestRecord, tests::request},
 };
 
@@ -55,6 +58,7 @@ fn status() -> Status {
         snapshot_version: 3,
         proxy: Some(ProxyStatus { restarts: 2, lease_age_ms: Some(1_500), ..ProxyStatus::default() }),
         certificates: Some(certificates()),
+        jwks: vec![jwks()],
         maps: vec![MapStatus { name: "weft_svc".into(), entries: Some(7), max: 9 }],
         counters: BTreeMap::from([("events_lost".to_owned(), 4)]),
         problems: vec![Problem {
@@ -67,6 +71,17 @@ fn status() -> Status {
             remedy: String::new(),
         }],
         ..Status::default()
+    }
+}
+
+fn jwks() -> JwksView {
+    let failure = CertificateFailure { error: "away".into(), since: Time::now(), tries: 3 };
+    JwksView {
+        location: "https://idp.example/jwks".into(),
+        keys: 2,
+        fetched: Some(Time::now()),
+        age_seconds: Some(301),
+        failure: Some(failure),
     }
 }
 
@@ -191,6 +206,8 @@ fn what_the_status_knows_is_shown() {
         "weft_kernel_events_total{event=\"events_lost\"} 4",
         "weft_problems{severity=\"error\"} 1",
         "weft_problems{severity=\"warning\"} 0",
+        "weft_jwks_age_seconds{location=\"https://idp.example/jwks\"} 301",
+        "weft_jwks_failing{location=\"https://idp.example/jwks\"} 1",
         "weft_certificate_expiry_seconds{identity=\"spiffe://cluster.local/ns/shop/sa/web\"} 43200",
         "weft_certificate_renewals_total{identity=\"spiffe://cluster.local/ns/shop/sa/web\"} 2",
         "weft_certificate_failing{identity=\"spiffe://cluster.local/ns/shop/sa/web\"} 0",

@@ -18,6 +18,7 @@ use crate::{
 /// A request.
 pub(super) fn of_request(
     record: &RequestRecord,
+    service: Option<&records::Destination>,
     source: Option<&Pod>,
     destination: Option<&Pod>,
     snapshot: &Snapshot,
@@ -33,20 +34,23 @@ pub(super) fn of_request(
         route: record.rule.as_ref().map(|rule| rule.0.to_string().into()),
         response_flags: record.flags().into(),
     };
-    let (verdict, kind) = if record.is_refused() {
-        (Verdict::Denied, FlowKind::Refused)
-    } else {
-        (Verdict::Forwarded, FlowKind::Request)
+    let (verdict, kind, reason) = match record.audit {
+        _ if record.is_refused() => (Verdict::Denied, FlowKind::Refused, record.reason),
+        Some(audit) => (Verdict::Audit, FlowKind::Audited, Some(audit)),
+        None => (Verdict::Forwarded, FlowKind::Request, record.reason),
     };
     Flow {
         time: time(record.ended),
         verdict,
         kind,
-        reason: record.reason.map(|reason| Cow::Borrowed(reason.word())),
+        reason: reason.map(|reason| Cow::Borrowed(reason.word())),
         path: Path::Http,
         protocol: Protocol::Tcp,
-        source: of_source(record.client, &record.pod, source),
-        destination: of_destination(record.endpoint, record.service.as_ref(), None, destination, snapshot),
+        source: match &record.inbound {
+            None => of_source(record.client, &record.pod, source),
+            Some(inbound) => from_elsewhere(record.client, inbound, source, snapshot),
+        },
+        destination: of_destination(record.endpoint, service, None, destination, snapshot),
         bytes_sent: record.received,
         bytes_received: record.sent,
         duration_ms: record.lasted / 1_000,

@@ -10,7 +10,8 @@ use crate::{
 
 /// The flow of a request from `shop/web-1` to `shop/api-1`.
 pub(crate) fn sample_request() -> crate::api::Flow {
-    flow::of_request(&request(), None, None, &Snapshot::default())
+    let record = request();
+    flow::of_request(&record, record.service.as_ref(), None, None, &Snapshot::default())
 }
 
 struct World {

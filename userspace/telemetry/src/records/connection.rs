@@ -55,12 +55,15 @@ pub struct ConnectionRecord {
     pub reason: Option<Reason>,
 }
 
-/// What is known of the client of a connection that was made to a pod.
+/// What is known of the client of a connection, or of a request, that was made to a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inbound {
     /// Who it has proven to be.
     #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
     pub account: Option<ServiceAccount>,
+    /// The client's own proxy, on this node, tells of it, too.
+    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
+    pub told: bool,
 }
 
 /// What is spoken on a connection.

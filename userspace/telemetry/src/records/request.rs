@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use weft_abi::Reason;
 use weft_model::{ObjectName, RouteName};
 
-use super::{Spoken, Text, is_default, reason};
+use super::{Inbound, Spoken, Text, is_default, reason};
 
 /// A request and its answer. Durations are microseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,12 @@ pub struct RequestRecord {
     /// Why it did not get what it asked for.
     #[serde(rename = "x", with = "reason", default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// Why audited policies would have refused it.
+    #[serde(rename = "xa", with = "reason", default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Reason>,
+    /// Of a request that was made to the pod: who made it. Of one that the pod has made, `None`.
+    #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Inbound>,
     /// A delay was injected: flag `DI`.
     #[serde(rename = "d", default, skip_serializing_if = "is_default")]
     pub delayed: bool,

@@ -24,6 +24,8 @@ pub(crate) fn request() -> RequestRecord {
         status: 200,
         grpc_status: None,
         reason: None,
+        audit: None,
+        inbound: None,
         delayed: false,
         exhausted: false,
         tries: 1,

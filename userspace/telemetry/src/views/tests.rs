@@ -92,12 +92,12 @@ fn allow(from: &str) -> AuthorizationPolicy {
             labels: BTreeMap::from([("app".to_owned(), "api".to_owned())]),
             expressions: Vec::new(),
         }),
-        rules: vec![Rule { sources, ports: Some(vec![8080.into()]), l7: false }],
+        rules: vec![Rule { sources, ports: Some(vec![8080.into()]), ..Rule::default() }],
     }
 }
 
 fn check(snapshot: &Snapshot, from: &str) -> AuthzAnswer {
-    let query = AuthzQuery { from: from.into(), to: "shop/api".into(), port: 80 };
+    let query = AuthzQuery { from: from.into(), to: "shop/api".into(), port: 80, ..AuthzQuery::default() };
     authz(snapshot, &query).unwrap()
 }
 
@@ -155,7 +155,7 @@ fn a_service_without_endpoints_refuses_everyone() {
 #[test]
 fn a_question_about_what_is_not_there_says_what_is() {
     let ask = |to: &str, port| {
-        let query = AuthzQuery { from: "shop/web".into(), to: to.into(), port };
+        let query = AuthzQuery { from: "shop/web".into(), to: to.into(), port, ..AuthzQuery::default() };
         authz(&shop(), &query).unwrap_err().to_string()
     };
     assert_eq!(ask("shop/api", 81), "Service shop/api has no port 81; its ports are 80");

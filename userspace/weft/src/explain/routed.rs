@@ -8,14 +8,20 @@ use http::{
     request::Parts,
 };
 use weft_abi::Reason;
-use weft_model::{BackendTarget, Filter, PathRewrite, PortRouting, Route, RouteRule, RouteSet};
+use weft_model::{
+    BackendTarget, Filter, PathRewrite, PortRouting, Route, RouteKind, RouteName, RouteRule, RouteSet,
+};
+use weft_policy::path::Readings;
 use weft_proxy::route::{
     Asked, PortRoutes, Routes,
     filters::Ended,
     path::normalise_uri,
     table::{CompiledRule, Table},
 };
-use weft_telemetry::api::{ExplainQuery, ExplainedRule, Failure, NearMiss, OwnAnswer};
+use weft_telemetry::{
+    api::{ExplainQuery, ExplainedRule, Failure, NearMiss, OwnAnswer},
+    views::AskedRequest,
+};
 
 use super::{
     Question,
@@ -35,6 +41,12 @@ pub(super) struct Found<'a> {
     pub(super) backends: Option<Vec<Share<'a>>>,
     /// The rule's own settings.
     pub(super) handling: Option<&'a RouteRule>,
+    /// The route that it takes.
+    pub(super) taken: Option<RouteName>,
+    /// The request, as its route sees it.
+    pub(super) received: Option<AskedRequest>,
+    /// The request, as it is forwarded.
+    pub(super) asked: Option<AskedRequest>,
 }
 
 pub(super) fn find<'a>(question: &Question<'a>, routing: &'a PortRouting) -> Result<Found<'a>, Failure> {
@@ -50,8 +62,12 @@ pub(super) fn find<'a>(question: &Question<'a>, routing: &'a PortRouting) -> Res
         _ => Some(format!("routes of namespace {}", question.service.name.namespace)),
     };
     let found = match (compiled.for_client(namespace), set) {
-        (Routes::Http(table), RouteSet::Http(routes)) => by_request(question, "HTTPRoute", table, routes)?,
-        (Routes::Grpc(table), RouteSet::Grpc(routes)) => by_request(question, "GRPCRoute", table, routes)?,
+        (Routes::Http(table), RouteSet::Http(routes)) => {
+            by_request(question, RouteKind::Http, table, routes)?
+        }
+        (Routes::Grpc(table), RouteSet::Grpc(routes)) => {
+            by_request(question, RouteKind::Grpc, table, routes)?
+        }
         (Routes::Tls(table), RouteSet::Tls(routes)) => {
             let found = table.find(question.query.server_name.as_deref());
             let route = found.and_then(|found| routes.iter().find(|route| Arc::ptr_eq(route, &found.route)));
@@ -71,14 +87,17 @@ pub(super) fn find<'a>(question: &Question<'a>, routing: &'a PortRouting) -> Res
                 },
             }
         }
-        _ => Found::default(),
+        _ => {
+            let asked = question.asked()?;
+            Found { refused: asked.as_ref().err().copied(), asked: asked.ok(), ..Found::default() }
+        }
     };
     Ok(Found { whose, ..found })
 }
 
 fn by_request<'a>(
     question: &Question<'a>,
-    kind: &str,
+    kind: RouteKind,
     table: &Table,
     routes: &'a [Arc<Route>],
 ) -> Result<Found<'a>, Failure> {
@@ -88,13 +107,14 @@ fn by_request<'a>(
     }
     let asked = Asked::of(&parts).map_err(|error| Failure::new(error.to_string(), "write another --path"))?;
     let Some(compiled) = table.find(&asked) else {
-        let nearest = nearest::nearest(kind, routes, &asked);
+        let nearest = nearest::nearest(&kind.to_string(), routes, &asked);
         return Ok(Found { refused: Some(Reason::NO_RULE), nearest, ..Found::default() });
     };
     let route = routes.iter().find(|route| Arc::ptr_eq(route, &compiled.route));
     let rule = &route.expect("the table was compiled from these routes").rules[compiled.index];
     let matched = nearest::matched(rule, &asked);
-    let (answer, forwarded) = after_filters(compiled, parts, question.port.port);
+    let received = read(&parts);
+    let (answer, forwarded, parts) = after_filters(compiled, parts, question.port.port);
     let explained = ExplainedRule {
         route: format!("{kind} {}", compiled.route.name),
         index: compiled.index,
@@ -104,13 +124,26 @@ fn by_request<'a>(
         forwarded,
     };
     let backends = Some(backends::of_rule(question.snapshot, &rule.backends));
-    Ok(Found { rule: Some(explained), answer, backends, handling: Some(rule), ..Found::default() })
+    Ok(Found {
+        rule: Some(explained),
+        answer,
+        backends,
+        handling: Some(rule),
+        taken: Some(RouteName { kind, name: compiled.route.name.clone() }),
+        received,
+        asked: read(&parts),
+        ..Found::default()
+    })
 }
 
 /// The answer of a filter, or what the request asks for after all of them where that is something else.
-fn after_filters(rule: &CompiledRule, mut parts: Parts, port: u16) -> (Option<OwnAnswer>, Option<String>) {
+fn after_filters(
+    rule: &CompiledRule,
+    mut parts: Parts,
+    port: u16,
+) -> (Option<OwnAnswer>, Option<String>, Parts) {
     let before = asks(&parts);
-    match rule.filters.on_request(&mut parts, port) {
+    let (answer, forwarded) = match rule.filters.on_request(&mut parts, port) {
         ControlFlow::Break(Ended::Refused(reason)) => {
             let why = "a filter makes more of it than can be sent".to_owned();
             (Some(OwnAnswer { status: reason.status(), location: None, why }), None)
@@ -125,7 +158,20 @@ fn after_filters(rule: &CompiledRule, mut parts: Parts, port: u16) -> (Option<Ow
             let after = asks(&parts);
             (None, (after != before).then_some(after))
         }
-    }
+    };
+    (answer, forwarded, parts)
+}
+
+/// A head whose path is normal, as policies read it.
+pub(super) fn read(parts: &Parts) -> Option<AskedRequest> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let host = parts.uri.authority().map(ToString::to_string);
+    Some(AskedRequest {
+        method: parts.method.to_string(),
+        path: Readings::of(parts.uri.path()).ok()?,
+        host: host.or_else(|| parts.headers.get(HOST).map(text)),
+        headers: parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+    })
 }
 
 /// The path, and the host where one is named.
@@ -135,7 +181,7 @@ fn asks(parts: &Parts) -> String {
     format!("{path} of {host}")
 }
 
-fn head(query: &ExplainQuery, host: String) -> Result<Parts, Failure> {
+pub(super) fn head(query: &ExplainQuery, host: String) -> Result<Parts, Failure> {
     let wrong = |what: String, remedy: &str| Failure::new(what, remedy);
     if !query.path.starts_with('/') {
         return Err(wrong(format!("{:?} is no path", query.path), "begin it with a slash"));

@@ -2,9 +2,9 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use weft_model::{
     Action, AppProtocol, AuthorizationPolicy, Backend, BackendTarget, Distribution, EndpointGroup, Filter,
-    Mode, Mtls, MtlsMode, NameMatch, PathMatch, PathRewrite, Redirect, Retry, Rewrite, Route, RouteMatch,
-    RouteRule, RouteSet, Rule, Selector, ServiceAccount, Source, Timeouts, TlsRoute, TrafficSettings,
-    ValueMatch,
+    HttpAttributes, Mode, Mtls, MtlsMode, NameMatch, PathMatch, PathRewrite, PathRule, PolicyTarget,
+    Redirect, Retry, Rewrite, Route, RouteKind, RouteMatch, RouteRule, RouteSet, Rule, Selector,
+    ServiceAccount, Source, Timeouts, TlsRoute, TrafficSettings, ValueMatch,
 };
 
 use super::*;
@@ -281,20 +281,47 @@ fn the_policies_of_the_pods_behind_the_backend_decide() {
         rules: vec![Rule {
             sources: Some(vec![Source::ServiceAccount(ServiceAccount::new("shop", "cart"))]),
             ports: None,
-            l7: false,
+            ..Rule::default()
         }],
     };
     let of_route = AuthorizationPolicy {
         name: name("by-route"),
-        target: PolicyTarget::Routes(vec!["route".into()]),
+        target: PolicyTarget::Routes(vec![RouteName { kind: RouteKind::Http, name: name("route") }]),
         ..policy.clone()
     };
-    snapshot.policies = Arc::new([policy, of_route].map(|p| (p.name.clone(), Arc::new(p))).into());
+    snapshot.policies = Arc::new([policy].map(|p| (p.name.clone(), Arc::new(p))).into());
     let told = explain(&snapshot, &get("/"), ServiceScope::Enrolled).unwrap();
     assert_eq!((told.verdict, told.reason.as_deref()), (Verdict::Denied, Some("NotAllowed")));
     assert_eq!(told.answer, None, "the server's side refuses");
     assert_eq!(told.pods[0].pod, "shop/v1-1");
-    assert_eq!(told.notes, ["AuthorizationPolicy shop/by-route is for this route and not judged here"]);
+    snapshot.policies = Arc::new([of_route].map(|p| (p.name.clone(), Arc::new(p))).into());
+    let told = explain(&snapshot, &get("/"), ServiceScope::Enrolled).unwrap();
+    assert_eq!((told.verdict, told.reason.as_deref()), (Verdict::Denied, Some("NotAllowed")));
+    assert_eq!(told.answer.unwrap().status, Some(403), "the client's own proxy refuses");
+    assert_eq!(told.notes, ["policies of the route refuse it"]);
+}
+
+#[test]
+fn what_policies_read_is_the_request_as_it_is_forwarded() {
+    let mut snapshot = shop(Some(http(vec![rule(vec![below("")], &[("v1", 1)])])));
+    let below_path = |path: &str| HttpAttributes {
+        paths: vec![PathRule::Prefix(path.into())],
+        ..HttpAttributes::default()
+    };
+    let policy = AuthorizationPolicy {
+        name: name("no-admin"),
+        action: Action::Deny,
+        mode: Mode::Enforce,
+        target: PolicyTarget::Pods(Selector::default()),
+        rules: vec![Rule { l7: true, http: Some(below_path("/admin")), ..Rule::default() }],
+    };
+    snapshot.policies = Arc::new([(policy.name.clone(), Arc::new(policy))].into());
+    for (path, verdict) in
+        [("/", Verdict::Forwarded), ("/x/..%2fadmin", Verdict::Denied), ("//admin/x?y", Verdict::Denied)]
+    {
+        let told = explain(&snapshot, &get(path), ServiceScope::Enrolled).unwrap();
+        assert_eq!(told.verdict, verdict, "{path}");
+    }
 }
 
 #[test]

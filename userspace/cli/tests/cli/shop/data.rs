@@ -18,7 +18,7 @@ use weft_model::{
 };
 use weft_telemetry::api::{
     CertificateFailure, CertificateView, CertificatesView, ConnectionView, Degradation, Destination, Flow,
-    FlowKind, GenerationState, GenerationStatus, IssuerView, MapStatus, Path, PodState, PodStatus,
+    FlowKind, GenerationState, GenerationStatus, IssuerView, JwksView, MapStatus, Path, PodState, PodStatus,
     ProgramStatus, ProxyState, ProxyStatus, Source as Client, Status, Table, Time, Verdict,
 };
 
@@ -107,6 +107,27 @@ pub(crate) fn certificates() -> CertificatesView {
     }
 }
 
+fn jwks() -> Vec<JwksView> {
+    let at = |hours: u64| (SystemTime::UNIX_EPOCH + Duration::from_hours(hours)).into();
+    let place = |location: &str, keys, age_seconds: Option<u64>, failure| JwksView {
+        location: location.into(),
+        keys,
+        fetched: age_seconds.map(|_| at(110)),
+        age_seconds,
+        failure,
+    };
+    let error = "no connection to 10.1.0.40:80 came about: Connection refused (os error 111)".into();
+    vec![
+        place(
+            "Service shop/idp:80/certs",
+            1,
+            Some(7 * 3600),
+            Some(CertificateFailure { error, since: at(112), tries: 9 }),
+        ),
+        place("https://idp.example/jwks", 3, Some(150), None),
+    ]
+}
+
 pub(crate) fn status() -> Status {
     let pod = |name: &str, ip: [u8; 4], state, detail: Option<&str>, policies: &[&str]| PodStatus {
         name: format!("shop/{name}"),
@@ -144,6 +165,7 @@ pub(crate) fn status() -> Status {
         ],
         proxy: Some(proxy()),
         certificates: Some(certificates()),
+        jwks: jwks(),
         programs: vec![
             program("weft_connect4", 2101, "/sys/fs/cgroup"),
             program("weft_sk_lookup", 2110, "2 network namespaces"),
@@ -385,11 +407,11 @@ fn api_read() -> AuthorizationPolicy {
         mode: Mode::Enforce,
         target: PolicyTarget::Services(vec!["api".into()]),
         rules: vec![
-            Rule { sources: Some(vec![from("web"), monitoring]), ports: None, l7: false },
+            Rule { sources: Some(vec![from("web"), monitoring]), ports: None, ..Rule::default() },
             Rule {
                 sources: Some(vec![Source::Cidr("10.8.0.0/16".parse().unwrap())]),
                 ports: Some(vec![8080.into(), PortRange { start: 9000, end: 9010 }]),
-                l7: false,
+                ..Rule::default()
             },
         ],
     }
@@ -405,6 +427,7 @@ fn cart_deny() -> AuthorizationPolicy {
             sources: Some(vec![Source::ServiceAccount(ServiceAccount::new("shop", "cart"))]),
             ports: None,
             l7: true,
+            ..Rule::default()
         }],
     }
 }

@@ -37,6 +37,11 @@ pub(super) struct Effect {
 impl Effects {
     pub(super) fn of(protection: &Protection) -> Self {
         let mut effects = Self::default();
+        if protection.tokens {
+            effects.flags |= pod_flags::BY_REQUEST;
+            let ports = vec![(TCP, PortRange { start: 0, end: u16::MAX })];
+            effects.push(Effect { bits: policy_bits::JUDGED, rule: 0, ports }, None);
+        }
         for applied in &protection.policies {
             effects.isolate(applied);
             for (index, rule) in applied.policy.rules.iter().enumerate() {
@@ -57,6 +62,9 @@ impl Effects {
     }
 
     fn add(&mut self, applied: &Applied, index: usize, rule: &Rule) {
+        if rule.l7 {
+            self.read(applied, rule);
+        }
         let bits = match (applied.policy.action, applied.policy.mode) {
             (Action::Allow, _) if rule.l7 => return, // nobody here can see that it holds
             (Action::Allow, Mode::Enforce) => policy_bits::ALLOW,
@@ -64,13 +72,30 @@ impl Effects {
             (Action::Deny, Mode::Enforce) => policy_bits::DENY,
             (Action::Deny, Mode::Audit) => policy_bits::AUDIT_DENY,
         };
-        let mut effect = Effect { bits, rule: 0, ports: ports(applied, rule.ports.as_deref()) };
-        if applied.policy.action == Action::Deny {
+        let mut ports = ports(applied, rule.ports.as_deref());
+        // What TCP carries, the proxy reads.
+        ports.retain(|(protocol, _)| !rule.l7 || *protocol != TCP);
+        let mut effect = Effect { bits, rule: 0, ports };
+        if applied.policy.action == Action::Deny && !effect.ports.is_empty() {
             let name = RuleName { policy: applied.policy.name.clone(), index };
             effect.rule = token::rule(&name);
             self.rules.push((effect.rule, name));
         }
         self.push(effect, rule.sources.as_deref());
+    }
+
+    /// What a rule does by asking for what only requests say, whoever it is about.
+    fn read(&mut self, applied: &Applied, rule: &Rule) {
+        let bits = match applied.policy.mode {
+            Mode::Enforce => policy_bits::JUDGED,
+            Mode::Audit => policy_bits::WATCHED,
+        };
+        let mut ports = ports(applied, rule.ports.as_deref());
+        ports.retain(|(protocol, _)| *protocol == TCP);
+        if !ports.is_empty() {
+            self.flags |= pod_flags::BY_REQUEST;
+        }
+        self.push(Effect { bits, rule: 0, ports }, None);
     }
 
     /// Files an effect under each of its sources; `None` is anybody.

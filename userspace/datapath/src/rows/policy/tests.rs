@@ -28,7 +28,7 @@ fn cidr(text: &str) -> Source {
 }
 
 fn rows(policies: Vec<Applied>) -> PolicyRows {
-    compile(&Protection { policies })
+    compile(&Protection { policies, tokens: false })
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn every_key_carries_the_id_and_no_bits_behind_its_prefix() {
     let rule = Rule {
         sources: Some(vec![account(1), cidr("10.1.2.3/8"), cidr("fd00::1/8")]),
         ports: ranges,
-        l7: false,
+        ..Rule::default()
     };
     let rows = rows(vec![policy("a", Action::Allow, vec![rule])]);
     assert!(rows.id != 0 && !rows.policy.is_empty() && rows.cidr.len() == 2);
@@ -123,4 +123,16 @@ fn a_row_names_the_first_rule_that_denies() {
     for (_, row) in &rows.policy {
         assert_eq!(named[&row.deny_rule].to_string(), "shop/b rules[0]");
     }
+}
+
+#[test]
+fn where_tokens_are_looked_at_the_proxy_reads_all_that_tcp_carries() {
+    use weft_abi::{TCP, token};
+    let rows = compile(&Protection { policies: Vec::new(), tokens: true });
+    assert_ne!(rows.id, 0, "no policy, and yet there is something to do");
+    assert_ne!(rows.flags & pod_flags::BY_REQUEST, 0);
+    let judged = |((_, key), row): &((u32, PolicyMatch), PolicyRow)| {
+        (key.token, key.protocol, key.port.get(), row.bits) == (token::ANY, TCP, 0, policy_bits::JUDGED)
+    };
+    assert!(rows.policy.len() == 1 && judged(&rows.policy[0]), "{rows:?}");
 }

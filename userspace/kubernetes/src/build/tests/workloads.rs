@@ -1,6 +1,8 @@
 use std::{path::Path, time::Duration};
 
-use weft_model::{Action, Mode, PolicyTarget, PortRange, ServiceAccount, Source};
+use weft_model::{
+    Action, Mode, PathRule, PolicyTarget, PortRange, RouteKind, RouteName, ServiceAccount, Source,
+};
 
 use super::{World, built, shop};
 
@@ -179,6 +181,35 @@ fn a_policy_is_what_its_object_says() {
     assert!(policy.rules[1].l7 && !policy.rules[0].l7);
     assert_eq!(policy.rules[2].sources, None, "no list is anybody");
     assert!(policy.rules[3].ports.is_none() && !policy.rules[3].l7, "an empty block asks for nothing");
+}
+
+#[test]
+fn what_a_rule_asks_of_requests_is_carried() {
+    let policy = "
+apiVersion: weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: read, namespace: shop}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: GRPCRoute, name: api}]
+  rules:
+  - httpAttributes:
+      methods: [GET, HEAD]
+      paths: [{type: Exact, value: /a}, {type: PathPrefix, value: /b/}]
+      hosts: ['*.shop', api]
+      headers: [{name: X-Env, value: prod}]
+    jwt: {provider: corp, claims: [{name: realm.roles, values: [admin]}]}
+";
+    let built = built(&[policy]);
+    let policy = &built.policies[&shop("read")];
+    let route = RouteName { kind: RouteKind::Grpc, name: shop("api") };
+    assert_eq!(policy.target, PolicyTarget::Routes(vec![route]));
+    let http = policy.rules[0].http.as_ref().unwrap();
+    assert_eq!((&*http.methods[1], &*http.hosts[0]), ("HEAD", "*.shop"));
+    assert_eq!(http.paths, [PathRule::Exact("/a".into()), PathRule::Prefix("/b/".into())]);
+    assert_eq!((&*http.headers[0].name, &*http.headers[0].value), ("x-env", "prod"));
+    let token = policy.rules[0].token.as_ref().unwrap();
+    assert_eq!((&*token.provider, &*token.claims[0].name), ("corp", "realm.roles"));
+    assert!(policy.rules[0].l7);
 }
 
 #[test]

@@ -2,9 +2,9 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::{
-    Action, AuthorizationPolicy, Backend, Distribution, Endpoint, EndpointGroup, Filter, Fraction,
-    LoadBalancer, Mirror, Mode, Problem, Protocol, ProxyFailure, Route, RouteMatch, RouteRule,
-    ServiceAccount, ServiceKind, Severity, TlsRoute,
+    Action, AuthorizationPolicy, Backend, Distribution, Endpoint, EndpointGroup, Filter, Fraction, Jwks,
+    JwksSource, JwtProvider, LoadBalancer, Mirror, Mode, Problem, Protocol, ProxyFailure, Route, RouteMatch,
+    RouteRule, ServiceAccount, ServiceKind, Severity, TlsRoute, TokenHeader,
 };
 
 fn shop(name: &str) -> ObjectName {
@@ -193,9 +193,32 @@ fn it_shares_its_parts_with_the_whole() {
     assert!(Arc::ptr_eq(&whole.policies, &part.policies));
 }
 
+/// With a provider at one pod, whose keys are elsewhere and here.
+fn with_providers(snapshot: Snapshot) -> Snapshot {
+    let x = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    let document = format!(r#"{{"keys": [{{"kty": "OKP", "crv": "Ed25519", "x": "{x}"}}]}}"#);
+    let (jwks, _) = Jwks::parse(document.as_bytes()).unwrap();
+    let jwks = Arc::new(jwks);
+    let provider = |keys| JwtProvider {
+        name: "corp".into(),
+        issuer: "https://idp.example".into(),
+        audiences: vec!["shop".into()],
+        keys,
+        headers: vec![TokenHeader::default()],
+        forward: true,
+    };
+    let uri: Arc<str> = "https://idp.example/jwks".into();
+    let service = JwksSource::Service { name: shop("idp"), port: 80, path: "/certs".into() };
+    let sources = [JwksSource::Uri(Arc::clone(&uri)), JwksSource::Inline(Arc::clone(&jwks)), service];
+    let providers: Arc<[_]> = sources.map(provider).into();
+    let jwt = Arc::new([(shop("web-pod"), providers)].into());
+    Snapshot { jwt, jwks: Arc::new([(uri, jwks)].into()), ..snapshot }
+}
+
 #[test]
 fn it_reads_back_from_json_as_it_was_and_skips_what_it_does_not_know() {
-    let part = snapshot().for_proxy(&BTreeSet::new());
+    let part = with_providers(snapshot()).for_proxy(&BTreeSet::new());
+    assert_eq!((part.jwt.len(), part.jwks.len()), (1, 1));
     let text = serde_json::to_string(&part).unwrap();
     assert_eq!(serde_json::from_str::<Snapshot>(&text).unwrap(), part);
     let newer = text

@@ -100,7 +100,7 @@ impl Tries<'_> {
             early: true,
             queued,
         };
-        let pools = &self.client.served.pools;
+        let pools = self.client.pools();
         if version == Protocol::Http2 {
             let mut connection = pools.http2(&want).await.map_err(unconnected)?;
             if tunnel && !Box::pin(connection.takes_tunnels(want.connect)).await.map_err(unconnected)? {

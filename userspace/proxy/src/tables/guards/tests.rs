@@ -33,7 +33,7 @@ fn policy(action: Action, source: Source, ports: Option<Vec<PortRange>>) -> Auth
         action,
         mode: Mode::Enforce,
         target: PolicyTarget::Pods(Selector { labels, expressions: Vec::new() }),
-        rules: vec![Rule { sources: Some(vec![source]), ports, l7: false }],
+        rules: vec![Rule { sources: Some(vec![source]), ports, ..Rule::default() }],
     }
 }
 

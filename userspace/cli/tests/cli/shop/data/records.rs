@@ -62,6 +62,8 @@ fn request(ordinal: u64) -> RequestRecord {
         status: 200,
         grpc_status: None,
         reason: None,
+        audit: None,
+        inbound: None,
         delayed: false,
         exhausted: false,
         tries: 1,

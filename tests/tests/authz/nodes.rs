@@ -1,0 +1,92 @@
+//! Between nodes: requests inside mutual TLS are judged by who the certificate says sends them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon, text};
+
+use crate::stage::{ask, policy};
+
+struct Nodes {
+    _agents: [Agent; 2],
+    _servers: Vec<Server>,
+    web: Pod,
+    other: Pod,
+    api: Pod,
+    b: Node,
+    _world: World,
+}
+
+const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), 80);
+const READ: &str = "action: ALLOW, rules: [{sources: [{type: ServiceAccount, serviceAccount: {namespace: shop, name: web}}], \
+                    httpAttributes: {methods: [GET], paths: [{type: PathPrefix, value: /items}]}}]";
+
+impl Nodes {
+    /// `web` and `other` on node `a`, `api` behind [`API`] on node `b`.
+    fn open(documents: &[(&str, String)]) -> Option<Self> {
+        let world = World::new()?;
+        let (a, b) = (world.node("a"), world.node("b"));
+        world.apply("namespace.yaml", &manifests::namespace("shop", true));
+        let spec = "{clusterIP: 10.96.0.1, selector: {app: api}, ports: [{port: 80, targetPort: 8080}]}";
+        world.apply("api.yaml", &manifests::service("shop/api", spec));
+        for (file, document) in documents {
+            world.apply(file, document);
+        }
+        let pod = |node: &Node, name: &str| {
+            node.pod(&format!("shop/{name}")).service_account(name).label("app", name).start()
+        };
+        let (web, other, api) = (pod(&a, "web"), pod(&a, "other"), pod(&b, "api"));
+        let servers = vec![api.serve_http(8080, "api")];
+        let folder = world.dir().join("ca").display().to_string();
+        let made = a.weft_alone(&["ca", "init", "--dir", &folder]);
+        assert!(made.status.success(), "{}", text(&made));
+        let agents = [a.spawn_agent(&["--ca-dir", &folder]), b.spawn_agent(&["--ca-dir", &folder])];
+        for node in [&a, &b] {
+            let waited = node.weft(&["status", "--wait", "60s"]);
+            assert!(waited.status.success(), "{}", text(&waited));
+        }
+        soon(|| a.has_proxy() && b.has_proxy());
+        Some(Self { _agents: agents, _servers: servers, web, other, api, b, _world: world })
+    }
+}
+
+#[test]
+fn a_certificate_says_who_asks() {
+    let Some(nodes) = Nodes::open(&[("policy.yaml", policy(READ))]) else { return };
+    let status = |pod: &Pod, request| ask(pod, API, request, &[]).map(|answer| answer.status).unwrap_or(0);
+    soon(|| status(&nodes.web, ("GET", "/items")) == 200);
+    for (pod, request) in [
+        (&nodes.web, ("POST", "/items")),
+        (&nodes.web, ("GET", "/items/..%2fadmin")),
+        (&nodes.other, ("GET", "/items")),
+    ] {
+        let answer = ask(pod, API, request, &[]).unwrap();
+        assert_eq!((answer.status, answer.header("x-weft-reason")), (403, "NotAllowed"), "{request:?}");
+    }
+    let answer = ask(&nodes.web, nodes.api.addr(8080), ("GET", "/items?x"), &[]).unwrap();
+    assert_eq!(answer.seen().target, "/items?x", "also by the pod's own address");
+    soon(|| {
+        let denied = |flow: &serde_json::Value| {
+            flow["reason"] == "NotAllowed"
+                && flow["http"]["method"] == "POST"
+                && flow["source"]["pod"] == "web"
+        };
+        nodes.b.flows(&[]).iter().any(denied)
+    });
+}
+
+#[test]
+fn a_policy_for_a_route_is_decided_at_the_client() {
+    let route = manifests::http_route(
+        "shop/api",
+        "{parentRefs: [{group: \"\", kind: Service, name: api, port: 80}], rules: [{backendRefs: [{name: api, port: 80}]}]}",
+    );
+    let target = "targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: api}]";
+    let rules = "action: DENY, rules: [{httpAttributes: {paths: [{type: PathPrefix, value: /admin}]}}]";
+    let policy = manifests::authorization_policy("shop/by-route", &format!("{{{target}, {rules}}}"));
+    let Some(nodes) = Nodes::open(&[("route.yaml", route), ("policy.yaml", policy)]) else { return };
+    soon(|| ask(&nodes.web, API, ("GET", "/x"), &[]).is_ok_and(|answer| answer.status == 200));
+    let answer = ask(&nodes.web, API, ("GET", "/x/../admin"), &[]).unwrap();
+    assert_eq!((answer.status, answer.header("x-weft-reason")), (403, "PolicyDenied"));
+    let around = ask(&nodes.web, nodes.api.addr(8080), ("GET", "/admin"), &[]).unwrap();
+    assert_eq!(around.status, 200, "what goes to the pod's own address takes no route");
+}

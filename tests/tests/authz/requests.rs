@@ -1,0 +1,150 @@
+//! Which requests are answered.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use weft_tests::{Pod, soon};
+
+use crate::stage::{API, Stage, ask};
+
+/// `web` may read what is below `/items`.
+const READ: &str = "action: ALLOW, rules: [{sources: [{type: ServiceAccount, serviceAccount: {namespace: shop, name: web}}], \
+                    httpAttributes: {methods: [GET, HEAD], paths: [{type: PathPrefix, value: /items}]}}]";
+/// Nobody may see `/admin`.
+const NO_ADMIN: &str =
+    "action: DENY, rules: [{httpAttributes: {paths: [{type: PathPrefix, value: /admin}]}}]";
+
+#[test]
+fn requests_are_allowed_by_who_sends_them_what_they_do_and_where() {
+    let Some(stage) = Stage::open(READ) else { return };
+    stage.gets(&stage.web, "/items/1", 200);
+    let answer = ask(&stage.web, stage.api.addr(8080), ("GET", "/items"), &[]).unwrap();
+    assert_eq!(answer.seen().target, "/items", "also by the pod's own address");
+    for (pod, request, reason) in [
+        (&stage.web, ("GET", "/other"), "NotAllowed"),
+        (&stage.web, ("POST", "/items"), "NotAllowed"),
+        (&stage.web, ("GET", "/itemsx"), "NotAllowed"),
+        (&stage.web, ("GET", "/items/../admin"), "NotAllowed"),
+        (&stage.web, ("GET", "/items/..%2fadmin"), "NotAllowed"),
+        (&stage.other, ("GET", "/items"), "NotAllowed"),
+        (&stage.plain, ("GET", "/items"), "NotAllowed"),
+    ] {
+        let to = if pod.ip() == stage.plain.ip() { stage.api.addr(8080) } else { API };
+        let answer = ask(pod, to, request, &[]).unwrap();
+        assert_eq!((answer.status, answer.header("x-weft-reason")), (403, reason), "{request:?}");
+    }
+    // The same connection serves on.
+    let mut client = stage.web.http(API).unwrap();
+    assert_eq!(client.ask(("GET", "/x"), &[], &[]).unwrap().status, 403);
+    assert_eq!(client.ask(("GET", "/items"), &[], &[]).unwrap().status, 200);
+}
+
+#[test]
+fn no_way_to_write_a_path_comes_round_a_deny_rule() {
+    let Some(stage) = Stage::open(NO_ADMIN) else { return };
+    stage.gets(&stage.web, "/admin", 403);
+    for target in [
+        "/admin/x",
+        "//admin",
+        "/./admin",
+        "/x/../admin",
+        "/%61dmin",
+        "/ADMIN",
+        "/x/%2e%2e/admin",
+        "/x%2f..%2fadmin",
+        "/admin%2fx",
+        "/x%5c..%5cadmin",
+        "/admin;v=1",
+        "/x/..;/admin",
+        "/%2561dmin",
+        "/admin?x=/public",
+    ] {
+        let answer = ask(&stage.web, API, ("GET", target), &[]).unwrap();
+        assert_eq!((answer.status, answer.header("x-weft-reason")), (403, "PolicyDenied"), "{target}");
+    }
+    for target in ["/admin%00", "/%zz", "/x\\..\\admin"] {
+        assert_eq!(ask(&stage.web, API, ("GET", target), &[]).unwrap().status, 400, "{target}");
+    }
+    let answer = ask(&stage.web, API, ("GET", "/public/a%2fb;v=1?x=/admin"), &[]).unwrap();
+    assert_eq!(answer.seen().target, "/public/a%2Fb;v=1?x=/admin", "what is not denied is passed on");
+}
+
+#[test]
+fn bytes_that_are_no_request_fail_closed() {
+    let Some(stage) = Stage::open(READ) else { return };
+    stage.gets(&stage.web, "/items", 200);
+    assert_eq!(
+        echo(&stage.web, stage.api.addr(9000)),
+        Err(ErrorKind::ConnectionReset),
+        "nothing allows bytes"
+    );
+    stage.apply(NO_ADMIN);
+    soon(|| ask(&stage.web, API, ("GET", "/admin"), &[]).is_ok_and(|answer| answer.status == 403));
+    soon(|| echo(&stage.web, stage.api.addr(9000)) == Err(ErrorKind::ConnectionReset));
+    // Of a port that no rule about requests is for, nobody asks.
+    stage.apply(&NO_ADMIN.replace("rules: [{", "rules: [{networkAttributes: {ports: [8080]}, "));
+    soon(|| echo(&stage.web, stage.api.addr(9000)) == Ok(()));
+    soon(|| ask(&stage.web, API, ("GET", "/admin"), &[]).is_ok_and(|answer| answer.status == 403));
+}
+
+#[test]
+fn rules_about_connections_stay_in_the_kernel_beside_rules_about_requests() {
+    let Some(stage) = Stage::open(
+        "action: DENY, rules: [{sources: [{type: ServiceAccount, serviceAccount: {namespace: shop, name: other}}]}, \
+         {httpAttributes: {paths: [{type: Exact, value: /admin}]}}]",
+    ) else {
+        return;
+    };
+    stage.gets(&stage.web, "/admin", 403);
+    stage.gets(&stage.web, "/x", 200);
+    let refused = stage.other.tcp_connect(stage.api.addr(8080)).map(drop).map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::PermissionDenied));
+}
+
+#[test]
+fn an_audited_policy_is_shown_and_counted_and_decides_nothing() {
+    let Some(stage) = Stage::open(&format!("mode: Audit, {NO_ADMIN}")) else { return };
+    soon(|| {
+        ask(&stage.web, API, ("GET", "/admin"), &[]).is_ok_and(|answer| answer.status == 200)
+            && stage.node.metric("weft_audited_total", &[]) > 0.0
+    });
+    soon(|| {
+        let audited = |flow: &serde_json::Value| {
+            flow["verdict"] == "AUDIT" && flow["reason"] == "PolicyDenied" && flow["http"]["path"] == "/admin"
+        };
+        stage.node.flows(&[]).iter().any(audited)
+    });
+}
+
+#[test]
+fn a_refused_request_is_a_flow_with_its_reason() {
+    let Some(stage) = Stage::open(READ) else { return };
+    stage.gets(&stage.web, "/items", 200);
+    soon(|| {
+        let _ = ask(&stage.other, API, ("DELETE", "/items/7"), &[]);
+        let denied = |flow: &serde_json::Value| {
+            flow["verdict"] == "DENIED"
+                && flow["reason"] == "NotAllowed"
+                && flow["http"]["method"] == "DELETE"
+                && flow["http"]["status"] == 403
+                && flow["source"]["pod"] == "other"
+                && flow["destination"]["pod"] == "api"
+        };
+        stage.node.flows(&[]).iter().any(denied)
+    });
+}
+
+/// Whether bytes come back.
+fn echo(from: &Pod, to: SocketAddr) -> Result<(), ErrorKind> {
+    let exchange = || {
+        let mut stream = from.tcp_connect(to)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.write_all(b"\x00\x01bytes")?;
+        stream.read_exact(&mut [0; 7])
+    };
+    exchange().map_err(|error: std::io::Error| match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionRefused => ErrorKind::ConnectionReset,
+        kind => kind,
+    })
+}
