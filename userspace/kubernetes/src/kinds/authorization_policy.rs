@@ -2,6 +2,8 @@
 
 mod request;
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use weft_model::{
     Action, Mode, ObjectName, PolicyTarget, PortRange, RouteKind, RouteName, Rule, ServiceAccount, Source,
@@ -119,7 +121,7 @@ pub(super) fn check(
             report.warning("spec.targetRefs", message, remedy);
             let routes = routes.into_iter().map(|route| RouteName {
                 kind: if route.kind == Kind::GrpcRoute { RouteKind::Grpc } else { RouteKind::Http },
-                name: ObjectName::new(key.name.namespace.clone(), route.name),
+                name: ObjectName::new(Arc::clone(&key.name.namespace), route.name),
             });
             PolicyTarget::Routes(routes.collect())
         }
@@ -165,7 +167,7 @@ impl RuleSpec {
         let http = self.http_attributes.as_ref().filter(|http| !http.is_empty());
         let http = http.map(|http| http.check(&format!("{field}.httpAttributes"), names, report));
         let token = self.jwt.as_ref().map(|jwt| {
-            jwt.warn(action == ActionWord::Allow, &format!("{field}.jwt"), report);
+            Jwt::warn(action == ActionWord::Allow, &format!("{field}.jwt"), report);
             jwt.check(&format!("{field}.jwt"), names, report)
         });
         Rule { sources, ports, l7: http.is_some() || token.is_some(), http, token }

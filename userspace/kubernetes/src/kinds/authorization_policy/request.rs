@@ -141,7 +141,7 @@ impl Jwt {
     }
 
     /// Nobody verifies tokens yet.
-    pub(super) fn warn(&self, allows: bool, field: &str, report: &mut Report<'_>) {
+    pub(super) fn warn(allows: bool, field: &str, report: &mut Report<'_>) {
         let (message, remedy) = if allows {
             (
                 "tokens are not verified yet: this rule allows nothing",
