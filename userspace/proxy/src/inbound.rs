@@ -34,7 +34,7 @@ use crate::{
     tables::Caller,
     worker::Served,
 };
-pub(crate) use app::Deaf;
+pub(crate) use app::{Deaf, to_app};
 use next::Next;
 
 /// What is known of a connection so far.
@@ -156,7 +156,7 @@ async fn sealed(
     let may = || shared.tables.load().may_come_in(local, &caller);
     let app = match (may(), app) {
         (Ok(()), Some(app)) => Ok(app),
-        (Ok(()), None) => app::to_app(served, local, client).await,
+        (Ok(()), None) => to_app(served, local, client).await,
         (Err(why), _) => Err(why),
     };
     let app = app.inspect_err(|_| reset_on_close(stream.carrier()))?;

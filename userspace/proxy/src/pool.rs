@@ -25,6 +25,7 @@ pub(crate) use self::{
     queue::{Asking, May, Queue, Slot},
 };
 use crate::{
+    inbound,
     Limits, Reason,
     balance::EndpointState,
     clock::Moment,
@@ -67,7 +68,7 @@ impl Want<'_> {
         let (served, to) = (&self.client.served, self.endpoint.address());
         let stream = match self.client.caller {
             // Its own app is where it was dialled.
-            Some(_) => Line::Plain(outbound::connect_plain(served, to, self.connect).await?),
+            Some(_) => Line::Plain(inbound::to_app(served, to, self.client.address).await?),
             None => outbound::connect(served, to, self.connect).await?,
         };
         Ok((stream.into(), slot))

@@ -22,7 +22,7 @@ use weft_model::Timeouts;
 use crate::{Reason, draw::Draw as _, outbound::connect_plain, worker::Served};
 
 /// Connects to the app at `local`, in the pod's own namespace, for `client`.
-pub(super) async fn to_app(
+pub(crate) async fn to_app(
     served: &Served,
     local: SocketAddr,
     client: SocketAddr,

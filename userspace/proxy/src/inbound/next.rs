@@ -9,12 +9,10 @@ use std::{cell::Cell, io, net::SocketAddr, pin::pin};
 use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpStream, time::sleep};
 use weft_identity::ALPN;
-use weft_model::Timeouts;
 
 use super::{app::to_app, mode_lets_in, plain_may, reads};
 use crate::{
     Reason,
-    outbound::connect_plain,
     route::tls::{Asked, asks_for},
     tables::Caller,
     worker::Served,
@@ -38,23 +36,17 @@ pub(super) async fn next(
 ) -> Result<Next, Reason> {
     let limits = &served.worker.shared.limits;
     let plain = plain_may(served, local, caller);
-    let is_read = reads(served, local);
     // Then it may turn out to be a request that may come in.
-    let may_ask = is_read && mode_lets_in(served, local, caller).is_ok();
+    let may_ask = reads(served, local) && mode_lets_in(served, local, caller).is_ok();
     // What is attested is no other node's, whoever has that address.
     let is_member = caller.proven.is_none() && served.worker.shared.tables.load().is_elsewhere(client.ip());
-    let connect = async || match is_read {
-        // Requests of several clients share a connection.
-        true => connect_plain(served, local, Timeouts::CONNECT).await,
-        false => to_app(served, local, client).await,
-    };
     let begun = Cell::new(false);
     let connecting = async {
         if plain.is_err() || is_member {
             std::future::pending::<()>().await;
         }
         begun.set(true);
-        connect().await
+        to_app(served, local, client).await
     };
     let (mut connecting, mut app) = (pin!(connecting), None);
     let patience = if plain.is_ok() { limits.detect_time } else { limits.head_time };
@@ -87,7 +79,7 @@ pub(super) async fn next(
             let app = match app {
                 Some(app) => Some(app),
                 None if begun.get() => Some(connecting.await?),
-                None if plain.is_ok() => Some(connect().await?),
+                None if plain.is_ok() => Some(to_app(served, local, client).await?),
                 None if may_ask => None,
                 None => return Err(plain.err().unwrap_or(Reason::NOT_ALLOWED)),
             };

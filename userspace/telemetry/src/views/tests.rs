@@ -1,9 +1,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use weft_model::{
-    Action, AuthorizationPolicy, Distribution, Endpoint, EndpointGroup, Expression, LoadBalancer, Mode,
-    ObjectName, Operator, PolicyTarget, Protocol, Rule, Selector, Service, ServiceAccount, ServiceKind,
-    ServicePort, Snapshot, Source, Workload,
+    Action, AuthorizationPolicy, Distribution, Endpoint, EndpointGroup, Expression, HttpAttributes,
+    LoadBalancer, Mode, ObjectName, Operator, PathRule, PolicyTarget, Protocol, Rule, Selector, Service,
+    ServiceAccount, ServiceKind, ServicePort, Snapshot, Source, Workload,
 };
 
 use super::*;
@@ -112,6 +112,34 @@ fn a_client_that_a_rule_names_is_let_in_by_that_rule() {
     assert_eq!(answer.pods[0].client.as_deref(), Some("shop/web-1"));
     assert_eq!(answer.pods[0].port, 8080);
     assert_eq!(answer.note, None);
+}
+
+#[test]
+fn a_request_is_judged_as_the_servers_proxy_would() {
+    let mut snapshot = shop();
+    let mut policy = allow("web");
+    policy.rules[0].l7 = true;
+    policy.rules[0].http = Some(HttpAttributes {
+        methods: vec!["GET".into()],
+        paths: vec![PathRule::Prefix("/items".into())],
+        ..HttpAttributes::default()
+    });
+    snapshot.policies = Arc::new([(policy.name.clone(), Arc::new(policy))].into());
+    let ask = |method: Option<&str>, path: Option<&str>| {
+        let (method, path) = (method.map(str::to_owned), path.map(str::to_owned));
+        let (from, to) = ("shop/web".to_owned(), "shop/api".to_owned());
+        let answer =
+            authz(&snapshot, &AuthzQuery { from, to, port: 80, method, path, ..AuthzQuery::default() });
+        let answer = answer.unwrap();
+        (answer.verdict, answer.reason, answer.note.is_some())
+    };
+    let denied = |reason: &str| (Verdict::Denied, Some(reason.to_owned()), false);
+    assert_eq!(ask(None, Some("/items/1?all")), (Verdict::Forwarded, None, false));
+    assert_eq!(ask(Some("POST"), Some("/items")), denied("NotAllowed"));
+    assert_eq!(ask(None, Some("/items/..%2fadmin")), denied("NotAllowed"));
+    assert_eq!(ask(None, Some("/items%00")), denied("PathInvalid"));
+    let (verdict, _, is_noted) = ask(None, None);
+    assert_eq!((verdict, is_noted), (Verdict::Denied, true), "bytes, and that is said");
 }
 
 #[test]
