@@ -12,3 +12,5 @@ mod policy;
 mod shown;
 #[path = "mtls/stage.rs"]
 mod stage;
+#[path = "mtls/strict.rs"]
+mod strict;

@@ -11,6 +11,8 @@ use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon};
 pub(crate) struct Stage {
     _agents: Vec<Agent>,
     _servers: Vec<Server>,
+    /// Of each node: its connections are probes there.
+    pub(crate) kubelets: [Pod; 2],
     pub(crate) web: Pod,
     pub(crate) api: Pod,
     pub(crate) a: Node,
@@ -59,8 +61,12 @@ impl Stage {
             let made = a.weft_alone(&["ca", "init", "--dir", folder]);
             assert!(made.status.success(), "{}", weft_tests::text(&made));
         }
-        let agents = [a.spawn_agent(&["--ca-dir", &folders[0]]), b.spawn_agent(&["--ca-dir", &folders[1]])];
-        let stage = Self { _agents: agents.into(), _servers: servers, web, api, a, b, world };
+        let kubelets = [&a, &b].map(|node| node.host_process("kubelet"));
+        let agents = [(&a, 0), (&b, 1)].map(|(node, at)| {
+            let probes = kubelets[at].cgroup().display().to_string();
+            node.spawn_agent(&["--ca-dir", &folders[at], "--probe-cgroup", &probes])
+        });
+        let stage = Self { _agents: agents.into(), _servers: servers, kubelets, web, api, a, b, world };
         stage.settle();
         Some(stage)
     }

@@ -262,12 +262,15 @@ impl State {
         judged
     }
 
-    /// Writes policies and pods. Returns what protects the pods whose policies are other ones now.
+    /// Writes policies and pods. Returns what protects the pods whose policies are other ones now, or that are Strict
+    /// now.
     fn enrol(&mut self, snapshot: &Snapshot, judged: Judged) -> Result<Protections, Error> {
         self.policies.add(&mut self.maps, judged.rows)?;
         let used = judged.places.values().map(|place| place.policy).filter(|id| *id != 0).collect();
         self.withdraw(&judged.places)?;
-        let changed = self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
+        let mut changed =
+            self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
+        changed.extend(self.pods.stricter(local(snapshot), &judged.rows_by_ip));
         let tightened = judged.protections.iter().filter(|(name, _)| changed.contains(*name));
         let tightened: Protections =
             tightened.map(|(name, protection)| (name.clone(), Arc::clone(protection))).collect();
@@ -403,7 +406,7 @@ impl State {
         let attests = |key: &FlowKey| self.maps.flows.get(key, 0).ok().map(|record| record.identity);
         let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, &hints, attests);
         if ended > 0 {
-            tracing::info!(sockets = ended, "connections ended that policy now forbids");
+            tracing::info!(sockets = ended, "connections ended that policy or mode now forbids");
         }
     }
 }

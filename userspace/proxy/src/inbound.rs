@@ -83,7 +83,7 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
     let _ = socket.set_nodelay(true);
     // Before anything is decided: a change that is not seen by the decision is seen by the watch.
     let changes = shared.changes.subscribe();
-    match next::next(served, &socket, local, seen.client).await {
+    match next::next(served, &socket, local, seen.client, changes.clone()).await {
         Ok(Next::Sealed { first, app }) => {
             let socket = Rewound::new(first, socket);
             sealed(served, socket, app, local, seen, changes).await
@@ -153,8 +153,7 @@ async fn plain(
     let relayed = relay(app, socket, Timeouts::IDLE, &seen.progress);
     tokio::select! {
         relayed = relayed => ended(&relayed),
-        // Its mode is asked when it comes in: a stricter one is for those that come after.
-        why = forbidden(&mut changes, || served.worker.shared.tables.load().may_come_in(local, client.ip(), None)) => Err(why),
+        why = forbidden(&mut changes, || plain_may(served, local, client)) => Err(why),
     }
 }
 

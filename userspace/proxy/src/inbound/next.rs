@@ -6,11 +6,15 @@
 use std::{cell::Cell, io, net::SocketAddr, pin::pin};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{Duration, Instant, sleep},
+};
 use weft_identity::ALPN;
 use weft_model::Timeouts;
 
-use super::plain_may;
+use super::{forbidden, plain_may};
 use crate::{
     Reason,
     outbound::connect_plain,
@@ -26,19 +30,22 @@ pub(super) enum Next {
     Plain { first: Bytes, app: TcpStream },
 }
 
-/// Finds out. What may not come in as it is has to be mutual TLS, and soon.
+/// Finds out. What may not come in as it is has to be mutual TLS, and soon; the same holds from the moment at which
+/// `changes` forbid it.
 pub(super) async fn next(
     served: &Served,
     socket: &TcpStream,
     local: SocketAddr,
     client: SocketAddr,
+    mut changes: watch::Receiver<u64>,
 ) -> Result<Next, Reason> {
     let limits = &served.worker.shared.limits;
-    let plain = plain_may(served, local, client);
+    let at_first = plain_may(served, local, client);
+    let mut plain = at_first;
     let begun = Cell::new(false);
     let connecting = async {
         begun.set(true);
-        match plain {
+        match at_first {
             Ok(()) => to_app(served, local).await,
             Err(_) => std::future::pending().await,
         }
@@ -51,7 +58,7 @@ pub(super) async fn next(
         let is_other = match asks_for(&first, ALPN) {
             Asked::Yes => {
                 // What has begun is not broken off: the app would see a client that comes and goes.
-                if app.is_none() && begun.get() && plain.is_ok() {
+                if app.is_none() && begun.get() && at_first.is_ok() {
                     app = Some(connecting.await?);
                 }
                 return Ok(Next::Sealed { first: first.freeze(), app });
@@ -68,6 +75,12 @@ pub(super) async fn next(
                 () = speaks(app.as_ref()) => true,
                 // Of who is silent nothing is asked, unless he has to be somebody.
                 () = &mut patience, if plain.is_err() || !first.is_empty() => true,
+                why = forbidden(&mut changes, || plain_may(served, local, client)), if plain.is_ok() => {
+                    plain = Err(why);
+                    // A client of the mesh has sent its first bytes already.
+                    patience.as_mut().reset(Instant::now() + ON_THEIR_WAY);
+                    false
+                }
             },
         };
         if is_other {
@@ -106,5 +119,7 @@ async fn speaks(app: Option<&TcpStream>) {
     }
 }
 
+/// How long the first bytes of mutual TLS may be on their way once nothing else may come in.
+const ON_THEIR_WAY: Duration = Duration::from_millis(500);
 /// Room for one read: a ClientHello with post-quantum key shares is smaller.
 const READ: usize = 4096;
