@@ -4,6 +4,8 @@
 
 #[path = "mtls/failures.rs"]
 mod failures;
+#[path = "mtls/live.rs"]
+mod live;
 #[path = "mtls/path.rs"]
 mod path;
 #[path = "mtls/policy.rs"]

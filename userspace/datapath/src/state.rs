@@ -284,6 +284,9 @@ impl State {
             let Some(held) = self.namespaces.get(&workload.name) else { continue };
             self.pods.enrol(&mut self.maps, workload, held.cookie)?;
         }
+        for (_, held) in self.namespaces.iter_mut() {
+            held.remember_older(socket_states(&self.maps.sockets));
+        }
         self.protect(snapshot)?;
         self.policies.retire(&used);
         self.protections = judged.protections;

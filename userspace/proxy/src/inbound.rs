@@ -20,6 +20,7 @@ use weft_transport::{Inside as _, Progress, relay, relay_inside};
 use crate::{
     Reason,
     line::{Rewound, Sealed},
+    live::{Facts, Relaying},
     observe::{ConnectionRecord, Inbound, Protocol, Record, Security},
     outbound::ended,
     stream::reset_on_close,
@@ -33,14 +34,37 @@ struct Seen {
     client: SocketAddr,
     /// Who has proven to be the client.
     account: Option<ServiceAccount>,
-    progress: Progress,
+    /// Its number, once it is told while it goes on.
+    connection: u64,
+    progress: Rc<Progress>,
+}
+
+impl Seen {
+    /// Has it told from now on, for as long as what is returned is held.
+    fn goes_on(&mut self, served: &Served, local: SocketAddr) -> Rc<Relaying> {
+        let facts = Facts {
+            client: self.client,
+            dialled: Some(local),
+            service: None,
+            endpoint: local,
+            security: self.security(),
+            inbound: Some(weft_telemetry::records::Inbound { account: self.account.clone() }),
+        };
+        let (connection, relaying) = served.relays(&self.progress, facts);
+        self.connection = connection;
+        relaying
+    }
+
+    fn security(&self) -> Security {
+        if self.account.is_some() { Security::MutualTls } else { Security::None }
+    }
 }
 
 /// Carries a connection to the pod from accept to close.
 pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAddr) {
     let client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let began = served.worker.now();
-    let mut seen = Seen { local: None, client, account: None, progress: Progress::default() };
+    let mut seen = Seen { local: None, client, account: None, connection: 0, progress: Rc::default() };
     let ended = Box::pin(carry(&served, socket, &mut seen)).await;
     if ended.is_err() {
         served.pod.account.refused();
@@ -48,6 +72,7 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
     let records = &served.worker.shared.records;
     if records.wanted() {
         records.put(Record::Connection(Box::new(ConnectionRecord {
+            connection: seen.connection,
             ended: SystemTime::now(),
             pod: served.pod.name.clone(),
             client,
@@ -56,7 +81,7 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
             route: None,
             spoken: Protocol::Tcp,
             endpoint: seen.local,
-            security: if seen.account.is_some() { Security::MutualTls } else { Security::None },
+            security: seen.security(),
             inbound: Some(Inbound { account: seen.account }),
             lasted: served.worker.now().since(began),
             received: seen.progress.right_to_left(),
@@ -128,6 +153,7 @@ async fn sealed(
         (Err(why), _) => Err(why),
     };
     let app = app.inspect_err(|_| reset_on_close(stream.carrier()))?;
+    let _told = seen.goes_on(served, local);
     let relayed = relay_inside(app, stream, Timeouts::IDLE, &seen.progress);
     tokio::select! {
         relayed = relayed => ended(&relayed),
@@ -150,6 +176,7 @@ async fn plain(
         return Err(Reason::UPSTREAM_RESET);
     }
     let client = seen.client;
+    let _told = seen.goes_on(served, local);
     let relayed = relay(app, socket, Timeouts::IDLE, &seen.progress);
     tokio::select! {
         relayed = relayed => ended(&relayed),

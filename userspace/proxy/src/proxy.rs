@@ -160,6 +160,8 @@ impl Proxy {
             clock: Clock::start(),
             changes: watch::Sender::new(0),
             records,
+            connections: AtomicU64::new(1),
+            audience: AtomicU64::new(0),
             workers: OnceLock::new(),
         });
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -301,6 +303,11 @@ impl Handle {
             certificates: self.shared.identities.valid(),
             pods: pods.iter().map(|pod| (pod.name.clone(), pod.account.usage())).collect(),
         }
+    }
+
+    /// Has all connections that go on told again: somebody listens who has heard of none.
+    pub(crate) fn tell_anew(&self) {
+        self.shared.audience.fetch_add(1, Relaxed);
     }
 
     /// The counters of a pod go on when it is replaced.
