@@ -7,6 +7,7 @@ mod endpoints;
 mod mtls;
 mod notice;
 mod objects;
+mod outside;
 mod routing;
 mod selection;
 mod service;

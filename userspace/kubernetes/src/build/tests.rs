@@ -2,6 +2,7 @@
 
 mod http_routes;
 mod mtls;
+mod outside;
 mod policies;
 mod routes;
 mod services;

@@ -80,3 +80,17 @@ pub struct ConnectionView {
     /// Segments sent again.
     pub retransmits: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_every_word_with_its_meaning() {
+        let page = include_str!("../../../../docs/strict.md").replace('\n', " ");
+        for why in Unprotected::ALL {
+            let row = format!("| `{why}` | {} |", why.meaning());
+            assert!(page.contains(&row), "docs/strict.md lacks: {row}");
+        }
+    }
+}
