@@ -4,6 +4,8 @@
 
 #[path = "mtls/failures.rs"]
 mod failures;
+#[path = "mtls/forged.rs"]
+mod forged;
 #[path = "mtls/live.rs"]
 mod live;
 #[path = "mtls/path.rs"]

@@ -9,7 +9,7 @@ use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon};
 
 /// Dropped from top to bottom: the agents before what they work on.
 pub(crate) struct Stage {
-    _agents: Vec<Agent>,
+    pub(crate) agents: Vec<Agent>,
     _servers: Vec<Server>,
     /// Of each node: its connections are probes there.
     pub(crate) kubelets: [Pod; 2],
@@ -66,7 +66,7 @@ impl Stage {
             let probes = kubelets[at].cgroup().display().to_string();
             node.spawn_agent(&["--ca-dir", &folders[at], "--probe-cgroup", &probes])
         });
-        let stage = Self { _agents: agents.into(), _servers: servers, kubelets, web, api, a, b, world };
+        let stage = Self { agents: agents.into(), _servers: servers, kubelets, web, api, a, b, world };
         stage.settle();
         Some(stage)
     }
