@@ -70,7 +70,7 @@ fn a_certificate_that_is_renewed_cuts_no_live_connection_and_serves_new_ones() {
     else {
         return;
     };
-    let serials = || [&stage.a, &stage.b].map(|node| serial(node));
+    let serials = || [&stage.a, &stage.b].map(serial);
     let live = stage.web.tcp_connect(API).unwrap();
     live.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let exchange = |mut stream: &std::net::TcpStream| {
