@@ -61,3 +61,5 @@ mod topology;
 mod udp;
 #[path = "datapath/udp_policy.rs"]
 mod udp_policy;
+#[path = "datapath/unprotected.rs"]
+mod unprotected;

@@ -4,8 +4,12 @@
 
 #[path = "mtls/failures.rs"]
 mod failures;
+#[path = "mtls/forged.rs"]
+mod forged;
 #[path = "mtls/forwarded.rs"]
 mod forwarded;
+#[path = "mtls/live.rs"]
+mod live;
 #[path = "mtls/path.rs"]
 mod path;
 #[path = "mtls/policy.rs"]
@@ -16,3 +20,5 @@ mod shown;
 mod source;
 #[path = "mtls/stage.rs"]
 mod stage;
+#[path = "mtls/strict.rs"]
+mod strict;

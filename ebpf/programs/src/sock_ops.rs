@@ -15,8 +15,8 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use weft_abi::{
-    Addr, BePort, FlowKey, FlowRecord, Origin, OriginKey, SocketState, TCP, config_flags, flow_flags, names::stat,
-    pod_flags, socket_flags,
+    Addr, BePort, FlowKey, FlowRecord, Origin, OriginKey, SocketState, TCP, config_flags, flow_flags,
+    names::stat, pod_flags, socket_flags,
 };
 use weft_ebpf_logic::{Arrival, Tables, allowed, is_captured, is_read};
 

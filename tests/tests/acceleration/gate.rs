@@ -63,7 +63,7 @@ fn status_on(acceleration: Acceleration, asks: bool, outbound: Option<u16>) -> O
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let status = runtime.block_on(async {
         let tasks = Tasks::new();
-        let enforcer = Enforcer::open(settings).unwrap();
+        let enforcer = Enforcer::open(settings, weft_telemetry::live::Live::default()).unwrap();
         enforcer.start(&tasks, snapshots, watch::channel(u64::MAX).1);
         let asked = enforcer.clone();
         tokio::task::spawn_blocking(move || {

@@ -157,6 +157,21 @@ fn an_agent_that_sees_only_a_part_of_the_cgroup_tree_refuses_to_take_it_for_the_
 }
 
 #[test]
+fn an_agent_that_fails_at_its_manifests_leaves_nothing_pinned_and_not_even_a_folder() {
+    let Some(world) = World::new() else { return };
+    let node = world.node("a");
+    fs::remove_dir_all(node.manifests_dir()).unwrap();
+    let refused = node.refused_agent(&[], &["--cgroup", &node.cgroup().display().to_string()]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("manifests"), "{}", text(&refused));
+    assert!(!pins(&node).exists(), "{}", pins(&node).display());
+    // Nothing is in the way of one that finds them.
+    fs::create_dir(node.manifests_dir()).unwrap();
+    let _agent = node.agent();
+    assert!(pins(&node).exists());
+}
+
+#[test]
 fn a_missing_bpf_filesystem_is_mounted() {
     let Some(mut market) = Market::open_with(|node| {
         let agent = node.wrap_agent(&private("umount \"$0\"", Path::new("/sys/fs/bpf")));

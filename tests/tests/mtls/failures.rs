@@ -63,6 +63,67 @@ fn garbage_and_half_a_record_are_not_taken_for_mutual_tls() {
     stage.echoes(API, SECRET).unwrap();
 }
 
+#[test]
+fn a_certificate_that_is_renewed_cuts_no_live_connection_and_serves_new_ones() {
+    let Some(stage) =
+        Stage::open(&[("mesh.yaml", weft_tests::manifests::mesh_config("{certificates: {ttl: 30s}}"))])
+    else {
+        return;
+    };
+    let serials = || [&stage.a, &stage.b].map(serial);
+    let live = stage.web.tcp_connect(API).unwrap();
+    live.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let exchange = |mut stream: &std::net::TcpStream| {
+        stream.write_all(b"still there?").unwrap();
+        stream.read_exact(&mut [0; 12]).unwrap();
+    };
+    exchange(&live);
+    let before = serials();
+    // Twice: what the connection began with has ended by then.
+    for _ in 0..2 {
+        let last = serials();
+        soon(|| {
+            exchange(&live);
+            serials().iter().zip(&last).all(|(now, last)| now.is_some() && now != last)
+        });
+        stage.echoes(API, SECRET).unwrap();
+    }
+    assert!(before.iter().all(Option::is_some));
+}
+
+#[test]
+fn agents_that_are_killed_again_and_again_fail_nothing_between_nodes() {
+    let Some(mut stage) = Stage::open(&[]) else { return };
+    let mut live = stage.web.tcp_connect(API).unwrap();
+    live.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut exchange = || {
+        live.write_all(b"still there?").unwrap();
+        live.read_exact(&mut [0; 12]).unwrap();
+    };
+    let pids = [&stage.a, &stage.b].map(Node::proxy_pid);
+    for turn in 0..3 {
+        for index in [turn % 2, (turn + 1) % 2] {
+            stage.agents[index].kill();
+            exchange();
+            stage.echoes(API, SECRET).unwrap();
+        }
+        for index in [0, 1] {
+            stage.agents[index].start();
+            exchange();
+            stage.echoes(API, SECRET).unwrap();
+        }
+    }
+    stage.settle();
+    soon(|| stage.a.has_proxy() && stage.b.has_proxy());
+    assert_eq!([&stage.a, &stage.b].map(Node::proxy_pid), pids, "each agent takes its proxy over");
+}
+
+/// The serial number of the node's one certificate.
+fn serial(node: &Node) -> Option<String> {
+    let view = node.weft_json(&["get", "certificates"]);
+    Some(view["certificates"][0]["serial"].as_str()?.to_owned())
+}
+
 /// Whether a flow of the node has been refused for this reason.
 fn says(node: &Node, reason: &str) -> bool {
     node.flows(&[]).iter().any(|flow| flow["reason"] == reason)

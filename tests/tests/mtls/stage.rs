@@ -11,6 +11,8 @@ use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon};
 pub(crate) struct Stage {
     pub(crate) agents: Vec<Agent>,
     _servers: Vec<Server>,
+    /// Of each node: its connections are probes there.
+    pub(crate) kubelets: [Pod; 2],
     pub(crate) web: Pod,
     pub(crate) api: Pod,
     pub(crate) a: Node,
@@ -69,9 +71,15 @@ impl Stage {
             let made = a.weft_alone(&["ca", "init", "--dir", folder]);
             assert!(made.status.success(), "{}", weft_tests::text(&made));
         }
-        let of_b = b.spawn_agent_by(wrapper, &["--ca-dir", &folders[1]]);
-        let agents = [a.spawn_agent(&["--ca-dir", &folders[0]]), of_b];
-        let stage = Self { agents: agents.into(), _servers: servers, web, api, a, b, world };
+        let kubelets = [&a, &b].map(|node| node.host_process("kubelet"));
+        let arguments = |at: usize| {
+            let probes = kubelets[at].cgroup().display().to_string();
+            ["--ca-dir".to_owned(), folders[at].clone(), "--probe-cgroup".to_owned(), probes]
+        };
+        let of_a = a.spawn_agent(&arguments(0).each_ref().map(String::as_str));
+        let of_b = b.spawn_agent_by(wrapper, &arguments(1).each_ref().map(String::as_str));
+        let agents = [of_a, of_b];
+        let stage = Self { agents: agents.into(), _servers: servers, kubelets, web, api, a, b, world };
         stage.settle();
         Some(stage)
     }

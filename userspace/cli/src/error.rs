@@ -53,6 +53,9 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// Only connections are unprotected.
+    #[error("--unprotected is asked of connections\n  weft get connections --unprotected")]
+    OnlyConnections,
     /// The certificate authority is not as it should be.
     #[error("{0}")]
     Authority(#[from] weft_identity::ca::CaError),

@@ -24,7 +24,8 @@ Examples:
   weft get endpoints -n shop
   weft get httproutes
   weft get certificates
-  weft get connections -o json")]
+  weft get connections -o json
+  weft get connections --unprotected")]
 pub struct Args {
     /// What to list
     #[arg(value_enum, value_name = "KIND")]
@@ -32,6 +33,9 @@ pub struct Args {
     /// Only those of this namespace
     #[arg(long, short)]
     namespace: Option<String>,
+    /// Of connections, only those that missed the mesh, and why
+    #[arg(long)]
+    unprotected: bool,
     #[command(flatten)]
     ask: Ask,
 }
@@ -73,6 +77,9 @@ enum Kind {
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
     let (client, format) = (args.ask.client(), args.ask.output);
     let wanted = |namespace: &str| args.namespace.as_deref().is_none_or(|wanted| wanted == namespace);
+    if args.unprotected && !matches!(args.kind, Kind::Connections) {
+        return Err(Error::OnlyConnections);
+    }
     match args.kind {
         Kind::Services => {
             let list = list(&client, "services", |item: &ServiceView| wanted(&item.namespace)).await?;
@@ -101,7 +108,9 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
                 let ends = [&item.source.namespace, &item.destination.namespace];
                 ends.into_iter().any(|namespace| wanted(namespace.as_deref().unwrap_or_default()))
             };
-            let list = list(&client, "connections", ends).await?;
+            let wanted =
+                |item: &ConnectionView| ends(item) && (!args.unprotected || item.unprotected.is_some());
+            let list = list(&client, "connections", wanted).await?;
             format.write(screen, &list, |list, screen| connections(list, screen.width()))?;
         }
         Kind::Certificates => {

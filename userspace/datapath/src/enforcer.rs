@@ -16,6 +16,7 @@ use weft_runtime::{Stop, Tasks};
 use weft_telemetry::{
     api::{BpfTable, ConnectionView, Failure, Status, Table},
     flows::FlowLog,
+    live::Live,
     metrics::Metrics,
 };
 
@@ -42,6 +43,8 @@ struct Shared {
     log: Arc<FlowLog>,
     metrics: Arc<Metrics>,
     tracker: Arc<Tracker>,
+    /// What the node's proxies carry.
+    live: Live,
     pods: watch::Sender<Option<Arc<[LocalPod]>>>,
 }
 
@@ -57,8 +60,9 @@ struct Report {
 }
 
 impl Enforcer {
-    /// Loads the programs and adopts what an earlier agent left; attaches nothing yet.
-    pub fn open(settings: Settings) -> Result<Self, Error> {
+    /// Loads the programs and adopts what an earlier agent left; attaches nothing yet. `live` is what the node's proxies
+    /// tell of the connections that they carry.
+    pub fn open(settings: Settings, live: Live) -> Result<Self, Error> {
         let state = State::open(&settings)?;
         let metrics = Arc::new(Metrics::new(&settings.version));
         let shared = Shared {
@@ -68,6 +72,7 @@ impl Enforcer {
             log: Arc::default(),
             metrics,
             tracker: Arc::default(),
+            live,
             pods: watch::Sender::default(),
             settings,
         };
@@ -117,7 +122,7 @@ impl Enforcer {
     /// The live connections of this node's pods. Blocks.
     pub fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
         let lister = report::Lister::new(&self.state())?;
-        report::connections(&lister, &self.shared.names.load())
+        report::connections(&lister, &self.shared.names.load(), &self.shared.live)
     }
 
     /// What the kernel holds. Blocks.
@@ -311,7 +316,10 @@ impl Enforcer {
         tokio::task::block_in_place(|| {
             let lister = report::Lister::new(&self.state());
             match lister {
-                Ok(lister) => report::progress(&lister, &self.shared.tracker, &self.shared.metrics),
+                Ok(lister) => {
+                    let Shared { names, live, tracker, metrics, .. } = &*self.shared;
+                    report::progress(&lister, &names.load(), live, tracker, metrics);
+                }
                 Err(error) => tracing::warn!(%error, "bytes of live connections are not counted"),
             }
         });

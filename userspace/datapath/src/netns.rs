@@ -1,8 +1,9 @@
 //! The network namespaces of this node's pods: found by path, let go of when the path goes away.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -10,7 +11,7 @@ use std::{
 use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 
 use weft_model::{ObjectName, Workload};
-use weft_transport::{Diag, Netns, NetnsId};
+use weft_transport::{Diag, Netns, NetnsId, Query, States};
 
 /// The namespaces that are held open.
 #[derive(Default)]
@@ -29,10 +30,14 @@ pub(crate) struct Held {
     pub diag: Diag,
     /// Its sockets, for those who only tell of them.
     pub lister: Arc<Mutex<Diag>>,
+    /// Cookies of its TCP sockets that no hook has seen begin when it was enrolled: as many as there were.
+    pub older: Arc<HashSet<u64>>,
     /// Its addresses, those that the pod's object does not name among them.
     pub addresses: BTreeSet<IpAddr>,
     /// Where it was found.
     pub path: PathBuf,
+    /// `older` was looked for.
+    looked: bool,
 }
 
 /// One that is not held.
@@ -173,7 +178,34 @@ impl Held {
                     (error.to_string(), !other)
                 })?;
                 let addresses = addresses(&netns).unwrap_or_default();
-                Ok(Self { netns: Arc::new(netns), cookie, diag, lister, addresses, path })
+                Ok(Self {
+                    netns: Arc::new(netns),
+                    cookie,
+                    diag,
+                    lister,
+                    older: Arc::default(),
+                    addresses,
+                    path,
+                    looked: false,
+                })
+            }
+        }
+    }
+
+    /// Remembers, once, which sockets are older than the pod's enrolment: the hooks see all that begin from now on, and
+    /// `states` has what they have seen.
+    pub(crate) fn remember_older(&mut self, states: BorrowedFd<'_>) {
+        if self.looked {
+            return;
+        }
+        match self.diag.sockets(&Query::tcp(States::LIVE).with_storage(states)) {
+            Ok(sockets) => {
+                let unseen = sockets.iter().filter(|socket| socket.storage.is_none());
+                self.older = Arc::new(unseen.map(|socket| socket.cookie).collect());
+                self.looked = true;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the connections of a pod that is enrolled cannot be listed");
             }
         }
     }

@@ -50,6 +50,16 @@ impl Node {
         Pins { version, dir: self.dir.join(format!("v{version}")) }
     }
 
+    /// Removes the folder where nothing is in it, and that of all nodes after the last.
+    pub(crate) fn remove_empty(&self) {
+        // What is not empty, or gone already, is as it should be.
+        if fs::remove_dir(&self.dir).is_ok()
+            && let Some(all) = self.dir.parent()
+        {
+            let _ = fs::remove_dir(all);
+        }
+    }
+
     /// Removes every pin of this node; what is only held by its pin ends.
     pub(crate) fn remove(&self) -> io::Result<()> {
         self.versions().iter().try_for_each(Pins::remove)?;

@@ -3,6 +3,7 @@
 mod connections;
 mod status;
 mod tables;
+mod unprotected;
 
 pub(crate) use connections::{Lister, connections, progress};
 pub(crate) use status::{counters, refresh, status, unprotected};

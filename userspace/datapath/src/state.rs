@@ -264,7 +264,8 @@ impl State {
         judged
     }
 
-    /// Writes policies and pods. Returns what protects the pods whose policies are other ones now.
+    /// Writes policies and pods. Returns what protects the pods whose policies are other ones now, or that are Strict
+    /// now.
     fn enrol(&mut self, snapshot: &Snapshot, judged: Judged) -> Result<Protections, Error> {
         self.policies.add(&mut self.maps, judged.rows)?;
         let reads = judged.places.values().any(|place| place.flags & pod_flags::BY_REQUEST != 0);
@@ -273,7 +274,9 @@ impl State {
         }
         let used = judged.places.values().map(|place| place.policy).filter(|id| *id != 0).collect();
         self.withdraw(&judged.places)?;
-        let changed = self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
+        let mut changed =
+            self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
+        changed.extend(self.pods.stricter(local(snapshot), &judged.rows_by_ip));
         let tightened = judged.protections.iter().filter(|(name, _)| changed.contains(*name));
         let tightened: Protections =
             tightened.map(|(name, protection)| (name.clone(), Arc::clone(protection))).collect();
@@ -289,6 +292,9 @@ impl State {
         for workload in local(snapshot) {
             let Some(held) = self.namespaces.get(&workload.name) else { continue };
             self.pods.enrol(&mut self.maps, workload, held.cookie)?;
+        }
+        for (_, held) in self.namespaces.iter_mut() {
+            held.remember_older(socket_states(&self.maps.sockets));
         }
         self.protect(snapshot)?;
         self.policies.retire(&used);
@@ -419,7 +425,7 @@ impl State {
         let attests = |key: &FlowKey| self.maps.flows.get(key, 0).ok().map(|record| record.identity);
         let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, &hints, attests);
         if ended > 0 {
-            tracing::info!(sockets = ended, "connections ended that policy now forbids");
+            tracing::info!(sockets = ended, "connections ended that policy or mode now forbids");
         }
     }
 }

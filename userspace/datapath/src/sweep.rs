@@ -8,7 +8,7 @@ use std::{
 };
 
 use weft_abi::{BePort, FlowKey, Reason, TCP, socket_flags};
-use weft_model::{ObjectName, Protocol, Snapshot, Workload};
+use weft_model::{MtlsMode, ObjectName, Protocol, Snapshot, Workload};
 use weft_policy::{Identity, Protection, Request, decide};
 use weft_transport::{Query, Socket, State, States};
 
@@ -21,7 +21,8 @@ use crate::{
 /// Whose connections are judged: pods of this node and what protects them now.
 pub(crate) type Protections = BTreeMap<ObjectName, Arc<Protection>>;
 
-/// Ends what policy forbids, at both ends where both are here. Returns how many connections ended.
+/// Ends what policy forbids, or the mode of mutual TLS, at both ends where both are here. Returns how many connections
+/// ended.
 ///
 /// A connection's client is the pod whose namespace lists the other end of the very connection, whatever
 /// address that has. Else it is believed to be the pod that has its address when the kernel `attests` that (of
@@ -64,7 +65,10 @@ pub(crate) fn forbidden(
                 (None, Some(pod)) => Identity::FromAddress(&pod.service_account),
                 (None, None) => Identity::Unknown,
             };
-            if is_forbidden(protection, socket, identity) {
+            // What comes by mutual TLS comes to the proxy.
+            let strict = tcp && snapshot.mtls.mode(name, socket.local.port()) == MtlsMode::Strict;
+            let in_clear = strict && !matches!(identity, Identity::Proven(_));
+            if in_clear || is_forbidden(protection, socket, identity) {
                 doomed.entry(name.clone()).or_default().push(socket.clone());
                 if let Some((client, other)) = other {
                     doomed.entry(client.clone()).or_default().push(other.clone());

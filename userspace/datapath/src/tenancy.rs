@@ -3,7 +3,10 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -16,6 +19,14 @@ use crate::{host, pins::Node};
 pub struct Tenancy {
     _run_dir: Flock<fs::File>,
     _node: Flock<fs::File>,
+    pins: Node,
+}
+
+impl Drop for Tenancy {
+    /// An agent that has pinned nothing leaves no folder for it. While the lock is held, nobody else uses that.
+    fn drop(&mut self) {
+        self.pins.remove_empty();
+    }
 }
 
 /// Why a run directory cannot be had, or cleaned.
@@ -61,11 +72,12 @@ impl Tenancy {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(run_dir).map_err(failed)?;
         let run_lock = lock(run_dir)?;
         host::bpffs()?;
-        let node_lock = lock_node(&Node::new(node), node)?;
+        let pins = Node::new(node);
+        let node_lock = lock_node(&pins, node)?;
         fs::write(run_dir.join(NODE), node).map_err(failed)?;
         let state_dir = std::path::absolute(state_dir).map_err(failed)?;
         fs::write(run_dir.join(STATE), state_dir.as_os_str().as_bytes()).map_err(failed)?;
-        Ok(Self { _run_dir: run_lock, _node: node_lock })
+        Ok(Self { _run_dir: run_lock, _node: node_lock, pins })
     }
 }
 
@@ -112,14 +124,24 @@ fn lock(run_dir: &Path) -> Result<Flock<fs::File>, Error> {
         .map_err(|_| Error::Running { run_dir: run_dir.to_owned() })
 }
 
-/// The lock is on the folder of the pins: two agents that share them would undo each other's work.
+/// The lock is on the folder of the pins: two agents that share them would undo each other's work. An agent that ends may
+/// remove the folder just before it is locked: then it is made anew.
 fn lock_node(pins: &Node, node: &str) -> Result<Flock<fs::File>, Error> {
     let path = pins.dir();
     let failed = |source| Error::File { path: path.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-    let folder = fs::File::open(path).map_err(failed)?;
-    Flock::lock(folder, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| Error::NodeTaken { node: node.to_owned() })
+    loop {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        let folder = match made.and_then(|()| fs::File::open(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            folder => folder.map_err(failed)?,
+        };
+        let held = folder.metadata().map_err(failed)?.ino();
+        let lock = Flock::lock(folder, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| Error::NodeTaken { node: node.to_owned() })?;
+        if fs::metadata(path).is_ok_and(|now| now.ino() == held) {
+            return Ok(lock);
+        }
+    }
 }
 
 fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), Error> {

@@ -1,5 +1,8 @@
 //! What a workload's certificate says about itself: an X.509-SVID (SPIFFE X509-SVID standard, sections 2 to 4).
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod property;
+
 use std::{fmt::Write as _, time::SystemTime};
 
 use rustls::pki_types::CertificateDer;

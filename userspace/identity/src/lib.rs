@@ -37,5 +37,17 @@ pub use trust::{Peer, Trust, TrustDomains, TrustError, Usage};
 pub use unacceptable::Unacceptable;
 pub use wire::WireError;
 
+/// What holds of any input, for the fuzz targets.
+#[cfg(feature = "fuzz")]
+pub mod fuzz {
+    /// Reads what may be a workload's certificate.
+    ///
+    /// # Panics
+    /// Where it is read otherwise than it should be.
+    pub fn certificate(bytes: &[u8]) {
+        crate::leaf::property::certificate(bytes);
+    }
+}
+
 #[cfg(test)]
 mod testing;

@@ -23,7 +23,8 @@ pub fn analyze<P: AsRef<Path>>(paths: &[P]) -> Vec<Problem> {
     }
     let mut builder = Builder::new(Arc::default());
     let built = builder.apply(catalog.settle());
-    catalog.problems(built.notices.values().flatten())
+    let notices: Vec<_> = built.notices.values().flatten().cloned().collect();
+    catalog.problems(notices.iter().chain(&builder.callers_outside()))
 }
 
 fn read_directory(directory: &Path, catalog: &mut Catalog) {

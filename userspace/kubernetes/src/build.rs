@@ -8,6 +8,7 @@ mod jwt;
 mod mtls;
 mod notice;
 mod objects;
+mod outside;
 mod routing;
 mod selection;
 mod service;

@@ -131,6 +131,8 @@ pub(crate) struct Service {
     pub(crate) publish_not_ready: bool,
     pub(crate) accelerate: bool,
     pub(crate) proxy_failure: ProxyFailure,
+    /// Its type, where that lets in whoever reaches a node or a load balancer.
+    pub(crate) exposed: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -183,11 +185,22 @@ pub(crate) struct Pod {
     pub(crate) netns: Option<PathBuf>,
     pub(crate) ports: Vec<ContainerPort>,
     pub(crate) owner: Arc<str>,
+    /// Whether it is annotated for Prometheus to scrape it.
+    pub(crate) scraped: Option<Scraped>,
     pub(crate) ready: bool,
     pub(crate) terminating: bool,
     /// Has run to its end: nothing of it is left but the object.
     pub(crate) gone: bool,
     pub(crate) created: Created,
+}
+
+/// Which ports of a pod Prometheus is to scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scraped {
+    /// All that it declares.
+    Declared,
+    /// This one.
+    Port(u16),
 }
 
 #[derive(Debug)]

@@ -187,7 +187,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
 
     async fn talk(&mut self, agent: &ProxyEnd) -> Result<Talked, handover::Error> {
         agent.hand_back(self.held.values()).await?;
-        self.teller.met();
+        self.teller.met(self.handle);
         let mut reports = interval(REPORTS);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

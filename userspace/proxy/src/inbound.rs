@@ -28,6 +28,7 @@ use weft_transport::{Inside as _, Progress, relay, relay_inside};
 use crate::{
     Reason,
     line::{Rewound, Sealed},
+    live::{Facts, Relaying},
     observe::{ConnectionRecord, Inbound, Protocol, Record, Security},
     outbound::ended,
     stream::reset_on_close,
@@ -47,7 +48,29 @@ struct Seen {
     told: bool,
     security: Security,
     spoken: Protocol,
-    progress: Progress,
+    /// Its number, once it is told while it goes on.
+    connection: u64,
+    progress: Rc<Progress>,
+}
+
+impl Seen {
+    /// Has it told from now on, for as long as what is returned is held.
+    fn goes_on(&mut self, served: &Served, local: SocketAddr) -> Rc<Relaying> {
+        let facts = Facts {
+            client: self.client,
+            dialled: Some(local),
+            service: None,
+            endpoint: local,
+            security: self.security,
+            inbound: Some(weft_telemetry::records::Inbound {
+                account: self.account.clone(),
+                told: self.told,
+            }),
+        };
+        let (connection, relaying) = served.relays(&self.progress, facts);
+        self.connection = connection;
+        relaying
+    }
 }
 
 /// Carries a connection to the pod from accept to close.
@@ -61,7 +84,8 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
         told: false,
         security: Security::None,
         spoken: Protocol::Tcp,
-        progress: Progress::default(),
+        connection: 0,
+        progress: Rc::default(),
     };
     let ended = Box::pin(carry(&served, socket, &mut seen)).await;
     if ended.is_err() {
@@ -70,6 +94,7 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
     let records = &served.worker.shared.records;
     if records.wanted() {
         records.put(Record::Connection(Box::new(ConnectionRecord {
+            connection: seen.connection,
             ended: SystemTime::now(),
             pod: served.pod.name.clone(),
             client,
@@ -108,7 +133,7 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
     if let Err(why) = attested(served, local, seen).await {
         return refuse(socket, why);
     }
-    match next::next(served, &socket, local, seen.client, &seen.caller()).await {
+    match next::next(served, &socket, local, seen.client, &seen.caller(), changes.clone()).await {
         Ok(Next::Sealed { first, app }) => {
             let socket = Rewound::new(first, socket);
             sealed(served, socket, app, local, seen, changes).await
@@ -160,6 +185,7 @@ async fn sealed(
         (Err(why), _) => Err(why),
     };
     let app = app.inspect_err(|_| reset_on_close(stream.carrier()))?;
+    let _told = seen.goes_on(served, local);
     let relayed = relay_inside(app, stream, Timeouts::IDLE, &seen.progress);
     tokio::select! {
         relayed = relayed => ended(&relayed),
@@ -182,11 +208,11 @@ async fn plain(
         return Err(Reason::UPSTREAM_RESET);
     }
     let caller = seen.caller();
+    let _told = seen.goes_on(served, local);
     let relayed = relay(app, socket, Timeouts::IDLE, &seen.progress);
     tokio::select! {
         relayed = relayed => ended(&relayed),
-        // Its mode is asked when it comes in: a stricter one is for those that come after.
-        why = forbidden(&mut changes, || served.worker.shared.tables.load().may_come_in(local, &caller)) => Err(why),
+        why = forbidden(&mut changes, || plain_may(served, local, &caller)) => Err(why),
     }
 }
 

@@ -27,6 +27,7 @@ mod identities;
 mod inbound;
 pub mod limits;
 mod line;
+mod live;
 pub mod observe;
 mod outbound;
 mod pool;

@@ -14,22 +14,32 @@ use std::{
 use http::Method;
 use tokio::sync::mpsc;
 use weft_model::{ObjectName, RouteName, ServiceAccount};
+use weft_telemetry::records::LiveRecord;
 pub use weft_telemetry::records::Security;
 
 use crate::Reason;
 
-/// Something that ended.
+/// Something that ended, or goes on.
 #[derive(Debug)]
 pub enum Record {
     /// A client's connection.
     Connection(Box<ConnectionRecord>),
     /// A request and its answer.
     Request(Box<RequestRecord>),
+    /// A connection that goes on.
+    Live {
+        /// When that was so.
+        told: SystemTime,
+        /// How far it has come.
+        live: Box<LiveRecord>,
+    },
 }
 
 /// A client's connection, from accept to close.
 #[derive(Debug)]
 pub struct ConnectionRecord {
+    /// Its number in the records that told it while it went on; 0 where none did.
+    pub connection: u64,
     /// When it ended.
     pub ended: SystemTime,
     /// The client.
@@ -133,9 +143,10 @@ pub struct RequestRecord {
 }
 
 impl Record {
-    /// When it ended.
+    /// When it ended, or was so.
     pub fn ended(&self) -> SystemTime {
         match self {
+            Self::Live { told, .. } => *told,
             Self::Connection(record) => record.ended,
             Self::Request(record) => record.ended,
         }

@@ -23,6 +23,7 @@ use crate::{
     Reason,
     limits::Observed,
     line::Line,
+    live::{Facts, Relaying},
     observe::{ConnectionRecord, Protocol, Record, Security},
     serve::{self, Client},
     stream::reset_on_close,
@@ -40,7 +41,26 @@ struct Seen {
     route: Option<ObjectName>,
     endpoint: Option<SocketAddr>,
     security: Security,
-    progress: Progress,
+    /// Its number, once it is told while it goes on.
+    connection: u64,
+    progress: Rc<Progress>,
+}
+
+impl Seen {
+    /// Has it told from now on, for as long as what is returned is held.
+    fn goes_on(&mut self, served: &Served, client: SocketAddr, endpoint: SocketAddr) -> Rc<Relaying> {
+        let facts = Facts {
+            client,
+            dialled: self.dialled,
+            service: self.port.as_ref().map(|port| (port.service.clone(), port.number)),
+            endpoint,
+            security: self.security,
+            inbound: None,
+        };
+        let (connection, relaying) = served.relays(&self.progress, facts);
+        self.connection = connection;
+        relaying
+    }
 }
 
 /// Carries a pod's connection from accept to close.
@@ -55,7 +75,8 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
         route: None,
         endpoint: None,
         security: Security::None,
-        progress: Progress::default(),
+        connection: 0,
+        progress: Rc::default(),
     };
     let ended = carry(&served, socket, client, &mut seen).await;
     if ended.is_err() {
@@ -64,6 +85,7 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
     let records = &served.worker.shared.records;
     if records.wanted() {
         records.put(Record::Connection(Box::new(ConnectionRecord {
+            connection: seen.connection,
             ended: SystemTime::now(),
             pod: served.pod.name.clone(),
             client,
@@ -107,7 +129,8 @@ async fn carry(
     }
     if let Some(chosen) = seen.endpoint {
         let _ = socket.set_nodelay(true);
-        return Box::pin(sealed::carry(served, socket, chosen, &seen.progress)).await;
+        let told = seen.goes_on(served, client, chosen);
+        return Box::pin(told.hold(sealed::carry(served, socket, chosen, &seen.progress))).await;
     }
     let (Some(dialled), Some(port)) = (seen.dialled, seen.port.clone()) else {
         return refuse(socket, Reason::NO_SERVICE);
@@ -130,7 +153,8 @@ async fn carry(
             seen.security = to.stream.security();
             // All that can be told of a server whose bytes nobody understands: it is there.
             to.upstream.observe(dialled, endpoint, Observed::Success, served.worker.now());
-            Box::pin(carry_bytes(served, socket, &first, to, &port, &seen.progress)).await
+            let told = seen.goes_on(served, client, endpoint.address());
+            Box::pin(told.hold(carry_bytes(served, socket, &first, to, &port, &seen.progress))).await
         }
         Next::Http { first, version, early } => {
             seen.spoken = version;

@@ -25,10 +25,10 @@ pub(crate) use self::{
     queue::{Asking, May, Queue, Slot},
 };
 use crate::{
-    inbound,
     Limits, Reason,
     balance::EndpointState,
     clock::Moment,
+    inbound,
     line::Line,
     outbound::{self, Early},
     serve::Client,

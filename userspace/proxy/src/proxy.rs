@@ -165,6 +165,8 @@ impl Proxy {
             clock: Clock::start(),
             changes: watch::Sender::new(0),
             records,
+            connections: AtomicU64::new(1),
+            audience: AtomicU64::new(0),
             workers: OnceLock::new(),
         });
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -313,6 +315,11 @@ impl Handle {
     pub(crate) fn unheard(&self) -> Vec<(u64, u16)> {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         pods.iter().flat_map(|pod| pod.deaf.ports().into_iter().map(|port| (pod.cookie, port))).collect()
+    }
+
+    /// Has all connections that go on told again: somebody listens who has heard of none.
+    pub(crate) fn tell_anew(&self) {
+        self.shared.audience.fetch_add(1, Relaxed);
     }
 
     /// The counters of a pod go on when it is replaced.

@@ -66,9 +66,10 @@ impl Teller {
     }
 
     /// An agent is there.
-    pub(crate) fn met(&mut self) {
+    pub(crate) fn met(&mut self, handle: &Handle) {
         self.unwanted = false;
-        // A new one knows of no pod what it has used.
+        // A new one knows of no pod what it has used, and of no connection.
+        handle.tell_anew();
         self.told.clear();
         self.usage_due = Instant::now();
     }

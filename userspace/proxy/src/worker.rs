@@ -15,7 +15,7 @@ use std::{
     io,
     net::TcpListener,
     rc::Rc,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -36,6 +36,7 @@ use crate::{
     clock::{Clock, Moment},
     draw::Dice,
     identities::Identities,
+    live,
     observe::Records,
     pool::Queue,
     proxy::Pod,
@@ -56,6 +57,10 @@ pub(crate) struct Shared {
     /// Changes with `tables`: whoever has decided by those before looks again.
     pub changes: Sender<u64>,
     pub records: Records,
+    /// The number of the next connection that is told while it goes on.
+    pub connections: AtomicU64,
+    /// Changes with whoever reads the records.
+    pub audience: AtomicU64,
     /// How workers reach each other, and themselves. Does not keep them alive.
     pub workers: OnceLock<Vec<mpsc::WeakSender<Message>>>,
 }
@@ -282,8 +287,12 @@ impl Worker {
 
     fn sweep(&self) {
         self.close_idle();
+        let mut most = live::AT_ONCE;
         for served in self.all() {
             served.check_connections();
+            if self.shared.records.wanted() {
+                most = served.live.tell(&self.shared, &served.pod.name, most);
+            }
         }
         self.give_memory_back();
         self.renamed.borrow_mut().retain(|served| served.clients.count() > 0);

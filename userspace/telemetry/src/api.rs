@@ -26,7 +26,7 @@ pub use authz::{AuthzAnswer, AuthzQuery, PodAnswer};
 pub use bpf::{BpfTable, Table};
 pub use certificate::{CertificateFailure, CertificateView, CertificatesView, IssuerView};
 pub use check::{Check, Outcome};
-pub use connection::ConnectionView;
+pub use connection::{ConnectionView, Unprotected};
 pub use describe::{PodDescription, ServiceDescription};
 pub use explain::{
     ExplainQuery, ExplainedBackend, ExplainedRule, ExplainedSetting, Explanation, NearMiss, OwnAnswer,

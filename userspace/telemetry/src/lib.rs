@@ -15,6 +15,7 @@ pub mod access_log;
 pub mod admin;
 pub mod api;
 pub mod flows;
+pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod observer;

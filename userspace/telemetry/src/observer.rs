@@ -3,19 +3,21 @@
 mod flow;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
-use weft_model::Snapshot;
+use weft_model::{ObjectName, Snapshot};
 
 use crate::{
     access_log::{self, Lines, Logged, Sink},
     api::Path,
     flows::FlowLog,
+    live::{Carried, Counted, Live},
     metrics::{Ends, Metrics, Reporter, TcpLabels},
     pods::{Pod, Pods},
-    records::{ConnectionRecord, Inbound, RecordBatch, RequestRecord, Security, Spoken},
+    records::{self, ConnectionRecord, Inbound, LiveRecord, RecordBatch, RequestRecord, Security, Spoken},
     window::Window,
 };
 #[cfg(test)]
@@ -27,13 +29,14 @@ pub struct Observer {
     pods: Mutex<Option<Pods>>,
     window: Window,
     log: Sink,
+    live: Live,
 }
 
 impl Observer {
     /// An observer, and the lines of the access log that it makes.
     pub fn new() -> (Self, Lines) {
         let (log, lines) = access_log::queue();
-        (Self { pods: Mutex::default(), window: Window::default(), log }, lines)
+        (Self { pods: Mutex::default(), window: Window::default(), log, live: Live::default() }, lines)
     }
 
     /// Takes a batch of a proxy. Records of pods that are not in `snapshot` any more make flows, and count as of
@@ -45,6 +48,12 @@ impl Observer {
     /// The proxy of this generation is gone.
     pub fn ended(&self, generation: u64, metrics: &Metrics) {
         metrics.proxy.ended(generation);
+        self.live.is_gone(generation, metrics);
+    }
+
+    /// The connections that go on.
+    pub fn live(&self) -> &Live {
+        &self.live
     }
 
     /// What the last minute was like, for `weft stat` and `weft top`.
@@ -71,8 +80,11 @@ impl Observer {
                 Some(inbound) => self.incoming(record, inbound, snapshot, pods, flows, metrics, now),
             }
         }
+        for record in &batch.live {
+            self.goes_on(batch.generation, record, snapshot, pods, flows, metrics);
+        }
         for record in &batch.connections {
-            connection(record, snapshot, pods, flows, metrics);
+            self.connection(batch.generation, record, snapshot, pods, flows, metrics);
         }
         for usage in batch.usage.iter().filter(|usage| pods.named(&usage.pod).is_some()) {
             metrics.proxy.used(batch.generation, usage);
@@ -137,6 +149,61 @@ impl Observer {
             flows.push(flow::of_request(record, service.as_ref(), source, destination, snapshot));
         }
     }
+
+    /// A connection that goes on: counted as it moves, and a flow once.
+    fn goes_on(
+        &self,
+        generation: u64,
+        record: &LiveRecord,
+        snapshot: &Snapshot,
+        pods: &mut Pods,
+        flows: &FlowLog,
+        metrics: &Metrics,
+    ) {
+        let service = service(record.service.as_ref(), record.dialled, snapshot, pods);
+        let is_inbound = record.inbound.is_some();
+        let ends = ends(&record.pod, record.client, Some(record.endpoint), is_inbound, pods);
+        let news = || {
+            let (endpoint, security) = (record.endpoint, record.security);
+            let carried =
+                Carried { endpoint, security, client: flow::proven(record.inbound.as_ref(), snapshot) };
+            (carried, labels(security, is_inbound, ends, service.as_ref(), pods))
+        };
+        if self.live.goes_on(generation, record, metrics, news) {
+            flows.push(flow::of_live(record, service.as_ref(), ends, snapshot));
+        }
+    }
+
+    fn connection(
+        &self,
+        generation: u64,
+        record: &ConnectionRecord,
+        snapshot: &Snapshot,
+        pods: &mut Pods,
+        flows: &FlowLog,
+        metrics: &Metrics,
+    ) {
+        let service = service(record.service.as_ref(), record.dialled, snapshot, pods);
+        let own = pods.named(&record.pod);
+        if let (Some(reason), Some(_)) = (record.reason, own) {
+            metrics.proxy.rejected(&record.pod, reason);
+        }
+        let is_inbound = record.inbound.is_some();
+        let ends = ends(&record.pod, record.client, record.endpoint, is_inbound, pods);
+        let total = Counted { received: record.received, sent: record.sent };
+        let relayed = matches!(record.spoken, Spoken::Tcp | Spoken::Tls);
+        if !self.live.has_ended(generation, record.connection, total, metrics)
+            && relayed
+            && let Some(labels) = labels(record.security, is_inbound, ends, service.as_ref(), pods)
+        {
+            metrics.tcp.opened(&labels);
+            metrics.tcp.transferred(&labels, record.received, record.sent);
+            metrics.tcp.closed(&labels);
+        }
+        if let Some(flow) = flow::of_connection(record, service.as_ref(), ends.0, ends.1, snapshot) {
+            flows.push(flow);
+        }
+    }
 }
 
 /// Counts what audited policies say of a request.
@@ -146,41 +213,57 @@ fn audited(record: &RequestRecord, metrics: &Metrics) {
     }
 }
 
-fn connection(
-    record: &ConnectionRecord,
+/// The Service that a record names, or whose address was dialled.
+fn service(
+    named: Option<&records::Destination>,
+    dialled: Option<SocketAddr>,
     snapshot: &Snapshot,
     pods: &mut Pods,
-    flows: &FlowLog,
-    metrics: &Metrics,
-) {
-    let service = match (&record.service, record.dialled) {
+) -> Option<records::Destination> {
+    match (named, dialled) {
         (None, Some(dialled)) => pods.service_at(snapshot, dialled),
-        (service, _) => service.clone(),
+        (named, _) => named.cloned(),
+    }
+}
+
+/// The client and the server.
+fn ends<'a>(
+    pod: &ObjectName,
+    client: SocketAddr,
+    endpoint: Option<SocketAddr>,
+    is_inbound: bool,
+    pods: &'a Pods,
+) -> (Option<&'a Pod>, Option<&'a Pod>) {
+    let own = pods.named(pod);
+    if is_inbound {
+        (pods.at(client.ip()), own)
+    } else {
+        (own, endpoint.and_then(|endpoint| pods.at(endpoint.ip())))
+    }
+}
+
+/// Whose counters a relayed connection moves: those of mutual TLS, and those that come in another way. All others the
+/// kernel has told.
+fn labels(
+    security: Security,
+    is_inbound: bool,
+    (source, destination): (Option<&Pod>, Option<&Pod>),
+    service: Option<&records::Destination>,
+    pods: &Pods,
+) -> Option<TcpLabels> {
+    let path = match security {
+        Security::MutualTls => Path::Tls,
+        Security::None if is_inbound => Path::Http,
+        Security::None => return None,
     };
-    let own = pods.named(&record.pod);
-    if let (Some(reason), Some(_)) = (record.reason, own) {
-        metrics.proxy.rejected(&record.pod, reason);
-    }
-    let (source, destination) = match record.inbound {
-        Some(_) => (pods.at(record.client.ip()), own),
-        None => (own, record.endpoint.and_then(|endpoint| pods.at(endpoint.ip()))),
-    };
-    if record.security == Security::MutualTls && record.spoken == Spoken::Tcp {
-        let peer = |pod: Option<&Pod>| Arc::clone(pods.known(pod).peer());
-        let labels = TcpLabels {
-            reporter: if record.inbound.is_some() { Reporter::Destination } else { Reporter::Source },
-            source: peer(source),
-            destination: peer(destination),
-            service: service.as_ref().map(|service| service.0.clone()),
-            path: Path::Tls,
-        };
-        metrics.tcp.opened(&labels);
-        metrics.tcp.transferred(&labels, record.received, record.sent);
-        metrics.tcp.closed(&labels);
-    }
-    if let Some(flow) = flow::of_connection(record, service.as_ref(), source, destination, snapshot) {
-        flows.push(flow);
-    }
+    let peer = |pod: Option<&Pod>| Arc::clone(pods.known(pod).peer());
+    Some(TcpLabels {
+        reporter: if is_inbound { Reporter::Destination } else { Reporter::Source },
+        source: peer(source),
+        destination: peer(destination),
+        service: service.map(|service| service.0.clone()),
+        path,
+    })
 }
 
 #[cfg(test)]

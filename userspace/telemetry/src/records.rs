@@ -7,12 +7,14 @@
 
 mod connection;
 mod limits;
+mod live;
 mod request;
 mod text;
 mod usage;
 
 pub use connection::{ConnectionRecord, Inbound, Spoken};
 pub use limits::Unreadable;
+pub use live::LiveRecord;
 pub use request::{Destination, RequestRecord, Rule, Security};
 use serde::{Deserialize, Serialize};
 pub use text::Text;
@@ -30,6 +32,9 @@ pub struct RecordBatch {
     /// Connections that ended.
     #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
     pub connections: Vec<ConnectionRecord>,
+    /// Connections that go on.
+    #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<LiveRecord>,
     /// What each pod has used of the proxy since that began: totals, not differences.
     #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<PodUsage>,

@@ -50,11 +50,11 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let options =
         Options { node: node.as_str().into(), last_good: Some(last_good), mutual_tls: args.mutual_tls() };
     let (mut source, snapshots) = ManifestSource::open(&args.manifests, options)?;
-    let enforcer = Enforcer::open(args.datapath(node.clone()))?;
-    let keeper = node_proxy::open(&args, &enforcer)?;
-
     let (observer, lines) = Observer::new();
     let observer = Arc::new(observer);
+    let enforcer = Enforcer::open(args.datapath(node.clone()), observer.live().clone())?;
+    let keeper = node_proxy::open(&args, &enforcer)?;
+
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
     let keys = jwks::start(args.jwks(&node), snapshots.clone(), &tasks);

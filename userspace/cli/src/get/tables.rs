@@ -120,32 +120,44 @@ pub(crate) fn policies(list: &[PolicyView], width: Option<u16>) -> String {
     table.render(width)
 }
 
+/// Why one is unprotected is shown only where one is.
 pub(crate) fn connections(list: &[ConnectionView], width: Option<u16>) -> String {
-    let mut table = Table::new([
+    let some = list.iter().any(|connection| connection.unprotected.is_some());
+    let unprotected = some.then(|| Column::whole("UNPROTECTED"));
+    let columns = [
         Column::whole("PROTO"),
         Column::whole("SOURCE"),
         Column::whole("SERVICE"),
         Column::whole("DESTINATION"),
         Column::whole("PATH"),
+    ];
+    let more = [
         Column::whole("SENT/RECEIVED"),
         Column::extra("AGE"),
         Column::extra("RTT"),
         Column::extra("STATE"),
-    ]);
+        Column::extra("CLIENT-IDENTITY"),
+    ];
+    let mut table = Table::new(columns.into_iter().chain(unprotected).chain(more));
     for connection in list {
         let amount = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), units::bytes);
         let path = if connection.managed { connection.path.to_string() } else { "unmanaged".to_owned() };
-        table.row([
+        let why = some.then(|| connection.unprotected.map(|why| why.to_string()).unwrap_or_default());
+        let cells = [
             connection.protocol.to_string(),
             flow::source(&connection.source),
             flow::service(&connection.destination).unwrap_or_default(),
             flow::server(&connection.destination),
             path,
+        ];
+        let more = [
             format!("{}/{}", amount(connection.bytes_sent), amount(connection.bytes_received)),
             connection.duration_ms.map(|ms| units::span(Duration::from_millis(ms))).unwrap_or_default(),
             connection.rtt_us.map(|us| units::span(Duration::from_micros(us.into()))).unwrap_or_default(),
             connection.state.clone(),
-        ]);
+            connection.source.identity.as_deref().unwrap_or_default().to_owned(),
+        ];
+        table.push(cells.into_iter().chain(why).chain(more).collect());
     }
     table.render(width)
 }

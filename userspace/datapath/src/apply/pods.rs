@@ -1,5 +1,7 @@
 //! Pods: by address, for all of the mesh; by network namespace, for those of this node.
 
+mod stricter;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     net::IpAddr,

@@ -10,7 +10,7 @@ use std::{
 
 use nix::time::{ClockId, clock_gettime};
 use weft_abi::{FlowEvent, Reason, UDP, event_kind, path};
-use weft_model::{ObjectName, Protocol, Snapshot, Workload};
+use weft_model::{Mtls, MtlsMode, ObjectName, Protocol, Snapshot, Workload};
 use weft_policy::RuleName;
 use weft_telemetry::{
     api::{Destination, Flow, FlowKind, Path, Source, Time, Verdict},
@@ -36,6 +36,7 @@ pub(crate) struct Names {
     pods: Arc<HashMap<IpAddr, Arc<Known>>>,
     services: HashMap<u64, ObjectName>,
     rules: HashMap<u32, Arc<str>>,
+    mtls: Arc<Mtls>,
 }
 
 impl Names {
@@ -48,7 +49,13 @@ impl Names {
     ) -> Self {
         let rules = rules.iter().map(|(id, rule)| (*id, rule.to_string().into())).collect();
         let pods = before.map_or_else(|| Arc::new(pods_of(snapshot)), |before| Arc::clone(&before.pods));
-        Self { workloads: Some(Arc::clone(&snapshot.workloads)), pods, services, rules }
+        Self {
+            workloads: Some(Arc::clone(&snapshot.workloads)),
+            pods,
+            services,
+            rules,
+            mtls: Arc::clone(&snapshot.mtls),
+        }
     }
 
     /// Whether these are a Snapshot's, and not those from before the first.
@@ -80,6 +87,16 @@ impl Names {
     /// The pod with this address.
     pub(crate) fn pod(&self, ip: IpAddr) -> Option<&Arc<Known>> {
         self.pods.get(&ip)
+    }
+
+    /// Whether this is the address of an enrolled pod.
+    pub(crate) fn is_enrolled(&self, ip: IpAddr) -> bool {
+        self.pod(ip).is_some_and(|known| known.workload.enrolled)
+    }
+
+    /// How a port of a pod is spoken to between nodes.
+    pub(crate) fn mode(&self, pod: &ObjectName, port: u16) -> MtlsMode {
+        self.mtls.mode(pod, port)
     }
 
     /// The Service of a frontend.

@@ -1,8 +1,10 @@
-//! Live connections, from the kernel's own list.
+//! Live connections, from the kernel's own list; of those that the node's proxy carries, with what it tells of them.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,11 +12,15 @@ use weft_abi::{BePort, SocketState, socket_flags};
 use weft_model::{ObjectName, Protocol};
 use weft_telemetry::{
     api::{ConnectionView, Failure, Path},
+    live::{Carried, Ends, Live},
     metrics::Metrics,
+    records::Security,
 };
 use weft_transport::{Diag, Query, Socket, State as TcpState, States};
 
+use super::unprotected::{Groups, Seen, why};
 use crate::{
+    apply::Listening,
     flows::{Names, Tracker},
     maps::socket_state,
     state::{State, socket_states},
@@ -23,126 +29,214 @@ use crate::{
 /// Lists the sockets of this node's pods apart from the state: a pod may have a hundred thousand of them,
 /// and no update waits for a list of those.
 pub(crate) struct Lister {
-    pods: Vec<(ObjectName, Arc<Mutex<Diag>>)>,
+    pods: Vec<Listed>,
     states: OwnedFd,
+    cgroup: PathBuf,
+    /// A program of ours is not attached to it.
+    is_kept_out: bool,
+}
+
+/// A pod of this node.
+struct Listed {
+    name: ObjectName,
+    diag: Arc<Mutex<Diag>>,
+    listening: Listening,
+    /// Cookies of the sockets that are older than its enrolment.
+    older: Arc<HashSet<u64>>,
+    /// A foreign `sk_lookup` program may take its connections.
+    has_foreign_lookup: bool,
 }
 
 impl Lister {
     /// Of the pods that are enrolled now. It keeps their network namespaces alive: use it at once.
     pub(crate) fn new(state: &State) -> Result<Self, Failure> {
-        let pods = state.namespaces.iter().map(|(name, held)| (name.clone(), Arc::clone(&held.lister)));
+        let pods = state.namespaces.iter().map(|(name, held)| Listed {
+            name: name.clone(),
+            diag: Arc::clone(&held.lister),
+            listening: state.pods.listening(held.cookie),
+            older: Arc::clone(&held.older),
+            has_foreign_lookup: state.foreign.contains_key(name),
+        });
         let states = socket_states(&state.maps.sockets).try_clone_to_owned().map_err(|error| {
             let remedy = "raise the limit of open files (LimitNOFILE) of the agent";
             Failure::new(format!("the map of socket states cannot be opened again: {error}"), remedy)
         })?;
-        Ok(Self { pods: pods.collect(), states })
+        let is_kept_out = !state.unattached.is_empty();
+        Ok(Self { pods: pods.collect(), states, cgroup: state.cgroup.clone(), is_kept_out })
     }
 
     /// The live TCP sockets of a pod.
-    fn live(&self, pod: &ObjectName, diag: &Mutex<Diag>) -> Result<Vec<Socket>, Failure> {
-        query(pod, diag, &Query::tcp(States::LIVE).with_info().with_storage(self.states.as_fd()))
+    fn live<'a>(&self, pod: &'a Listed) -> Result<Vec<End<'a>>, Failure> {
+        let ports = listening(pod)?;
+        let query = Query::tcp(States::LIVE).with_info().with_storage(self.states.as_fd());
+        Ok(query_of(pod, &query)?.into_iter().map(|socket| End::of(pod, socket, &ports)).collect())
     }
 }
 
-/// The connections of this node's pods. One between two of them is listed once, from the client's end.
-pub(crate) fn connections(lister: &Lister, names: &Names) -> Result<Vec<ConnectionView>, Failure> {
-    let now = weft_now();
-    let mut sockets = Vec::new();
-    for (pod, diag) in &lister.pods {
-        let ports = listening(pod, diag)?;
-        sockets.extend(lister.live(pod, diag)?.into_iter().map(|socket| End::of(socket, &ports)));
+/// The connections of this node's pods. One between two of them is listed once, from the client's end, and so is one
+/// through the node's proxy: as the app has it.
+pub(crate) fn connections(
+    lister: &Lister,
+    names: &Names,
+    live: &Live,
+) -> Result<Vec<ConnectionView>, Failure> {
+    let mut ends = Vec::new();
+    for pod in &lister.pods {
+        ends.extend(lister.live(pod)?);
     }
-    let clients = sockets.iter().filter(|end| !end.is_server);
-    let clients: HashSet<_> = clients.map(|end| (end.socket.local, end.socket.remote)).collect();
-    let managed =
-        sockets.iter().filter(|end| end.known.is_some_and(|known| known.flags & socket_flags::CLIENT != 0));
-    let managed: HashSet<_> = managed.map(|end| (end.socket.local, end.socket.remote)).collect();
-    let twice = |end: &&End| {
-        let other = (end.socket.remote, end.socket.local);
-        (end.is_server && clients.contains(&other)) || (end.known.is_none() && managed.contains(&other))
-    };
-    Ok(sockets.iter().filter(|end| !twice(end)).map(|end| view(end, names, now)).collect())
+    Ok(views(lister, &ends, names, live))
 }
 
-/// Counts the bytes of live connections.
-pub(crate) fn progress(lister: &Lister, tracker: &Tracker, metrics: &Metrics) {
-    let (mut live, mut all) = (HashSet::new(), true);
-    for (pod, diag) in &lister.pods {
-        let sockets = match lister.live(pod, diag) {
-            Ok(sockets) => sockets,
+/// Counts the bytes of live connections, and those that the mesh does not protect.
+pub(crate) fn progress(lister: &Lister, names: &Names, live: &Live, tracker: &Tracker, metrics: &Metrics) {
+    let (mut ends, mut all) = (Vec::new(), true);
+    for pod in &lister.pods {
+        match lister.live(pod) {
+            Ok(more) => ends.extend(more),
             Err(error) => {
                 tracing::warn!(%error, "bytes of live connections are not counted");
                 all = false;
-                continue;
-            }
-        };
-        for socket in sockets {
-            let Some(known) = socket.storage.as_deref().and_then(socket_state) else { continue };
-            let connection = known.connection(BePort::new(socket.local.port()));
-            live.insert(connection);
-            let (out, into) = bytes(&socket, &known);
-            let (sent, received) =
-                if known.flags & socket_flags::CLIENT != 0 { (out, into) } else { (into, out) };
-            if known.flags & socket_flags::REPORTED != 0 {
-                tracker.progress(connection, sent, received, metrics);
             }
         }
     }
-    if all {
-        tracker.forget_all_but(&live, metrics);
+    let mut known = HashSet::new();
+    for End { socket, known: state, .. } in &ends {
+        let Some(state) = state else { continue };
+        let connection = state.connection(BePort::new(socket.local.port()));
+        known.insert(connection);
+        let (out, into) = bytes(socket, state);
+        let (sent, received) =
+            if state.flags & socket_flags::CLIENT != 0 { (out, into) } else { (into, out) };
+        if state.flags & socket_flags::REPORTED != 0 {
+            tracker.progress(connection, sent, received, metrics);
+        }
     }
+    if all {
+        tracker.forget_all_but(&known, metrics);
+    }
+    let mut unprotected = BTreeMap::new();
+    for why in views(lister, &ends, names, live).iter().filter_map(|view| view.unprotected) {
+        *unprotected.entry(why).or_default() += 1;
+    }
+    metrics.agent.unprotected(&unprotected);
 }
 
-fn query(pod: &ObjectName, diag: &Mutex<Diag>, query: &Query<'_>) -> Result<Vec<Socket>, Failure> {
+fn query_of(pod: &Listed, query: &Query<'_>) -> Result<Vec<Socket>, Failure> {
     // A dump that panicked is answered under a number that the next one does not look for.
-    let mut diag = diag.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut diag = pod.diag.lock().unwrap_or_else(PoisonError::into_inner);
     diag.sockets(query)
-        .map_err(|error| Failure::new(format!("sockets of pod {pod} cannot be listed: {error}"), ""))
+        .map_err(|error| Failure::new(format!("sockets of pod {} cannot be listed: {error}", pod.name), ""))
 }
 
 /// The ports of a pod that somebody listens on.
-fn listening(pod: &ObjectName, diag: &Mutex<Diag>) -> Result<BTreeSet<u16>, Failure> {
-    let sockets = query(pod, diag, &Query::tcp(States::of(&[TcpState::Listen])))?;
+fn listening(pod: &Listed) -> Result<BTreeSet<u16>, Failure> {
+    let sockets = query_of(pod, &Query::tcp(States::of(&[TcpState::Listen])))?;
     Ok(sockets.iter().map(|socket| socket.local.port()).collect())
 }
 
 /// One end of a connection.
-struct End {
+struct End<'a> {
+    pod: &'a Listed,
     socket: Socket,
     known: Option<SocketState>,
     is_server: bool,
 }
 
-impl End {
+impl<'a> End<'a> {
     /// A socket that no hook has seen is the server's when it is on a port that listens.
-    fn of(socket: Socket, listening: &BTreeSet<u16>) -> Self {
+    fn of(pod: &'a Listed, socket: Socket, listening: &BTreeSet<u16>) -> Self {
         let known = socket.storage.as_deref().and_then(socket_state);
         let is_server = match &known {
             Some(known) => known.flags & socket_flags::SERVER != 0,
             None => listening.contains(&socket.local.port()),
         };
-        Self { socket, known, is_server }
+        Self { pod, socket, known, is_server }
+    }
+
+    /// [`socket_flags`]; none of a socket that no hook has seen.
+    fn flags(&self) -> u32 {
+        self.known.map_or(0, |known| known.flags)
+    }
+
+    fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.socket.local, self.socket.remote)
+    }
+
+    /// The proxy's own end: what it has accepted of the pod, or made for it.
+    fn is_of_proxy(&self) -> bool {
+        let port = BePort::new(self.socket.local.port());
+        let accepted = port.be != 0 && port == self.pod.listening.outbound;
+        let made = self.flags() & (socket_flags::BY_PROXY | socket_flags::SERVER) == socket_flags::BY_PROXY;
+        accepted || made
+    }
+
+    /// How the proxy carries it.
+    fn carried<'l>(&self, live: &'l HashMap<Ends, Carried>) -> Option<&'l Carried> {
+        let (local, remote) = self.addresses();
+        match self.flags() {
+            flags if flags & socket_flags::PROXIED != 0 => live.get(&Ends::Outbound(local)),
+            flags if flags & socket_flags::BY_PROXY != 0 => live.get(&Ends::Inbound(remote, local)),
+            _ => None,
+        }
     }
 }
 
-fn view(end: &End, names: &Names, now: u64) -> ConnectionView {
-    let End { socket, known, is_server } = end;
+fn views(lister: &Lister, ends: &[End<'_>], names: &Names, live: &Live) -> Vec<ConnectionView> {
+    let (now, live) = (weft_now(), live.by_ends());
+    let clients: HashSet<_> = ends.iter().filter(|end| !end.is_server).map(End::addresses).collect();
+    let seen = socket_flags::CLIENT | socket_flags::PROXIED;
+    let managed: HashSet<_> = ends.iter().filter(|end| end.flags() & seen != 0).map(End::addresses).collect();
+    let twice = |end: &End<'_>| {
+        let other = (end.socket.remote, end.socket.local);
+        (end.is_server && clients.contains(&other)) || (end.known.is_none() && managed.contains(&other))
+    };
+    let groups = Groups::below(&lister.cgroup);
+    let shown = ends.iter().filter(|end| !twice(end) && !end.is_of_proxy());
+    shown
+        .map(|end| {
+            let carried = end.carried(&live);
+            let End { pod, socket, known, is_server } = end;
+            let seen = Seen {
+                pod: &pod.name,
+                local: socket.local,
+                remote: socket.remote,
+                state: socket.state,
+                inode: socket.inode,
+                group: socket.cgroup,
+                is_server: *is_server,
+                known: known.as_ref(),
+                carried,
+                age_ns: known.map_or(0, |known| now.saturating_sub(known.since_ns)),
+                is_older: pod.older.contains(&socket.cookie),
+                has_foreign_lookup: pod.has_foreign_lookup,
+                is_kept_out: lister.is_kept_out,
+                groups: &groups,
+                names,
+            };
+            ConnectionView { unprotected: why(&seen), ..view(end, names, carried, now) }
+        })
+        .collect()
+}
+
+fn view(end: &End<'_>, names: &Names, carried: Option<&Carried>, now: u64) -> ConnectionView {
+    let End { socket, known, is_server, .. } = end;
     let (known, is_server) = (known.as_ref(), *is_server);
     let (client, server) =
-        if is_server { (socket.remote, socket.local) } else { (socket.local, socket.remote) };
+        if is_server { (socket.remote, socket.local) } else { (socket.local, destination(end, carried)) };
     let service = known.map_or(0, |known| known.service);
     let counted = known.map(|known| bytes(socket, known));
     let info = socket.info;
+    let mut source = names.source(client.ip(), client.port(), !is_server);
+    if let Some(proven) = carried.and_then(|carried| carried.client.as_ref()) {
+        source.identity = Some(Arc::clone(proven));
+    }
     ConnectionView {
         protocol: Protocol::Tcp,
         state: state_name(socket.state).to_owned(),
-        path: if known.is_some_and(|known| known.redirected + known.arrived > 0) {
-            Path::Accelerated
-        } else {
-            Path::Kernel
-        },
+        path: path(end, names, carried),
         managed: known.is_some(),
-        source: names.source(client.ip(), client.port(), !is_server),
+        unprotected: None,
+        source,
         destination: names.destination(server.ip(), server.port(), service),
         bytes_sent: counted.map(|(out, into)| if is_server { into } else { out }),
         bytes_received: counted.map(|(out, into)| if is_server { out } else { into }),
@@ -150,6 +244,35 @@ fn view(end: &End, names: &Names, now: u64) -> ConnectionView {
         rtt_us: info.map(|info| u32::try_from(info.rtt.as_micros()).unwrap_or(u32::MAX)),
         retransmits: info.map(|info| info.retransmits),
     }
+}
+
+/// Where a client's bytes go. Through the proxy that is an endpoint, as soon as it has told which; until then, and for
+/// HTTP, what was dialled.
+fn destination(end: &End<'_>, carried: Option<&Carried>) -> SocketAddr {
+    match (&end.known, carried) {
+        (_, Some(carried)) => carried.endpoint,
+        (Some(known), None) if known.flags & socket_flags::PROXIED != 0 => {
+            SocketAddr::new(known.dialled.to_ip(), known.dialled_port.get())
+        }
+        _ => end.socket.remote,
+    }
+}
+
+fn path(end: &End<'_>, names: &Names, carried: Option<&Carried>) -> Path {
+    let flags = end.flags();
+    let is_tls = match carried {
+        Some(carried) => carried.security == Security::MutualTls,
+        // Of who comes in, an enrolled pod of another node sends nothing else that could pass.
+        None if flags & socket_flags::SERVER != 0 => names.is_enrolled(end.socket.remote.ip()),
+        None => flags & socket_flags::TLS != 0,
+    };
+    // A route's requests go as each of them is routed, over whatever.
+    let is_routed = flags & (socket_flags::PROXIED | socket_flags::TLS) == socket_flags::PROXIED;
+    if flags & (socket_flags::PROXIED | socket_flags::BY_PROXY) != 0 {
+        return if is_tls && (!is_routed || carried.is_some()) { Path::Tls } else { Path::Http };
+    }
+    let redirected = end.known.is_some_and(|known| known.redirected + known.arrived > 0);
+    if redirected { Path::Accelerated } else { Path::Kernel }
 }
 
 /// Payload out of and into a socket; what was redirected is beside TCP's own counters.

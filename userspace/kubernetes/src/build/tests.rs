@@ -3,6 +3,7 @@
 mod http_routes;
 mod jwt;
 mod mtls;
+mod outside;
 mod policies;
 mod routes;
 mod services;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     finding::Report,
-    object::{Names, Pod},
+    object::{Names, Pod, Scraped},
     syntax,
 };
 
@@ -46,6 +46,7 @@ pub(crate) fn pod(object: &api::Pod, name: &ObjectName, names: &mut Names, repor
         netns,
         ports: spec.map(|spec| named_ports(spec, names, report)).unwrap_or_default(),
         owner: owner(object, name, names),
+        scraped: scraped(object),
         ready: conditions.iter().all(|condition| condition.type_ != "Ready" || condition.status == "True"),
         terminating: object.metadata.deletion_timestamp.is_some(),
         gone: matches!(phase, Some("Succeeded" | "Failed")),
@@ -100,6 +101,14 @@ fn named_ports(spec: &api::PodSpec, names: &mut Names, report: &mut Report<'_>) 
         }
     }
     ports
+}
+
+/// By the annotations that Prometheus' own example configuration goes by; `None` where they do not ask for it.
+fn scraped(object: &api::Pod) -> Option<Scraped> {
+    let annotations = object.metadata.annotations.as_ref()?;
+    let port = annotations.get("prometheus.io/port").and_then(|port| port.parse().ok());
+    let asked = annotations.get("prometheus.io/scrape").is_some_and(|scrape| scrape == "true");
+    asked.then_some(port.map_or(Scraped::Declared, Scraped::Port))
 }
 
 /// The name to show in metrics: a Deployment's for its ReplicaSet's pods, any other controller's own.

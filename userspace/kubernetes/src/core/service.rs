@@ -43,6 +43,7 @@ pub(crate) fn service(
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         accelerate: accelerate(object, report),
         proxy_failure: proxy_failure(object, report),
+        exposed: ["NodePort", "LoadBalancer"].into_iter().find(|kind| spec.type_.as_deref() == Some(kind)),
     }
 }
 

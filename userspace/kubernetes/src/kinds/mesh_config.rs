@@ -140,6 +140,13 @@ impl Certificates {
         let Some(issuer) = &self.issuer else { return ttl };
         let field = "spec.certificates.issuer";
         let kind = format!("{:?}", issuer.r#type);
+        // What `weft ca init` makes is self-signed.
+        if issuer.r#type != IssuerType::SelfSigned {
+            let message =
+                format!("{kind} is not honoured yet: agents issue by the folder that --ca-dir names");
+            let remedy = "write type: SelfSigned; `weft ca init --dir D` makes such a folder";
+            report.warning(&format!("{field}.type"), message, remedy);
+        }
         let secret = issuer.r#type == IssuerType::SecretRef;
         check::member(issuer.secret_ref.is_some(), secret, &format!("{field}.secretRef"), &kind, report);
         if issuer.pod_certificate.is_some() && issuer.r#type != IssuerType::PodCertificate {
@@ -180,6 +187,21 @@ mod tests {
         );
         let decoded = decode(&text, &mut Names::default());
         decoded.declared[0].findings.iter().map(|f| (f.field.clone(), f.message.clone())).collect()
+    }
+
+    #[test]
+    fn an_issuer_that_nobody_honours_is_named() {
+        let about = |issuer: &str| findings(&format!("certificates: {{issuer: {{{issuer}}}}}"));
+        assert!(about("type: SelfSigned").is_empty());
+        for issuer in [
+            "type: SecretRef, secretRef: {name: a}",
+            "type: PodCertificate, podCertificate: {signerName: a/b}",
+        ] {
+            let found = about(issuer);
+            let [(field, message)] = &found[..] else { panic!("{found:?}") };
+            assert_eq!(field, "spec.certificates.issuer.type");
+            assert!(message.contains("not honoured yet"), "{message}");
+        }
     }
 
     #[test]

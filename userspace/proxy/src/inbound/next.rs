@@ -7,10 +7,14 @@
 use std::{cell::Cell, io, net::SocketAddr, pin::pin};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{Duration, Instant, sleep},
+};
 use weft_identity::ALPN;
 
-use super::{app::to_app, mode_lets_in, plain_may, reads};
+use super::{app::to_app, forbidden, mode_lets_in, plain_may, reads};
 use crate::{
     Reason,
     route::tls::{Asked, asks_for},
@@ -26,23 +30,26 @@ pub(super) enum Next {
     Plain { first: Bytes, app: Option<TcpStream> },
 }
 
-/// Finds out. What may not come in as it is has to be mutual TLS, and soon.
+/// Finds out. What may not come in as it is has to be mutual TLS, and soon; the same holds from the moment at which
+/// `changes` forbid it.
 pub(super) async fn next(
     served: &Served,
     socket: &TcpStream,
     local: SocketAddr,
     client: SocketAddr,
     caller: &Caller,
+    mut changes: watch::Receiver<u64>,
 ) -> Result<Next, Reason> {
     let limits = &served.worker.shared.limits;
-    let plain = plain_may(served, local, caller);
+    let mut plain = plain_may(served, local, caller);
     // Then it may turn out to be a request that may come in.
     let may_ask = reads(served, local) && mode_lets_in(served, local, caller).is_ok();
     // What is attested is no other node's, whoever has that address.
     let is_member = caller.proven.is_none() && served.worker.shared.tables.load().is_elsewhere(client.ip());
+    let waits = plain.is_err() || is_member;
     let begun = Cell::new(false);
     let connecting = async {
-        if plain.is_err() || is_member {
+        if waits {
             std::future::pending::<()>().await;
         }
         begun.set(true);
@@ -73,6 +80,12 @@ pub(super) async fn next(
                 () = speaks(app.as_ref()) => true,
                 // Of who is silent nothing is asked, unless he has to be somebody.
                 () = &mut patience, if plain.is_err() || is_member || !first.is_empty() => true,
+                why = forbidden(&mut changes, || plain_may(served, local, caller)), if plain.is_ok() => {
+                    plain = Err(why);
+                    // A client of the mesh has sent its first bytes already.
+                    patience.as_mut().reset(Instant::now() + ON_THEIR_WAY);
+                    false
+                }
             },
         };
         if is_other {
@@ -108,5 +121,7 @@ async fn speaks(app: Option<&TcpStream>) {
     }
 }
 
+/// How long the first bytes of mutual TLS may be on their way once nothing else may come in.
+const ON_THEIR_WAY: Duration = Duration::from_millis(500);
 /// Room for one read: a ClientHello with post-quantum key shares is smaller.
 const READ: usize = 4096;

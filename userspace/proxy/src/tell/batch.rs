@@ -21,6 +21,7 @@ pub(super) fn of(records: impl IntoIterator<Item = Record>, mut batch: RecordBat
         match record {
             Record::Request(record) => batch.requests.push(request(*record)),
             Record::Connection(record) => batch.connections.push(connection(*record)),
+            Record::Live { live, .. } => batch.live.push(*live),
         }
     }
     batch
@@ -91,6 +92,7 @@ fn request(record: observe::RequestRecord) -> RequestRecord {
 fn connection(record: observe::ConnectionRecord) -> ConnectionRecord {
     let rule = |name| Rule(RouteName { kind: RouteKind::Tls, name }, 0);
     ConnectionRecord {
+        connection: record.connection,
         ended: since_1970(record.ended),
         pod: record.pod,
         client: record.client,

@@ -6,15 +6,21 @@ use std::{
     io,
     net::SocketAddr,
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::net::{TcpListener, TcpStream};
-use weft_transport::{Diag, Query, States};
+use weft_transport::{Diag, Progress, Query, States};
 
 use super::{Share, Tasks, Watch, Worker};
-use crate::{Reason, inbound, outbound, pool::Pools, proxy::Pod};
+use crate::{
+    Reason, inbound,
+    live::{Facts, Live, Relaying},
+    outbound,
+    pool::Pools,
+    proxy::Pod,
+};
 
 /// A pod whose connections this worker accepts.
 pub(crate) struct Served {
@@ -28,6 +34,8 @@ pub(crate) struct Served {
     pub upstreams: Tasks,
     /// Copies for mirrors that are under way.
     pub mirrors: Cell<usize>,
+    /// Its connections whose bytes are relayed.
+    pub live: Live,
     accepting: RefCell<Tasks>,
     share: Rc<Share>,
     watched: RefCell<Vec<Weak<Watch>>>,
@@ -44,6 +52,7 @@ impl Served {
             accepting: RefCell::new(tasks()),
             share: Rc::clone(&share),
             mirrors: Cell::new(0),
+            live: Live::default(),
             watched: RefCell::default(),
             pod,
             worker,
@@ -65,6 +74,13 @@ impl Served {
     /// Has a connection watched for silence, slowness and clients that left.
     pub(crate) fn watch(&self, watch: &Rc<Watch>) {
         self.watched.borrow_mut().push(Rc::downgrade(watch));
+    }
+
+    /// Has a connection told while it goes on and what is returned is held; and its number.
+    pub(crate) fn relays(&self, progress: &Rc<Progress>, facts: Facts) -> (u64, Rc<Relaying>) {
+        let shared = &self.worker.shared;
+        let connection = shared.connections.fetch_add(1, Ordering::Relaxed);
+        (connection, self.live.add(shared, connection, progress, facts))
     }
 
     /// Tells connections that go on for no good.

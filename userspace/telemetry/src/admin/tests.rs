@@ -68,6 +68,7 @@ impl Agent for Configured {
             state: "ESTAB".into(),
             path: flow.path,
             managed: true,
+            unprotected: None,
             source: flow.source,
             destination: flow.destination,
             bytes_sent: None,

@@ -9,7 +9,7 @@ use prometheus_client::{
 use weft_model::Severity;
 
 use super::{certificate::CertificateMetrics, jwks::JwksMetrics, keeper::KeeperMetrics};
-use crate::api::{PodState, Status};
+use crate::api::{PodState, Status, Unprotected};
 
 type Label = [(&'static str, String); 1];
 
@@ -21,6 +21,7 @@ pub struct AgentMetrics {
     apply: Histogram,
     drops: Family<Label, Counter>,
     audited: Family<Label, Counter>,
+    unprotected: Family<Label, Gauge>,
     kernel: Family<Label, Counter>,
     snapshot_version: Gauge,
     enforced_version: Gauge,
@@ -41,6 +42,7 @@ impl AgentMetrics {
             apply: Histogram::new(APPLY_SECONDS),
             drops: Family::default(),
             audited: Family::default(),
+            unprotected: Family::default(),
             kernel: Family::default(),
             snapshot_version: Gauge::default(),
             enforced_version: Gauge::default(),
@@ -63,6 +65,14 @@ impl AgentMetrics {
     /// A connection or a request would have been refused for `reason` by a policy in audit mode.
     pub fn audited(&self, reason: &str) {
         self.audited.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    /// So many live connections are unprotected, by why.
+    pub fn unprotected(&self, counts: &BTreeMap<Unprotected, usize>) {
+        for why in Unprotected::ALL {
+            let count = counts.get(why).copied().unwrap_or_default();
+            self.unprotected.get_or_create(&[("reason", why.to_string())]).set(gauge(count));
+        }
     }
 
     /// A configuration was brought into the kernel.
@@ -114,6 +124,11 @@ impl AgentMetrics {
             "weft_audited",
             "Connections and requests that audit policies would have refused, by reason",
             self.audited.clone(),
+        );
+        registry.register(
+            "weft_unprotected_connections",
+            "Live connections of enrolled pods that missed the mesh, by reason",
+            self.unprotected.clone(),
         );
         registry.register(
             "weft_kernel_events",

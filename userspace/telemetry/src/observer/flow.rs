@@ -12,7 +12,7 @@ use weft_model::{ObjectName, Protocol, Snapshot};
 use crate::{
     api::{Destination, Flow, FlowKind, HttpFlow, Path, Source, Time, Verdict},
     pods::Pod,
-    records::{self, ConnectionRecord, Inbound, RequestRecord, Security, Spoken},
+    records::{self, ConnectionRecord, Inbound, LiveRecord, RequestRecord, Security, Spoken},
 };
 
 /// A request.
@@ -99,6 +99,41 @@ pub(super) fn of_connection(
     })
 }
 
+/// A connection that goes on.
+pub(super) fn of_live(
+    record: &LiveRecord,
+    service: Option<&records::Destination>,
+    (source, destination): (Option<&Pod>, Option<&Pod>),
+    snapshot: &Snapshot,
+) -> Flow {
+    Flow {
+        time: time(record.began),
+        verdict: Verdict::Forwarded,
+        kind: FlowKind::Opened,
+        reason: None,
+        path: if record.security == Security::MutualTls { Path::Tls } else { Path::Http },
+        protocol: Protocol::Tcp,
+        source: match &record.inbound {
+            None => of_source(record.client, &record.pod, source),
+            Some(inbound) => from_elsewhere(record.client, inbound, source, snapshot),
+        },
+        destination: of_destination(Some(record.endpoint), service, record.dialled, destination, snapshot),
+        bytes_sent: 0,
+        bytes_received: 0,
+        duration_ms: 0,
+        rule: None,
+        rtt_us: None,
+        retransmits: None,
+        http: None,
+    }
+}
+
+/// The SPIFFE ID that the client of an inbound connection has proven.
+pub(super) fn proven(inbound: Option<&Inbound>, snapshot: &Snapshot) -> Option<Arc<str>> {
+    let account = inbound?.account.as_ref()?;
+    Some(account.spiffe(&snapshot.trust_domain).into())
+}
+
 /// The proxy has the connection from the pod's own listener, so who it is needs no other proof.
 fn of_source(client: SocketAddr, name: &ObjectName, pod: Option<&Pod>) -> Source {
     Source {
@@ -117,7 +152,7 @@ fn from_elsewhere(client: SocketAddr, inbound: &Inbound, pod: Option<&Pod>, snap
         pod: pod.map(|pod| Arc::clone(&pod.workload.name.name)),
         ip: client.ip(),
         port: client.port(),
-        identity: inbound.account.as_ref().map(|account| account.spiffe(&snapshot.trust_domain).into()),
+        identity: proven(Some(inbound), snapshot),
     }
 }
 

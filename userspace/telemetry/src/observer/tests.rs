@@ -4,7 +4,10 @@ use weft_model::ObjectName;
 use super::*;
 use crate::{
     api::{FlowFilter, FlowKind, Path, Verdict},
-    records::{PodUsage, Spoken, tests::request},
+    records::{
+        PodUsage, Spoken,
+        tests::{live, request},
+    },
     views::tests::shop,
 };
 
@@ -129,6 +132,7 @@ fn a_pod_that_is_not_known_makes_a_flow_and_no_series_of_its_own() {
 fn a_relayed_connection_is_a_flow_and_an_http_one_only_where_it_was_refused() {
     let world = World::new();
     let relayed = ConnectionRecord {
+        connection: 0,
         ended: 1_000_000,
         pod: ObjectName::new("shop", "web-1"),
         client: ([10, 0, 0, 1], 41_234).into(),
@@ -151,6 +155,83 @@ fn a_relayed_connection_is_a_flow_and_an_http_one_only_where_it_was_refused() {
     let shown: Vec<_> = flows.iter().map(|f| (f.kind, f.reason.as_deref(), f.bytes_sent)).collect();
     assert_eq!(shown, [(FlowKind::Closed, None, 10), (FlowKind::Refused, Some("PodConnections"), 10)]);
     assert_eq!(flows[1].destination.ip.to_string(), "10.96.0.2", "what was dialled");
+}
+
+/// What a connection that was told as [`live`] says when it ends.
+fn ended(received: u64, sent: u64) -> ConnectionRecord {
+    let live = live();
+    ConnectionRecord {
+        connection: live.connection,
+        ended: 9_000_000,
+        pod: live.pod,
+        client: live.client,
+        dialled: live.dialled,
+        service: None,
+        rule: None,
+        endpoint: Some(live.endpoint),
+        security: live.security,
+        inbound: None,
+        spoken: Spoken::Tcp,
+        lasted: 4_000_000,
+        received,
+        sent,
+        reason: None,
+    }
+}
+
+#[test]
+fn bytes_of_a_live_connection_count_as_they_move_and_once() {
+    let world = World::new();
+    let goes_on = |received, sent| {
+        let live = vec![LiveRecord { received, sent, ..live() }];
+        world.take(&RecordBatch { generation: 3, live, ..RecordBatch::default() });
+    };
+    let counts = |name: &str, count: u64| {
+        let count = format!("}} {count}");
+        let labels = [
+            "reporter=\"source\"",
+            "destination_workload=\"api\"",
+            "connection_security_policy=\"mutual_tls\"",
+            &count,
+        ];
+        assert!(world.has_line(&[&[name], &labels[..]].concat()), "{name} is not {count}");
+    };
+    goes_on(10, 20);
+    assert_eq!((world.last().kind, world.last().path), (FlowKind::Opened, Path::Tls));
+    goes_on(15, 120);
+    // Told late, or by who lost count: a counter never goes back.
+    goes_on(12, 100);
+    counts("istio_tcp_connections_opened_total{", 1);
+    counts("istio_tcp_sent_bytes_total{", 15);
+    counts("istio_tcp_received_bytes_total{", 120);
+    counts("istio_tcp_connections_closed_total{", 0);
+    assert_eq!(world.observer.live().by_ends().len(), 1);
+    world.take(&RecordBatch { generation: 3, connections: vec![ended(16, 130)], ..RecordBatch::default() });
+    counts("istio_tcp_connections_opened_total{", 1);
+    counts("istio_tcp_sent_bytes_total{", 16);
+    counts("istio_tcp_received_bytes_total{", 130);
+    counts("istio_tcp_connections_closed_total{", 1);
+    assert!(world.observer.live().by_ends().is_empty());
+    assert_eq!(world.flows.last(&FlowFilter::default(), 9).len(), 2, "opened and closed");
+}
+
+#[test]
+fn a_proxy_that_is_gone_has_no_live_connections_and_anothers_stay() {
+    let world = World::new();
+    for generation in [3, 4] {
+        let inbound = (generation == 4)
+            .then(|| Inbound { account: Some(weft_model::ServiceAccount::new("shop", "web")), told: false });
+        let live = vec![LiveRecord { inbound, ..live() }];
+        world.take(&RecordBatch { generation, live, ..RecordBatch::default() });
+    }
+    assert_eq!(world.observer.live().by_ends().len(), 2);
+    world.observer.ended(3, &world.metrics);
+    let left = world.observer.live().by_ends();
+    let (ends, carried) = left.iter().next().unwrap();
+    assert_eq!(*ends, crate::live::Ends::Inbound(live().client, live().endpoint));
+    assert_eq!(carried.client.as_deref(), Some("spiffe://cluster.local/ns/shop/sa/web"));
+    assert_eq!(left.len(), 1);
+    assert!(world.has_line(&["istio_tcp_connections_closed_total{", "reporter=\"source\"", "} 1"]));
 }
 
 #[test]

@@ -11,6 +11,9 @@ use super::{Destination, Rule, Security, is_default, reason};
 /// A connection, from accept to close.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionRecord {
+    /// What tells it from all other connections of its proxy; 0 for one that is never told while it goes on.
+    #[serde(rename = "n", default, skip_serializing_if = "is_default")]
+    pub connection: u64,
     /// When it ended, in microseconds since 1970.
     #[serde(rename = "t")]
     pub ended: u64,

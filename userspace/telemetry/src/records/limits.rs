@@ -2,7 +2,7 @@
 
 use weft_model::ObjectName;
 
-use super::{ConnectionRecord, RecordBatch, RequestRecord};
+use super::{ConnectionRecord, LiveRecord, RecordBatch, RequestRecord};
 
 /// Why records of a proxy cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +21,15 @@ pub enum Unreadable {
 pub(super) fn check(batch: &RecordBatch) -> Result<(), Unreadable> {
     let requests = batch.requests.iter().flat_map(of_request);
     let connections = batch.connections.iter().flat_map(of_connection);
+    let live = batch.live.iter().flat_map(of_live);
     let pods = batch.usage.iter().map(|usage| &usage.pod);
-    match requests.chain(connections).chain(pods).find(|name| !is_name(name)) {
+    let inbound = batch.connections.iter().map(|record| &record.inbound);
+    let inbound = inbound.chain(batch.live.iter().map(|record| &record.inbound)).flatten();
+    let mut accounts = inbound.filter_map(|inbound| inbound.account.as_ref());
+    if let Some(account) = accounts.find(|account| !are_names(&account.namespace, &account.name)) {
+        return Err(Unreadable::Name { bytes: account.namespace.len() + account.name.len() });
+    }
+    match requests.chain(connections).chain(live).chain(pods).find(|name| !is_name(name)) {
         None => Ok(()),
         Some(name) => Err(Unreadable::Name { bytes: name.namespace.len() + name.name.len() }),
     }
@@ -38,14 +45,22 @@ fn of_connection(record: &ConnectionRecord) -> impl Iterator<Item = &ObjectName>
     [&record.pod].into_iter().chain(service).chain(record.rule.as_ref().map(|rule| &rule.0.name))
 }
 
-/// RFC 1123: a label for the namespace, a subdomain for the name.
+fn of_live(record: &LiveRecord) -> impl Iterator<Item = &ObjectName> {
+    [&record.pod].into_iter().chain(record.service.as_ref().map(|destination| &destination.0))
+}
+
 fn is_name(name: &ObjectName) -> bool {
+    are_names(&name.namespace, &name.name)
+}
+
+/// RFC 1123: a label for the namespace, a subdomain for the name.
+fn are_names(namespace: &str, name: &str) -> bool {
     let is = |text: &str, most| {
         let sign =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
         !text.is_empty() && text.len() <= most && text.bytes().all(sign)
     };
-    is(&name.namespace, NAMESPACE) && is(&name.name, NAME)
+    is(namespace, NAMESPACE) && is(name, NAME)
 }
 
 const NAMESPACE: usize = 63;

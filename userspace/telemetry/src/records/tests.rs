@@ -38,10 +38,28 @@ pub(crate) fn request() -> RequestRecord {
     }
 }
 
+/// A connection from `shop/web-1` to `shop/api-1` of another node.
+pub(crate) fn live() -> LiveRecord {
+    LiveRecord {
+        connection: 9,
+        began: 5_000_000,
+        pod: ObjectName::new("shop", "web-1"),
+        client: ([10, 0, 0, 1], 41_234).into(),
+        dialled: Some(([10, 96, 0, 2], 80).into()),
+        service: None,
+        endpoint: ([10, 0, 0, 2], 8080).into(),
+        security: Security::MutualTls,
+        inbound: None,
+        received: 10,
+        sent: 20,
+    }
+}
+
 #[test]
 fn a_batch_reads_back_as_it_is_written() {
     let refused = RequestRecord { reason: Some(Reason::NO_RULE), status: 404, tries: 0, ..request() };
     let connection = ConnectionRecord {
+        connection: 0,
         ended: 7,
         pod: ObjectName::new("shop", "web-1"),
         client: ([10, 0, 0, 1], 41_234).into(),
@@ -61,6 +79,7 @@ fn a_batch_reads_back_as_it_is_written() {
         generation: 3,
         requests: vec![request(), refused],
         connections: vec![connection],
+        live: vec![live()],
         usage: Vec::new(),
         lost: 0,
     };

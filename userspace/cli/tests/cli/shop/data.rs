@@ -19,7 +19,7 @@ use weft_model::{
 use weft_telemetry::api::{
     CertificateFailure, CertificateView, CertificatesView, ConnectionView, Degradation, Destination, Flow,
     FlowKind, GenerationState, GenerationStatus, IssuerView, JwksView, MapStatus, Path, PodState, PodStatus,
-    ProgramStatus, ProxyState, ProxyStatus, Source as Client, Status, Table, Time, Verdict,
+    ProgramStatus, ProxyState, ProxyStatus, Source as Client, Status, Table, Time, Unprotected, Verdict,
 };
 
 pub(crate) use explained::explain;
@@ -258,6 +258,7 @@ pub(crate) fn connections() -> Vec<ConnectionView> {
         state: "ESTAB".into(),
         path: Path::Kernel,
         managed: true,
+        unprotected: None,
         source: client("web-1", [10, 1, 0, 11], 41_234),
         destination: server("api-1", "api", [10, 1, 0, 21], 8080),
         bytes_sent: Some(2_048),
@@ -268,6 +269,7 @@ pub(crate) fn connections() -> Vec<ConnectionView> {
     };
     let older = ConnectionView {
         managed: false,
+        unprotected: Some(Unprotected::OlderThanEnrolment),
         destination: Destination {
             namespace: None,
             pod: None,
