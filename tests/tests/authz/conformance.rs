@@ -52,7 +52,9 @@ impl Bench {
         }
         let (ports, servers) = (ports(cases), servers(cases));
         for (_, pod) in pods.iter().filter(|(ip, _)| servers.contains(ip)) {
-            ports.iter().for_each(|port| serve(pod, *port));
+            for port in &ports {
+                serve(pod, *port);
+            }
         }
         let agent = node.agent();
         Self { _agent: agent, node, pods }

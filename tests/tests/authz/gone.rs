@@ -15,7 +15,7 @@ const NO_ADMIN: &str = "action: DENY, rules: [{networkAttributes: {ports: [8080]
 #[test]
 fn without_a_proxy_nothing_comes_to_a_port_whose_requests_are_judged() {
     let Some(mut stage) = Stage::open(NO_ADMIN) else { return };
-    stage.gets(&stage.web, "/admin", 403);
+    stage.gets(|stage| &stage.web, "/admin", 403);
     end_everything(&mut stage);
     for client in [&stage.web, &stage.plain] {
         let to = stage.api.addr(8080);
@@ -30,7 +30,7 @@ fn without_a_proxy_nothing_comes_to_a_port_whose_requests_are_judged() {
 #[test]
 fn without_a_proxy_an_audited_policy_keeps_nobody_out() {
     let Some(mut stage) = Stage::open(&format!("mode: Audit, {NO_ADMIN}")) else { return };
-    stage.gets(&stage.web, "/admin", 200);
+    stage.gets(|stage| &stage.web, "/admin", 200);
     end_everything(&mut stage);
     let to = stage.api.addr(8080);
     soon(|| ask(&stage.web, to, ("GET", "/admin"), &[]).is_ok_and(|answer| answer.status == 200));

@@ -52,7 +52,7 @@ impl Nodes {
 #[test]
 fn a_certificate_says_who_asks() {
     let Some(nodes) = Nodes::open(&[("policy.yaml", policy(READ))]) else { return };
-    let status = |pod: &Pod, request| ask(pod, API, request, &[]).map(|answer| answer.status).unwrap_or(0);
+    let status = |pod: &Pod, request| ask(pod, API, request, &[]).map_or(0, |answer| answer.status);
     soon(|| status(&nodes.web, ("GET", "/items")) == 200);
     for (pod, request) in [
         (&nodes.web, ("POST", "/items")),

@@ -18,7 +18,7 @@ const NO_ADMIN: &str =
 #[test]
 fn requests_are_allowed_by_who_sends_them_what_they_do_and_where() {
     let Some(stage) = Stage::open(READ) else { return };
-    stage.gets(&stage.web, "/items/1", 200);
+    stage.gets(|stage| &stage.web, "/items/1", 200);
     let answer = ask(&stage.web, stage.api.addr(8080), ("GET", "/items"), &[]).unwrap();
     assert_eq!(answer.seen().target, "/items", "also by the pod's own address");
     for (pod, request, reason) in [
@@ -43,7 +43,7 @@ fn requests_are_allowed_by_who_sends_them_what_they_do_and_where() {
 #[test]
 fn no_way_to_write_a_path_comes_round_a_deny_rule() {
     let Some(stage) = Stage::open(NO_ADMIN) else { return };
-    stage.gets(&stage.web, "/admin", 403);
+    stage.gets(|stage| &stage.web, "/admin", 403);
     for target in [
         "/admin/x",
         "//admin",
@@ -73,7 +73,7 @@ fn no_way_to_write_a_path_comes_round_a_deny_rule() {
 #[test]
 fn bytes_that_are_no_request_fail_closed() {
     let Some(stage) = Stage::open(READ) else { return };
-    stage.gets(&stage.web, "/items", 200);
+    stage.gets(|stage| &stage.web, "/items", 200);
     assert_eq!(
         echo(&stage.web, stage.api.addr(9000)),
         Err(ErrorKind::ConnectionReset),
@@ -96,8 +96,8 @@ fn rules_about_connections_stay_in_the_kernel_beside_rules_about_requests() {
     ) else {
         return;
     };
-    stage.gets(&stage.web, "/admin", 403);
-    stage.gets(&stage.web, "/x", 200);
+    stage.gets(|stage| &stage.web, "/admin", 403);
+    stage.gets(|stage| &stage.web, "/x", 200);
     let refused = stage.other.tcp_connect(stage.api.addr(8080)).map(drop).map_err(|error| error.kind());
     assert_eq!(refused, Err(ErrorKind::PermissionDenied));
 }
@@ -120,7 +120,7 @@ fn an_audited_policy_is_shown_and_counted_and_decides_nothing() {
 #[test]
 fn a_refused_request_is_a_flow_with_its_reason() {
     let Some(stage) = Stage::open(READ) else { return };
-    stage.gets(&stage.web, "/items", 200);
+    stage.gets(|stage| &stage.web, "/items", 200);
     soon(|| {
         let _ = ask(&stage.other, API, ("DELETE", "/items/7"), &[]);
         let denied = |flow: &serde_json::Value| {

@@ -46,10 +46,10 @@ impl Stage {
         self.node.apply_and_wait("policy.yaml", &policy(spec));
     }
 
-    /// Waits until `pod` gets this status for `GET target`. The proxy may hear of a policy after the kernel.
+    /// Waits until this pod gets this status for `GET target`. The proxy may hear of a policy after the kernel.
     #[track_caller]
-    pub(crate) fn gets(&self, pod: &Pod, target: &str, status: u16) {
-        soon(|| ask(pod, API, ("GET", target), &[]).is_ok_and(|answer| answer.status == status));
+    pub(crate) fn gets(&self, pod: fn(&Self) -> &Pod, target: &str, status: u16) {
+        soon(|| ask(pod(self), API, ("GET", target), &[]).is_ok_and(|answer| answer.status == status));
     }
 }
 

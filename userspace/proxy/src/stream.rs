@@ -330,7 +330,7 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inside.as_ref().is_none_or(|inside| inside.is_write_vectored())
+        self.inside.as_ref().is_none_or(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

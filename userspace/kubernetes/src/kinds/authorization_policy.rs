@@ -2,6 +2,8 @@
 
 mod request;
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use weft_model::{
     Action, Mode, ObjectName, PolicyTarget, PortRange, RouteKind, RouteName, Rule, ServiceAccount, Source,
@@ -118,7 +120,7 @@ pub(super) fn check(
             report.warning("spec.targetRefs", message, remedy);
             let routes = routes.into_iter().map(|route| RouteName {
                 kind: if route.kind == Kind::GrpcRoute { RouteKind::Grpc } else { RouteKind::Http },
-                name: ObjectName::new(key.name.namespace.clone(), route.name),
+                name: ObjectName::new(Arc::clone(&key.name.namespace), route.name),
             });
             PolicyTarget::Routes(routes.collect())
         }

@@ -36,21 +36,27 @@ pub(super) trait Arrived: AsyncRead + AsyncWrite + Unpin {
     async fn relay(self, app: TcpStream, progress: &Progress) -> Relayed;
 }
 
+/// A connection to a port whose requests are read.
+struct Visit<'a> {
+    served: &'a Rc<Served>,
+    local: SocketAddr,
+    caller: Caller,
+}
+
 /// Serves a connection of which `first` was read. `app` is one to the app, where bytes may come in.
 pub(super) async fn serve(
     served: &Rc<Served>,
     mut line: impl Arrived,
     first: Bytes,
-    app: Option<TcpStream>,
+    mut app: Option<TcpStream>,
     local: SocketAddr,
     seen: &mut Seen,
     mut changes: watch::Receiver<u64>,
 ) -> Result<(), Reason> {
-    let (caller, shared) = (seen.caller(), &served.worker.shared);
-    let opened = shared.tables.load().may_open(local, &caller);
-    let (mut first, mut app) = (BytesMut::from(first), app);
-    let spoken = match opened {
-        Ok(()) => Box::pin(spoken(served, &mut line, &mut first, &mut app, local, &caller)).await,
+    let visit = Visit { served, local, caller: seen.caller() };
+    let mut first = BytesMut::from(first);
+    let spoken = match visit.may_open() {
+        Ok(()) => Box::pin(visit.spoken(&mut line, &mut first, &mut app)).await,
         Err(why) => Err(why),
     };
     let first = first.freeze();
@@ -59,10 +65,7 @@ pub(super) async fn serve(
         Ok(Spoken::Http2) => Protocol::Http2,
         // It has said nothing and gone.
         Ok(_) if first.is_empty() && app.is_none() => return Ok(()),
-        Ok(_) => {
-            let bytes = Box::pin(carry(served, line, &first, app, local, &caller, seen, &mut changes));
-            return bytes.await;
-        }
+        Ok(_) => return Box::pin(visit.carry(line, &first, app, &seen.progress, &mut changes)).await,
         Err(why) => {
             reset_on_close(line.socket());
             return Err(why);
@@ -72,90 +75,88 @@ pub(super) async fn serve(
     let port = Arc::new(Port::of_pod(&served.pod.name, local, served.worker.now()));
     let early = app.and_then(|app| early(&port, local, app));
     let stream = line.into_stream(served, first, version)?;
-    let incoming = Incoming { caller: caller.clone(), port, told: seen.told, security: seen.security };
+    let incoming = Incoming { caller: visit.caller.clone(), port, told: seen.told, security: seen.security };
     let client = Client::of_incoming(served, stream, (seen.client, local), version, early, incoming);
     tokio::select! {
         ended = serve::serve(Rc::clone(&client)) => ended,
-        why = forbidden(&mut changes, || shared.tables.load().may_open(local, &caller)) => {
+        why = forbidden(&mut changes, || visit.may_open()) => {
             client.reset_on_close(why);
             Err(why)
         }
     }
 }
 
-/// Bytes that are no request.
-async fn carry(
-    served: &Rc<Served>,
-    mut line: impl Arrived,
-    first: &Bytes,
-    app: Option<TcpStream>,
-    local: SocketAddr,
-    caller: &Caller,
-    seen: &Seen,
-    changes: &mut watch::Receiver<u64>,
-) -> Result<(), Reason> {
-    let may = || served.worker.shared.tables.load().may_come_in(local, caller);
-    let app = async {
-        may()?;
-        let mut app = match app {
-            Some(app) => app,
-            None => to_app(served, local).await?,
-        };
-        app.write_all(first).await.map_err(|_| Reason::UPSTREAM_RESET)?;
-        Ok(app)
-    };
-    let app = match app.await {
-        Ok(app) => app,
-        Err(why) => {
-            reset_on_close(line.socket());
-            let _ = line.flush().await;
-            return Err(why);
-        }
-    };
-    tokio::select! {
-        relayed = line.relay(app, &seen.progress) => ended(&relayed),
-        why = forbidden(changes, may) => Err(why),
+impl Visit<'_> {
+    fn may_open(&self) -> Result<(), Reason> {
+        self.served.worker.shared.tables.load().may_open(self.local, &self.caller)
     }
-}
 
-/// What is spoken. A server that speaks first is no server of HTTP; it is connected to where bytes may come in.
-async fn spoken(
-    served: &Rc<Served>,
-    line: &mut impl Arrived,
-    first: &mut BytesMut,
-    app: &mut Option<TcpStream>,
-    local: SocketAddr,
-    caller: &Caller,
-) -> Result<Spoken, Reason> {
-    let shared = &served.worker.shared;
-    let bytes_may = shared.tables.load().may_come_in(local, caller).is_ok();
-    let rest = if bytes_may { shared.limits.detect_time } else { shared.limits.head_time };
-    let mut connecting = pin!(to_app(served, local));
-    let begins = if first.is_empty() { shared.limits.idle } else { rest };
-    let mut patience = pin!(sleep(begins));
-    loop {
-        match detect::spoken(first) {
-            Spoken::NeedMore => {}
-            spoken => return Ok(spoken),
-        }
+    /// Whether bytes that are no request may come in.
+    fn may_come_in(&self) -> Result<(), Reason> {
+        self.served.worker.shared.tables.load().may_come_in(self.local, &self.caller)
+    }
+
+    /// Bytes that are no request.
+    async fn carry(
+        &self,
+        line: impl Arrived,
+        first: &Bytes,
+        app: Option<TcpStream>,
+        progress: &Progress,
+        changes: &mut watch::Receiver<u64>,
+    ) -> Result<(), Reason> {
+        let app = async {
+            self.may_come_in()?;
+            let mut app = match app {
+                Some(app) => app,
+                None => to_app(self.served, self.local).await?,
+            };
+            app.write_all(first).await.map_err(|_| Reason::UPSTREAM_RESET)?;
+            Ok::<_, Reason>(app)
+        };
+        let app = app.await.inspect_err(|_| reset_on_close(line.socket()))?;
         tokio::select! {
-            biased;
-            read = line.read_buf(first) => {
-                let was_silent = first.len() == *read.as_ref().unwrap_or(&0);
-                if read.map_err(|_| Reason::CLIENT_GONE)? == 0 {
-                    return Ok(Spoken::Other);
-                }
-                if was_silent {
-                    patience.as_mut().reset(Instant::now() + rest);
-                }
+            relayed = line.relay(app, progress) => ended(&relayed),
+            why = forbidden(changes, || self.may_come_in()) => Err(why),
+        }
+    }
+
+    /// What is spoken. A server that speaks first is no server of HTTP; it is connected to where bytes may come in.
+    async fn spoken(
+        &self,
+        line: &mut impl Arrived,
+        first: &mut BytesMut,
+        app: &mut Option<TcpStream>,
+    ) -> Result<Spoken, Reason> {
+        let limits = &self.served.worker.shared.limits;
+        let bytes_may = self.may_come_in().is_ok();
+        let rest = if bytes_may { limits.detect_time } else { limits.head_time };
+        let mut connecting = pin!(to_app(self.served, self.local));
+        let begins = if first.is_empty() { limits.idle } else { rest };
+        let mut patience = pin!(sleep(begins));
+        loop {
+            match detect::spoken(first) {
+                Spoken::NeedMore => {}
+                spoken => return Ok(spoken),
             }
-            made = &mut connecting, if app.is_none() && bytes_may => *app = Some(made?),
-            () = speaks(app.as_ref()) => return Ok(Spoken::Other),
-            () = &mut patience => {
-                if first.is_empty() {
-                    return Err(Reason::IDLE);
+            let was_silent = first.is_empty();
+            tokio::select! {
+                biased;
+                read = line.read_buf(first) => {
+                    if read.map_err(|_| Reason::CLIENT_GONE)? == 0 {
+                        return Ok(Spoken::Other);
+                    }
+                    if was_silent {
+                        patience.as_mut().reset(Instant::now() + rest);
+                    }
                 }
-                return if bytes_may { Ok(Spoken::Other) } else { Err(Reason::SLOW_HEAD) };
+                made = &mut connecting, if app.is_none() && bytes_may => *app = Some(made?),
+                () = speaks(app.as_ref()) => return Ok(Spoken::Other),
+                () = &mut patience => return match bytes_may {
+                    _ if first.is_empty() => Err(Reason::IDLE),
+                    true => Ok(Spoken::Other),
+                    false => Err(Reason::SLOW_HEAD),
+                },
             }
         }
     }
