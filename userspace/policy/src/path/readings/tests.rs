@@ -96,7 +96,7 @@ impl Server {
 
     fn elements(self, forwarded: &str) -> Vec<String> {
         let text = match self {
-            Self::Literal => return elements(forwarded).map(|element| decoded(element)).collect(),
+            Self::Literal => return elements(forwarded).map(decoded).collect(),
             Self::Decoding => decoded(forwarded),
             Self::Cutting => {
                 let cut = forwarded.split('/').map(|element| element.split(';').next().unwrap());
