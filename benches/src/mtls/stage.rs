@@ -38,11 +38,11 @@ impl Stage {
         let pair = |nodes: &[Node; 2], name, enrolled| {
             Pair::between(&world, nodes.each_ref(), name, enrolled, Cpu::All)
         };
-        let (plain, weft) = (pair(&beside, "bare", false)?, pair(&nodes, "mesh", true)?);
+        let (bare, mesh) = (pair(&beside, "bare", false)?, pair(&nodes, "mesh", true)?);
         let ports = u16::try_from(plan.rounds)? * plan.firsts;
         let many = Work::ServeMany { first: FIRST, count: ports };
-        let many = Work::Spread(Box::new(many)).start_in(&weft.server)?;
-        eventually(START, || weft.server.tcp_connect(weft.server.addr(FIRST)).is_ok());
+        let many = Work::Spread(Box::new(many)).start_in(&mesh.server)?;
+        eventually(START, || mesh.server.tcp_connect(mesh.server.addr(FIRST)).is_ok());
         world.apply("namespace.yaml", &manifests::namespace("shop", true));
         let folder = world.dir().join("ca").display().to_string();
         let made = nodes[0].weft_alone(&["ca", "init", "--dir", &folder]);
@@ -53,7 +53,7 @@ impl Stage {
             ensure!(waited.status.success(), "weft status --wait: {}", weft_tests::text(&waited));
             eventually(START, || node.has_proxy());
         }
-        let stage = Self { _agents: agents, _many: many, plain, weft, nodes, _world: world };
+        let stage = Self { _agents: agents, _many: many, plain: bare, weft: mesh, nodes, _world: world };
         for side in [Side::Plain, Side::Weft] {
             let (client, to) = (stage.client(side), stage.server(side).addr(Port::Http1.of_server()));
             eventually(START, || client.get(to, "/", &[]).is_ok_and(|answer| answer.status == 200));
