@@ -82,6 +82,11 @@ impl Tables {
         self.people.sealed(to)
     }
 
+    /// Whether `ip` is an enrolled pod's of another node.
+    pub(crate) fn is_of_mesh(&self, ip: IpAddr) -> bool {
+        self.people.at(ip).is_some_and(|pod| pod.enrolled && !pod.local)
+    }
+
     /// Whether a port of `pod` takes nothing but mutual TLS from other nodes.
     pub(crate) fn is_strict(&self, pod: &ObjectName, port: u16) -> bool {
         self.people.mode(pod, port) == MtlsMode::Strict

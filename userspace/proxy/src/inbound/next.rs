@@ -1,9 +1,10 @@
 //! What a connection to a pod is, told by whoever speaks first.
 //!
-//! A client of the mesh always speaks first, so a server that does speaks to no such client. For it not to have to wait
-//! for a client that waits for it, the app is connected to at once, where what is no mutual TLS may come in.
+//! A client of the mesh always speaks first. For a server that does not to have to wait for a client that waits for it,
+//! the app is connected to at once, where what is no mutual TLS may come in. Not for a client that is known to be of the
+//! mesh: the app may be faster than the client's first byte, and what it says would go out in clear.
 
-use std::{cell::Cell, io, net::SocketAddr, pin::pin};
+use std::{cell::Cell, io, net::SocketAddr, pin::pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpStream, time::sleep};
@@ -36,12 +37,16 @@ pub(super) async fn next(
     let limits = &served.worker.shared.limits;
     let plain = plain_may(served, local, client);
     let begun = Cell::new(false);
+    let is_of_mesh = served.worker.shared.tables.load().is_of_mesh(client.ip());
     let connecting = async {
-        begun.set(true);
-        match plain {
-            Ok(()) => to_app(served, local).await,
-            Err(_) => std::future::pending().await,
+        if plain.is_err() {
+            std::future::pending::<()>().await;
         }
+        if is_of_mesh {
+            sleep(FIRST_WORD).await;
+        }
+        begun.set(true);
+        to_app(served, local).await
     };
     let (mut connecting, mut app) = (pin!(connecting), None);
     let patience = if plain.is_ok() { limits.detect_time } else { limits.head_time };
@@ -74,7 +79,8 @@ pub(super) async fn next(
             plain?;
             let app = match app {
                 Some(app) => app,
-                None => connecting.await?,
+                None if begun.get() => connecting.await?,
+                None => to_app(served, local).await?,
             };
             return Ok(Next::Plain { first: first.freeze(), app });
         }
@@ -106,5 +112,8 @@ async fn speaks(app: Option<&TcpStream>) {
     }
 }
 
+/// How long a client of the mesh has to say its first word, before it is taken for one whose node has no mutual TLS (yet)
+/// and who may wait for the server's.
+const FIRST_WORD: Duration = Duration::from_secs(2);
 /// Room for one read: a ClientHello with post-quantum key shares is smaller.
 const READ: usize = 4096;

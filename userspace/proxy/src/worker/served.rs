@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use weft_transport::{Diag, Query, States};
 
 use super::{Share, Tasks, Watch, Worker};
-use crate::{Reason, inbound, outbound, pool::Pools, proxy::Pod};
+use crate::{Reason, carriers::Carriers, inbound, outbound, pool::Pools, proxy::Pod};
 
 /// A pod whose connections this worker accepts.
 pub(crate) struct Served {
@@ -22,6 +22,8 @@ pub(crate) struct Served {
     pub worker: Rc<Worker>,
     /// Its connections to endpoints: they are made in its namespace, so no other pod may use them.
     pub pools: Pools,
+    /// Its connections of mutual TLS, which its streams to pods of other nodes share.
+    pub carriers: Carriers,
     /// Its connections, and what goes on because of them.
     pub clients: Tasks,
     /// The upstream connections' own tasks.
@@ -39,6 +41,7 @@ impl Served {
         let tasks = || Tasks::of(Arc::clone(&pod.account), Rc::clone(&share));
         Self {
             pools: Pools::default(),
+            carriers: Carriers::default(),
             clients: tasks(),
             upstreams: tasks(),
             accepting: RefCell::new(tasks()),
@@ -116,6 +119,7 @@ impl Served {
         self.accepting.borrow().stop();
         self.clients.stop();
         self.pools.clear();
+        self.carriers.clear();
         self.upstreams.stop();
     }
 }

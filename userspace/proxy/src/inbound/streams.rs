@@ -1,0 +1,127 @@
+//! The streams on a connection of mutual TLS: each is a connection to the app, asked about anew.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
+
+use tokio::{net::TcpStream, time::interval};
+use weft_identity::{Endpoint, Proof, TlsStream};
+use weft_model::Timeouts;
+use weft_transport::{ReadAhead, mux, relay_inside};
+
+use super::{Seen, forbidden, next, record};
+use crate::{Reason, outbound::ended, stream::reset_on_close, worker::Served};
+
+/// A connection whose client has proven who it is.
+pub(super) struct Sealed {
+    pub tls: TlsStream<ReadAhead>,
+    pub endpoint: Arc<Endpoint>,
+    pub local: SocketAddr,
+    pub client: SocketAddr,
+    /// A connection to the app that nobody has used.
+    pub app: Option<TcpStream>,
+}
+
+/// What all streams have in common.
+struct Common {
+    endpoint: Arc<Endpoint>,
+    proof: RefCell<Proof>,
+    local: SocketAddr,
+    client: SocketAddr,
+}
+
+/// Carries it to its end.
+pub(super) async fn carry(served: &Rc<Served>, sealed: Sealed) {
+    let Sealed { tls, endpoint, local, client, mut app } = sealed;
+    let proof = RefCell::new(tls.proof().clone());
+    let common = Rc::new(Common { endpoint, proof, local, client });
+    let (incoming, driver) = mux::server(tls);
+    let accepting = async {
+        let mut quiet = interval(served.worker.shared.limits.pool_time);
+        let (mut leaving, mut idle) = (false, 0);
+        loop {
+            tokio::select! {
+                accepted = incoming.accept() => {
+                    let Some((stream, port)) = accepted else { return };
+                    idle = 0;
+                    let client = SocketAddr::new(client.ip(), port);
+                    let one = serve(Rc::clone(served), Rc::clone(&common), stream, client, app.take());
+                    served.clients.spawn("stream", one);
+                }
+                () = served.worker.draining.cancelled(), if !leaving => {
+                    leaving = true;
+                    incoming.leave();
+                }
+                _ = quiet.tick() => {
+                    idle = if incoming.streams() > 0 { 0 } else { idle + 1 };
+                    // Its client closes it after one such time; this one does not, or is gone.
+                    if idle > 3 {
+                        return;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        carried = driver => if let Err(error) = carried {
+            tracing::debug!(pod = %served.pod.name, %client, %error, "a connection of mutual TLS broke");
+        },
+        () = accepting => {}
+    }
+}
+
+async fn serve(
+    served: Rc<Served>,
+    common: Rc<Common>,
+    stream: mux::Stream,
+    client: SocketAddr,
+    app: Option<TcpStream>,
+) {
+    let began = served.worker.now();
+    let limit = served.worker.shared.limits.pod_connections;
+    let counted = served.pod.account.connection(limit);
+    let mut seen = Seen::new(client);
+    seen.local = Some(common.local);
+    seen.account = Some(common.proof.borrow().peer().account.clone());
+    let ended = if counted.is_some() {
+        one(&served, &common, stream, &seen, app).await
+    } else {
+        drop(stream);
+        Err(Reason::POD_CONNECTIONS)
+    };
+    drop(counted);
+    record(&served, began, seen, ended);
+}
+
+/// One stream: believed and allowed anew, then to the app.
+async fn one(
+    served: &Served,
+    common: &Common,
+    stream: mux::Stream,
+    seen: &Seen,
+    app: Option<TcpStream>,
+) -> Result<(), Reason> {
+    let shared = &served.worker.shared;
+    let (local, client) = (common.local, common.client);
+    // Before anything is decided: a change that is not seen by the decision is seen by the watch.
+    let mut changes = shared.changes.subscribe();
+    let believed = common.endpoint.still_believes(&mut common.proof.borrow_mut());
+    believed.map_err(|refused| {
+        tracing::info!(pod = %served.pod.name, %client, %refused, "a stream of mutual TLS is refused");
+        refused.reason()
+    })?;
+    let may = || shared.tables.load().may_come_in(local, client.ip(), seen.account.as_ref());
+    may()?;
+    let app = match app {
+        Some(app) => app,
+        None => next::to_app(served, local).await?,
+    };
+    if let Err(why) = may() {
+        reset_on_close(&app);
+        return Err(why);
+    }
+    stream.is_open();
+    let relayed = relay_inside(app, stream, Timeouts::IDLE, &seen.progress);
+    tokio::select! {
+        relayed = relayed => ended(&relayed),
+        why = forbidden(&mut changes, may) => Err(why),
+    }
+}
