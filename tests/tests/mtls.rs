@@ -8,6 +8,8 @@ mod failures;
 mod path;
 #[path = "mtls/policy.rs"]
 mod policy;
+#[path = "mtls/reuse.rs"]
+mod reuse;
 #[path = "mtls/shown.rs"]
 mod shown;
 #[path = "mtls/stage.rs"]
