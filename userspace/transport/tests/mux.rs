@@ -210,6 +210,23 @@ async fn what_no_proxy_of_weft_says_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_on_and_takes_no_answer_is_cut_off() {
+    let (mut near, far) = duplex(64 << 10);
+    let (_incoming, driver) = mux::server(BufReader::new(far));
+    let asking = async {
+        for number in 1_u32.. {
+            let frame = [&[1, 0, 0, 2][..], &number.to_be_bytes(), &[0, 9]].concat();
+            near.write_all(&frame).await.unwrap();
+        }
+    };
+    let ended = select! {
+        ended = driver => ended,
+        () = asking => unreachable!("there are four billion"),
+    };
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::InvalidData);
+}
+
+#[tokio::test]
 async fn a_server_that_says_nothing_loses_what_it_was_asked_for_only() {
     let (opener, incoming, mut drivers) = connection();
     let (mut answered, _kept) = moving(&mut drivers, pair(&opener, &incoming)).await;

@@ -30,8 +30,8 @@ pub(super) struct Shared {
     /// Of a server: begun, and not taken yet.
     begun: VecDeque<(u32, u16)>,
     accepting: Option<Waker>,
-    /// Whoever waits for room in `out`, in the order of coming.
-    waiting: VecDeque<Waker>,
+    /// Streams that wait for room in `out`, in the order of coming.
+    waiting: VecDeque<u32>,
     driver: Option<Waker>,
     /// No more streams: it is closed, the server asks for none, or it has ended.
     leaving: bool,
@@ -57,6 +57,8 @@ pub(super) enum Violation {
     Credit { stream: u32 },
     #[error("a server begins no streams")]
     Server,
+    #[error("the peer asks and asks, and takes no answers")]
+    Flood,
 }
 
 impl Handle {
@@ -248,7 +250,10 @@ impl Shared {
             return Poll::Pending;
         }
         if self.out.len() - self.written >= BEHIND {
-            self.waiting.push_back(cx.waker().clone());
+            keep(&mut state.writer, cx);
+            if !std::mem::replace(&mut state.waits, true) {
+                self.waiting.push_back(stream);
+            }
             return Poll::Pending;
         }
         let most = usize::try_from(state.credit).expect("u32 fits usize here").min(BEHIND);
@@ -310,6 +315,9 @@ impl Shared {
         let mut parser = std::mem::take(&mut self.parser);
         while let Some(frame) = parser.next(&mut bytes)? {
             self.obey(frame)?;
+            if self.behind().len() > FLOOD {
+                return Err(Violation::Flood);
+            }
         }
         self.parser = parser;
         Ok(())
@@ -405,7 +413,11 @@ impl Shared {
             self.written = 0;
         }
         if self.out.len() - self.written < BEHIND / 2 {
-            self.waiting.drain(..).for_each(Waker::wake);
+            for stream in self.waiting.drain(..) {
+                let Some(state) = self.streams.get_mut(&stream) else { continue };
+                state.waits = false;
+                wake(&mut state.writer);
+            }
         }
     }
 
@@ -423,7 +435,7 @@ impl Shared {
         (self.ended, self.leaving) = (true, true);
         (self.out, self.written) = (Vec::new(), 0);
         self.streams.values_mut().for_each(State::cut);
-        self.waiting.drain(..).for_each(Waker::wake);
+        self.waiting.clear();
         wake(&mut self.accepting);
     }
 }
@@ -432,3 +444,7 @@ impl Shared {
 fn reset() -> io::Error {
     io::ErrorKind::ConnectionReset.into()
 }
+
+/// Bytes that wait to be written, before a peer is cut off for what it makes us say. Others stay below [`BEHIND`] and a
+/// word for each stream.
+const FLOOD: usize = 8 * BEHIND;

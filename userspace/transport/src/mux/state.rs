@@ -23,6 +23,8 @@ pub(super) struct State {
     /// Nothing more is sent.
     pub(super) finished: bool,
     pub(super) reset: bool,
+    /// Whether it waits for its turn to write.
+    pub(super) waits: bool,
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
 }
@@ -46,6 +48,7 @@ impl State {
             said: Said::Nothing,
             finished: false,
             reset: false,
+            waits: false,
             reader: None,
             writer: None,
         }
