@@ -190,8 +190,8 @@ async fn the_end_of_a_connection_cuts_its_streams() {
 async fn what_no_proxy_of_weft_says_ends_the_connection() {
     let open = [1, 0, 0, 2, 0, 0, 0, 1, 0, 9];
     let data = [&[2, 0, 0x80, 0, 0, 0, 0, 1][..], &vec![0; 32 << 10]].concat();
-    // A window is eight of them.
-    let beyond_its_credit = [&open[..], &data.repeat(9)].concat();
+    // A window is sixteen of them.
+    let beyond_its_credit = [&open[..], &data.repeat(17)].concat();
     let credit = [&open[..], &[5, 0, 0, 4, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]].concat();
     for said in [
         beyond_its_credit,

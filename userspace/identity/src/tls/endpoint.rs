@@ -68,7 +68,8 @@ impl Endpoint {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let now = self.generation()?;
-        let tls = done(TlsAcceptor::from(Arc::clone(&now.server)).accept(io), within).await?;
+        let mut tls = done(TlsAcceptor::from(Arc::clone(&now.server)).accept(io), within).await?;
+        tls.get_mut().1.set_buffer_limit(Some(AT_ONCE));
         let proof = now.proof(tls.get_ref().1, Usage::Client)?;
         Ok(TlsStream { tls: tls.into(), proof })
     }
@@ -89,7 +90,8 @@ impl Endpoint {
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         // The library wants a name. The verifier looks at none, and none is sent.
         let name = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
-        let tls = done(TlsConnector::from(Arc::new(config)).connect(name, io), within).await?;
+        let mut tls = done(TlsConnector::from(Arc::new(config)).connect(name, io), within).await?;
+        tls.get_mut().1.set_buffer_limit(Some(AT_ONCE));
         let proof = now.proof(tls.get_ref().1, Usage::Server)?;
         Ok(TlsStream { tls: tls.into(), proof })
     }
@@ -176,3 +178,6 @@ async fn done<T>(
         Err(_) => Err(Refused::Timeout { within }),
     }
 }
+
+/// Bytes that are sealed before they are written: each write of so many is one system call.
+const AT_ONCE: usize = 256 << 10;

@@ -18,8 +18,9 @@
 /// Bytes of a frame's head.
 pub const HEAD: usize = 8;
 
-/// Bytes that each end may send on a new stream.
-pub const WINDOW: u32 = 256 << 10;
+/// Bytes that each end may send on a new stream. A smaller one has the reader send its credit more often, and each time
+/// wakes the other node's proxy.
+pub const WINDOW: u32 = 512 << 10;
 
 /// Bytes of a frame of data at most: with its head one record of TLS.
 pub const MOST_DATA: usize = (16 << 10) - HEAD;

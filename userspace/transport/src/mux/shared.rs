@@ -225,7 +225,7 @@ impl Shared {
     fn was_read(&mut self, stream: u32, bytes: usize) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
         state.owed += u32::try_from(bytes).expect("a window is smaller");
-        if state.owed >= WINDOW / 4 && state.said != Said::End && !state.reset {
+        if state.owed >= WINDOW / 2 && state.said != Said::End && !state.reset {
             let bytes = std::mem::take(&mut state.owed);
             state.allowed += bytes;
             self.say(Frame::Credit { stream, bytes });
