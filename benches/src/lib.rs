@@ -9,6 +9,7 @@
 //!               ├── rounds: every side in turn, again and again; a ratio for each round, then medians
 //!               └── report: rows, targets, verdicts ─► table, JSON
 //! l7 ── see module l7: the http path, Envoy and nginx, with rounds and work as here
+//! mtls ── see module mtls: mutual TLS between two nodes, with the pairs and load of l7 and the report of l4
 //! pod: l4 work '{...}'  (work: the load generator and its server)
 //! ```
 //!
@@ -19,6 +20,7 @@
 pub mod cases;
 pub mod l7;
 mod manifests;
+pub mod mtls;
 mod only;
 mod report;
 mod rounds;

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::l7::plot::{self, Bar, Group};
 use crate::rounds::Series;
 pub(crate) use machine::Machine;
 
@@ -44,6 +45,7 @@ pub(crate) enum Unit {
     Milliseconds,
     Seconds,
     Mebibytes,
+    Megabytes,
 }
 
 /// What a figure shall be.
@@ -87,6 +89,13 @@ impl Report {
             writeln!(out, "{}", text.trim_end())?;
         }
         Ok(())
+    }
+
+    /// Draws all rows as bars.
+    pub fn plot(&self, file: &Path) -> Result<()> {
+        let groups: Vec<_> = self.rows.iter().map(Row::group).collect();
+        fs::write(file, plot::bars(&self.machine.to_string(), &groups))
+            .with_context(|| format!("write {}", file.display()))
     }
 
     /// Writes JSON.
@@ -160,6 +169,14 @@ impl Row {
         self
     }
 
+    fn group(&self) -> Group {
+        let bar = |name, colour, figure: Option<f64>| {
+            figure.map(|figure| Bar { name, colour, figure, shown: self.unit.show(figure) })
+        };
+        let bars = [bar("no mesh", plot::NO_MESH, self.plain), bar("weft", plot::WEFT, self.weft)];
+        Group { title: self.case.clone(), bars: bars.into_iter().flatten().collect() }
+    }
+
     fn cells(&self) -> [String; 7] {
         let wanted: Vec<_> = self.targets.iter().map(|target| target.wanted.clone()).collect();
         let verdicts: Vec<_> = self.targets.iter().map(Target::verdict).collect();
@@ -202,6 +219,7 @@ impl Unit {
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Seconds => format!("{value:.2} s"),
             Self::Mebibytes => format!("{value:.0} MiB"),
+            Self::Megabytes => format!("{value:.1} MB"),
         }
     }
 }

@@ -4,6 +4,7 @@ mod bulk;
 mod change;
 mod connect;
 mod connections;
+mod firsts;
 mod http;
 mod idle;
 mod paced;
@@ -15,7 +16,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 use weft_tests::{Pod, Running};
@@ -89,6 +90,33 @@ pub enum Work {
         /// Whether it goes to the server.
         upload: bool,
     },
+    /// HTTP bodies from the server on so many connections at once; the answer is bytes per second of all.
+    Downloads {
+        /// The server.
+        to: SocketAddr,
+        /// How long all bodies are together.
+        bytes: u64,
+        /// How many.
+        streams: u64,
+    },
+    /// Says a letter to whoever connects to one of many ports, until it is killed.
+    ServeMany {
+        /// The first port.
+        first: u16,
+        /// How many.
+        count: u16,
+    },
+    /// One connection to each of some ports; the answer is connections per second.
+    Firsts {
+        /// The server.
+        to: Ipv4Addr,
+        /// The first port.
+        first: u16,
+        /// How many.
+        count: u16,
+    },
+    /// Other work on whatever CPU there is.
+    Spread(Box<Work>),
     /// HTTP requests at a rate; the answers are p50 and p99 in microseconds.
     Paced {
         /// The server or proxy.
@@ -114,8 +142,14 @@ pub enum Work {
 impl Work {
     /// Does it, in this process, and prints the answers.
     pub fn run(self) -> Result<()> {
-        pin()?;
-        let answers = match self {
+        let work = match self {
+            Self::Spread(work) => *work,
+            pinned => {
+                pin()?;
+                pinned
+            }
+        };
+        let answers = match work {
             Self::Serve => return Ok(server::serve()?),
             Self::Requests { to, connections, lasts } => vec![requests::measure(to, connections, lasts)?],
             Self::Connections { to, lasts } => vec![connections::measure(to, lasts)?],
@@ -126,6 +160,10 @@ impl Work {
             Self::Change { to, file, texts, count } => change::measure(to, &file, &texts, count)?,
             Self::ServeBulk { port } => return Ok(http::serve(port)?),
             Self::Transfer { to, bytes, upload } => vec![http::transfer(to, bytes, upload)?],
+            Self::Downloads { to, bytes, streams } => vec![http::downloads(to, bytes, streams)?],
+            Self::ServeMany { first, count } => return Ok(firsts::serve(first, count)?),
+            Self::Firsts { to, first, count } => vec![firsts::measure(to, first, count)?],
+            Self::Spread(_) => bail!("work that is spread twice"),
             Self::Paced { to, connections, rate, lasts } => paced::measure(to, connections, rate, lasts)?,
             Self::Idle { to, steps, process } => idle::measure(to, &steps, process)?,
         };

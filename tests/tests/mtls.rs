@@ -14,6 +14,8 @@ mod live;
 mod path;
 #[path = "mtls/policy.rs"]
 mod policy;
+#[path = "mtls/reuse.rs"]
+mod reuse;
 #[path = "mtls/shown.rs"]
 mod shown;
 #[path = "mtls/source.rs"]

@@ -14,12 +14,15 @@ pub(crate) enum Name {
     L4,
     /// The http path against no mesh, Envoy and nginx: requests, latency, bulk, CPU, memory, fairness.
     L7,
+    /// Mutual TLS between two nodes against no mesh: requests, latency, bulk, connections, handshakes, CPU, memory.
+    Mtls,
 }
 
 /// Builds and becomes the bench.
 pub(crate) fn run(name: Name, args: &[OsString]) -> Result<()> {
     let (binary, mut all) = match name {
         Name::L4 => ("l4", Vec::new()),
+        Name::Mtls => ("mtls", Vec::new()),
         // First, so that an argument of the caller's would be refused rather than overruled.
         Name::L7 => ("l7", vec!["--envoy".into(), setup::envoy()?.into_os_string()]),
     };

@@ -66,9 +66,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Measures the data path, or the http path, against others in the same run.
+    /// Measures the data path, the http path, or mutual TLS, against others in the same run.
     Bench {
-        /// Which bench: l4 or l7.
+        /// Which bench: l4, l7 or mtls.
         name: bench::Name,
         /// Passed on to the bench, e.g. --quick.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

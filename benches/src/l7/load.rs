@@ -13,17 +13,20 @@ use super::pin::Cpu;
 
 /// How many requests are under way.
 #[derive(Clone, Copy)]
-pub(super) enum Load {
+pub(crate) enum Load {
     /// One on each of so many connections.
     Connections(u32),
     /// So many on one connection.
     Streams(u32),
+    /// One on each of so many connections, which ends with it.
+    Churn(u32),
 }
 
 impl Load {
     /// Requests per second. Fails when any request failed.
-    pub(super) fn run(
+    pub(crate) fn run(
         self,
+        cpu: Cpu,
         from: &Pod,
         to: SocketAddr,
         port: Port,
@@ -31,16 +34,17 @@ impl Load {
         message: &File,
     ) -> Result<f64> {
         let seconds = lasts.as_secs().to_string();
-        let (Self::Connections(many) | Self::Streams(many)) = self;
+        let (Self::Connections(many) | Self::Streams(many) | Self::Churn(many)) = self;
         let many = many.to_string();
         let message = message.to_str().context("the bench's own paths are UTF-8")?;
         let url = match port {
             Port::Grpc => format!("http://{to}{CALL}Echo/Say"),
             _ => format!("http://{to}/"),
         };
-        let mut command = Cpu::Load.pinned().to_vec();
+        let mut command = cpu.pinned().to_vec();
         let more: &[&str] = match (self, port) {
             (Self::Connections(_), _) => &["wrk", "-t", "1", "-H", HEADER, "-c", &many, "-d", &seconds],
+            (Self::Churn(_), _) => &["wrk", "-t", "1", "-H", CLOSE, "-c", &many, "-d", &seconds],
             (Self::Streams(_), Port::Grpc) => &[
                 "h2load", "-D", &seconds, "-m", &many, "-H", HEADER, "-d", message, "-H", GRPC, "-H",
                 TRAILERS,
@@ -52,7 +56,7 @@ impl Load {
         let said = weft_tests::text(&output);
         ensure!(output.status.success(), "{}: {said}", command.join(" "));
         let rate = match self {
-            Self::Connections(_) => of_wrk(&said),
+            Self::Connections(_) | Self::Churn(_) => of_wrk(&said),
             Self::Streams(_) => of_h2load(&said),
         };
         rate.with_context(|| {
@@ -87,6 +91,7 @@ fn number_after(said: &str, word: &str) -> Option<f64> {
 pub(super) const HEADER: &str = "x-bench: 1";
 const GRPC: &str = "content-type: application/grpc";
 const TRAILERS: &str = "te: trailers";
+const CLOSE: &str = "connection: close";
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::plot::{NO_MESH, WEFT};
+
 /// One way from the client to the server, in the order of the table's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "camelCase")]
@@ -21,7 +23,7 @@ pub enum Path {
 
 /// What the server speaks at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Port {
+pub(crate) enum Port {
     /// HTTP/1.1, answers of 1 KiB.
     Http1,
     /// HTTP/2 with prior knowledge, the same answers.
@@ -46,13 +48,24 @@ impl Path {
             Self::Nginx => "nginx",
         }
     }
+
+    /// Its bars' colour.
+    pub(super) fn colour(self) -> &'static str {
+        match self {
+            Self::NoMesh => NO_MESH,
+            Self::Weft => WEFT,
+            Self::Envoy => "#ae3ec9",
+            Self::EnvoyTwice => "#da77f2",
+            Self::Nginx => "#2f9e44",
+        }
+    }
 }
 
 impl Port {
     pub(super) const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Grpc, Self::Bulk];
 
     /// Where the server listens.
-    pub(super) fn of_server(self) -> u16 {
+    pub(crate) fn of_server(self) -> u16 {
         match self {
             Self::Http1 => 8080,
             Self::Http2 | Self::Grpc => 8081,

@@ -2,13 +2,25 @@
 
 use std::fmt::Write as _;
 
-use super::path::Path;
-use super::table::Row;
+/// Bars that stand together.
+pub(crate) struct Group {
+    pub(crate) title: String,
+    pub(crate) bars: Vec<Bar>,
+}
+
+/// One figure.
+pub(crate) struct Bar {
+    pub(crate) name: &'static str,
+    pub(crate) colour: &'static str,
+    pub(crate) figure: f64,
+    /// The figure with its unit.
+    pub(crate) shown: String,
+}
 
 /// A group of bars for each row; the longest bar of a row is as wide as the plot.
-pub(super) fn bars(caption: &str, rows: &[Row]) -> String {
-    let bars: usize = rows.iter().map(|row| row.figures.len()).sum();
-    let height = TOP + bars * STEP + rows.len() * GAP;
+pub(crate) fn bars(caption: &str, groups: &[Group]) -> String {
+    let bars: usize = groups.iter().map(|group| group.bars.len()).sum();
+    let height = TOP + bars * STEP + groups.len() * GAP;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -16,25 +28,20 @@ pub(super) fn bars(caption: &str, rows: &[Row]) -> String {
     );
     text(&mut svg, LEFT, 18, "", caption);
     let mut y = TOP;
-    for row in rows {
-        text(&mut svg, LEFT, y, " font-weight=\"bold\"", &row.case);
-        let longest = row.figures.values().copied().fold(0.0, f64::max);
-        for (path, figure) in &row.figures {
+    for group in groups {
+        text(&mut svg, LEFT, y, " font-weight=\"bold\"", &group.title);
+        let longest = group.bars.iter().map(|bar| bar.figure).fold(0.0, f64::max);
+        for bar in &group.bars {
             y += STEP;
-            let length = if longest > 0.0 { figure / longest * BAR } else { 0.0 };
-            text(&mut svg, LEFT, y, "", path.name());
+            let length = if longest > 0.0 { bar.figure / longest * BAR } else { 0.0 };
+            text(&mut svg, LEFT, y, "", bar.name);
             let _ = writeln!(
                 svg,
                 "<rect x=\"{START}\" y=\"{}\" width=\"{length:.1}\" height=\"12\" fill=\"{}\"/>",
                 y - 10,
-                colour(*path)
+                bar.colour
             );
-            let _ = writeln!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{y}\">{}</text>",
-                START + length + 6.0,
-                row.unit.show(*figure)
-            );
+            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{y}\">{}</text>", START + length + 6.0, bar.shown);
         }
         y += GAP;
     }
@@ -46,16 +53,9 @@ fn text(svg: &mut String, x: usize, y: usize, style: &str, words: &str) {
     let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y}\"{style}>{words}</text>");
 }
 
-fn colour(path: Path) -> &'static str {
-    match path {
-        Path::NoMesh => "#9aa5b1",
-        Path::Weft => "#0b7285",
-        Path::Envoy => "#ae3ec9",
-        Path::EnvoyTwice => "#da77f2",
-        Path::Nginx => "#2f9e44",
-    }
-}
-
+/// The colour of what goes without a mesh, and of weft's.
+pub(crate) const NO_MESH: &str = "#9aa5b1";
+pub(crate) const WEFT: &str = "#0b7285";
 const WIDTH: usize = 900;
 const LEFT: usize = 12;
 const TOP: usize = 48;
@@ -68,16 +68,12 @@ const BAR: f64 = 660.0;
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, bars};
-    use crate::l7::path::Path;
-    use crate::l7::table::Unit;
-    use crate::rounds::Series;
+    use super::{Bar, Group, NO_MESH, bars};
 
     #[test]
     fn a_bar_is_as_long_as_its_share_of_the_longest() {
-        let series = [(Path::NoMesh, 200.0), (Path::Weft, 100.0)];
-        let series = series.map(|(path, figure)| (path, Series::new(vec![figure])));
-        let svg = bars("a & b", &[Row::new("c<32", Unit::PerSecond, series.into())]);
+        let bar = |figure| Bar { name: "x", colour: NO_MESH, figure, shown: figure.to_string() };
+        let svg = bars("a & b", &[Group { title: "c<32".into(), bars: vec![bar(200.0), bar(100.0)] }]);
         assert!(svg.contains("width=\"660.0\"") && svg.contains("width=\"330.0\""), "{svg}");
         assert!(svg.contains("a &amp; b") && svg.contains("c&lt;32"), "{svg}");
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 /// CPU time of processes and of their children, to the nanosecond.
-pub(super) fn cpu_time(processes: &[u32]) -> Result<Duration> {
+pub(crate) fn cpu_time(processes: &[u32]) -> Result<Duration> {
     families(processes)?.into_iter().map(one_cpu_time).sum()
 }
 
 /// Resident bytes of processes and of their children.
-pub(super) fn resident(processes: &[u32]) -> Result<u64> {
+pub(crate) fn resident(processes: &[u32]) -> Result<u64> {
     families(processes)?.into_iter().map(one_resident).sum()
 }
 

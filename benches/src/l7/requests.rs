@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use super::Bench;
 use super::load::Load;
 use super::path::{Path, Port};
+use super::pin::Cpu;
 use super::process;
 use super::stage::Stage;
 use super::table::{Row, Table, Unit};
@@ -57,7 +58,7 @@ fn measure(bench: &Bench<'_>, stage: &Stage, path: Path, load: Load, port: Port)
     let carriers = stage.carriers(path);
     let (before, began) = (process::cpu_time(&carriers)?, Instant::now());
     let (client, to) = (stage.client(path), stage.address(path, port));
-    let rate = load.run(client, to, port, bench.plan.lasts, &stage.message())?;
+    let rate = load.run(Cpu::Load, client, to, port, bench.plan.lasts, &stage.message())?;
     let (used, lasted) = (process::cpu_time(&carriers)?.saturating_sub(before), began.elapsed());
     // The load's start and end are within both.
     let requests = rate * lasted.min(bench.plan.lasts).as_secs_f64();

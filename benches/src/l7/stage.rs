@@ -27,20 +27,31 @@ pub(super) struct Stage {
 }
 
 /// A client and its server.
-pub(super) struct Pair {
-    pub(super) client: Pod,
-    pub(super) server: Pod,
+pub(crate) struct Pair {
+    pub(crate) client: Pod,
+    pub(crate) server: Pod,
     _serving: [Running; 2],
 }
 
 impl Pair {
     /// Pods called `<name>-client` and `<name>-server`, whose Service has a route.
     pub(super) fn start(world: &World, node: &Node, name: &str, enrolled: bool) -> Result<Self> {
-        let pod = |role: &str, label: &str| {
+        Self::between(world, [node, node], name, enrolled, Cpu::Load)
+    }
+
+    /// The same, with the client on the first node and the server, which runs on `cpu`, on the other.
+    pub(crate) fn between(
+        world: &World,
+        [here, there]: [&Node; 2],
+        name: &str,
+        enrolled: bool,
+        cpu: Cpu,
+    ) -> Result<Self> {
+        let pod = |node: &Node, role: &str, label: &str| {
             let pod = node.pod(&format!("shop/{name}-{role}")).service_account(role);
             if enrolled { pod.label("app", label).start() } else { pod.outsider().start() }
         };
-        let (client, server) = (pod("client", "client"), pod("server", name));
+        let (client, server) = (pod(here, "client", "client"), pod(there, "server", name));
         // Ten thousand connections to one address, and a port that was used a moment ago is not needed again.
         let ports = client.exec(&["sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535"]);
         ensure!(ports.status.success(), "sysctl: {}", weft_tests::text(&ports));
@@ -48,7 +59,7 @@ impl Pair {
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         fs::write(folder.join(nginx::MESSAGE), nginx::FRAME)?;
         let serving = [
-            start_nginx(&server, &folder.join("server.conf"), &nginx::server(&folder), Cpu::Load)?,
+            start_nginx(&server, &folder.join("server.conf"), &nginx::server(&folder), cpu)?,
             Work::ServeBulk { port: Port::Bulk.of_server() }.start_in(&server)?,
         ];
         for port in Port::ALL {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::path::Path;
-use super::plot;
+use super::plot::{self, Bar, Group};
 use crate::report::Machine;
 use crate::rounds::Series;
 
@@ -95,7 +95,8 @@ impl Table {
 
     /// Draws all rows as bars.
     pub fn plot(&self, file: &std::path::Path) -> Result<()> {
-        let svg = plot::bars(&self.machine.to_string(), &self.rows);
+        let svg =
+            plot::bars(&self.machine.to_string(), &self.rows.iter().map(Row::group).collect::<Vec<_>>());
         fs::write(file, svg).with_context(|| format!("write {}", file.display()))
     }
 }
@@ -134,6 +135,16 @@ impl Row {
             self.targets.push(Target { wanted: wanted.into(), found, spread, reached: reached(found) });
         }
         self
+    }
+
+    fn group(&self) -> Group {
+        let bar = |(path, figure): (&Path, &f64)| Bar {
+            name: path.name(),
+            colour: path.colour(),
+            figure: *figure,
+            shown: self.unit.show(*figure),
+        };
+        Group { title: self.case.clone(), bars: self.figures.iter().map(bar).collect() }
     }
 
     fn cells(&self) -> Vec<String> {

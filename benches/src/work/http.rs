@@ -83,6 +83,17 @@ pub(super) fn transfer(to: SocketAddr, bytes: u64, upload: bool) -> io::Result<f
     Ok(super::rate(bytes, begin.elapsed()))
 }
 
+/// Bytes per second of as many bodies at once as there are `streams`, from the first request to the last byte.
+pub(super) fn downloads(to: SocketAddr, bytes: u64, streams: u64) -> io::Result<f64> {
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        let one = || scope.spawn(|| transfer(to, bytes / streams, false));
+        let all: Vec<_> = (0..streams).map(|_| one()).collect();
+        all.into_iter().try_for_each(|one| one.join().expect("it does not panic").map(drop))
+    })?;
+    Ok(super::rate(bytes, begin.elapsed()))
+}
+
 /// Serves bodies until the process is killed: as many bytes as the path says, or as many as come.
 pub(super) fn serve(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;

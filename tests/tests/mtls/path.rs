@@ -21,7 +21,8 @@ fn what_goes_between_nodes_is_tls_from_the_first_byte_of_a_new_pod_on() {
     for to in [API, stage.api.addr(8080), stage.api.addr6(8080)] {
         stage.echoes(to, SECRET).unwrap_or_else(|error| panic!("{to}: {error}"));
     }
-    let streams = seen(&wire, 6);
+    // Those to the same address and port may share one.
+    let streams = seen(&wire, 4);
     for stream in &streams {
         assert!(stream.is_tls(), "{}", shown(stream));
         assert!(!stream.contains(SECRET));
@@ -52,14 +53,16 @@ fn a_port_goes_its_own_way() {
     else {
         return;
     };
-    stage.wait();
     let wire = Wire::new(&stage.api);
+    stage.wait();
     let other = stage.api.addr(9090);
     stage.echoes(API, SECRET).unwrap();
     stage.echoes(other, SECRET).unwrap();
     let is_other = |stream: &&Stream| stream.from == other || stream.to == other;
-    let (clear, sealed): (Vec<_>, Vec<_>) = seen(&wire, 4).into_iter().partition(|stream| is_other(&stream));
-    assert_eq!((clear.len(), sealed.len()), (2, 2));
+    soon(|| wire.streams().iter().filter(is_other).count() >= 2);
+    let (clear, sealed): (Vec<_>, Vec<_>) = wire.streams().into_iter().partition(|stream| is_other(&stream));
+    assert_eq!(clear.len(), 2);
+    assert!(sealed.len() >= 2);
     assert!(clear.iter().all(|stream| stream.contains(SECRET)));
     assert!(sealed.iter().all(Stream::is_tls));
 }

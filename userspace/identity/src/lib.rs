@@ -32,7 +32,7 @@ pub use jwt::{LONGEST_TOKEN, Token, TokenRefused, Verifier};
 /// The DER of a certificate, so that who issues need not name rustls.
 pub use rustls::pki_types::CertificateDer;
 pub use svid::{PrivateKey, Svid, SvidError};
-pub use tls::{ALPN, Endpoint, HANDSHAKE_TIME, Refused, TlsStream};
+pub use tls::{ALPN, Endpoint, HANDSHAKE_TIME, Proof, Refused, TlsStream};
 pub use trust::{Peer, Trust, TrustDomains, TrustError, Usage};
 pub use unacceptable::Unacceptable;
 pub use wire::WireError;

@@ -16,6 +16,7 @@ pub struct Account {
     busy_ns: AtomicU64,
     refused: AtomicU64,
     mirrors_dropped: AtomicU64,
+    handshakes: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -42,6 +43,8 @@ pub struct Usage {
     pub refused: u64,
     /// Copies for mirrors that were not made or were cut.
     pub mirrors_dropped: u64,
+    /// Connections of mutual TLS that were opened, by either end.
+    pub handshakes: u64,
 }
 
 impl Account {
@@ -58,6 +61,7 @@ impl Account {
             busy_ns: self.busy_ns.load(Relaxed),
             refused: self.refused.load(Relaxed),
             mirrors_dropped: self.mirrors_dropped.load(Relaxed),
+            handshakes: self.handshakes.load(Relaxed),
         }
     }
 
@@ -91,6 +95,10 @@ impl Account {
 
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn handshake(&self) {
+        self.handshakes.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn mirror_dropped(&self) {

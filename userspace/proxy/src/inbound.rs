@@ -1,8 +1,8 @@
 //! A connection that is made to a pod from elsewhere, top to bottom: what it is, who makes it, and whether it may.
 //!
 //! ```text
-//! sk_lookup ──► accept ──► first bytes ──┬─ mutual TLS ──► who is it? ──► decide ──► the app, in clear
-//!                                        └─ anything else ──► the mode, decide ────► the app, as it is
+//! sk_lookup ──► accept ──► first bytes ──┬─ mutual TLS ──► who is it? ──► each stream ──► decide ──► the app, in clear
+//!                                        └─ anything else ──► the mode, decide ──────────────────► the app, as it is
 //!                          where policies read requests: HTTP, in either of them ──► exchange for each request
 //! ```
 //! The accepted socket has the address that was dialled: the pod's own, and the app's port. The kernel has sent here
@@ -11,23 +11,25 @@
 mod app;
 mod next;
 mod requests;
+mod streams;
 
 use std::{
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch};
-use weft_identity::HANDSHAKE_TIME;
+use weft_identity::{Endpoint, HANDSHAKE_TIME, TlsStream};
 use weft_model::{ServiceAccount, Timeouts};
 use weft_policy::Requests;
-use weft_transport::{Inside as _, Progress, relay, relay_inside};
+use weft_transport::{Progress, ReadAhead, relay};
 
 use crate::{
     Reason,
-    line::{Rewound, Sealed},
+    clock::Moment,
     live::{Facts, Relaying},
     observe::{ConnectionRecord, Inbound, Protocol, Record, Security},
     outbound::ended,
@@ -37,6 +39,7 @@ use crate::{
 };
 pub(crate) use app::{Deaf, to_app};
 use next::Next;
+use streams::Sealed;
 
 /// What is known of a connection so far.
 struct Seen {
@@ -54,6 +57,19 @@ struct Seen {
 }
 
 impl Seen {
+    fn new(client: SocketAddr) -> Self {
+        Self {
+            local: None,
+            client,
+            account: None,
+            told: false,
+            security: Security::None,
+            spoken: Protocol::Tcp,
+            connection: 0,
+            progress: Rc::default(),
+        }
+    }
+
     /// Has it told from now on, for as long as what is returned is held.
     fn goes_on(&mut self, served: &Served, local: SocketAddr) -> Rc<Relaying> {
         let facts = Facts {
@@ -77,17 +93,23 @@ impl Seen {
 pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAddr) {
     let client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let began = served.worker.now();
-    let mut seen = Seen {
-        local: None,
-        client,
-        account: None,
-        told: false,
-        security: Security::None,
-        spoken: Protocol::Tcp,
-        connection: 0,
-        progress: Rc::default(),
-    };
-    let ended = Box::pin(carry(&served, socket, &mut seen)).await;
+    let mut seen = Seen::new(client);
+    match Box::pin(carry(&served, socket, &mut seen)).await {
+        // Its streams have told of themselves.
+        Ok(Carried::Streams) => {}
+        Ok(Carried::Bytes) => record(&served, began, seen, Ok(())),
+        Err(why) => record(&served, began, seen, Err(why)),
+    }
+}
+
+/// How a connection went to its end.
+enum Carried {
+    Bytes,
+    Streams,
+}
+
+/// Tells of a connection, or of a stream, that has ended.
+fn record(served: &Served, began: Moment, seen: Seen, ended: Result<(), Reason>) {
     if ended.is_err() {
         served.pod.account.refused();
     }
@@ -97,7 +119,7 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
             connection: seen.connection,
             ended: SystemTime::now(),
             pod: served.pod.name.clone(),
-            client,
+            client: seen.client,
             dialled: seen.local,
             service: None,
             route: None,
@@ -113,7 +135,7 @@ pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAdd
     }
 }
 
-async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Result<(), Reason> {
+async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Result<Carried, Reason> {
     let shared = &served.worker.shared;
     let refuse = |socket: TcpStream, why| {
         reset_on_close(&socket);
@@ -135,17 +157,21 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
     }
     match next::next(served, &socket, local, seen.client, &seen.caller(), changes.clone()).await {
         Ok(Next::Sealed { first, app }) => {
-            let socket = Rewound::new(first, socket);
-            sealed(served, socket, app, local, seen, changes).await
+            let (tls, endpoint) = sealed(served, ReadAhead::new(socket, &first), seen).await?;
+            let client = seen.client;
+            streams::carry(served, Sealed { tls, endpoint, local, client, app }).await;
+            Ok(Carried::Streams)
         }
         Ok(Next::Plain { first, app: Some(app) }) if !reads(served, local) => {
             if let Err(why) = plain_may(served, local, &seen.caller()) {
                 return refuse(socket, why);
             }
-            plain(served, socket, &first, app, local, seen, changes).await
+            plain(served, socket, &first, app, local, seen, changes).await?;
+            Ok(Carried::Bytes)
         }
         Ok(Next::Plain { first, app }) => {
-            requests::serve(served, socket, first, app, local, seen, changes).await
+            requests::serve(served, socket, first, app, local, seen, changes).await?;
+            Ok(Carried::Bytes)
         }
         Err(why) => refuse(socket, why),
     }
@@ -153,44 +179,23 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
 
 /// Mutual TLS: proves who the client is before the app hears of it.
 async fn sealed(
-    served: &Rc<Served>,
-    socket: Rewound,
-    app: Option<TcpStream>,
-    local: SocketAddr,
+    served: &Served,
+    socket: ReadAhead,
     seen: &mut Seen,
-    mut changes: watch::Receiver<u64>,
-) -> Result<(), Reason> {
-    let shared = &served.worker.shared;
+) -> Result<(TlsStream<ReadAhead>, Arc<Endpoint>), Reason> {
     let account = served.pod.service_account.as_ref();
-    let Some(endpoint) = account.and_then(|account| shared.identities.endpoint_of(account)) else {
-        reset_on_close(&socket.socket);
+    let Some(endpoint) = account.and_then(|account| served.worker.shared.identities.endpoint_of(account))
+    else {
+        reset_on_close(socket.socket());
         return Err(Reason::NO_CERTIFICATE);
     };
     let client = seen.client;
-    let stream = endpoint.accept(socket, HANDSHAKE_TIME).await.map_err(|refused| {
+    let tls = endpoint.accept(socket, HANDSHAKE_TIME).await.map_err(|refused| {
         tracing::info!(pod = %served.pod.name, %client, %refused, "a TLS handshake is refused");
         refused.reason()
     })?;
-    let stream = Sealed(stream);
-    seen.account = Some(stream.0.peer().account.clone());
-    seen.security = Security::MutualTls;
-    let caller = seen.caller();
-    if reads(served, local) {
-        return requests::serve(served, stream, Bytes::new(), app, local, seen, changes).await;
-    }
-    let may = || shared.tables.load().may_come_in(local, &caller);
-    let app = match (may(), app) {
-        (Ok(()), Some(app)) => Ok(app),
-        (Ok(()), None) => to_app(served, local, client).await,
-        (Err(why), _) => Err(why),
-    };
-    let app = app.inspect_err(|_| reset_on_close(stream.carrier()))?;
-    let _told = seen.goes_on(served, local);
-    let relayed = relay_inside(app, stream, Timeouts::IDLE, &seen.progress);
-    tokio::select! {
-        relayed = relayed => ended(&relayed),
-        why = forbidden(&mut changes, may) => Err(why),
-    }
+    served.pod.account.handshake();
+    Ok((tls, endpoint))
 }
 
 /// Anything else: the app's own protocol, untouched.

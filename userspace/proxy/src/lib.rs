@@ -17,6 +17,7 @@ pub mod account;
 mod agent;
 pub mod balance;
 pub mod bounds;
+mod carriers;
 pub mod clock;
 pub mod draw;
 mod exchange;

@@ -1,4 +1,4 @@
-//! A connection to another process's socket: bytes as they are, or inside mutual TLS.
+//! A connection to another process's socket: bytes as they are, or a stream inside mutual TLS.
 
 use std::{
     io::{self, IoSlice},
@@ -6,13 +6,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use weft_identity::TlsStream;
-use weft_transport::Inside;
+use weft_transport::mux;
 
 use crate::observe::Security;
 
@@ -21,32 +19,16 @@ use crate::observe::Security;
 pub(crate) enum Line {
     /// Within the node, or to who is not in the mesh.
     Plain(TcpStream),
-    /// To a pod of another node. Boxed: most are plain.
-    Sealed(Box<Sealed<TcpStream>>),
-}
-
-/// Mutual TLS over a socket.
-#[derive(Debug)]
-pub(crate) struct Sealed<IO>(pub TlsStream<IO>);
-
-/// A socket of which the first bytes were read already.
-#[derive(Debug)]
-pub(crate) struct Rewound {
-    first: Bytes,
-    pub socket: TcpStream,
-}
-
-/// Something over a socket.
-pub(crate) trait Carried: AsyncRead + AsyncWrite + Unpin {
-    fn socket(&self) -> &TcpStream;
+    /// To a pod of another node.
+    Sealed(mux::Stream),
 }
 
 impl Line {
-    /// The socket.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    /// The socket, where nobody else's bytes are on it.
+    pub(crate) fn socket(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(socket) => socket,
-            Self::Sealed(sealed) => sealed.carrier(),
+            Self::Plain(socket) => Some(socket),
+            Self::Sealed(_) => None,
         }
     }
 
@@ -57,29 +39,14 @@ impl Line {
             Self::Sealed(_) => Security::MutualTls,
         }
     }
-}
 
-impl Rewound {
-    pub(crate) fn new(first: Bytes, socket: TcpStream) -> Self {
-        Self { first, socket }
-    }
-}
-
-impl Carried for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
-    }
-}
-
-impl Carried for Rewound {
-    fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
-}
-
-impl<IO: Carried> Inside for Sealed<IO> {
-    fn carrier(&self) -> &TcpStream {
-        self.0.carrier().socket()
+    /// Waits until there is something to read, or an end.
+    pub(crate) async fn readable(&self) {
+        match self {
+            // An error is read again by whoever carries the bytes.
+            Self::Plain(socket) => drop(socket.readable().await),
+            Self::Sealed(stream) => stream.readable().await,
+        }
     }
 }
 
@@ -97,7 +64,7 @@ impl AsyncRead for Line {
                     read => return Poll::Ready(read.map(drop)),
                 }
             },
-            Self::Sealed(sealed) => Pin::new(&mut sealed.0).poll_read(cx, buf),
+            Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -106,7 +73,7 @@ impl AsyncWrite for Line {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Sealed(sealed) => Pin::new(&mut sealed.0).poll_write(cx, bytes),
+            Self::Sealed(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -117,97 +84,28 @@ impl AsyncWrite for Line {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
-            Self::Sealed(sealed) => Pin::new(&mut sealed.0).poll_write_vectored(cx, parts),
+            Self::Sealed(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
-            Self::Sealed(sealed) => sealed.0.is_write_vectored(),
+            Self::Sealed(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Sealed(sealed) => Pin::new(&mut sealed.0).poll_flush(cx),
+            Self::Sealed(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Sealed(sealed) => Pin::new(&mut sealed.0).poll_shutdown(cx),
+            Self::Sealed(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-impl<IO: Carried> AsyncRead for Sealed<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl<IO: Carried> AsyncWrite for Sealed<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buf);
-        }
-        let part = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first.split_to(part));
-        if self.first.is_empty() {
-            // Also an empty one holds the buffer that it is a part of.
-            self.first = Bytes::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     tables::Port,
     worker::Served,
 };
-pub(crate) use connect::{Connected, Early, connect, connect_plain};
+pub(crate) use connect::{Connected, Early, connect, connect_plain, connect_sealed};
 use decide::Next;
 
 /// What is known of a connection so far, for its record.
@@ -130,7 +130,7 @@ async fn carry(
     if let Some(chosen) = seen.endpoint {
         let _ = socket.set_nodelay(true);
         let told = seen.goes_on(served, client, chosen);
-        return Box::pin(told.hold(sealed::carry(served, socket, chosen, &seen.progress))).await;
+        return Box::pin(told.hold(sealed::carry(served, socket, client, chosen, &seen.progress))).await;
     }
     let (Some(dialled), Some(port)) = (seen.dialled, seen.port.clone()) else {
         return refuse(socket, Reason::NO_SERVICE);
@@ -204,7 +204,7 @@ async fn carry_bytes(
     let idle = limit(port.traffic.timeouts.idle, Timeouts::IDLE);
     let relayed = match upstream {
         Line::Plain(upstream) => relay(socket, upstream, idle, progress).await,
-        Line::Sealed(upstream) => relay_inside(socket, *upstream, idle, progress).await,
+        Line::Sealed(upstream) => relay_inside(socket, upstream, idle, progress).await,
     };
     account.received(usize::try_from(progress.left_to_right()).unwrap_or(usize::MAX));
     account.sent(usize::try_from(progress.right_to_left()).unwrap_or(usize::MAX));

@@ -58,8 +58,6 @@ pub(crate) struct Client {
     /// What ends the connection of HTTP/1 while its answer is on the way.
     guard: RefCell<Option<Guard>>,
     stream: RefCell<Option<Stream>>,
-    /// Whether what serves it can be made anew.
-    parks: bool,
     wire: Arc<Wire>,
     /// Of the guard that is before it now.
     refusal: RefCell<Refusal>,
@@ -131,7 +129,6 @@ impl Client {
             caller: None,
             pools: Rc::clone(&served.pools),
             guard: RefCell::default(),
-            parks: stream.is_bare(),
             wire: Arc::clone(stream.wire()),
             stream: RefCell::new(Some(stream)),
             refusal: RefCell::default(),
@@ -204,7 +201,7 @@ impl Client {
 
     /// Whether whoever serves it has nothing of it: all is answered, to the last byte.
     fn is_at_rest(&self) -> bool {
-        self.parks && self.is_between_requests() && self.resting.borrow().is_so()
+        self.is_between_requests() && self.resting.borrow().is_so()
     }
 
     /// Puts a framing guard before `stream`.

@@ -27,14 +27,7 @@ pub(crate) struct Stream {
     wire: Arc<Wire>,
     /// Of HTTP/2.
     frames: Option<Frames>,
-    /// What is read and written in the place of the socket itself, which carries it.
-    inside: Option<Box<dyn Carries>>,
 }
-
-/// What is inside a socket, such as TLS.
-pub(crate) trait Carries: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Carries for T {}
 
 /// What can be seen of a connection from outside.
 #[derive(Debug)]
@@ -89,23 +82,12 @@ impl Stream {
             is_long: AtomicBool::new(spoken != Protocol::Http1),
         };
         let frames = (spoken == Protocol::Http2).then(|| Frames::new(frames, now));
-        Self { first, wire: Arc::new(wire), frames, inside: None }
-    }
-
-    /// Reads and writes what is inside the socket that this is of. Whoever watches goes on watching that.
-    pub(crate) fn inside(mut self, inside: Box<dyn Carries>) -> Self {
-        self.inside = Some(inside);
-        self
-    }
-
-    /// Whether [`Stream::again`] makes another one of its [`Wire`].
-    pub(crate) fn is_bare(&self) -> bool {
-        self.inside.is_none()
+        Self { first, wire: Arc::new(wire), frames }
     }
 
     /// What is read and written of `wire` from now on, where nobody else does and nothing is under way.
     pub(crate) fn again(wire: &Arc<Wire>) -> Self {
-        Self { first: Bytes::new(), wire: Arc::clone(wire), frames: None, inside: None }
+        Self { first: Bytes::new(), wire: Arc::clone(wire), frames: None }
     }
 
     pub(crate) fn wire(&self) -> &Arc<Wire> {
@@ -220,18 +202,6 @@ impl Wire {
         self.stuck_since.store(0, Relaxed);
     }
 
-    /// What became of a write inside the socket.
-    fn poll_inside(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match &written {
-            Poll::Pending if self.stuck_since.load(Relaxed) == 0 => {
-                self.stuck_since.store(self.clock.now().nanos(), Relaxed);
-            }
-            Poll::Ready(Ok(bytes)) => self.written(*bytes),
-            _ => {}
-        }
-        written
-    }
-
     /// Writes when the socket takes bytes.
     fn poll_write(
         &self,
@@ -280,14 +250,9 @@ impl AsyncRead for Stream {
             }
             return Poll::Ready(self.enter(&part));
         }
-        let before = buf.filled().len();
-        if let Some(inside) = &mut self.inside {
-            ready!(Pin::new(inside).poll_read(cx, buf))?;
-            self.wire.read(buf.filled().len() - before);
-            return Poll::Ready(self.enter(&buf.filled()[before..]));
-        }
         loop {
             ready!(self.wire.socket.poll_read_ready(cx))?;
+            let before = buf.filled().len();
             match self.wire.socket.try_read_buf(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(bytes) => {
@@ -302,11 +267,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { wire, inside, .. } = &mut *self;
-        let written = match inside {
-            Some(inside) => ready!(wire.poll_inside(Pin::new(inside).poll_write(cx, buf)))?,
-            None => ready!(wire.poll_write(cx, |socket| socket.try_write(buf)))?,
-        };
+        let written = ready!(self.wire.poll_write(cx, |socket| socket.try_write(buf)))?;
         if let Some(frames) = &mut self.frames {
             frames.wrote(&buf[..written]);
         }
@@ -318,11 +279,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Self { wire, inside, .. } = &mut *self;
-        let written = match inside {
-            Some(inside) => ready!(wire.poll_inside(Pin::new(inside).poll_write_vectored(cx, bufs)))?,
-            None => ready!(wire.poll_write(cx, |socket| socket.try_write_vectored(bufs)))?,
-        };
+        let written = ready!(self.wire.poll_write(cx, |socket| socket.try_write_vectored(bufs)))?;
         if let Some(frames) = &mut self.frames {
             frames.wrote_vectored(bufs, written);
         }
@@ -330,20 +287,14 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inside.as_ref().is_none_or(AsyncWrite::is_write_vectored)
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.inside {
-            Some(inside) => Pin::new(inside).poll_flush(cx),
-            None => Poll::Ready(Ok(())),
-        }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(inside) = &mut self.inside {
-            return Pin::new(inside).poll_shutdown(cx);
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let done = rustix::net::shutdown(&self.wire.socket, rustix::net::Shutdown::Write);
         Poll::Ready(match done {
             // Whoever is gone needs not be told.

@@ -272,6 +272,7 @@ impl Worker {
         let now = self.now();
         for served in self.all() {
             served.pools.sweep(now, &self.shared.limits);
+            served.carriers.sweep(&served);
         }
     }
 

@@ -12,14 +12,17 @@
 //!
 //! agent: AgentEnd ◄── handover over seqpacket, memfd ──► ProxyEnd :proxy
 //! proxy: accept ──► Origins::take ──► ... ──► relay(client, upstream)
+//!                                        or relay_inside(client, mux::Stream)
 //! ```
 
 mod error;
 pub mod handover;
 pub mod memfd;
 pub mod memory;
+pub mod mux;
 mod netns;
 mod origins;
+mod read_ahead;
 mod relay;
 pub mod seqpacket;
 mod sock_diag;
@@ -32,7 +35,8 @@ mod visit;
 pub use error::Error;
 pub use netns::{Netns, NetnsId};
 pub use origins::{Attested, Origin, Origins};
-pub use relay::{BUFFER, End, Inside, Progress, Relayed, relay, relay_inside};
+pub use read_ahead::ReadAhead;
+pub use relay::{BUFFER, Buffer, End, Inside, Progress, Relayed, relay, relay_inside};
 pub use sock_diag::{Diag, Protocol, Query, Socket, State, States, TcpInfo};
 pub use socket::{netns_cookie, socket_cookie};
 pub use tcp::{BACKLOG, set_priority};

@@ -10,7 +10,6 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
 use tokio::net::TcpStream;
 use tokio::select;
 
@@ -105,10 +104,8 @@ struct Pair<R: Inside> {
 impl<R: Inside> Drop for Pair<R> {
     fn drop(&mut self) {
         if !self.finished {
-            for stream in [&self.left, self.right.carrier()] {
-                // It cannot fail on a TCP socket; if it did, the close would be an ordinary one.
-                let _ = set_socket_linger(stream, Some(Duration::ZERO));
-            }
+            self.left.reset();
+            self.right.reset();
         }
     }
 }
@@ -177,5 +174,5 @@ async fn carry(
     }
 }
 
-pub use buffer::BUFFER;
+pub use buffer::{BUFFER, Buffer};
 pub use over::{Inside, relay_inside};

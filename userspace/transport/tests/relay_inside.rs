@@ -20,8 +20,8 @@ struct Lazy {
 }
 
 impl Inside for Lazy {
-    fn carrier(&self) -> &TcpStream {
-        &self.socket
+    fn reset(&mut self) {
+        self.socket.reset();
     }
 }
 

@@ -12,11 +12,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use weft_model::ServiceAccount;
 
 use super::{
-    Refused, TlsStream,
+    Proof, Refused, TlsStream,
+    proof::Edition,
     provider::provider,
     verifier::{AnyWorkload, ThisWorkload},
 };
-use crate::{Clock, Peer, Svid, SvidError, Trust};
+use crate::{Clock, Svid, SvidError, Trust, Unacceptable, Usage};
 
 /// The protocol inside: what tells the mesh's TLS from an app's own.
 pub const ALPN: &[u8] = b"weft/1";
@@ -41,6 +42,7 @@ struct Generation {
     trust: Arc<Trust>,
     server: Arc<ServerConfig>,
     client: ClientConfig,
+    edition: Edition,
 }
 
 impl Endpoint {
@@ -66,9 +68,10 @@ impl Endpoint {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let now = self.generation()?;
-        let tls = done(TlsAcceptor::from(Arc::clone(&now.server)).accept(io), within).await?;
-        let peer = peer(&now.trust, tls.get_ref().1)?;
-        Ok(TlsStream { tls: tls.into(), peer })
+        let mut tls = done(TlsAcceptor::from(Arc::clone(&now.server)).accept(io), within).await?;
+        tls.get_mut().1.set_buffer_limit(Some(AT_ONCE));
+        let proof = now.proof(tls.get_ref().1, Usage::Client)?;
+        Ok(TlsStream { tls: tls.into(), proof })
     }
 
     /// Connects to a server, which has to prove within `within` that it is a workload of `account`.
@@ -87,9 +90,31 @@ impl Endpoint {
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         // The library wants a name. The verifier looks at none, and none is sent.
         let name = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
-        let tls = done(TlsConnector::from(Arc::new(config)).connect(name, io), within).await?;
-        let peer = peer(&now.trust, tls.get_ref().1)?;
-        Ok(TlsStream { tls: tls.into(), peer })
+        let mut tls = done(TlsConnector::from(Arc::new(config)).connect(name, io), within).await?;
+        tls.get_mut().1.set_buffer_limit(Some(AT_ONCE));
+        let proof = now.proof(tls.get_ref().1, Usage::Server)?;
+        Ok(TlsStream { tls: tls.into(), proof })
+    }
+
+    /// Whether a connection that was opened with `proof` would be opened with the same now: nothing was renewed, and
+    /// neither end's certificate has ended.
+    pub fn would_open_the_same(&self, proof: &Proof) -> bool {
+        self.current.load().edition == proof.edition && self.clock.now() <= proof.ends
+    }
+
+    /// Whether the peer would still be believed, who opened a connection with `proof`: its certificate has not ended, and
+    /// who vouched for it is trusted now. What was renewed here is no matter.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn still_believes(&self, proof: &mut Proof) -> Result<(), Refused> {
+        let (now, time) = (self.current.load(), self.clock.now());
+        if !Arc::ptr_eq(&now.trust, &proof.trust) {
+            let [leaf, intermediates @ ..] = &*proof.chain else { return Err(Refused::NoCertificate) };
+            now.trust.verify(leaf, intermediates, proof.usage, time)?;
+            proof.trust = Arc::clone(&now.trust);
+        }
+        if time > proof.ends { Err(Unacceptable::Expired.into()) } else { Ok(()) }
     }
 
     /// What is in force. An expired certificate is not even shown: the peer would refuse it and could not say why.
@@ -128,7 +153,19 @@ impl Generation {
         client.resumption = Resumption::disabled();
         client.enable_early_data = false;
         client.enable_sni = false;
-        Ok(Self { svid, trust, server: Arc::new(server), client })
+        Ok(Self { svid, trust, server: Arc::new(server), client, edition: Edition::default() })
+    }
+
+    /// Who the other end is. The protocol is looked at here: rustls lets a peer pass that names none at all.
+    fn proof(&self, state: &CommonState, usage: Usage) -> Result<Proof, Refused> {
+        if state.alpn_protocol() != Some(ALPN) {
+            return Err(Refused::Protocol);
+        }
+        let chain = state.peer_certificates().unwrap_or_default();
+        let peer = self.trust.read(chain.first().ok_or(Refused::NoCertificate)?)?;
+        let ends = peer.not_after.min(self.svid.not_after());
+        let (trust, edition) = (Arc::clone(&self.trust), self.edition.clone());
+        Ok(Proof { peer, chain: chain.into(), usage, trust, edition, ends })
     }
 }
 
@@ -142,11 +179,5 @@ async fn done<T>(
     }
 }
 
-/// Who the other end is. The protocol is looked at here: rustls lets a peer pass that names none at all.
-fn peer(trust: &Trust, state: &CommonState) -> Result<Peer, Refused> {
-    if state.alpn_protocol() != Some(ALPN) {
-        return Err(Refused::Protocol);
-    }
-    let leaf = state.peer_certificates().and_then(<[_]>::first).ok_or(Refused::NoCertificate)?;
-    Ok(trust.read(leaf)?)
-}
+/// Bytes that are sealed before they are written: each write of so many is one system call.
+const AT_ONCE: usize = 256 << 10;

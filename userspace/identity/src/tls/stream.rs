@@ -6,8 +6,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Proof;
 use crate::Peer;
 
 /// A byte stream inside mutual TLS. Reading to the end without the peer's closing word is an error: a cut connection
@@ -15,13 +16,18 @@ use crate::Peer;
 #[derive(Debug)]
 pub struct TlsStream<IO> {
     pub(super) tls: tokio_rustls::TlsStream<IO>,
-    pub(super) peer: Peer,
+    pub(super) proof: Proof,
 }
 
 impl<IO> TlsStream<IO> {
     /// Who is at the other end. What its policies are is asked of this, for as long as the connection lives.
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        self.proof.peer()
+    }
+
+    /// What it was opened with.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
     }
 
     /// The stream that carries the TLS, for looking at.
@@ -45,6 +51,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tls).poll_read(context, buffer)
+    }
+}
+
+/// What one record has brought, without a copy of it.
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for TlsStream<IO> {
+    fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        Pin::new(&mut self.get_mut().tls).poll_fill_buf(context)
+    }
+
+    fn consume(mut self: Pin<&mut Self>, bytes: usize) {
+        Pin::new(&mut self.tls).consume(bytes);
     }
 }
 

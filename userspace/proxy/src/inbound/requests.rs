@@ -4,18 +4,18 @@ use std::{net::SocketAddr, pin::pin, rc::Rc, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::watch,
     time::{Instant, sleep},
 };
 use weft_model::Timeouts;
-use weft_transport::{Progress, Relayed, relay, relay_inside};
+use weft_transport::{Progress, relay};
 
 use super::{Seen, app::to_app, forbidden};
 use crate::{
     Reason,
-    line::{Carried as _, Line, Rewound, Sealed},
+    line::Line,
     observe::Protocol,
     outbound::{Early, ended},
     route::detect::{self, Spoken},
@@ -24,17 +24,6 @@ use crate::{
     tables::{Caller, Port},
     worker::Served,
 };
-
-/// A connection that was accepted, as its bytes are read.
-pub(super) trait Arrived: AsyncRead + AsyncWrite + Unpin {
-    fn socket(&self) -> &TcpStream;
-
-    /// As hyper reads it; `first` was read already.
-    fn into_stream(self, served: &Served, first: Bytes, spoken: Protocol) -> Result<Stream, Reason>;
-
-    /// Carries bytes until both ends have ended.
-    async fn relay(self, app: TcpStream, progress: &Progress) -> Relayed;
-}
 
 /// A connection to a port whose requests are read.
 struct Visit<'a> {
@@ -47,7 +36,7 @@ struct Visit<'a> {
 /// Serves a connection of which `first` was read. `app` is one to the app, where bytes may come in.
 pub(super) async fn serve(
     served: &Rc<Served>,
-    mut line: impl Arrived,
+    mut line: TcpStream,
     first: Bytes,
     mut app: Option<TcpStream>,
     local: SocketAddr,
@@ -68,14 +57,14 @@ pub(super) async fn serve(
         Ok(_) if first.is_empty() && app.is_none() => return Ok(()),
         Ok(_) => return Box::pin(visit.carry(line, &first, app, &seen.progress, &mut changes)).await,
         Err(why) => {
-            reset_on_close(line.socket());
+            reset_on_close(&line);
             return Err(why);
         }
     };
     seen.spoken = version;
     let port = Arc::new(Port::of_pod(&served.pod.name, local, served.worker.now()));
     let early = app.and_then(|app| early(&port, local, app));
-    let stream = line.into_stream(served, first, version)?;
+    let stream = stream(served, line, first, version);
     let incoming = Incoming { caller: visit.caller.clone(), port, told: seen.told, security: seen.security };
     let client = Client::of_incoming(served, stream, (seen.client, local), version, early, incoming);
     tokio::select! {
@@ -100,7 +89,7 @@ impl Visit<'_> {
     /// Bytes that are no request.
     async fn carry(
         &self,
-        line: impl Arrived,
+        line: TcpStream,
         first: &Bytes,
         app: Option<TcpStream>,
         progress: &Progress,
@@ -115,9 +104,9 @@ impl Visit<'_> {
             app.write_all(first).await.map_err(|_| Reason::UPSTREAM_RESET)?;
             Ok::<_, Reason>(app)
         };
-        let app = app.await.inspect_err(|_| reset_on_close(line.socket()))?;
+        let app = app.await.inspect_err(|_| reset_on_close(&line))?;
         tokio::select! {
-            relayed = line.relay(app, progress) => ended(&relayed),
+            relayed = relay(app, line, Timeouts::IDLE, progress) => ended(&relayed),
             why = forbidden(changes, || self.may_come_in()) => Err(why),
         }
     }
@@ -125,7 +114,7 @@ impl Visit<'_> {
     /// What is spoken. A server that speaks first is no server of HTTP; it is connected to where bytes may come in.
     async fn spoken(
         &self,
-        line: &mut impl Arrived,
+        line: &mut TcpStream,
         first: &mut BytesMut,
         app: &mut Option<TcpStream>,
     ) -> Result<Spoken, Reason> {
@@ -177,37 +166,6 @@ fn early(port: &Port, local: SocketAddr, app: TcpStream) -> Option<Early> {
     let upstream = port.plain(&mut crate::draw::Dice::seeded(0))?;
     let endpoint = upstream.endpoints(local).endpoints().all().first().cloned()?;
     Some(Early { stream: Line::Plain(app), endpoint, slot: None })
-}
-
-impl Arrived for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
-    }
-
-    fn into_stream(self, served: &Served, first: Bytes, spoken: Protocol) -> Result<Stream, Reason> {
-        Ok(stream(served, self, first, spoken))
-    }
-
-    async fn relay(self, app: TcpStream, progress: &Progress) -> Relayed {
-        relay(app, self, Timeouts::IDLE, progress).await
-    }
-}
-
-impl Arrived for Sealed<Rewound> {
-    fn socket(&self) -> &TcpStream {
-        self.0.carrier().socket()
-    }
-
-    fn into_stream(self, served: &Served, first: Bytes, spoken: Protocol) -> Result<Stream, Reason> {
-        // Watched by a descriptor of its own: the socket itself belongs to TLS.
-        let watched = rustix::io::dup(Arrived::socket(&self)).map_err(|_| Reason::PROXY_FAILED)?;
-        let watched = TcpStream::from_std(watched.into()).map_err(|_| Reason::PROXY_FAILED)?;
-        Ok(stream(served, watched, first, spoken).inside(Box::new(self)))
-    }
-
-    async fn relay(self, app: TcpStream, progress: &Progress) -> Relayed {
-        relay_inside(app, self, Timeouts::IDLE, progress).await
-    }
 }
 
 fn stream(served: &Served, socket: TcpStream, first: Bytes, spoken: Protocol) -> Stream {

@@ -1,18 +1,20 @@
 //! A connection to an endpoint, made in the client's namespace: the server sees the pod's own address, and the kernel
 //! attests and judges it as the pod's.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
-use weft_identity::HANDSHAKE_TIME;
+use weft_identity::{HANDSHAKE_TIME, TlsStream};
 use weft_model::{ServiceAccount, Timeouts};
+use weft_transport::{ReadAhead, mux::Stream};
 
 use super::limit;
 use crate::{
     Reason,
     balance::{Ask, EndpointState, Serving},
+    carriers,
     limits::Observed,
-    line::{Line, Sealed},
+    line::Line,
     pool::{Asking, May, Slot},
     tables::Upstream,
     worker::Served,
@@ -42,7 +44,7 @@ impl From<Connected> for Early {
 
 /// Connects to an endpoint of `upstream`, and to another where the first does not answer.
 pub(super) async fn connect_any(
-    served: &Served,
+    served: &Rc<Served>,
     upstream: &Arc<Upstream>,
     dialled: SocketAddr,
     client: SocketAddr,
@@ -106,12 +108,27 @@ fn pick(
 }
 
 /// Connects to `to` from inside the pod's namespace: by mutual TLS where a pod of another node is there that takes it.
-pub(crate) async fn connect(served: &Served, to: SocketAddr, time: Duration) -> Result<Line, Reason> {
+pub(crate) async fn connect(served: &Rc<Served>, to: SocketAddr, time: Duration) -> Result<Line, Reason> {
     let account = served.worker.shared.tables.load().sealed(to).cloned();
     match account {
         None => Ok(Line::Plain(connect_plain(served, to, time).await?)),
         // Rare, and large: every connection would carry the room for it.
-        Some(account) => Box::pin(connect_sealed(served, to, &account, time)).await.map(Line::Sealed),
+        Some(account) => Box::pin(open_stream(served, to, &account, time)).await.map(Line::Sealed),
+    }
+}
+
+/// A stream to `to` that has the app behind it.
+async fn open_stream(
+    served: &Rc<Served>,
+    to: SocketAddr,
+    account: &ServiceAccount,
+    time: Duration,
+) -> Result<Stream, Reason> {
+    let stream = carriers::open(served, to, account, time, 0).await?;
+    match tokio::time::timeout(time, stream.opened()).await {
+        Err(_) => Err(Reason::CONNECT_TIMEOUT),
+        Ok(Err(_)) => Err(Reason::CONNECT_FAILED),
+        Ok(Ok(())) => Ok(stream),
     }
 }
 
@@ -121,16 +138,18 @@ pub(crate) async fn connect_sealed(
     to: SocketAddr,
     account: &ServiceAccount,
     time: Duration,
-) -> Result<Box<Sealed<TcpStream>>, Reason> {
+) -> Result<TlsStream<ReadAhead>, Reason> {
     let own = served.pod.service_account.as_ref();
     let endpoint = own.and_then(|own| served.worker.shared.identities.endpoint_of(own));
     let endpoint = endpoint.ok_or(Reason::NO_CERTIFICATE)?;
     let socket = connect_plain(served, to, time).await?;
-    let sealed = endpoint.connect(socket, account, HANDSHAKE_TIME).await.map_err(|refused| {
-        tracing::info!(pod = %served.pod.name, %to, %refused, "a TLS handshake is refused");
-        refused.reason()
-    })?;
-    Ok(Box::new(Sealed(sealed)))
+    let sealed =
+        endpoint.connect(ReadAhead::new(socket, &[]), account, HANDSHAKE_TIME).await.map_err(|refused| {
+            tracing::info!(pod = %served.pod.name, %to, %refused, "a TLS handshake is refused");
+            refused.reason()
+        })?;
+    served.pod.account.handshake();
+    Ok(sealed)
 }
 
 /// Connects to `to` from inside the pod's namespace, and leaves the bytes as they are.

@@ -5,6 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -40,7 +41,7 @@ pub(super) enum Next {
 
 /// One connection that is being decided.
 struct Arrival<'a> {
-    served: &'a Served,
+    served: &'a Rc<Served>,
     socket: &'a TcpStream,
     port: &'a Arc<Port>,
     dialled: SocketAddr,
@@ -50,7 +51,7 @@ struct Arrival<'a> {
 
 /// Decides by `appProtocol`, else by the first bytes.
 pub(super) async fn next(
-    served: &Served,
+    served: &Rc<Served>,
     socket: &TcpStream,
     port: &Arc<Port>,
     dialled: SocketAddr,
@@ -259,8 +260,7 @@ impl Patience {
 async fn speaks(connected: Option<&Result<Connected, Reason>>) {
     match connected {
         Some(Ok(connected)) => {
-            // An error is read again by whoever carries the bytes.
-            let _ = connected.stream.socket().readable().await;
+            connected.stream.readable().await;
         }
         _ => std::future::pending().await,
     }

@@ -7,9 +7,9 @@ use tokio::net::TcpStream;
 use weft_model::{ServiceAccount, Timeouts};
 use weft_transport::{Progress, relay_inside};
 
-use super::{connect::connect_sealed, ended};
+use super::ended;
 use crate::{
-    Reason,
+    Reason, carriers,
     stream::reset_on_close,
     worker::{Served, Shared},
 };
@@ -18,11 +18,12 @@ use crate::{
 pub(super) async fn carry(
     served: &Rc<Served>,
     socket: TcpStream,
+    client: SocketAddr,
     to: SocketAddr,
     progress: &Progress,
 ) -> Result<(), Reason> {
     let connected = match workload(&served.worker.shared, to).await {
-        Some(account) => connect_sealed(served, to, &account, Timeouts::CONNECT).await,
+        Some(account) => carriers::open(served, to, &account, Timeouts::CONNECT, client.port()).await,
         None => Err(Reason::UNKNOWN_WORKLOAD),
     };
     let sealed = match connected {
@@ -32,7 +33,7 @@ pub(super) async fn carry(
             return Err(why);
         }
     };
-    let relayed = relay_inside(socket, *sealed, Timeouts::IDLE, progress).await;
+    let relayed = relay_inside(socket, sealed, Timeouts::IDLE, progress).await;
     let account = &served.pod.account;
     account.received(usize::try_from(progress.left_to_right()).unwrap_or(usize::MAX));
     account.sent(usize::try_from(progress.right_to_left()).unwrap_or(usize::MAX));

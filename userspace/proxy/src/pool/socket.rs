@@ -46,7 +46,9 @@ impl From<Line> for Socket {
 impl Socket {
     /// What is sent are short messages until it is said otherwise.
     pub(super) fn are_short(&mut self) -> Long {
-        short::are_short(self.stream.socket());
+        if let Some(socket) = self.stream.socket() {
+            short::are_short(socket);
+        }
         self.long.insert(Long::default()).clone()
     }
 
@@ -54,7 +56,9 @@ impl Socket {
     fn tell(&mut self) {
         if self.long.as_ref().is_some_and(|long| long.0.load(Relaxed)) {
             self.long = None;
-            short::are_long(self.stream.socket());
+            if let Some(socket) = self.stream.socket() {
+                short::are_long(socket);
+            }
         }
     }
 

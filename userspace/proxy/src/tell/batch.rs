@@ -41,6 +41,7 @@ pub(super) fn usage(pods: &[(ObjectName, Usage)]) -> Vec<PodUsage> {
             sent: 0,
             busy_ns: 0,
             mirrors_dropped: 0,
+            handshakes: 0,
         };
         let sum = sums.entry(pod).or_insert_with(none);
         sum.connections += u64::from(usage.connections);
@@ -51,6 +52,7 @@ pub(super) fn usage(pods: &[(ObjectName, Usage)]) -> Vec<PodUsage> {
         sum.sent += usage.sent;
         sum.busy_ns += usage.busy_ns;
         sum.mirrors_dropped += usage.mirrors_dropped;
+        sum.handshakes += usage.handshakes;
     }
     sums.into_values().collect()
 }

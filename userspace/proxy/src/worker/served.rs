@@ -15,7 +15,9 @@ use weft_transport::{Diag, Progress, Query, States};
 
 use super::{Share, Tasks, Watch, Worker};
 use crate::{
-    Reason, inbound,
+    Reason,
+    carriers::Carriers,
+    inbound,
     live::{Facts, Live, Relaying},
     outbound,
     pool::Pools,
@@ -28,6 +30,8 @@ pub(crate) struct Served {
     pub worker: Rc<Worker>,
     /// Its connections to endpoints: they are made in its namespace, so no other pod may use them.
     pub pools: Rc<Pools>,
+    /// Its connections of mutual TLS, which its streams to pods of other nodes share.
+    pub carriers: Carriers,
     /// Its connections, and what goes on because of them.
     pub clients: Tasks,
     /// The upstream connections' own tasks.
@@ -47,6 +51,7 @@ impl Served {
         let tasks = || Tasks::of(Arc::clone(&pod.account), Rc::clone(&share));
         Self {
             pools: Rc::default(),
+            carriers: Carriers::default(),
             clients: tasks(),
             upstreams: tasks(),
             accepting: RefCell::new(tasks()),
@@ -132,6 +137,7 @@ impl Served {
         self.accepting.borrow().stop();
         self.clients.stop();
         self.pools.clear();
+        self.carriers.clear();
         self.upstreams.stop();
     }
 }

@@ -52,6 +52,7 @@ struct Totals {
     sent: u64,
     busy_ns: u64,
     mirrors_dropped: u64,
+    handshakes: u64,
 }
 
 impl ProxyMetrics {
@@ -146,6 +147,7 @@ impl Totals {
         self.sent = self.sent.saturating_add(usage.sent);
         self.busy_ns = self.busy_ns.saturating_add(usage.busy_ns);
         self.mirrors_dropped = self.mirrors_dropped.saturating_add(usage.mirrors_dropped);
+        self.handshakes = self.handshakes.saturating_add(usage.handshakes);
     }
 }
 
@@ -223,7 +225,7 @@ const OPEN: [OpenOf; 2] = [
 
 type TotalOf = (&'static str, &'static str, fn(&Totals) -> u64);
 
-const TOTALS: [TotalOf; 5] = [
+const TOTALS: [TotalOf; 6] = [
     ("weft_proxy_connections", "Connections of a pod", |totals| totals.connections),
     ("weft_proxy_requests", "Requests of a pod", |totals| totals.requests),
     ("weft_proxy_received_bytes", "Bytes that a pod sent", |totals| totals.received),
@@ -232,5 +234,10 @@ const TOTALS: [TotalOf; 5] = [
         "weft_proxy_mirrors_dropped",
         "Copies of a pod's requests for mirrors that were not made or were cut",
         |totals| totals.mirrors_dropped,
+    ),
+    (
+        "weft_proxy_tls_handshakes",
+        "Connections of mutual TLS that were opened to or from a pod; each carries many of its connections",
+        |totals| totals.handshakes,
     ),
 ];

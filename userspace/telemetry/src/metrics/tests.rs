@@ -153,6 +153,7 @@ fn usage(open: u64) -> PodUsage {
         sent: 5_000,
         busy_ns: 1_500_000_000,
         mirrors_dropped: 0,
+        handshakes: 0,
     }
 }
 

@@ -120,6 +120,7 @@ fn a_pod_that_is_not_known_makes_a_flow_and_no_series_of_its_own() {
             sent: 1,
             busy_ns: 1,
             mirrors_dropped: 0,
+            handshakes: 0,
         }],
         ..RecordBatch::default()
     });

@@ -33,4 +33,7 @@ pub struct PodUsage {
     /// Copies of requests for mirrors that were not made or were cut.
     #[serde(rename = "m", default, skip_serializing_if = "super::is_default")]
     pub mirrors_dropped: u64,
+    /// Connections of mutual TLS that were opened, by either end.
+    #[serde(rename = "h", default, skip_serializing_if = "super::is_default")]
+    pub handshakes: u64,
 }

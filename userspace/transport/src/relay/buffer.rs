@@ -5,23 +5,36 @@ use std::cell::RefCell;
 /// Bytes that one way of a relay may hold.
 pub const BUFFER: usize = 64 << 10;
 
-/// A buffer of [`BUFFER`] bytes, empty when taken; goes back to its thread when dropped.
-pub(super) struct Buffer {
+/// A buffer of [`BUFFER`] bytes, or a small one; a large one goes back to its thread when dropped.
+#[derive(Debug)]
+pub struct Buffer {
     bytes: Vec<u8>,
 }
 
 impl Buffer {
-    pub(super) fn take() -> Self {
+    /// An empty one.
+    pub(crate) fn take() -> Self {
         let spare = SPARE.with_borrow_mut(Vec::pop);
         Self { bytes: spare.unwrap_or_else(|| Vec::with_capacity(BUFFER)) }
     }
 
+    /// One with a few bytes.
+    pub(crate) fn small(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec() }
+    }
+
     /// Where to read to. To be read to once: a full vector would grow.
-    pub(super) fn space(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// Bytes that it has room for.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
+    /// What is in it.
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
@@ -29,6 +42,9 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() < BUFFER {
+            return;
+        }
         bytes.clear();
         // While the thread ends there is no pool any more, and the buffer is freed.
         let _ = SPARE.try_with(|spare| {

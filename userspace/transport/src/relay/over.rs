@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use rustix::net::sockopt::set_socket_linger;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::select;
 
@@ -18,8 +19,23 @@ use super::{End, Ends, Pair, Progress, Relayed, Side};
 
 /// A stream inside a connection.
 pub trait Inside: AsyncRead + AsyncWrite + Unpin {
-    /// The connection.
-    fn carrier(&self) -> &TcpStream;
+    /// Has it end so that the other end sees that it was cut, when it is dropped at the latest.
+    fn reset(&mut self);
+
+    /// What comes next; an empty one is the end. Who has it in a buffer already need not copy it.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>>
+    where
+        Self: Sized,
+    {
+        let mut buffer = Buffer::take();
+        ready!(read(cx, self, buffer.space()))?;
+        Poll::Ready(Ok(buffer))
+    }
+
+    /// Ready once the other end has cut it, although it had ended before. Not all streams can tell.
+    fn poll_reset(&mut self, _: &mut Context<'_>) -> Poll<io::Error> {
+        Poll::Pending
+    }
 }
 
 /// As [`relay`](super::relay()), with a right side inside a connection. Its end is the end that the stream says, not that
@@ -41,8 +57,9 @@ pub async fn relay_inside<S: Inside>(
 }
 
 impl Inside for TcpStream {
-    fn carrier(&self) -> &TcpStream {
-        self
+    fn reset(&mut self) {
+        // It cannot fail on a TCP socket; if it did, the close would be an ordinary one.
+        let _ = set_socket_linger(self, Some(Duration::ZERO));
     }
 }
 
@@ -55,12 +72,12 @@ async fn carry<S: Inside>(
     let (left, right) = (&pair.left, &mut pair.right);
     let mut forth = Way::new(Side::Left, Side::Right, &progress.left_to_right, clock);
     let mut back = Way::new(Side::Right, Side::Left, &progress.right_to_left, clock);
-    // Once the app has sent its end nobody reads from it any more, but it can still reset.
+    // Once a side has sent its end nobody reads from it any more, but it can still reset.
     let mut reset = pin!(broken(left));
     poll_fn(|cx| {
         // Each of them has to be asked, whatever the other one says.
-        let forth = forth.poll(cx, &mut Socket(left), right);
-        let back = back.poll(cx, right, &mut Socket(left));
+        let forth = forth.poll(cx, |cx| Socket(left).poll_piece(cx), right);
+        let back = back.poll(cx, |cx| right.poll_piece(cx), &mut Socket(left));
         let (forth, back) = match (forth, back) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
             (forth, back) => (forth.map(drop), back.map(drop)),
@@ -72,7 +89,10 @@ async fn carry<S: Inside>(
             (Poll::Ready(()), Poll::Pending) => {
                 reset.as_mut().poll(cx).map(|error| Err(Broken { side: Side::Left, error }))
             }
-            (Poll::Pending, _) => Poll::Pending,
+            (Poll::Pending, Poll::Ready(())) => {
+                right.poll_reset(cx).map(|error| Err(Broken { side: Side::Right, error }))
+            }
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
         }
     })
     .await
@@ -107,7 +127,7 @@ impl<'a> Way<'a> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut (impl AsyncRead + Unpin),
+        mut from: impl FnMut(&mut Context<'_>) -> Poll<io::Result<Buffer>>,
         to: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<Result<(), Broken>> {
         let (source, target) = (self.from, self.to);
@@ -134,8 +154,7 @@ impl<'a> Way<'a> {
                 }
                 continue;
             }
-            let mut buffer = Buffer::take();
-            match read(cx, from, buffer.space()) {
+            match from(cx) {
                 Poll::Pending if self.state == State::Unflushed => {
                     ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(target)?;
                     self.state = State::Carrying;
@@ -143,8 +162,8 @@ impl<'a> Way<'a> {
                 }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(source(error))),
-                Poll::Ready(Ok(0)) => self.state = State::Closing,
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(buffer)) if buffer.bytes().is_empty() => self.state = State::Closing,
+                Poll::Ready(Ok(buffer)) => {
                     self.clock.touch();
                     self.held = Some((buffer, 0));
                 }
@@ -165,13 +184,14 @@ fn read(
 /// A socket by reference, read until it has nothing: see the plain relay.
 struct Socket<'a>(&'a TcpStream);
 
-impl AsyncRead for Socket<'_> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+impl Socket<'_> {
+    fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
         loop {
             ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(buf) {
+            let mut buffer = Buffer::take();
+            match self.0.try_read_buf(buffer.space()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.map(drop)),
+                read => return Poll::Ready(read.map(|_| buffer)),
             }
         }
     }

@@ -118,3 +118,36 @@ fn clone_of(authority: &Authority) -> tempfile::TempDir {
     }
     copy
 }
+
+#[tokio::test]
+async fn a_connection_is_used_again_only_where_it_would_be_opened_again() {
+    let (authority, start) = (Authority::new(), SystemTime::now());
+    let trust = authority.trust();
+    let end = |svid, clock| Endpoint::new(svid, Arc::clone(&trust), clock).unwrap();
+    let clock = Clock::of_tokio(start);
+    let (client, server) = (end(authority.issue(web()), clock.clone()), end(authority.issue(api()), clock));
+    let (near, far) = meet(&client, &server, api()).await;
+    let (near, mut far) = (near.unwrap().proof().clone(), far.unwrap().proof().clone());
+    assert!(client.would_open_the_same(&near));
+    server.still_believes(&mut far).unwrap();
+
+    // What the server renews is no matter to those whom it believes.
+    server.replace(authority.issue(api()), authority.trust()).unwrap();
+    server.still_believes(&mut far).unwrap();
+    client.replace(authority.issue(web()), authority.trust()).unwrap();
+    assert!(!client.would_open_the_same(&near), "its certificate is another one now");
+
+    let other = Authority::new();
+    server.replace(other.issue(api()), other.trust()).unwrap();
+    let refused = server.still_believes(&mut far).unwrap_err();
+    assert_eq!(refused.reason(), Reason::CERTIFICATE_UNTRUSTED);
+    server.replace(authority.issue(api()), authority.trust()).unwrap();
+    server.still_believes(&mut far).unwrap();
+
+    let (near, far) = meet(&client, &server, api()).await;
+    let (near, mut far) = (near.unwrap().proof().clone(), far.unwrap().proof().clone());
+    tokio::time::pause();
+    tokio::time::advance(2 * DAY).await;
+    assert!(!client.would_open_the_same(&near));
+    assert_eq!(server.still_believes(&mut far).unwrap_err().reason(), Reason::CERTIFICATE_EXPIRED);
+}
