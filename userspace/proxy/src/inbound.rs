@@ -71,12 +71,14 @@ impl Seen {
     }
 
     /// Has it told from now on, for as long as what is returned is held.
-    fn goes_on(&mut self, served: &Served, local: SocketAddr) -> Rc<Relaying> {
+    /// The app's `peer` is said of a stream, which has no connection of its own between the nodes.
+    fn goes_on(&mut self, served: &Served, local: SocketAddr, peer: Option<SocketAddr>) -> Rc<Relaying> {
         let facts = Facts {
             client: self.client,
             dialled: Some(local),
             service: None,
             endpoint: local,
+            peer,
             security: self.security,
             inbound: Some(weft_telemetry::records::Inbound {
                 account: self.account.clone(),
@@ -213,7 +215,7 @@ async fn plain(
         return Err(Reason::UPSTREAM_RESET);
     }
     let caller = seen.caller();
-    let _told = seen.goes_on(served, local);
+    let _told = seen.goes_on(served, local, None);
     let relayed = relay(app, socket, Timeouts::IDLE, &seen.progress);
     tokio::select! {
         relayed = relayed => ended(&relayed),

@@ -36,6 +36,8 @@ pub(crate) struct Facts {
     pub dialled: Option<SocketAddr>,
     pub service: Option<(ObjectName, u16)>,
     pub endpoint: SocketAddr,
+    /// Of a stream: whom the app has as its peer.
+    pub peer: Option<SocketAddr>,
     pub security: Security,
     /// Of one that was made to the pod: who its client has proven to be.
     pub inbound: Option<Inbound>,
@@ -109,7 +111,7 @@ impl Relaying {
     fn tell(&self, records: &Records, pod: &ObjectName, now: Moment, audience: u64) {
         let bytes = self.bytes();
         let began = self.began.1.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let Facts { client, dialled, service, endpoint, security, inbound } = &self.facts;
+        let Facts { client, dialled, service, endpoint, peer, security, inbound } = &self.facts;
         let live = LiveRecord {
             connection: self.connection,
             began: u64::try_from(began.as_micros()).unwrap_or(u64::MAX),
@@ -120,6 +122,7 @@ impl Relaying {
             endpoint: *endpoint,
             security: *security,
             inbound: inbound.clone(),
+            peer: *peer,
             received: bytes.0,
             sent: bytes.1,
         };

@@ -54,6 +54,7 @@ impl Seen {
             dialled: self.dialled,
             service: self.port.as_ref().map(|port| (port.service.clone(), port.number)),
             endpoint,
+            peer: None,
             security: self.security,
             inbound: None,
         };

@@ -30,7 +30,8 @@ struct Entry {
     counted: Counted,
 }
 
-/// A connection's two ends, as the socket has them that the proxy has accepted.
+/// A connection's two ends, as the socket has them that the proxy has accepted; or the app, where connections share one
+/// between the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ends {
     /// A pod's own: its address.
@@ -129,7 +130,7 @@ impl Live {
 impl Ends {
     fn of(record: &LiveRecord) -> Self {
         match record.inbound {
-            Some(_) => Self::Inbound(record.client, record.endpoint),
+            Some(_) => Self::Inbound(record.peer.unwrap_or(record.client), record.endpoint),
             None => Self::Outbound(record.client),
         }
     }

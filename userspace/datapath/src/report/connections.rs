@@ -175,7 +175,10 @@ impl<'a> End<'a> {
         let (local, remote) = self.addresses();
         match self.flags() {
             flags if flags & socket_flags::PROXIED != 0 => live.get(&Ends::Outbound(local)),
-            flags if flags & socket_flags::BY_PROXY != 0 => live.get(&Ends::Inbound(remote, local)),
+            // Who has the pod's own address as its peer is not seen by any hook.
+            flags if flags == 0 || flags & socket_flags::BY_PROXY != 0 => {
+                live.get(&Ends::Inbound(remote, local))
+            }
             _ => None,
         }
     }
@@ -190,8 +193,16 @@ fn views(lister: &Lister, ends: &[End<'_>], names: &Names, live: &Live) -> Vec<C
         let other = (end.socket.remote, end.socket.local);
         (end.is_server && clients.contains(&other)) || (end.known.is_none() && managed.contains(&other))
     };
+    // Streams share a connection between the nodes; each is an app's own.
+    let is_stream = |end: &End<'_>| end.is_server && twice(end) && end.carried(&live).is_some();
+    let streams = ends.iter().filter(|end| is_stream(end));
+    let shared: HashSet<_> = streams.map(|end| (end.socket.remote.ip(), end.socket.local)).collect();
+    let carries = |end: &End<'_>| {
+        end.carried(&live).is_none() && shared.contains(&(end.socket.remote.ip(), end.socket.local))
+    };
     let groups = Groups::below(&lister.cgroup);
-    let shown = ends.iter().filter(|end| !twice(end) && !end.is_of_proxy());
+    let shown =
+        ends.iter().filter(|end| is_stream(end) || (!twice(end) && !end.is_of_proxy() && !carries(end)));
     shown
         .map(|end| {
             let carried = end.carried(&live);
@@ -234,7 +245,7 @@ fn view(end: &End<'_>, names: &Names, carried: Option<&Carried>, now: u64) -> Co
         protocol: Protocol::Tcp,
         state: state_name(socket.state).to_owned(),
         path: path(end, names, carried),
-        managed: known.is_some(),
+        managed: known.is_some() || carried.is_some(),
         unprotected: None,
         source,
         destination: names.destination(server.ip(), server.port(), service),
@@ -268,7 +279,7 @@ fn path(end: &End<'_>, names: &Names, carried: Option<&Carried>) -> Path {
     };
     // A route's requests go as each of them is routed, over whatever.
     let is_routed = flags & (socket_flags::PROXIED | socket_flags::TLS) == socket_flags::PROXIED;
-    if flags & (socket_flags::PROXIED | socket_flags::BY_PROXY) != 0 {
+    if carried.is_some() || flags & (socket_flags::PROXIED | socket_flags::BY_PROXY) != 0 {
         return if is_tls && (!is_routed || carried.is_some()) { Path::Tls } else { Path::Http };
     }
     let redirected = end.known.is_some_and(|known| known.redirected + known.arrived > 0);

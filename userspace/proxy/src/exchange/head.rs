@@ -42,9 +42,16 @@ pub(super) fn identify(parts: &mut request::Parts, client: &Client) {
 /// Tells the server at `to` who asks.
 pub(super) fn tell(parts: &mut request::Parts, client: &Client, to: SocketAddr) {
     let (pod, tables) = (&client.served.pod, client.served.worker.shared.tables.load());
-    let proven = tables.proven_to(to).and_then(|server| {
-        let client = pod.service_account.as_ref().or_else(|| tables.identity(&pod.name))?;
-        Some(Proven { client, server, trust_domain: tables.trust_domain() })
+    let own = pod.service_account.as_ref().or_else(|| tables.identity(&pod.name));
+    // Of one that is made to the pod, the pod is the server.
+    let (asks, asked) = match &client.caller {
+        Some(incoming) => (incoming.caller.proven.as_ref(), own),
+        None => (own, tables.proven_to(to)),
+    };
+    let proven = asks.zip(asked).map(|(client, server)| Proven {
+        client,
+        server,
+        trust_domain: tables.trust_domain(),
     });
     forwarded::tell(&mut parts.headers, client.address.ip(), proven);
 }

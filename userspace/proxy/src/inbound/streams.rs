@@ -138,7 +138,8 @@ async fn one(
         return Err(why);
     }
     stream.is_open();
-    let _told = seen.goes_on(served, local);
+    let canonical = |peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let _told = seen.goes_on(served, local, app.local_addr().ok().map(canonical));
     let relayed = relay_inside(app, stream, Timeouts::IDLE, &seen.progress);
     tokio::select! {
         relayed = relayed => ended(&relayed),

@@ -38,6 +38,9 @@ pub struct LiveRecord {
     /// Of a connection that was made to `pod`: who made it. `None` where `pod` has made it.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub inbound: Option<Inbound>,
+    /// Of one that shares a connection between the nodes with others: whom the app has as its peer.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<SocketAddr>,
     /// Bytes from the client, so far.
     #[serde(rename = "f", default, skip_serializing_if = "is_default")]
     pub received: u64,

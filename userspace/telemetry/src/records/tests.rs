@@ -50,6 +50,7 @@ pub(crate) fn live() -> LiveRecord {
         endpoint: ([10, 0, 0, 2], 8080).into(),
         security: Security::MutualTls,
         inbound: None,
+        peer: None,
         received: 10,
         sent: 20,
     }
