@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime;
-use weft_tests::{Suspended, manifests, soon};
+use weft_tests::{Polled, Suspended, manifests, soon};
 
 use crate::shop::{ROUTE, Shop, vip};
 
@@ -71,9 +71,8 @@ fn a_client_that_is_told_of_edges_misses_nothing_of_short_and_long_answers_in_tu
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for run in (0..ROUNDS).step_by(4) {
         let (client, mut server) = legs.exchange("GET", 0);
-        client.set_nonblocking(true).unwrap();
         let reader = runtime.spawn(async move {
-            let mut client = tokio::net::TcpStream::from_std(client).unwrap();
+            let mut client = tokio::net::TcpStream::from_std(client.into_inner()).unwrap();
             for size in ANSWERS {
                 // Each read asks for more than there can be: tokio takes a short one for the last.
                 let (mut piece, mut got) = (vec![0; 1 << 20], Vec::new());
@@ -215,11 +214,7 @@ fn a_reset_comes_through_behind_what_was_sent_before_it() {
         rustix::net::sockopt::set_socket_linger(&first, Some(Duration::ZERO)).unwrap();
         drop(first);
         let mut got = Vec::new();
-        let mut end = second.read_to_end(&mut got).map_err(|error| error.kind());
-        if end == Err(ErrorKind::WouldBlock) {
-            // A recv that is blocked while a reset comes: the deviation that is left.
-            end = second.read_to_end(&mut got).map_err(|error| error.kind());
-        }
+        let end = second.read_to_end(&mut got).map_err(|error| error.kind());
         assert_eq!(end, Err(ErrorKind::ConnectionReset), "client first: {client_first}");
     }
 }
@@ -318,21 +313,19 @@ impl Legs {
     }
 
     /// A client's connection, and the server's that its request has come to, of which the head is read.
-    fn exchange(&self, method: &str, length: usize) -> (TcpStream, TcpStream) {
-        let mut client = self.shop.web.tcp_connect(vip(8)).unwrap();
+    fn exchange(&self, method: &str, length: usize) -> (Polled, Polled) {
+        let mut client = Polled::connect(&self.shop.web, vip(8)).unwrap();
         let head_sent = format!("{method} / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
         send(&mut client, head_sent.as_bytes());
-        let (mut server, _) = self.http.accept().unwrap();
-        patient(&[&client, &server]);
+        let mut server = Polled::accept(&self.http).unwrap();
         assert_eq!(head(&mut server, method), length);
         (client, server)
     }
 
     /// A connection whose bytes the proxy only carries; the server has spoken.
-    fn relayed(&self) -> (TcpStream, TcpStream) {
-        let mut client = self.shop.web.tcp_connect(vip(9)).unwrap();
-        let (mut server, _) = self.raw.accept().unwrap();
-        patient(&[&client, &server]);
+    fn relayed(&self) -> (Polled, Polled) {
+        let mut client = Polled::connect(&self.shop.web, vip(9)).unwrap();
+        let mut server = Polled::accept(&self.raw).unwrap();
         send(&mut server, b"welcome");
         let mut got = [0; 7];
         client.read_exact(&mut got).unwrap();
@@ -341,13 +334,7 @@ impl Legs {
     }
 }
 
-fn patient(ends: &[&TcpStream]) {
-    for end in ends {
-        end.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    }
-}
-
-fn send(to: &mut TcpStream, bytes: &[u8]) {
+fn send(to: &mut Polled, bytes: &[u8]) {
     to.write_all(bytes).expect("the connection takes it");
 }
 
@@ -357,7 +344,7 @@ fn message(first: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// Reads a message whose first line has `first` in it, and returns its body.
-fn take(from: &mut TcpStream, first: &str) -> Vec<u8> {
+fn take(from: &mut Polled, first: &str) -> Vec<u8> {
     let mut body = vec![0; head(from, first)];
     from.read_exact(&mut body).expect("a whole body");
     body
@@ -373,7 +360,7 @@ fn long(first: &str, chunked: bool) -> Vec<u8> {
 }
 
 /// Reads such a message, in whatever chunks.
-fn take_long(from: &mut TcpStream, first: &str, chunked: bool) {
+fn take_long(from: &mut Polled, first: &str, chunked: bool) {
     if !chunked {
         assert!(take(from, first) == block(0, LONG));
         return;
@@ -399,7 +386,7 @@ fn take_long(from: &mut TcpStream, first: &str, chunked: bool) {
 }
 
 /// Reads a head whose first line has `first` in it, and returns the length of the body.
-fn head(from: &mut TcpStream, first: &str) -> usize {
+fn head(from: &mut Polled, first: &str) -> usize {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -413,11 +400,11 @@ fn head(from: &mut TcpStream, first: &str) -> usize {
 }
 
 /// Writes a body of [`LARGE`] bytes from another thread, so many at a time.
-fn writes(to: TcpStream, size: usize) -> thread::JoinHandle<TcpStream> {
+fn writes(to: Polled, size: usize) -> thread::JoinHandle<Polled> {
     writes_from(to, size, 0)
 }
 
-fn writes_from(mut to: TcpStream, size: usize, from: usize) -> thread::JoinHandle<TcpStream> {
+fn writes_from(mut to: Polled, size: usize, from: usize) -> thread::JoinHandle<Polled> {
     thread::spawn(move || {
         for at in (from..LARGE).step_by(size) {
             send(&mut to, &part(at, (at + size).min(LARGE)));
@@ -427,14 +414,13 @@ fn writes_from(mut to: TcpStream, size: usize, from: usize) -> thread::JoinHandl
 }
 
 /// Writes from the start of a body, without waiting, until nothing fits for a while. Returns how much did.
-fn fill(to: &mut TcpStream, size: usize) -> usize {
-    to.set_nonblocking(true).unwrap();
+fn fill(to: &mut Polled, size: usize) -> usize {
     let mut held = 0;
     loop {
-        match to.write(&part(held, (held + size).min(LARGE))) {
+        match (&**to).write(&part(held, (held + size).min(LARGE))) {
             Ok(len) => held += len,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let mut end = [PollFd::new(&*to, PollFlags::OUT)];
+                let mut end = [PollFd::new(to, PollFlags::OUT)];
                 if poll(&mut end, Some(&QUIET)).unwrap() == 0 {
                     break;
                 }
@@ -442,12 +428,11 @@ fn fill(to: &mut TcpStream, size: usize) -> usize {
             Err(error) => panic!("{error}"),
         }
     }
-    to.set_nonblocking(false).unwrap();
     held
 }
 
 /// Reads the rest of a body of [`LARGE`] bytes, and looks at each.
-fn carry(from: &mut TcpStream, mut at: usize) {
+fn carry(from: &mut Polled, mut at: usize) {
     let mut piece = vec![0; 256 << 10];
     while at < LARGE {
         let most = piece.len().min(LARGE - at);
