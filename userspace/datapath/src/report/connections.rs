@@ -197,12 +197,12 @@ fn views(lister: &Lister, ends: &[End<'_>], names: &Names, live: &Live) -> Vec<C
     let is_stream = |end: &End<'_>| end.is_server && twice(end) && end.carried(&live).is_some();
     let streams = ends.iter().filter(|end| is_stream(end));
     let shared: HashSet<_> = streams.map(|end| (end.socket.remote.ip(), end.socket.local)).collect();
-    let carries = |end: &End<'_>| {
+    let is_shared = |end: &End<'_>| {
         end.carried(&live).is_none() && shared.contains(&(end.socket.remote.ip(), end.socket.local))
     };
     let groups = Groups::below(&lister.cgroup);
     let shown =
-        ends.iter().filter(|end| is_stream(end) || (!twice(end) && !end.is_of_proxy() && !carries(end)));
+        ends.iter().filter(|end| is_stream(end) || (!twice(end) && !end.is_of_proxy() && !is_shared(end)));
     shown
         .map(|end| {
             let carried = end.carried(&live);
