@@ -314,6 +314,7 @@ impl State {
                 self.refused_pods.insert(workload.name.clone(), error.to_string());
                 let cookie = held.cookie;
                 self.pods.withdraw(&mut self.maps, |netns| netns != cookie)?;
+                self.pods.is_unseen(&mut self.maps, cookie)?;
             }
         }
         Ok(())

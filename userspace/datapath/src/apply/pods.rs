@@ -211,6 +211,15 @@ impl Pods {
         self.listening.values().any(|listening| listening.inbound.be != 0)
     }
 
+    /// No hook runs for what this pod dials: whoever accepts it has to report it.
+    pub(crate) fn is_unseen(&mut self, maps: &mut Maps, netns: u64) -> Result<(), Error> {
+        for (addr, row) in self.ips.iter_mut().filter(|(_, row)| row.netns == netns) {
+            row.flags &= !pod_flags::ENROLLED;
+            maps.pod_ips.put(addr, row)?;
+        }
+        Ok(())
+    }
+
     /// Removes the rows of network namespaces that `keep` does not want.
     pub(crate) fn withdraw(&mut self, maps: &mut Maps, keep: impl Fn(u64) -> bool) -> Result<(), Error> {
         let gone: Vec<u64> = self.netns.keys().copied().filter(|netns| !keep(*netns)).collect();
