@@ -263,7 +263,7 @@ reasons! {
     TOKEN_AUDIENCE = 163, "TokenAudience", EACCES, 401, "UAEX";
     /// The token has expired, more than 60 s ago.
     TOKEN_EXPIRED = 164, "TokenExpired", EACCES, 401, "UAEX";
-    /// The token is not valid yet, nor in 60 s: do the clocks agree?
+    /// The token is not valid yet, nor in 60 s: do the clocks agree? Refused.
     TOKEN_NOT_YET_VALID = 165, "TokenNotYetValid", EACCES, 401, "UAEX";
     /// The token's provider has no key of the name (`kid`) that the token gives.
     TOKEN_KEY = 166, "TokenKey", EACCES, 401, "UAEX";

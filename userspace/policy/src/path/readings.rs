@@ -23,10 +23,13 @@ impl Readings {
         let normal = normalise(path)?;
         let mut all = vec![merge_slashes(&normal).into_owned().into_bytes()];
         if is_ambiguous(&normal) {
-            let texts = [normal.as_bytes().to_vec(), decode_slashes(&normal), decode_all(&normal)];
-            for text in texts {
-                for text in [without_parameters(&text), text] {
-                    all.extend([resolve(&text, true), resolve(&text, false)]);
+            // Parameters go before anything is decoded (Tomcat), or behind it, or are none.
+            let cut = String::from_utf8_lossy(&without_parameters(normal.as_bytes())).into_owned();
+            for text in [&*normal, &cut] {
+                for text in [text.as_bytes().to_vec(), decode_slashes(text), decode_all(text)] {
+                    for text in [without_parameters(&text), text] {
+                        all.extend([resolve(&text, true), resolve(&text, false)]);
+                    }
                 }
             }
             let first = all[0].clone();

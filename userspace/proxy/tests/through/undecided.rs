@@ -65,7 +65,9 @@ async fn the_connection_that_was_made_early_carries_the_first_request() {
     let mut client = mesh.dial().await;
     let mut server = accept(&listener).await;
     client.write_all(b"GET / HTTP/1.1\r\nhost: web\r\nx-request-id: 1\r\n\r\n").await.unwrap();
-    expect(&mut server, "GET / HTTP/1.1\r\nhost: web\r\nx-request-id: 1\r\n\r\n").await;
+    let client = client.local_addr().unwrap().ip();
+    let head = format!("GET / HTTP/1.1\r\nhost: web\r\nx-request-id: 1\r\nx-forwarded-for: {client}\r\n\r\n");
+    expect(&mut server, &head).await;
 }
 
 #[tokio::test]
