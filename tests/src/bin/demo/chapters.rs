@@ -1,5 +1,6 @@
 //! The story, one file a chapter. Each does something, checks what came of it, and only then says so.
 
+mod asked;
 mod canary;
 mod chain;
 mod cut;
@@ -28,5 +29,6 @@ pub(crate) fn tell(shop: &mut Shop) -> Result<()> {
     flows::tell(shop, since).context("the flows")?;
     requests::tell(shop).context("the HTTPRoute")?;
     canary::tell(shop).context("the canary")?;
-    wire::tell(shop).context("mutual TLS")
+    wire::tell(shop).context("mutual TLS")?;
+    asked::tell(shop).context("the policy by path")
 }

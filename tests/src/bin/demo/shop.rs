@@ -48,6 +48,7 @@ const API_V2: usize = 2;
 pub(crate) const SPLIT: (&str, &str) = example!("split.yaml");
 pub(crate) const CANARY: (&str, &str) = example!("canary.yaml");
 pub(crate) const DB_CLIENTS: (&str, &str) = example!("db-clients.yaml");
+pub(crate) const API_CALLERS: (&str, &str) = example!("api-callers.yaml");
 const SERVICES: [(&str, &str); 4] =
     [example!("namespace.yaml"), example!("web.yaml"), example!("api.yaml"), example!("db.yaml")];
 
