@@ -26,7 +26,7 @@ impl Readings {
             // Parameters go before anything is decoded (Tomcat), or behind it, or are none.
             let cut = String::from_utf8_lossy(&without_parameters(normal.as_bytes())).into_owned();
             for text in [&*normal, &cut] {
-                for text in [text.as_bytes().to_vec(), decode_slashes(text), decode_all(text)] {
+                for text in decoded(text) {
                     for text in [without_parameters(&text), text] {
                         all.extend([resolve(&text, true), resolve(&text, false)]);
                     }
@@ -80,12 +80,18 @@ fn trimmed(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// Envoy's `UNESCAPE_AND_FORWARD`, Istio's `DECODE_AND_MERGE_SLASHES`: the escapes of both slashes are slashes.
-fn decode_slashes(normal: &str) -> Vec<u8> {
-    normal.replace("%2F", "/").replace("%5C", "/").into_bytes()
+/// What servers decode: nothing; the escape of the slash, or of both (Envoy's `UNESCAPE_AND_FORWARD`, Istio's
+/// `DECODE_AND_MERGE_SLASHES`); everything, of which a backslash is one, or another slash.
+fn decoded(text: &str) -> [Vec<u8>; 5] {
+    let slashes = text.replace("%2F", "/");
+    let both = slashes.replace("%5C", "/");
+    let all = decode_all(text);
+    let mut merged = all.clone();
+    merged.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
+    [text.as_bytes().to_vec(), slashes.into_bytes(), both.into_bytes(), all, merged]
 }
 
-/// Every escape decoded, and what comes of that as well, until there is none; a backslash is a slash.
+/// Every escape decoded, and what comes of that as well, until there is none.
 fn decode_all(normal: &str) -> Vec<u8> {
     let mut decoded: Vec<u8> = Vec::with_capacity(normal.len());
     for byte in normal.bytes() {
@@ -97,7 +103,6 @@ fn decode_all(normal: &str) -> Vec<u8> {
             decoded.push(high << 4 | low);
         }
     }
-    decoded.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
     decoded
 }
 

@@ -58,6 +58,7 @@ fn what_some_server_takes_for_the_path_is_denied_and_not_allowed() {
         "/Admin/x",
         "/;/admin",
         "/;%2Fx/admin%2F",
+        "/%2fadmin/..%5c/",
         "/x%2f%2f..%2f..%2fadmin",
     ] {
         assert_eq!(matches(path, &prefix("/admin")), (false, true), "{path}");
