@@ -113,7 +113,7 @@ async fn read(socket: &TcpStream, first: &mut BytesMut) -> Result<usize, Reason>
 }
 
 /// Waits until the app has sent something, or has closed.
-async fn speaks(app: Option<&TcpStream>) {
+pub(super) async fn speaks(app: Option<&TcpStream>) {
     match app {
         // An error is read again by whoever carries the bytes.
         Some(app) => drop(app.readable().await),

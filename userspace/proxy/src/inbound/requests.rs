@@ -12,7 +12,7 @@ use tokio::{
 use weft_model::Timeouts;
 use weft_transport::{Progress, relay};
 
-use super::{Seen, app::to_app, forbidden};
+use super::{Seen, app::to_app, forbidden, next::speaks};
 use crate::{
     Reason,
     line::Line,
@@ -149,15 +149,6 @@ impl Visit<'_> {
                 },
             }
         }
-    }
-}
-
-/// Waits until the app has sent something, or has closed.
-async fn speaks(app: Option<&TcpStream>) {
-    match app {
-        // An error is read again by whoever carries the bytes.
-        Some(app) => drop(app.readable().await),
-        None => std::future::pending().await,
     }
 }
 
