@@ -32,7 +32,7 @@ macro_rules! list {
 }
 
 list! {
-    Addr, BePort, Reason, Config, NetnsKey, Pod, PodRow, PolicyMatch, PolicyRow, CidrMatch, CidrClass, ServiceKey,
+    Addr, BePort, Reason, Config, NetnsKey, Pod, PodRow, PolicyKey, PolicyRow, CidrMatch, CidrClass, ServiceKey,
     ServiceRow, SlotKey, Slot, BackendKey, Backend, AffinityKey, Affinity, Count, MaglevKey, MaglevChunk,
     SocketKey, SocketState, ReverseKey, ReverseRow, FlowKey, FlowRecord, FlowEvent, PairKey, Pair, PairEnd,
     OriginKey, Origin, Lease,

@@ -35,7 +35,7 @@ pub use flow::{CONNECTED_UDP, FlowEvent, FlowKey, FlowRecord, event_kind, flow_f
 pub use origin::{Lease, Origin, OriginKey};
 pub use pair::{Pair, PairEnd, PairKey, SHORT_MESSAGES, latch, side};
 pub use pod::{NetnsKey, Pod, PodPort, PodPortKey, PodRow, pod_flags};
-pub use policy::{CidrClass, CidrMatch, PolicyMatch, PolicyRow, policy_bits, token};
+pub use policy::{CidrClass, CidrMatch, PolicyKey, PolicyRow, policy_bits, token};
 pub use reason::Reason;
 pub use service::{
     Affinity, AffinityKey, Backend, BackendKey, Count, MAGLEV_CHUNK, MaglevChunk, MaglevKey, ServiceKey,
@@ -45,7 +45,7 @@ pub use socket::{ReverseKey, ReverseRow, SocketKey, SocketState, socket_flags};
 
 /// Version of the layout in `layout.txt`. It is part of the pin path: an agent of another version
 /// builds its own maps and never misreads ours.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;

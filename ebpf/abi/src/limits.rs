@@ -16,7 +16,7 @@ pub const BACKENDS: usize = 1_048_576;
 /// Maglev chunks.
 pub const MAGLEV_CHUNKS: usize = 262_144;
 /// Policy rows.
-pub const POLICY_ROWS: usize = 1_048_576;
+pub const POLICY_ROWS: usize = 262_144;
 /// CIDR rows.
 pub const CIDR_ROWS: usize = 262_144;
 /// Flows that the kernel attests, least recently used first out.

@@ -42,7 +42,7 @@ pub mod map {
         OPEN = "weft_open";
         /// [`crate::BackendKey`] (id of a frontend) → [`crate::Count`].
         TURNS = "weft_turn";
-        /// [`crate::PolicyMatch`] → [`crate::PolicyRow`].
+        /// [`crate::PolicyKey`] → [`crate::PolicyRow`].
         POLICY = "weft_policy";
         /// [`crate::CidrMatch`] → [`crate::CidrClass`].
         CIDR = "weft_cidr";

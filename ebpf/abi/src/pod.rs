@@ -95,4 +95,10 @@ pub mod pod_flags {
     pub const ONLY_ALLOWS: u32 = 256;
     /// Its policies ask for what only requests say, on some ports: connections to these come to the node's proxy.
     pub const BY_REQUEST: u32 = 512;
+
+    /// Its policies have rows for port prefixes of this length, at most 16.
+    #[inline(always)]
+    pub const fn prefix(length: u8) -> u32 {
+        1 << (15 + length)
+    }
 }

@@ -3,32 +3,38 @@
 //! A pod's policies are one id. For each kind of source that they name there is a token; for each
 //! token and protocol, rows by port prefix. Rows are complete: a longer prefix carries the bits of
 //! every shorter one that covers it, so the longest match alone is the answer.
+//!
+//! Ports are looked up by hash, once for each length of prefix that the pod's policies have
+//! ([`crate::pod_flags::prefix`]), longest first: mostly that is one, or two. A trie of all rows takes the longer
+//! the more rows there are.
 
 use crate::{Addr, BePort};
 
 abi_struct! {
-    /// Data of the key of `weft_policy` (longest prefix match).
-    pub struct PolicyMatch {
+    /// Key of `weft_policy`: some ports of those whom a row is about.
+    pub struct PolicyKey {
         /// Id of the policies.
         pub policy: u64,
         /// Whom the row is about: [`token::ANY`], an identity, a namespace, or a [`CidrClass`].
         pub token: u64,
+        /// The first of the pod's ports that it is about.
+        pub port: BePort,
         /// [`crate::TCP`] or [`crate::UDP`].
         pub protocol: u8,
+        /// How many of the port's leading bits those ports share: 16 for one port, 0 for all.
+        pub length: u8,
         /// Zero.
-        pub _pad: u8,
-        /// The pod's port.
-        pub port: BePort,
-        /// Zero.
-        pub _tail: [u8; 4],
+        pub _pad: [u8; 4],
     }
 }
 
-impl PolicyMatch {
-    /// Bits before the port.
-    pub const PORT_AT: u32 = 8 * 18;
-    /// Bits of a whole key.
-    pub const FULL: u32 = Self::PORT_AT + 16;
+impl PolicyKey {
+    /// The key whose ports share `length` bits, at most 16, with `port`.
+    #[inline(always)]
+    pub const fn around(self, port: BePort, length: u8) -> Self {
+        let shared = !(0xffff_u32 >> length) as u16;
+        Self { port: BePort { be: port.be & shared.to_be() }, length, ..self }
+    }
 }
 
 abi_struct! {

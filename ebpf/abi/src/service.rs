@@ -55,14 +55,23 @@ abi_struct! {
 }
 
 abi_struct! {
-    /// Value of `weft_slot`: one column of an alias table (Walker 1974, Vose 1991).
+    /// Value of `weft_slot`: one column of an alias table (Walker 1974, Vose 1991), with what a connection needs of
+    /// its backend.
     pub struct Slot {
+        /// The backend's address.
+        pub addr: Addr,
         /// Id of the backend; 0 refuses the connection (the share of a backendRef without endpoints).
         pub backend: u64,
+        /// Id of the frontend it belongs to.
+        pub service: u64,
         /// The slot to take instead when a draw of 16 bits is not below `threshold`.
         pub alias: u32,
         /// 65536 where there is no alias.
         pub threshold: u32,
+        /// The backend's port.
+        pub port: BePort,
+        /// Zero.
+        pub _pad: [u8; 6],
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which backend of a frontend takes a connection.
 
 use weft_abi::{
-    Affinity, AffinityKey, MAGLEV_CHUNK, MaglevKey, Reason, ServiceKey, ServiceRow, Slot, SlotKey, UDP,
-    algorithm, service_flags,
+    Addr, Affinity, AffinityKey, BePort, MAGLEV_CHUNK, MaglevKey, Reason, ServiceKey, ServiceRow, Slot,
+    SlotKey, UDP, algorithm, service_flags,
 };
 
 use crate::{Destination, Dial, Tables, is_proxy};
@@ -48,15 +48,16 @@ pub fn pick<T: Tables>(
             *to = stuck;
             return Reason::NONE;
         }
-        if let Some(slot) = draw(tables, &row, dial, caller.hash) {
+        // The entry may have been recycled for another frontend while it was read.
+        if let Some(slot) = draw(tables, &row, dial, caller.hash)
+            && slot.service == row.id
+        {
             if slot.backend == 0 {
                 return Reason::NO_ENDPOINTS;
             }
-            if let Some(chosen) = destination(tables, &row, slot.backend) {
-                stick(tables, &row, dial.netns, slot.backend);
-                *to = chosen;
-                return Reason::NONE;
-            }
+            *to = destination(&row, slot.backend, slot.addr, slot.port);
+            stick(tables, &row, dial.netns, slot.backend);
+            return Reason::NONE;
         }
         tables.slot_missed();
         tries += 1;
@@ -75,13 +76,14 @@ fn sticky<T: Tables>(tables: &T, row: &ServiceRow, netns: u64) -> Option<Destina
     if tables.now_ns().wrapping_sub(held.used_ns) > lasts_ns {
         return None;
     }
-    // A row that left its frontend stays for readers of the old slots, not for those who remember it.
-    if tables.backend(held.backend)?.retired != 0 {
+    let backend = *tables.backend(held.backend)?;
+    // A row that left its frontend stays for those who are on their way to it, not for those who remember it; and the
+    // entry may have been recycled for another frontend while it was read.
+    if backend.retired != 0 || backend.service != row.id {
         return None;
     }
-    let chosen = destination(tables, row, held.backend)?;
     stick(tables, row, netns, held.backend);
-    Some(chosen)
+    Some(destination(row, held.backend, backend.addr, backend.port))
 }
 
 #[inline(always)]
@@ -93,7 +95,7 @@ fn stick<T: Tables>(tables: &T, row: &ServiceRow, netns: u64, backend: u64) {
 }
 
 #[inline(always)]
-fn draw<T: Tables>(tables: &T, row: &ServiceRow, dial: &Dial, source: u32) -> Option<Slot> {
+fn draw<'a, T: Tables>(tables: &'a T, row: &ServiceRow, dial: &Dial, source: u32) -> Option<&'a Slot> {
     match row.algorithm {
         // What has one backend needs no dice.
         algorithm::RANDOM if row.slots == 1 => slot_at(tables, row, 0),
@@ -108,7 +110,7 @@ fn draw<T: Tables>(tables: &T, row: &ServiceRow, dial: &Dial, source: u32) -> Op
 /// Datagrams of one socket keep to one backend while the set stays, as conntrack would have it: a random
 /// draw for each would tear a QUIC or DTLS session apart.
 #[inline(always)]
-fn same<T: Tables>(tables: &T, row: &ServiceRow, dial: &Dial, source: u32) -> Option<Slot> {
+fn same<'a, T: Tables>(tables: &'a T, row: &ServiceRow, dial: &Dial, source: u32) -> Option<&'a Slot> {
     let id = row.id.to_ne_bytes();
     let seed = source ^ u32::from(dial.source_port.be) ^ u32::from_ne_bytes([id[0], id[1], id[2], id[3]]);
     let column = mixed(seed);
@@ -125,7 +127,7 @@ fn mixed(word: u32) -> u32 {
 
 /// Turns walk the slots in order; the low bits of the round spread the alias draws evenly.
 #[inline(always)]
-fn in_turn<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
+fn in_turn<'a, T: Tables>(tables: &'a T, row: &ServiceRow) -> Option<&'a Slot> {
     let turn = tables.turn(row.id);
     let round = turn / row.slots;
     weighted(tables, row, turn % row.slots, round.wrapping_mul(GOLDEN) >> 16)
@@ -134,7 +136,7 @@ fn in_turn<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
 /// The one with fewer open connections of this node for its weight, of two drawn by weight. A share without endpoints
 /// never has any: it is refused when it is drawn first, which is as often as its weight says.
 #[inline(always)]
-fn less_busy<T: Tables>(tables: &T, row: &ServiceRow) -> Option<Slot> {
+fn less_busy<'a, T: Tables>(tables: &'a T, row: &ServiceRow) -> Option<&'a Slot> {
     let one = weighted(tables, row, tables.random(), tables.random())?;
     let other = weighted(tables, row, tables.random(), tables.random())?;
     if one.backend == 0 || other.backend == 0 {
@@ -153,7 +155,7 @@ fn is_less_busy<T: Tables>(tables: &T, one: u64, other: u64) -> bool {
 }
 
 #[inline(always)]
-fn hashed<T: Tables>(tables: &T, row: &ServiceRow, source: u32) -> Option<Slot> {
+fn hashed<'a, T: Tables>(tables: &'a T, row: &ServiceRow, source: u32) -> Option<&'a Slot> {
     if row.maglev == 0 {
         return None;
     }
@@ -165,28 +167,26 @@ fn hashed<T: Tables>(tables: &T, row: &ServiceRow, source: u32) -> Option<Slot> 
 
 /// One draw from the alias table: column `column`, kept when `coin` falls below its threshold.
 #[inline(always)]
-fn weighted<T: Tables>(tables: &T, row: &ServiceRow, column: u32, coin: u32) -> Option<Slot> {
+fn weighted<'a, T: Tables>(tables: &'a T, row: &ServiceRow, column: u32, coin: u32) -> Option<&'a Slot> {
     let slot = slot_at(tables, row, column % row.slots)?;
     if coin & 0xffff < slot.threshold { Some(slot) } else { slot_at(tables, row, slot.alias) }
 }
 
 #[inline(always)]
-fn slot_at<T: Tables>(tables: &T, row: &ServiceRow, slot: u32) -> Option<Slot> {
-    tables.slot(&SlotKey { service: row.id, generation: row.generation, slot }).copied()
+fn slot_at<'a, T: Tables>(tables: &'a T, row: &ServiceRow, slot: u32) -> Option<&'a Slot> {
+    tables.slot(&SlotKey { service: row.id, generation: row.generation, slot })
 }
 
 #[inline(always)]
-fn destination<T: Tables>(tables: &T, row: &ServiceRow, id: u64) -> Option<Destination> {
-    let backend = *tables.backend(id)?;
-    // The entry may have been recycled for another frontend while it was read.
-    (backend.service == row.id).then_some(Destination {
-        addr: backend.addr,
-        port: backend.port,
+const fn destination(row: &ServiceRow, backend: u64, addr: Addr, port: BePort) -> Destination {
+    Destination {
+        addr,
+        port,
         service: row.id,
-        backend: id,
+        backend,
         service_flags: row.flags,
         counted: row.algorithm == algorithm::LEAST_REQUEST,
-    })
+    }
 }
 
 /// 2^32 / φ: multiples of it are spread evenly over 32 bits (Knuth, vol. 3, 6.4).

@@ -64,7 +64,7 @@ pub fn is_read<T: Tables>(tables: &T, row: &PodRow, arrival: &Arrival) -> bool {
     row.flags & pod_flags::BY_REQUEST != 0
         && row.inbound.be != 0
         && !own(tables, arrival, row.netns, false)
-        && reads_requests(tables, row.policy, arrival.local_port)
+        && reads_requests(tables, row.policy, row.flags, arrival.local_port)
 }
 
 const MODE: u32 = pod_flags::TLS | pod_flags::STRICT;

@@ -1,6 +1,6 @@
 //! Whether a pod's policies let a client in, from rows.
 
-use weft_abi::{Addr, BePort, CidrMatch, PolicyMatch, PolicyRow, Reason, TCP, pod_flags, policy_bits, token};
+use weft_abi::{Addr, BePort, CidrMatch, PolicyKey, PolicyRow, Reason, TCP, pod_flags, policy_bits, token};
 
 use crate::Tables;
 
@@ -159,22 +159,30 @@ impl Found {
 ///
 /// A BPF function of its own: few pods have such policies, and none of the others shall need its stack.
 #[inline(never)]
-pub(crate) fn reads_requests<T: Tables>(tables: &T, policy: u64, port: BePort) -> bool {
-    let key = PolicyMatch { policy, token: token::ANY, protocol: TCP, _pad: 0, port, _tail: [0; 4] };
-    tables.policy(&key).is_some_and(|row| row.bits & READ != 0)
+pub(crate) fn reads_requests<T: Tables>(tables: &T, policy: u64, flags: u32, port: BePort) -> bool {
+    let key = PolicyKey { policy, token: token::ANY, protocol: TCP, ..PolicyKey::zeroed() };
+    longest(tables, &key, flags, port).is_some_and(|row| row.bits & READ != 0)
 }
 
 #[inline(always)]
 fn row<T: Tables>(tables: &T, request: &Request, token: u64) -> Option<PolicyRow> {
-    let key = PolicyMatch {
-        policy: request.policy,
-        token,
-        protocol: request.protocol,
-        _pad: 0,
-        port: request.port,
-        _tail: [0; 4],
-    };
-    tables.policy(&key).copied()
+    let key = PolicyKey { policy: request.policy, token, protocol: request.protocol, ..PolicyKey::zeroed() };
+    longest(tables, &key, request.flags, request.port).copied()
+}
+
+/// The row of the longest prefix that holds `port`, of the lengths that the policies have.
+#[inline(always)]
+fn longest<'a, T: Tables>(tables: &'a T, key: &PolicyKey, flags: u32, port: BePort) -> Option<&'a PolicyRow> {
+    let mut length = 17;
+    while length > 0 {
+        length -= 1;
+        if flags & pod_flags::prefix(length) != 0
+            && let Some(row) = tables.policy(&key.around(port, length))
+        {
+            return Some(row);
+        }
+    }
+    None
 }
 
 const READ: u32 = policy_bits::JUDGED | policy_bits::WATCHED;

@@ -2,7 +2,7 @@
 
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk, MaglevKey,
-    Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
+    Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
 };
 
 /// The maps, the clock and the dice.
@@ -25,8 +25,8 @@ pub trait Tables {
     fn backend(&self, id: u64) -> Option<&Backend>;
     /// A part of a Maglev table.
     fn maglev(&self, key: &MaglevKey) -> Option<&MaglevChunk>;
-    /// The longest row that matches.
-    fn policy(&self, key: &PolicyMatch) -> Option<&PolicyRow>;
+    /// The row of exactly these ports.
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyRow>;
     /// Token of the longest block that holds the address.
     fn cidr(&self, key: &CidrMatch) -> Option<u64>;
     /// What the kernel attests of this direction of a flow.

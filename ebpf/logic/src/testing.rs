@@ -8,7 +8,7 @@ use std::{
 
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk, MaglevKey,
-    Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
+    Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
 };
 
 use crate::Tables;
@@ -25,8 +25,10 @@ pub(crate) struct Memory {
     pub(crate) slots: HashMap<SlotKey, Slot>,
     pub(crate) backends: HashMap<u64, Backend>,
     pub(crate) maglev: HashMap<MaglevKey, MaglevChunk>,
-    /// The row of a policy and token, whatever the protocol and port.
+    /// The row of a policy and token, whatever the protocol and port, where `ports` has none.
     pub(crate) policies: HashMap<(u64, u64), PolicyRow>,
+    /// Rows of ports.
+    pub(crate) ports: HashMap<PolicyKey, PolicyRow>,
     /// The token of an address, whatever the policy.
     pub(crate) cidrs: HashMap<Addr, u64>,
     pub(crate) flows: HashMap<FlowKey, FlowRecord>,
@@ -42,7 +44,7 @@ pub(crate) struct Memory {
     /// How often a slot or backend was missing.
     pub(crate) missed: Cell<u32>,
     /// What was asked of the policy map, in order.
-    pub(crate) asked: RefCell<Vec<PolicyMatch>>,
+    pub(crate) asked: RefCell<Vec<PolicyKey>>,
     reads: Cell<usize>,
 }
 
@@ -81,9 +83,9 @@ impl Tables for Memory {
         self.maglev.get(key)
     }
 
-    fn policy(&self, key: &PolicyMatch) -> Option<&PolicyRow> {
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyRow> {
         self.asked.borrow_mut().push(*key);
-        self.policies.get(&(key.policy, key.token))
+        self.ports.get(key).or_else(|| self.policies.get(&(key.policy, key.token)))
     }
 
     fn cidr(&self, key: &CidrMatch) -> Option<u64> {

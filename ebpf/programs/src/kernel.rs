@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrMatch, Config, Count, FlowKey, FlowRecord,
-    MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey,
+    MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ServiceKey,
     ServiceRow, Slot, SlotKey, names::stat,
 };
 use weft_ebpf_logic::Tables;
@@ -64,8 +64,8 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn policy(&self, key: &PolicyMatch) -> Option<&PolicyRow> {
-        maps::POLICY.get(&Key::new(PolicyMatch::FULL, *key))
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyRow> {
+        unsafe { maps::POLICY.get(key) }
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent,
     FlowKey, FlowRecord, Lease, MaglevChunk, MaglevKey, NetnsKey, Origin, OriginKey, Pair, PairEnd, PairKey,
-    Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ReverseKey, ReverseRow, ServiceKey, ServiceRow,
+    Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ReverseKey, ReverseRow, ServiceKey, ServiceRow,
     Slot, SlotKey, SocketKey, SocketState, limits,
 };
 
@@ -52,7 +52,7 @@ pub static OPEN: HashMap<BackendKey, Count, { limits::BACKENDS }, LAZY> = HashMa
 pub static TURNS: LruHashMap<BackendKey, Count, { limits::TURNS }> = LruHashMap::new();
 
 #[btf_map(name = "weft_policy")]
-pub static POLICY: LpmTrie<PolicyMatch, PolicyRow, { limits::POLICY_ROWS }> = LpmTrie::new();
+pub static POLICY: HashMap<PolicyKey, PolicyRow, { limits::POLICY_ROWS }, LAZY> = HashMap::new();
 
 #[btf_map(name = "weft_cidr")]
 pub static CIDR: LpmTrie<CidrMatch, CidrClass, { limits::CIDR_ROWS }> = LpmTrie::new();

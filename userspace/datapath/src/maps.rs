@@ -12,7 +12,7 @@ use aya::{
 };
 use weft_abi::{
     Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, FlowKey, FlowRecord, Lease,
-    MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey,
+    MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ServiceKey,
     ServiceRow, Slot, SlotKey, SocketKey, names::map,
 };
 
@@ -69,7 +69,7 @@ pub(crate) struct Maps {
     /// `weft_open`.
     pub open: Rows<HashMap<MapData, BackendKey, Count>>,
     /// `weft_policy`.
-    pub policy: Rows<LpmTrie<MapData, PolicyMatch, PolicyRow>>,
+    pub policy: Rows<HashMap<MapData, PolicyKey, PolicyRow>>,
     /// `weft_cidr`.
     pub cidr: Rows<LpmTrie<MapData, CidrMatch, CidrClass>>,
     /// `weft_udp_conn`.

@@ -36,11 +36,12 @@ fn shop(flags: u32) -> Memory {
             memory
                 .services
                 .insert(key, std::vec![ServiceRow { id, slots: 1, flags, ..ServiceRow::zeroed() }]);
+            let port = BePort::new(8080);
+            let whole = Slot { backend: id, service: id, threshold: 65_536, ..Slot::zeroed() };
             memory.slots.insert(
                 SlotKey { service: id, ..SlotKey::zeroed() },
-                Slot { backend: id, alias: 0, threshold: 65_536 },
+                Slot { addr: addr(backend), port, ..whole },
             );
-            let port = BePort::new(8080);
             memory
                 .backends
                 .insert(id, Backend { addr: addr(backend), service: id, port, ..Backend::zeroed() });

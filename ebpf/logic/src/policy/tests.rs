@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, vec::Vec};
 
 use proptest::prelude::*;
-use weft_abi::{Addr, BePort, PolicyRow, Reason, TCP, pod_flags, policy_bits as bits, token};
+use weft_abi::{Addr, BePort, PolicyKey, PolicyRow, Reason, TCP, UDP, pod_flags, policy_bits as bits, token};
 
 use super::{Denial, Request, Ruling, authorize};
 use crate::testing::Memory;
@@ -19,7 +19,7 @@ fn source() -> Addr {
 fn request(flags: u32, proven: bool) -> Request {
     Request {
         policy: POLICY,
-        flags,
+        flags: flags | pod_flags::prefix(16),
         source: source(),
         identity: IDENTITY,
         namespace: NAMESPACE,
@@ -136,6 +136,37 @@ fn a_row_is_looked_up_by_all_of_its_key() {
     assert_eq!(authorize(&memory, &request(0, true)), Ruling::ALLOWED);
     let key = memory.asked.borrow()[0];
     assert_eq!((key.policy, key.token, key.protocol, key.port.get()), (POLICY, token::ANY, TCP, 8080));
+}
+
+#[test]
+fn the_row_of_the_longest_prefix_counts_and_only_lengths_that_there_are_are_asked_for() {
+    let row = |bits| PolicyRow { bits, ..PolicyRow::zeroed() };
+    let key = |protocol, port, length| PolicyKey {
+        policy: POLICY,
+        token: token::ANY,
+        port: BePort::new(port),
+        protocol,
+        length,
+        ..PolicyKey::zeroed()
+    };
+    let mut memory = Memory::default();
+    memory.ports.insert(key(TCP, 0, 0), row(bits::ISOLATED));
+    memory.ports.insert(key(TCP, 0x1f80, 12), row(bits::DENY));
+    memory.ports.insert(key(TCP, 0x1f90, 16), row(bits::ALLOW));
+    let lengths = [0, 12, 16].map(pod_flags::prefix).iter().sum::<u32>();
+    let asks = |protocol, port: u16, lengths| {
+        memory.asked.borrow_mut().clear();
+        let request = Request { protocol, port: BePort::new(port), flags: lengths, ..request(0, true) };
+        let reason = authorize(&memory, &request).verdict.reason;
+        (reason, memory.asked.borrow().iter().map(|key| (key.port.get(), key.length)).collect::<Vec<_>>())
+    };
+    assert_eq!(asks(TCP, 0x1f90, lengths), (Reason::NONE, Vec::from([(0x1f90, 16)])));
+    assert_eq!(asks(TCP, 0x1f8f, lengths), (Reason::POLICY_DENIED, Vec::from([(0x1f8f, 16), (0x1f80, 12)])));
+    let every = |port, block| Vec::from([(port, 16), (block, 12), (0, 0)]);
+    assert_eq!(asks(TCP, 0x1f7f, lengths), (Reason::NOT_ALLOWED, every(0x1f7f, 0x1f70)));
+    assert_eq!(asks(UDP, 0xffff, lengths), (Reason::NONE, every(0xffff, 0xfff0)));
+    assert_eq!(asks(TCP, 0x1f8f, pod_flags::prefix(0)), (Reason::NOT_ALLOWED, Vec::from([(0, 0)])));
+    assert_eq!(asks(TCP, 0x1f90, 0), (Reason::NONE, Vec::new()));
 }
 
 /// The meaning of rows, in words: what the client may use, then the three steps of a verdict.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use tokio::time::Instant;
-use weft_abi::{CidrMatch, PolicyMatch};
+use weft_abi::{CidrMatch, PolicyKey};
 use weft_policy::RuleName;
 
 use super::GRACE;
@@ -25,7 +25,7 @@ pub(crate) struct Policies {
 
 #[derive(Default)]
 struct Keys {
-    policy: Vec<(u32, PolicyMatch)>,
+    policy: Vec<PolicyKey>,
     cidr: Vec<(u32, CidrMatch)>,
 }
 
@@ -34,7 +34,7 @@ impl Policies {
     pub(crate) fn adopt(maps: &Maps) -> Self {
         let mut adopted = Self::default();
         for (key, _) in maps.policy.entries() {
-            adopted.live.entry(key.1.policy).or_default().policy.push(key);
+            adopted.live.entry(key.policy).or_default().policy.push(key);
         }
         for (key, _) in maps.cidr.entries() {
             adopted.live.entry(key.1.policy).or_default().cidr.push(key);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use weft_abi::{PolicyMatch, TCP, algorithm, names::stat, policy_bits, token};
+use weft_abi::{TCP, algorithm, names::stat, policy_bits, token};
 use weft_telemetry::api::{BpfTable, Table};
 
 use super::status::counters;
@@ -68,10 +68,9 @@ fn backends(state: &State) -> Table {
 fn policy(state: &State, names: &Names) -> Table {
     let people = names.tokens();
     let mut table = heading(&["POLICIES", "SOURCE", "PROTOCOL", "PORT", "BITS", "DENY-RULE"]);
-    for ((length, key), row) in state.maps.policy.entries() {
-        let free = 16 - length.saturating_sub(PolicyMatch::PORT_AT).min(16);
-        let (first, last) =
-            (key.port.get(), key.port.get() | u16::try_from((1_u32 << free) - 1).unwrap_or(u16::MAX));
+    for (key, row) in state.maps.policy.entries() {
+        let free = 0xffff_u16.checked_shr(key.length.into()).unwrap_or(0);
+        let (first, last) = (key.port.get(), key.port.get() | free);
         let port = match (first, last) {
             (0, u16::MAX) => "any".to_owned(),
             (first, last) if first == last => first.to_string(),

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use weft_abi::Slot;
 
 /// One slot for each choice, such that a uniform slot and a 16-bit coin draw each choice by its weight,
-/// exact to 1/65536 of a slot. Equal weights need no coin.
+/// exact to 1/65536 of a slot. Equal weights need no coin. Where the backends are is not in it yet.
 pub fn table(choices: &[u64], weights: &[f64]) -> Vec<Slot> {
     let total: f64 = weights.iter().sum();
     #[expect(clippy::cast_precision_loss, reason = "a Service has fewer than 2^52 endpoints")]
     let mut scaled: Vec<f64> = weights.iter().map(|weight| weight * choices.len() as f64 / total).collect();
-    let whole = |slot: usize| Slot { backend: choices[slot], alias: index(slot), threshold: FULL };
+    let whole =
+        |slot: usize| Slot { backend: choices[slot], alias: index(slot), threshold: FULL, ..Slot::zeroed() };
     let mut slots: Vec<Slot> = (0..choices.len()).map(whole).collect();
     let (mut small, mut large): (Vec<_>, Vec<_>) =
         (0..choices.len()).partition(|&slot| scaled[slot] < 1.0 - TINY);

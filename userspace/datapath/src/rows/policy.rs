@@ -1,7 +1,7 @@
 //! The rows by which the kernel decides what [`weft_policy::open`] decides.
 //!
 //! A rule becomes bits. They stand under a token for each of its sources, on every port prefix of its
-//! ranges. The kernel looks up one row a token, the longest prefix, and ORs their bits; so a row
+//! ranges. The kernel takes one row a token, that of the longest prefix, and ORs their bits; so a row
 //! carries the bits of every shorter prefix too, and a CIDR's rows those of every block around it.
 
 mod effects;
@@ -10,7 +10,7 @@ mod ports;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use weft_abi::{Addr, BePort, CidrClass, CidrMatch, PolicyMatch, PolicyRow, pod_flags, policy_bits};
+use weft_abi::{Addr, BePort, CidrClass, CidrMatch, PolicyKey, PolicyRow, pod_flags, policy_bits};
 use weft_policy::{Protection, RuleName};
 
 use self::effects::Effects;
@@ -21,10 +21,11 @@ use super::token;
 pub struct PolicyRows {
     /// Hash of all that follows; 0 when nothing protects.
     pub id: u64,
-    /// [`pod_flags`]: which kinds of sources have rows, and whether all that rows do is to allow.
+    /// [`pod_flags`]: which kinds of sources and lengths of port prefixes have rows, and whether all that rows do is
+    /// to allow.
     pub flags: u32,
-    /// Rows of `weft_policy`, each after its prefix length.
-    pub policy: Vec<((u32, PolicyMatch), PolicyRow)>,
+    /// Rows of `weft_policy`.
+    pub policy: Vec<(PolicyKey, PolicyRow)>,
     /// Rows of `weft_cidr`, each after its prefix length.
     pub cidr: Vec<((u32, CidrMatch), CidrClass)>,
     /// The names of the DENY rules that rows point to.
@@ -48,6 +49,7 @@ pub fn compile(protection: &Protection) -> PolicyRows {
     if !rows.policy.is_empty() && rows.policy.iter().all(|(_, row)| row.bits & !JUST_ALLOWING == 0) {
         rows.flags |= pod_flags::ONLY_ALLOWS;
     }
+    rows.flags |= rows.policy.iter().fold(0, |flags, (key, _)| flags | pod_flags::prefix(key.length));
     rows.rules = effects.rules;
     rows.identify();
     rows
@@ -60,10 +62,9 @@ impl PolicyRows {
             return;
         }
         let mut content = Vec::with_capacity(32 * (self.policy.len() + self.cidr.len()));
-        for ((length, key), row) in &self.policy {
-            content.extend(length.to_be_bytes());
+        for (key, row) in &self.policy {
             content.extend(key.token.to_be_bytes());
-            content.push(key.protocol);
+            content.extend([key.protocol, key.length]);
             content.extend(key.port.get().to_be_bytes());
             for number in [row.bits, row.deny_rule, row.audit_rule] {
                 content.extend(number.to_be_bytes());
@@ -76,7 +77,7 @@ impl PolicyRows {
             content.extend(class.token.to_be_bytes());
         }
         self.id = token::id("policy", [&*content]);
-        self.policy.iter_mut().for_each(|((_, key), _)| key.policy = self.id);
+        self.policy.iter_mut().for_each(|(key, _)| key.policy = self.id);
         self.cidr.iter_mut().for_each(|((_, key), _)| key.policy = self.id);
     }
 }
@@ -102,10 +103,9 @@ fn class(list: &BTreeSet<usize>) -> u64 {
     token::id("cidr", list.iter().map(<[u8; 8]>::as_slice))
 }
 
-fn policy_key(token: u64, prefix: ports::Prefix) -> (u32, PolicyMatch) {
+fn policy_key(token: u64, prefix: ports::Prefix) -> PolicyKey {
     let ports::Prefix { protocol, start, length } = prefix;
-    let key = PolicyMatch { token, protocol, port: BePort::new(start), ..PolicyMatch::zeroed() };
-    (PolicyMatch::PORT_AT + length, key)
+    PolicyKey { token, protocol, length, port: BePort::new(start), ..PolicyKey::zeroed() }
 }
 
 fn cidr_key(block: IpNet) -> (u32, CidrMatch) {

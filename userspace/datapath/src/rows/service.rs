@@ -76,6 +76,7 @@ fn frontend(service: &Service, port: &ServicePort, ip: IpAddr, locality: &Locali
     };
     let (choices, weights) = frontend.choices(port, ip, locality);
     frontend.slots = alias::table(&choices, &weights);
+    frontend.address_slots();
     match service.load_balancer {
         LoadBalancer::Random => {}
         LoadBalancer::RoundRobin => frontend.algorithm = algorithm::ROUND_ROBIN,
@@ -140,6 +141,16 @@ impl Frontend {
         self.backends.sort_unstable_by_key(|(id, _)| *id);
         self.backends.dedup_by_key(|(id, _)| *id);
         (choices, weights)
+    }
+
+    /// Writes into each slot where its backend is.
+    fn address_slots(&mut self) {
+        for slot in &mut self.slots {
+            slot.service = self.id;
+            if let Ok(at) = self.backends.binary_search_by_key(&slot.backend, |(id, _)| *id) {
+                (slot.addr, slot.port) = (self.backends[at].1.addr, self.backends[at].1.port);
+            }
+        }
     }
 
     fn compare_open_connections(&mut self, choices: &[u64], weights: &[f64]) {

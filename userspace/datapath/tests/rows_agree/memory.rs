@@ -1,9 +1,11 @@
-//! What the hooks decide from rows, with the kernel's two longest-prefix maps in memory.
+//! What the hooks decide from rows, with the kernel's maps of policies in memory.
+
+use std::collections::HashMap;
 
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BePort, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk,
-    MaglevKey, Pod, PodPort, PodPortKey, PodRow, PolicyMatch, PolicyRow, ServiceKey, ServiceRow, Slot,
-    SlotKey, TCP, UDP,
+    MaglevKey, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
+    TCP, UDP,
 };
 use weft_datapath::rows::{policy::PolicyRows, token};
 use weft_ebpf_logic::{Ruling, Tables, authorize};
@@ -14,16 +16,20 @@ use weft_policy::Request;
 pub(crate) struct Memory {
     id: u64,
     flags: u32,
-    policy: Vec<(u32, Vec<u8>, PolicyRow)>,
+    policy: HashMap<PolicyKey, PolicyRow>,
     cidr: Vec<(u32, Vec<u8>, u64)>,
 }
 
 impl Memory {
     /// Maps that hold `rows`.
     pub(crate) fn new(rows: &PolicyRows) -> Self {
-        let policy = rows.policy.iter().map(|((length, key), row)| (*length, policy_bytes(key), *row));
         let cidr = rows.cidr.iter().map(|((length, key), class)| (*length, cidr_bytes(key), class.token));
-        Self { id: rows.id, flags: rows.flags, policy: policy.collect(), cidr: cidr.collect() }
+        Self {
+            id: rows.id,
+            flags: rows.flags,
+            policy: rows.policy.iter().copied().collect(),
+            cidr: cidr.collect(),
+        }
     }
 
     /// What the hooks say to `request`.
@@ -54,15 +60,6 @@ fn longest<'a, V>(rows: &'a [(u32, Vec<u8>, V)], key: &[u8]) -> Option<&'a V> {
     covering.max_by_key(|(length, ..)| *length).map(|(.., value)| value)
 }
 
-fn policy_bytes(key: &PolicyMatch) -> Vec<u8> {
-    let mut bytes = [key.policy.to_ne_bytes(), key.token.to_ne_bytes()].concat();
-    bytes.extend([key.protocol, key._pad]);
-    bytes.extend(key.port.be.to_ne_bytes());
-    bytes.extend(key._tail);
-    assert_eq!(bytes.len() * 8, PolicyMatch::LAYOUT.size * 8);
-    bytes
-}
-
 fn cidr_bytes(key: &CidrMatch) -> Vec<u8> {
     let mut bytes = key.policy.to_ne_bytes().to_vec();
     bytes.push(key.family);
@@ -73,8 +70,8 @@ fn cidr_bytes(key: &CidrMatch) -> Vec<u8> {
 }
 
 impl Tables for Memory {
-    fn policy(&self, key: &PolicyMatch) -> Option<&PolicyRow> {
-        longest(&self.policy, &policy_bytes(key))
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyRow> {
+        self.policy.get(key)
     }
 
     fn cidr(&self, key: &CidrMatch) -> Option<u64> {

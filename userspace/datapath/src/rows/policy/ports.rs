@@ -12,7 +12,7 @@ use super::effects::Effect;
 pub(super) struct Prefix {
     pub(super) protocol: u8,
     pub(super) start: u16,
-    pub(super) length: u32,
+    pub(super) length: u8,
 }
 
 /// The rows of one token: for each prefix of the listed effects, the bits of all that cover it. The
@@ -84,13 +84,14 @@ fn prefixes(all: &[Effect], list: &BTreeSet<usize>) -> Vec<(Prefix, usize)> {
 }
 
 /// Splits a range into its largest prefixes.
-fn split(range: PortRange, mut each: impl FnMut(u16, u32)) {
+fn split(range: PortRange, mut each: impl FnMut(u16, u8)) {
     let (mut start, end) = (u32::from(range.start), u32::from(range.end) + 1);
     while start < end {
         let aligned = if start == 0 { 16 } else { start.trailing_zeros() };
         let fitting = (end - start).ilog2();
         let size = aligned.min(fitting);
-        each(u16::try_from(start).expect("below the end of a range of u16"), 16 - size);
+        let length = u8::try_from(16 - size).expect("at most 16");
+        each(u16::try_from(start).expect("below the end of a range of u16"), length);
         start += 1 << size;
     }
 }
@@ -99,7 +100,7 @@ fn split(range: PortRange, mut each: impl FnMut(u16, u32)) {
 mod tests {
     use super::{PortRange, split};
 
-    fn parts(start: u16, end: u16) -> Vec<(u16, u32)> {
+    fn parts(start: u16, end: u16) -> Vec<(u16, u8)> {
         let mut parts = Vec::new();
         split(PortRange { start, end }, |start, length| parts.push((start, length)));
         parts

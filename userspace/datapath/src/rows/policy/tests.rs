@@ -58,9 +58,10 @@ fn every_key_carries_the_id_and_no_bits_behind_its_prefix() {
     };
     let rows = rows(vec![policy("a", Action::Allow, vec![rule])]);
     assert!(rows.id != 0 && !rows.policy.is_empty() && rows.cidr.len() == 2);
-    for ((length, key), _) in &rows.policy {
+    for (key, _) in &rows.policy {
         assert_eq!(key.policy, rows.id);
-        assert_eq!(u32::from(key.port.get()) << (length - PolicyMatch::PORT_AT) & 0xffff, 0);
+        assert_eq!(*key, key.around(key.port, key.length));
+        assert_ne!(rows.flags & pod_flags::prefix(key.length), 0, "or nobody would look for it");
     }
     assert!(rows.cidr.iter().all(|((_, key), _)| key.policy == rows.id));
     assert_eq!(rows.cidr[0].0.1.addr, Addr::from(std::net::Ipv4Addr::new(10, 0, 0, 0)));
@@ -77,6 +78,7 @@ fn flags_say_which_sources_have_rows() {
             vec![Rule { sources: source.map(|s| vec![s]), ..Rule::default() }],
         )])
         .flags
+            & !pod_flags::prefix(0)
     };
     assert_eq!(flags(None), 0);
     assert_eq!(flags(Some(account(1))), pod_flags::BY_IDENTITY);
@@ -131,8 +133,9 @@ fn where_tokens_are_looked_at_the_proxy_reads_all_that_tcp_carries() {
     let rows = compile(&Protection { policies: Vec::new(), tokens: true });
     assert_ne!(rows.id, 0, "no policy, and yet there is something to do");
     assert_ne!(rows.flags & pod_flags::BY_REQUEST, 0);
-    let judged = |((_, key), row): &((u32, PolicyMatch), PolicyRow)| {
-        (key.token, key.protocol, key.port.get(), row.bits) == (token::ANY, TCP, 0, policy_bits::JUDGED)
+    let judged = |(key, row): &(PolicyKey, PolicyRow)| {
+        (key.token, key.protocol, key.port.get(), key.length, row.bits)
+            == (token::ANY, TCP, 0, 0, policy_bits::JUDGED)
     };
     assert!(rows.policy.len() == 1 && judged(&rows.policy[0]), "{rows:?}");
 }

@@ -49,6 +49,19 @@ fn service(ips: &[&str], groups: Vec<EndpointGroup>) -> Service {
 }
 
 #[test]
+fn a_slot_says_where_its_backend_is() {
+    let groups = vec![group(1, &["10.0.0.1:8080", "10.0.0.2:8081"]), group(3, &[])];
+    let [frontend] = &compile(&service(&["10.96.0.1"], groups), &Locality::default())[..] else { panic!() };
+    for slot in &frontend.slots {
+        assert_eq!(slot.service, frontend.id);
+        let backend = frontend.backends.iter().find(|(id, _)| *id == slot.backend);
+        let at = backend.map_or((Addr::ANY, BePort::new(0)), |(_, backend)| (backend.addr, backend.port));
+        assert_eq!((slot.addr, slot.port), at);
+    }
+    assert_eq!(frontend.slots.iter().filter(|slot| slot.backend == 0).count(), 1);
+}
+
+#[test]
 fn each_family_has_a_frontend_with_backends_of_its_own() {
     let web = service(&["10.96.0.1", "fd00::1"], vec![group(1, &["10.0.0.1:8080", "[fd77::1]:8080"])]);
     let frontends = compile(&web, &Locality::default());
