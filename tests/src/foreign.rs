@@ -21,8 +21,8 @@ enum Hold {
     /// Its link keeps it there, and the map that it uses lives with it. What is attached to a map stays
     /// only while somebody has the map open.
     Link { _link: OwnedFd, _map: Option<OwnedFd> },
-    /// On a cgroup's connect4, until it is taken off.
-    Connect4 { cgroup: File },
+    /// On a cgroup's hook, until it is taken off.
+    Cgroup { cgroup: File, hook: u32 },
 }
 
 /// Whether a program lets others on its hook.
@@ -44,6 +44,15 @@ impl Foreign {
 
     /// An `sk_lookup` program in `pod` that gives everything to `listener`.
     pub fn assigning_lookup(pod: &Pod, listener: &TcpListener) -> io::Result<Self> {
+        Self::assigning(pod, listener, 0)
+    }
+
+    /// As [`Foreign::assigning_lookup`], whatever a program before it has chosen.
+    pub fn replacing_lookup(pod: &Pod, listener: &TcpListener) -> io::Result<Self> {
+        Self::assigning(pod, listener, SK_LOOKUP_REPLACE)
+    }
+
+    fn assigning(pod: &Pod, listener: &TcpListener, flags: i32) -> io::Result<Self> {
         let map = listener_map(listener)?;
         let [map_low, map_high] = load_map(R1, map.as_fd());
         Self::lookup(
@@ -60,7 +69,7 @@ impl Foreign {
                 copy(R7, R0),
                 copy(R1, R6),
                 copy(R2, R7),
-                mov(R3, 0),
+                mov(R3, flags),
                 call(SK_ASSIGN),
                 copy(R1, R7),
                 call(SK_RELEASE),
@@ -74,6 +83,11 @@ impl Foreign {
     /// A program on connect4 of a cgroup that lets everything pass.
     pub fn connect4(cgroup: &Path, sharing: Sharing) -> io::Result<Self> {
         Self::on_connect4(cgroup, sharing, &[mov(R0, 1), EXIT])
+    }
+
+    /// A `sock_ops` program on a cgroup that does nothing.
+    pub fn sock_ops(cgroup: &Path, sharing: Sharing) -> io::Result<Self> {
+        Self::on_cgroup(cgroup, sharing, load(PROG_SOCK_OPS, 0, &[mov(R0, 1), EXIT])?, ATTACH_SOCK_OPS)
     }
 
     /// A program on connect4 of a cgroup that takes back what others refused before it.
@@ -141,6 +155,10 @@ impl Foreign {
 
     fn on_connect4(cgroup: &Path, sharing: Sharing, instructions: &[u64]) -> io::Result<Self> {
         let program = load(PROG_CGROUP_SOCK_ADDR, ATTACH_CONNECT4, instructions)?;
+        Self::on_cgroup(cgroup, sharing, program, ATTACH_CONNECT4)
+    }
+
+    fn on_cgroup(cgroup: &Path, sharing: Sharing, program: OwnedFd, hook: u32) -> io::Result<Self> {
         let cgroup = File::open(cgroup)?;
         let flags = match sharing {
             Sharing::Exclusive => 0,
@@ -148,16 +166,16 @@ impl Foreign {
             Sharing::Early => ALLOW_MULTI | PREORDER,
         };
         let (first, second) = (fd(cgroup.as_fd()), fd(program.as_fd()));
-        bpf(PROG_ATTACH, Attach { first, second, hook: ATTACH_CONNECT4, flags })?;
-        Ok(Self { program, hold: Hold::Connect4 { cgroup } })
+        bpf(PROG_ATTACH, Attach { first, second, hook, flags })?;
+        Ok(Self { program, hold: Hold::Cgroup { cgroup, hook } })
     }
 }
 
 impl Drop for Foreign {
     fn drop(&mut self) {
-        if let Hold::Connect4 { cgroup } = &self.hold {
+        if let Hold::Cgroup { cgroup, hook } = &self.hold {
             let (first, second) = (fd(cgroup.as_fd()), fd(self.program.as_fd()));
-            let detached = bpf(PROG_DETACH, Attach { first, second, hook: ATTACH_CONNECT4, flags: 0 });
+            let detached = bpf(PROG_DETACH, Attach { first, second, hook: *hook, flags: 0 });
             if let Err(error) = detached {
                 eprintln!("a foreign program stays on {}: {error}", cgroup.as_raw_fd());
             }
@@ -335,6 +353,8 @@ const R6: u8 = 6;
 const R7: u8 = 7;
 const R10: u8 = 10;
 const SK_PASS: i32 = 1;
+/// `BPF_SK_LOOKUP_F_REPLACE`.
+const SK_LOOKUP_REPLACE: i32 = 1;
 
 // `op` of `struct bpf_sock_ops`.
 const ACTIVE_ESTABLISHED: i32 = 4;

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use weft_tests::foreign::Foreign;
 use weft_tests::{Node, Pod, eventually, manifests, soon};
 
 use crate::stage::{API, Stage};
@@ -102,6 +103,23 @@ fn plaintext_that_is_older_than_its_mode_or_comes_from_outside_is_listed_as_unpr
         let counted = || stage.b.metric("weft_unprotected_connections", &[&format!("reason=\"{why}\"")]);
         eventually(SOON, || (counted() - count).abs() < 0.5);
     }
+}
+
+#[test]
+fn a_connection_that_a_foreign_lookup_program_takes_from_the_proxy_is_listed_as_unprotected() {
+    let Some(stage) = Stage::open(&[]) else { return };
+    let listener = stage.api.tcp_listen(stage.api.addr(9090)).unwrap();
+    let _foreign = Foreign::replacing_lookup(&stage.api, &listener).unwrap();
+    eventually(SOON, || stage.b.degradations().iter().any(|line| line.contains("foreign (id")));
+    // Whom nobody knows the proxy has to look at.
+    let stranger = stage.a.pod("shop/stranger").outsider().start();
+    let taken = stranger.tcp_connect(stage.api.addr(8080)).unwrap();
+    let (_accepted, from) = listener.accept().unwrap();
+    assert_eq!(from, taken.local_addr().unwrap(), "it came by no proxy");
+    // The proxy is given 10 s to tell of it.
+    eventually(SOON, || listed(&stage.b).contains(&("ForeignHook".to_owned(), port(&taken))));
+    let counted = || stage.b.metric("weft_unprotected_connections", &["reason=\"ForeignHook\""]);
+    eventually(SOON, || (counted() - 1.0).abs() < 0.5);
 }
 
 /// The unprotected connections of a node: why, and the client's port.

@@ -30,7 +30,8 @@ pub(crate) struct Held {
     pub diag: Diag,
     /// Its sockets, for those who only tell of them.
     pub lister: Arc<Mutex<Diag>>,
-    /// Cookies of its TCP sockets that no hook has seen begin when it was enrolled: as many as there were.
+    /// Cookies of its TCP and connected UDP sockets that no hook has seen begin when it was enrolled: as many as there
+    /// were.
     pub older: Arc<HashSet<u64>>,
     /// Its addresses, those that the pod's object does not name among them.
     pub addresses: BTreeSet<IpAddr>,
@@ -193,12 +194,15 @@ impl Held {
     }
 
     /// Remembers, once, which sockets are older than the pod's enrolment: the hooks see all that begin from now on, and
-    /// `states` has what they have seen.
-    pub(crate) fn remember_older(&mut self, states: BorrowedFd<'_>) {
+    /// `states` has what they have seen of TCP. What they have seen of UDP nobody is told, so where the pod `was_enrolled`
+    /// by an earlier agent no such socket is remembered.
+    pub(crate) fn remember_older(&mut self, states: BorrowedFd<'_>, was_enrolled: bool) {
         if self.looked {
             return;
         }
-        match self.diag.sockets(&Query::tcp(States::LIVE).with_storage(states)) {
+        let tcp = self.diag.sockets(&Query::tcp(States::LIVE).with_storage(states));
+        let udp = if was_enrolled { Ok(Vec::new()) } else { self.diag.sockets(&Query::connected_udp()) };
+        match tcp.and_then(|tcp| Ok([tcp, udp?].concat())) {
             Ok(sockets) => {
                 let unseen = sockets.iter().filter(|socket| socket.storage.is_none());
                 self.older = Arc::new(unseen.map(|socket| socket.cookie).collect());

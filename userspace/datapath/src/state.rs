@@ -20,7 +20,7 @@ use crate::{
     load::{self, Loaded},
     maps::{self, Maps},
     netns::Namespaces,
-    pins::Node,
+    pins::{Node, Pins},
     rows::policy::{PolicyRows, compile},
     settings::{Acceleration, Settings},
     sweep::{self, Hints, Protections},
@@ -289,12 +289,14 @@ impl State {
         if !reads {
             self.set_flags(config_flags::READS, 0)?;
         }
+        let retired = self.loaded.retired.iter().flat_map(Pins::linked);
+        let before: HashSet<u64> = self.pods.enrolled().chain(retired).collect();
         for workload in local(snapshot) {
             let Some(held) = self.namespaces.get(&workload.name) else { continue };
             self.pods.enrol(&mut self.maps, workload, held.cookie)?;
         }
         for (_, held) in self.namespaces.iter_mut() {
-            held.remember_older(socket_states(&self.maps.sockets));
+            held.remember_older(socket_states(&self.maps.sockets), before.contains(&held.cookie));
         }
         self.protect(snapshot)?;
         self.policies.retire(&used);

@@ -177,6 +177,21 @@ impl Protection {
         })
     }
 
+    /// Whether there is a port whose requests are judged: without a proxy nobody may come there.
+    pub fn judges_requests(&self) -> bool {
+        let on_tcp = |applied: &Applied, rule: &Rule| match &applied.ports {
+            None => true,
+            Some(ports) => {
+                ports.iter().any(|(protocol, port)| *protocol == Protocol::Tcp && rule.covers(*port))
+            }
+        };
+        let judges = |applied: &Applied| {
+            let mut rules = applied.policy.rules.iter();
+            applied.policy.mode == Mode::Enforce && rules.any(|rule| rule.l7 && on_tcp(applied, rule))
+        };
+        self.tokens || self.policies.iter().any(judges)
+    }
+
     /// Whether policies of any port ask for what only requests say.
     pub fn reads_requests(&self) -> bool {
         self.tokens || self.policies.iter().any(|applied| applied.policy.rules.iter().any(|rule| rule.l7))

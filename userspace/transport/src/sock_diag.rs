@@ -156,6 +156,11 @@ impl<'fd> Query<'fd> {
         Self { states: States::of(&[State::Close]), ..Self::connected_udp() }
     }
 
+    /// UDP sockets that have a port, with a peer or without.
+    pub fn udp() -> Self {
+        Self { states: States::of(&[State::Established, State::Close]), ..Self::connected_udp() }
+    }
+
     /// Tells the bytes, round-trip time and retransmits of TCP sockets too.
     #[must_use]
     pub fn with_info(self) -> Self {

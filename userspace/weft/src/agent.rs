@@ -129,7 +129,7 @@ impl admin::Agent for NodeAgent {
         let snapshot = self.snapshot();
         let proxy = self.keeper.as_ref().map(|keeper| node_proxy::status(keeper, &self.enforcer));
         let mut status = self.enforcer.status(&snapshot);
-        status.degradations.extend(proxy.as_ref().and_then(|proxy| gone::degradation(&snapshot, proxy)));
+        status.degradations.extend(gone::degradations(&snapshot, proxy.as_ref()));
         let mut peers = self.keeper.as_ref().map(Keeper::peers).unwrap_or_default();
         for pod in &mut status.pods {
             pod.peers = peers.remove(&pod.name).unwrap_or_default();

@@ -220,6 +220,11 @@ impl Pods {
         Ok(())
     }
 
+    /// Cookies of the network namespaces that have a row.
+    pub(crate) fn enrolled(&self) -> impl Iterator<Item = u64> {
+        self.netns.keys().copied()
+    }
+
     /// Removes the rows of network namespaces that `keep` does not want.
     pub(crate) fn withdraw(&mut self, maps: &mut Maps, keep: impl Fn(u64) -> bool) -> Result<(), Error> {
         let gone: Vec<u64> = self.netns.keys().copied().filter(|netns| !keep(*netns)).collect();

@@ -16,7 +16,7 @@ use weft_telemetry::{
     metrics::Metrics,
     records::Security,
 };
-use weft_transport::{Diag, Query, Socket, State as TcpState, States};
+use weft_transport::{Diag, Protocol as Transport, Query, Socket, State as TcpState, States};
 
 use super::unprotected::{Groups, Seen, why};
 use crate::{
@@ -65,16 +65,21 @@ impl Lister {
         Ok(Self { pods: pods.collect(), states, cgroup: state.cgroup.clone(), is_kept_out })
     }
 
-    /// The live TCP sockets of a pod.
+    /// The live TCP sockets of a pod, and its connected UDP sockets.
     fn live<'a>(&self, pod: &'a Listed) -> Result<Vec<End<'a>>, Failure> {
-        let ports = listening(pod)?;
+        let listening = query_of(pod, &Query::tcp(States::of(&[TcpState::Listen])))?;
         let query = Query::tcp(States::LIVE).with_info().with_storage(self.states.as_fd());
-        Ok(query_of(pod, &query)?.into_iter().map(|socket| End::of(pod, socket, &ports)).collect())
+        let live = query_of(pod, &query)?;
+        let (datagrams, unconnected): (Vec<_>, Vec<_>) =
+            query_of(pod, &Query::udp())?.into_iter().partition(|s| s.state == TcpState::Established);
+        let open = listening.iter().chain(&unconnected);
+        let open: BTreeSet<_> = open.map(|socket| (is_udp(socket), socket.local.port())).collect();
+        Ok(live.into_iter().chain(datagrams).map(|socket| End::of(pod, socket, &open)).collect())
     }
 }
 
 /// The connections of this node's pods. One between two of them is listed once, from the client's end, and so is one
-/// through the node's proxy: as the app has it.
+/// through the node's proxy: as the app has it. Of UDP, connected sockets that the mesh does not protect.
 pub(crate) fn connections(
     lister: &Lister,
     names: &Names,
@@ -128,10 +133,8 @@ fn query_of(pod: &Listed, query: &Query<'_>) -> Result<Vec<Socket>, Failure> {
         .map_err(|error| Failure::new(format!("sockets of pod {} cannot be listed: {error}", pod.name), ""))
 }
 
-/// The ports of a pod that somebody listens on.
-fn listening(pod: &Listed) -> Result<BTreeSet<u16>, Failure> {
-    let sockets = query_of(pod, &Query::tcp(States::of(&[TcpState::Listen])))?;
-    Ok(sockets.iter().map(|socket| socket.local.port()).collect())
+fn is_udp(socket: &Socket) -> bool {
+    socket.protocol == Transport::Udp
 }
 
 /// One end of a connection.
@@ -143,12 +146,13 @@ struct End<'a> {
 }
 
 impl<'a> End<'a> {
-    /// A socket that no hook has seen is the server's when it is on a port that listens.
-    fn of(pod: &'a Listed, socket: Socket, listening: &BTreeSet<u16>) -> Self {
+    /// A socket that no hook has seen is the server's when it is on a port that is open to all: the ports of TCP, and
+    /// those that are of UDP.
+    fn of(pod: &'a Listed, socket: Socket, open: &BTreeSet<(bool, u16)>) -> Self {
         let known = socket.storage.as_deref().and_then(socket_state);
         let is_server = match &known {
             Some(known) => known.flags & socket_flags::SERVER != 0,
-            None => listening.contains(&socket.local.port()),
+            None => open.contains(&(is_udp(&socket), socket.local.port())),
         };
         Self { pod, socket, known, is_server }
     }
@@ -158,22 +162,23 @@ impl<'a> End<'a> {
         self.known.map_or(0, |known| known.flags)
     }
 
-    fn addresses(&self) -> (SocketAddr, SocketAddr) {
-        (self.socket.local, self.socket.remote)
+    fn addresses(&self) -> (Transport, SocketAddr, SocketAddr) {
+        (self.socket.protocol, self.socket.local, self.socket.remote)
     }
 
     /// The proxy's own end: what it has accepted of the pod, or made for it.
     fn is_of_proxy(&self) -> bool {
         let port = BePort::new(self.socket.local.port());
-        let accepted = port.be != 0 && port == self.pod.listening.outbound;
+        let accepted = !is_udp(&self.socket) && port.be != 0 && port == self.pod.listening.outbound;
         let made = self.flags() & (socket_flags::BY_PROXY | socket_flags::SERVER) == socket_flags::BY_PROXY;
         accepted || made
     }
 
     /// How the proxy carries it.
     fn carried<'l>(&self, live: &'l HashMap<Ends, Carried>) -> Option<&'l Carried> {
-        let (local, remote) = self.addresses();
+        let (protocol, local, remote) = self.addresses();
         match self.flags() {
+            _ if protocol == Transport::Udp => None,
             flags if flags & socket_flags::PROXIED != 0 => live.get(&Ends::Outbound(local)),
             // Who has the pod's own address as its peer is not seen by any hook.
             flags if flags == 0 || flags & socket_flags::BY_PROXY != 0 => {
@@ -190,7 +195,7 @@ fn views(lister: &Lister, ends: &[End<'_>], names: &Names, live: &Live) -> Vec<C
     let seen = socket_flags::CLIENT | socket_flags::PROXIED;
     let managed: HashSet<_> = ends.iter().filter(|end| end.flags() & seen != 0).map(End::addresses).collect();
     let twice = |end: &End<'_>| {
-        let other = (end.socket.remote, end.socket.local);
+        let other = (end.socket.protocol, end.socket.remote, end.socket.local);
         (end.is_server && clients.contains(&other)) || (end.known.is_none() && managed.contains(&other))
     };
     // Streams share a connection between the nodes; each is an app's own.
@@ -209,6 +214,7 @@ fn views(lister: &Lister, ends: &[End<'_>], names: &Names, live: &Live) -> Vec<C
             let End { pod, socket, known, is_server } = end;
             let seen = Seen {
                 pod: &pod.name,
+                protocol: socket.protocol,
                 local: socket.local,
                 remote: socket.remote,
                 state: socket.state,
@@ -226,6 +232,8 @@ fn views(lister: &Lister, ends: &[End<'_>], names: &Names, live: &Live) -> Vec<C
             };
             ConnectionView { unprotected: why(&seen), ..view(end, names, carried, now) }
         })
+        // What the hooks know of a UDP socket the kernel does not tell.
+        .filter(|view| view.protocol == Protocol::Tcp || view.unprotected.is_some())
         .collect()
 }
 
@@ -242,7 +250,7 @@ fn view(end: &End<'_>, names: &Names, carried: Option<&Carried>, now: u64) -> Co
         source.identity = Some(Arc::clone(proven));
     }
     ConnectionView {
-        protocol: Protocol::Tcp,
+        protocol: if is_udp(socket) { Protocol::Udp } else { Protocol::Tcp },
         state: state_name(socket.state).to_owned(),
         path: path(end, names, carried),
         managed: known.is_some() || carried.is_some(),

@@ -7,7 +7,7 @@ use std::{
 use weft_abi::{SocketState, socket_flags};
 use weft_model::{MtlsMode, ObjectName};
 use weft_telemetry::{api::Unprotected, live::Carried, records::Security};
-use weft_transport::State;
+use weft_transport::{Protocol, State};
 
 use crate::{flows::Names, host};
 
@@ -15,6 +15,7 @@ use crate::{flows::Names, host};
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(super) struct Seen<'a> {
     pub pod: &'a ObjectName,
+    pub protocol: Protocol,
     pub local: SocketAddr,
     pub remote: SocketAddr,
     pub state: State,
@@ -45,12 +46,23 @@ pub(super) fn why(seen: &Seen<'_>) -> Option<Unprotected> {
     if within || !goes_on(seen.state, seen.inode) {
         return None;
     }
+    if seen.protocol == Protocol::Udp {
+        return of_datagrams(seen);
+    }
     let Some(known) = seen.known else { return unseen(seen) };
     let is_translated = known.flags & socket_flags::TRANSLATED != 0;
     if is_translated && SocketAddr::new(known.peer.to_ip(), known.peer_port.get()) != seen.remote {
         return Some(Unprotected::ForeignHook);
     }
     if seen.is_server { of_server(seen, known.flags) } else { of_client(seen, known.flags) }
+}
+
+/// A connected UDP socket. The kernel does not tell whether a hook has seen it.
+fn of_datagrams(seen: &Seen<'_>) -> Option<Unprotected> {
+    if !seen.groups.hold(seen.group) {
+        return Some(Unprotected::HostPath);
+    }
+    seen.is_older.then_some(Unprotected::OlderThanEnrolment)
 }
 
 /// One that no hook has seen begin.
@@ -62,12 +74,9 @@ fn unseen(seen: &Seen<'_>) -> Option<Unprotected> {
         return Some(Unprotected::OlderThanEnrolment);
     }
     // Of one between two pods of this node, the client's end is remembered alone.
-    let is_mirrored = || {
-        let client = seen.names.pod(seen.remote.ip());
-        client.is_some_and(|client| client.workload.local && client.workload.enrolled)
-    };
-    if seen.is_server && is_mirrored() {
-        return None;
+    let client = seen.names.pod(seen.remote.ip()).filter(|client| client.workload.local);
+    if let Some(client) = client.filter(|_| seen.is_server) {
+        return (!client.workload.enrolled).then_some(Unprotected::ClientOutside);
     }
     Some(if seen.is_kept_out { Unprotected::ForeignHook } else { Unprotected::Unmanaged })
 }

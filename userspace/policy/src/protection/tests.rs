@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
 use weft_model::{
-    Action, Distribution, Endpoint, EndpointGroup, LoadBalancer, RouteKind, Selector, ServiceAccount,
-    ServiceKind, ServicePort,
+    Action, Distribution, Endpoint, EndpointGroup, LoadBalancer, PortRange, RouteKind, Selector,
+    ServiceAccount, ServiceKind, ServicePort,
 };
 
 use super::*;
@@ -221,4 +221,30 @@ fn where_tokens_are_looked_at_each_request_is_read_and_allowed_by_nobodys_policy
     assert_eq!(taken.requests(Protocol::Udp, 80), Requests::Unread);
     let other = protection(&snapshot, &workload("shop/api", "10.1.0.2", "api"));
     assert!(!other.tokens && other.requests(Protocol::Tcp, 80) == Requests::Unread);
+}
+
+#[test]
+fn only_enforced_policies_that_read_requests_on_a_tcp_port_judge_them() {
+    let rule = |l7, ports: Option<PortRange>| {
+        let ports = ports.map(|range| vec![range]);
+        Rule { sources: None, ports, l7, http: None, token: None }
+    };
+    let judges = |mode, rule: Rule, ports: Option<(Protocol, u16)>| {
+        let policy = AuthorizationPolicy {
+            name: ObjectName::new("shop", "p"),
+            action: Action::Deny,
+            mode,
+            target: PolicyTarget::Pods(Selector::default()),
+            rules: vec![rule],
+        };
+        let applied = Applied { policy: Arc::new(policy), ports: ports.map(|port| BTreeSet::from([port])) };
+        Protection { policies: vec![applied], tokens: false }.judges_requests()
+    };
+    assert!(judges(Mode::Enforce, rule(true, None), None));
+    assert!(!judges(Mode::Audit, rule(true, None), None));
+    assert!(!judges(Mode::Enforce, rule(false, None), None));
+    assert!(judges(Mode::Enforce, rule(true, Some(80.into())), Some((Protocol::Tcp, 80))));
+    assert!(!judges(Mode::Enforce, rule(true, Some(81.into())), Some((Protocol::Tcp, 80))));
+    assert!(!judges(Mode::Enforce, rule(true, None), Some((Protocol::Udp, 80))));
+    assert!(Protection { policies: vec![], tokens: true }.judges_requests());
 }

@@ -36,7 +36,8 @@ unprotected! {
     HostPath;
     /// Another eBPF program holds a hook, or has sent the connection elsewhere after weft had decided.
     ForeignHook;
-    /// No hook saw it begin, and it is not older than its pod's enrolment: there was no room to remember it.
+    /// No hook saw it begin, and it is not older than its pod's enrolment: its pod could not be enrolled, or there was no
+    /// room to remember it.
     Unmanaged;
     /// Both ends are enrolled pods, on two nodes, and it is in clear: it is older than the mode that asks for mutual TLS.
     OlderThanMutualTls;

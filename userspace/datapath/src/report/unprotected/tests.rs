@@ -50,6 +50,7 @@ fn names(mode: MtlsMode) -> Names {
 
 /// A connection of the pod with `remote`: as a hook has seen it, or none has.
 struct Case {
+    protocol: Protocol,
     remote: [u8; 4],
     is_server: bool,
     flags: Option<u32>,
@@ -65,6 +66,7 @@ impl Case {
     fn client(remote: [u8; 4], flags: u32) -> Self {
         let flags = Some(flags | socket_flags::CLIENT);
         Self {
+            protocol: Protocol::Tcp,
             remote,
             is_server: false,
             flags,
@@ -96,6 +98,7 @@ impl Case {
         let below = OnceCell::from(HashSet::from([7]));
         why(&Seen {
             pod: &ObjectName::new("shop", "own"),
+            protocol: self.protocol,
             local: (OWN, 8080).into(),
             remote: (self.remote, 443).into(),
             state: self.state,
@@ -124,7 +127,18 @@ fn what_no_hook_saw_is_told_by_its_group_then_by_its_age_then_by_who_holds_the_h
     assert_eq!(unseen().why(), Some(Unmanaged));
     let mirrored = Case { is_server: true, ..Case::unseen(HERE) };
     assert_eq!(mirrored.why(), None, "the client's end is remembered");
+    let left = Case { is_server: true, ..Case::unseen(PLAIN) };
+    assert_eq!(left.why(), Some(Unprotected::ClientOutside), "its client may have left the mesh");
     assert_eq!(Case::unseen(HERE).why(), Some(Unmanaged), "this is the client's end");
+}
+
+#[test]
+fn of_a_connected_udp_socket_is_told_what_can_be_known() {
+    use Unprotected::{HostPath, OlderThanEnrolment};
+    let datagrams = || Case { protocol: Protocol::Udp, ..Case::unseen(NOBODY) };
+    assert_eq!(Case { group: 9, is_older: true, ..datagrams() }.why(), Some(HostPath));
+    assert_eq!(Case { group: 7, is_older: true, ..datagrams() }.why(), Some(OlderThanEnrolment));
+    assert_eq!(Case { group: 7, is_kept_out: true, ..datagrams() }.why(), None);
 }
 
 #[test]

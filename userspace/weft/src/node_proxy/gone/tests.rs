@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use weft_model::Mtls;
+
 use super::*;
 use crate::node_proxy::tests::service;
 
@@ -12,7 +14,7 @@ fn said(state: ProxyState, lease_age_ms: Option<u64>) -> Option<String> {
         ..Snapshot::default()
     };
     let proxy = ProxyStatus { state, lease_age_ms, ..ProxyStatus::default() };
-    degradation(&snapshot, &proxy).map(|degradation| degradation.reason)
+    degradations(&snapshot, Some(&proxy)).pop().map(|degradation| degradation.reason)
 }
 
 #[test]
@@ -31,6 +33,20 @@ fn many_are_counted() {
     let snapshot = Snapshot { services: Arc::new(services), ..Snapshot::default() };
     let proxy =
         ProxyStatus { state: ProxyState::Failing, lease_age_ms: Some(6_000), ..ProxyStatus::default() };
-    let reason = degradation(&snapshot, &proxy).unwrap().reason;
+    let reason = degradations(&snapshot, Some(&proxy)).remove(0).reason;
     assert!(reason.contains("shop/s09 and 2 more are refused"), "{reason}");
+}
+
+#[test]
+fn mutual_tls_waits_too_and_without_a_proxy_that_is_to_be_services_do_not() {
+    let mtls = Arc::new(Mtls { on: true, ..Mtls::default() });
+    let services = Arc::new([service("front", true)].into_iter().collect());
+    let snapshot = Snapshot { mtls, services, ..Snapshot::default() };
+    let features = |proxy: Option<&ProxyStatus>| -> Vec<_> {
+        degradations(&snapshot, proxy).into_iter().map(|one| one.feature).collect()
+    };
+    let failing =
+        ProxyStatus { state: ProxyState::Failing, lease_age_ms: Some(6_000), ..ProxyStatus::default() };
+    assert_eq!(features(Some(&failing)), ["http path", "mutual TLS"]);
+    assert_eq!(features(None), ["mutual TLS"], "the kernel has the Services");
 }
