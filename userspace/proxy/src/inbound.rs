@@ -30,10 +30,10 @@ use weft_transport::{Progress, ReadAhead, relay};
 use crate::{
     Reason,
     clock::Moment,
+    line::{Line, reset_on_close},
     live::{Facts, Relaying},
     observe::{ConnectionRecord, Inbound, Protocol, Record, Security},
     outbound::ended,
-    stream::reset_on_close,
     tables::Caller,
     worker::Served,
 };
@@ -172,7 +172,7 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
             Ok(Carried::Bytes)
         }
         Ok(Next::Plain { first, app }) => {
-            requests::serve(served, socket, first, app, local, seen, changes).await?;
+            requests::serve(served, Line::Plain(socket), first, app, local, seen, changes).await?;
             Ok(Carried::Bytes)
         }
         Err(why) => refuse(socket, why),
