@@ -47,6 +47,8 @@ struct Seen {
     client: SocketAddr,
     /// Who has proven to be the client.
     account: Option<ServiceAccount>,
+    /// SHA-256 of the certificate that proves it, where there is one.
+    certificate: Option<Arc<str>>,
     /// The client's own proxy tells of it, too.
     told: bool,
     security: Security,
@@ -62,6 +64,7 @@ impl Seen {
             local: None,
             client,
             account: None,
+            certificate: None,
             told: false,
             security: Security::None,
             spoken: Protocol::Tcp,

@@ -77,6 +77,8 @@ pub(crate) struct Incoming {
     pub told: bool,
     /// How it came here.
     pub security: Security,
+    /// SHA-256 of the certificate that the client has shown, in hexadecimal digits.
+    pub certificate: Option<Arc<str>>,
 }
 
 /// Ends what it guards once a policy forbids it, and says why.

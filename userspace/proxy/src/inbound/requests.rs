@@ -63,7 +63,13 @@ pub(super) async fn serve(
     seen.spoken = version;
     let port = Arc::new(Port::of_pod(&served.pod.name, local, served.worker.now()));
     let early = app.and_then(|app| early(&port, local, app));
-    let incoming = Incoming { caller: visit.caller.clone(), port, told: seen.told, security: seen.security };
+    let incoming = Incoming {
+        caller: visit.caller.clone(),
+        port,
+        told: seen.told,
+        security: seen.security,
+        certificate: seen.certificate.take(),
+    };
     let ends = (seen.client, local);
     let client = Client::of_incoming(served, (line, first), ends, version, early, incoming);
     tokio::select! {

@@ -88,6 +88,7 @@ async fn serve(
     let mut seen = Seen::new(client);
     seen.local = Some(common.local);
     seen.account = Some(common.proof.borrow().peer().account.clone());
+    seen.certificate = Some(Arc::clone(common.proof.borrow().fingerprint()));
     seen.security = Security::MutualTls;
     let ended = if counted.is_some() {
         one(&served, &common, stream, &mut seen, app).await
