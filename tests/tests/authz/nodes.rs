@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weft_tests::{Agent, HttpClient, Node, Pod, Server, World, manifests, soon, text};
 
+use crate::changes::{echoes, is_cut, tunnel};
 use crate::stage::{ask, policy};
 
 struct Nodes {
@@ -101,6 +102,21 @@ fn requests_inside_a_shared_connection_are_served_as_those_on_a_socket() {
     let mut broken = connect();
     broken.write_all(b"GET /x HTTP/1.1\r\nno header\r\n\r\n").unwrap();
     assert!(to_end(&mut broken).contains(" 400 "), "a refusal arrives, too");
+}
+
+#[test]
+fn a_tunnel_inside_a_shared_connection_is_cut_and_the_connection_goes_on() {
+    let no = |path: &str| {
+        policy(&format!(
+            "action: DENY, rules: [{{httpAttributes: {{paths: [{{type: PathPrefix, value: {path}}}]}}}}]"
+        ))
+    };
+    let Some(nodes) = Nodes::open(&[("policy.yaml", no("/nothing"))]) else { return };
+    soon(|| ask(&nodes.web, API, ("GET", "/nothing"), &[]).is_ok_and(|answer| answer.status == 403));
+    let (mut forbidden, mut allowed) = (tunnel(&nodes.web, API, "/long"), tunnel(&nodes.web, API, "/other"));
+    nodes.b.apply_and_wait("policy.yaml", &no("/long"));
+    is_cut(&mut forbidden);
+    echoes(&mut allowed);
 }
 
 /// What comes until the other end has said its end; a reset is none.
