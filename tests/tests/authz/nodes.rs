@@ -1,9 +1,12 @@
 //! Between nodes: requests inside mutual TLS are judged by who the certificate says sends them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::time::Duration;
 
-use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon, text};
+use weft_tests::{Agent, HttpClient, Node, Pod, Server, World, manifests, soon, text};
 
+use crate::changes::{echoes, is_cut, tunnel};
 use crate::stage::{ask, policy};
 
 struct Nodes {
@@ -72,6 +75,55 @@ fn a_certificate_says_who_asks() {
         };
         nodes.b.flows(&[]).iter().any(denied)
     });
+}
+
+#[test]
+fn requests_inside_a_shared_connection_are_served_as_those_on_a_socket() {
+    let no_admin = "action: DENY, rules: [{httpAttributes: {paths: [{type: PathPrefix, value: /admin}]}}]";
+    let Some(nodes) = Nodes::open(&[("policy.yaml", policy(no_admin))]) else { return };
+    soon(|| ask(&nodes.web, API, ("GET", "/admin"), &[]).is_ok_and(|answer| answer.status == 403));
+    let connect = || {
+        let stream = nodes.web.tcp_connect(API).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    };
+    let mut quiet = HttpClient::over(connect());
+    assert_eq!(quiet.ask(("POST", "/x"), &[], &vec![7; 4 << 20]).unwrap().seen().body, 4 << 20);
+    // Nothing of it is lost while it rests: what serves it is taken away meanwhile.
+    assert_eq!(nodes.web.get(API, "/wait/2500", &[]).unwrap().status, 200);
+    assert_eq!(quiet.ask(("GET", "/x"), &[], &[]).unwrap().status, 200);
+    let mut last = connect();
+    write!(last, "GET /x HTTP/1.1\r\nhost: api\r\nconnection: close\r\n\r\n").unwrap();
+    assert!(to_end(&mut last).ends_with('}'), "whole, and no reset");
+    let mut half = connect();
+    write!(half, "GET /wait/2500 HTTP/1.1\r\nhost: api\r\n\r\n").unwrap();
+    half.shutdown(Shutdown::Write).unwrap();
+    assert!(to_end(&mut half).contains(" 200 "), "who has no more to ask waits for the answer");
+    let mut broken = connect();
+    broken.write_all(b"GET /x HTTP/1.1\r\nno header\r\n\r\n").unwrap();
+    assert!(to_end(&mut broken).contains(" 400 "), "a refusal arrives, too");
+}
+
+#[test]
+fn a_tunnel_inside_a_shared_connection_is_cut_and_the_connection_goes_on() {
+    let no = |path: &str| {
+        policy(&format!(
+            "action: DENY, rules: [{{httpAttributes: {{paths: [{{type: PathPrefix, value: {path}}}]}}}}]"
+        ))
+    };
+    let Some(nodes) = Nodes::open(&[("policy.yaml", no("/nothing"))]) else { return };
+    soon(|| ask(&nodes.web, API, ("GET", "/nothing"), &[]).is_ok_and(|answer| answer.status == 403));
+    let (mut forbidden, mut allowed) = (tunnel(&nodes.web, API, "/long"), tunnel(&nodes.web, API, "/other"));
+    nodes.b.apply_and_wait("policy.yaml", &no("/long"));
+    is_cut(&mut forbidden);
+    echoes(&mut allowed);
+}
+
+/// What comes until the other end has said its end; a reset is none.
+fn to_end(stream: &mut std::net::TcpStream) -> String {
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    all
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Which requests are answered.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use weft_tests::{Pod, soon};
@@ -68,6 +68,21 @@ fn no_way_to_write_a_path_comes_round_a_deny_rule() {
     }
     let answer = ask(&stage.web, API, ("GET", "/public/a%2fb;v=1?x=/admin"), &[]).unwrap();
     assert_eq!(answer.seen().target, "/public/a%2Fb;v=1?x=/admin", "what is not denied is passed on");
+}
+
+#[test]
+fn a_client_that_has_no_more_to_ask_is_waited_for() {
+    let Some(stage) = Stage::open(NO_ADMIN) else { return };
+    stage.gets(|stage| &stage.web, "/admin", 403);
+    for client in [&stage.web, &stage.plain] {
+        let mut stream = client.tcp_connect(stage.api.addr(8080)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "GET /wait/2500 HTTP/1.1\r\nhost: api\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }
 
 #[test]

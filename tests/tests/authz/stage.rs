@@ -23,22 +23,30 @@ pub(crate) const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 
 impl Stage {
     /// With this policy for `api` in force; `spec` is what follows `targetRefs`.
     pub(crate) fn open(spec: &str) -> Option<Self> {
+        let stage = Self::start(&[("policy.yaml", policy(spec))])?;
+        soon(|| stage.node.has_proxy());
+        stage.node.wait();
+        Some(stage)
+    }
+
+    /// With these documents in force, and no policy unless one of them is one.
+    pub(crate) fn start(documents: &[(&str, String)]) -> Option<Self> {
         let world = World::new()?;
         let node = world.node("a");
         world.apply("namespace.yaml", &manifests::namespace("shop", true));
         let service =
             "{clusterIP: 10.96.0.1, selector: {app: api}, ports: [{name: http, port: 80, targetPort: 8080}]}";
         world.apply("service.yaml", &manifests::service("shop/api", service));
-        world.apply("policy.yaml", &policy(spec));
+        for (file, document) in documents {
+            world.apply(file, document);
+        }
         let pod = |name: &str| node.pod(&format!("shop/{name}")).service_account(name).label("app", name);
         let (web, other, api) = (pod("web").start(), pod("other").start(), pod("api").start());
         let plain = node.pod("field/plain").enrolled(false).start();
         let servers = vec![api.serve_http(8080, "api"), api.serve_echo(9000)];
         let agent = node.agent();
-        let stage = Self { agent, _servers: servers, web, other, plain, api, node, _world: world };
-        soon(|| stage.node.has_proxy());
-        stage.node.wait();
-        Some(stage)
+        node.wait();
+        Some(Self { agent, _servers: servers, web, other, plain, api, node, _world: world })
     }
 
     /// Puts another policy in force.

@@ -1,6 +1,6 @@
 //! What a server is told of whose request it is.
 
-use weft_tests::{manifests, soon};
+use weft_tests::{Pod, manifests, soon};
 
 use crate::stage::{API, Stage};
 
@@ -38,6 +38,38 @@ fn where_nothing_proves_the_client_to_the_server_no_identity_is_said() {
     let seen = stage.web.get(API, "/", &FORGED).unwrap().seen().headers;
     assert!(!seen.contains_key("x-forwarded-client-cert"), "{seen:?}");
     assert_eq!(seen["x-forwarded-for"], format!("192.0.2.1, {}", stage.web.ip()));
+}
+
+#[test]
+fn the_servers_proxy_says_who_asks_where_it_judges_requests_and_removes_what_they_say_of_themselves() {
+    let spec = "{targetRefs: [{group: \"\", kind: Pod, selector: {matchLabels: {app: api}}}], action: DENY, rules: \
+                [{httpAttributes: {paths: [{type: PathPrefix, value: /admin}]}}]}";
+    let policy = ("policy.yaml", manifests::authorization_policy("shop/api", spec));
+    // No route: the client's proxy passes bytes on.
+    let Some(stage) = Stage::start(&[policy], |api| vec![api.serve_http(8080, "api")]) else { return };
+    let near = stage.b.pod("shop/near").service_account("near").start();
+    let plain = stage.b.pod("field/plain").enrolled(false).start();
+    stage.settle();
+    for client in [&stage.web, &near] {
+        soon(|| client.get(API, "/admin", &[]).is_ok_and(|answer| answer.status == 403));
+    }
+    let told = |client: &Pod| {
+        let answer = client.get(stage.api.addr(8080), "/", &FORGED).unwrap();
+        let mut headers = answer.seen().headers;
+        assert_eq!(headers["x-forwarded-for"], format!("192.0.2.1, {}", client.ip()));
+        headers.remove("x-forwarded-client-cert")
+    };
+    let by_certificate = told(&stage.web).unwrap();
+    let [by, hash, uri] = by_certificate.split(';').collect::<Vec<_>>()[..] else {
+        panic!("{by_certificate}")
+    };
+    assert_eq!(by, "By=spiffe://cluster.local/ns/shop/sa/api");
+    assert_eq!(uri, "URI=spiffe://cluster.local/ns/shop/sa/web");
+    let hash = hash.strip_prefix("Hash=").unwrap();
+    assert!(hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit()), "{hash}");
+    let by_kernel = "By=spiffe://cluster.local/ns/shop/sa/api;URI=spiffe://cluster.local/ns/shop/sa/near";
+    assert_eq!(told(&near).as_deref(), Some(by_kernel), "it has shown no certificate");
+    assert_eq!(told(&plain), None, "nobody has proven anything");
 }
 
 /// With a route, so that requests take the path `http`.

@@ -109,7 +109,7 @@ async fn forward(
     let routed = Routed::find(port, client, &parts)?;
     ledger.routed(&routed);
     let claims = authenticate(client, &tables, &mut parts)?;
-    let question = Question::of(client, &tables, &parts, &routed, claims)?;
+    let question = Question::of(client, &parts, &routed, claims);
     if let Some(question) = &question {
         question.admit(ledger)?;
     }
@@ -130,15 +130,14 @@ async fn forward(
         origin,
         question,
     };
-    let question = tries.question.clone();
-    let work = Unless::forbidden(question.as_ref().map(Question::guard), stages(&mut tries, ledger));
+    let mut guard = tries.question.as_ref().map(Question::guard);
+    let work = Unless::forbidden(guard.as_mut(), stages(&mut tries, ledger));
     let answer = match deadline {
         None => work.await?,
         Some(deadline) => timeout_at(deadline, work).await.unwrap_or(Err(Reason::REQUEST_TIMEOUT.into()))?,
     };
-    let Some(question) = question else { return Ok(answer) };
     // From here on the answer is on its way: it can only be cut.
-    if let Some(guard) = delivery::guard(question.guard()) {
+    if let Some(guard) = guard.and_then(delivery::guard) {
         client.guard(guard);
     }
     Ok(answer)

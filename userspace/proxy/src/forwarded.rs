@@ -3,8 +3,9 @@
 //! Whoever terminates HTTP says it: the client's node proxy, which knows its pod by the listener, on the `http` path; the
 //! server's, where it looks into HTTP itself. On the other paths requests pass as bytes, and nothing is added or removed.
 //!
-//! `x-forwarded-client-cert` has Envoy's form, of which `By` and `URI` are said: one element, `By=spiffe://...;URI=
-//! spiffe://...`. It is set as by Envoy's `SANITIZE_SET`: what a client sends is removed before anything looks at it, and it
+//! `x-forwarded-client-cert` has Envoy's form: one element, `By=spiffe://...;Hash=...;URI=spiffe://...`. `Hash` is said by the
+//! server's proxy where the client has shown a certificate: SHA-256 of it. The client's proxy has another one after each
+//! renewal, and kept connections with the one before it. It is set as by Envoy's `SANITIZE_SET`: what a client sends is removed before anything looks at it, and it
 //! is there only where the client has proven to be that account, to this proxy and to whom it tells (an attested pod; mutual
 //! TLS to a server on another node). `x-forwarded-for` is a list that every proxy adds to: all but its last member are as
 //! trustworthy as the client.
@@ -23,6 +24,8 @@ pub(crate) struct Proven<'a> {
     pub server: &'a ServiceAccount,
     /// Of both.
     pub trust_domain: &'a str,
+    /// SHA-256 of the certificate that the client has shown, in hexadecimal digits.
+    pub certificate: Option<&'a str>,
 }
 
 /// Removes what a client says of its own identity. To be done before anything looks at the fields.
@@ -45,7 +48,8 @@ impl Proven<'_> {
         // In a SPIFFE ID nothing needs quotes. What is none is not said at all.
         let is_plain = |id: &String| !id.contains([',', ';', '=', '"', '\\']);
         let are_plain = is_plain(&by) && is_plain(&uri);
-        HeaderValue::try_from(format!("By={by};URI={uri}")).ok().filter(|_| are_plain)
+        let hash = self.certificate.map(|hash| format!("Hash={hash};")).unwrap_or_default();
+        HeaderValue::try_from(format!("By={by};{hash}URI={uri}")).ok().filter(|_| are_plain)
     }
 }
 
@@ -91,10 +95,12 @@ mod tests {
     #[test]
     fn the_client_cert_names_both_ends_as_envoy_writes_it() {
         let (web, api) = (ServiceAccount::new("shop", "web"), ServiceAccount::new("shop", "api"));
-        let proven = Proven { client: &web, server: &api, trust_domain: "cluster.local" };
+        let proven = Proven { client: &web, server: &api, trust_domain: "cluster.local", certificate: None };
         let headers = told(&[], "10.0.0.2", Some(proven));
         let expected = "By=spiffe://cluster.local/ns/shop/sa/api;URI=spiffe://cluster.local/ns/shop/sa/web";
         assert_eq!(headers[CLIENT_CERT], expected);
+        let shown = told(&[], "10.0.0.2", Some(Proven { certificate: Some("00ff"), ..proven }));
+        assert_eq!(shown[CLIENT_CERT], expected.replace(";URI", ";Hash=00ff;URI"));
     }
 
     #[test]
@@ -106,7 +112,7 @@ mod tests {
         distrust(&mut seen);
         assert!(seen.is_empty());
         let (web, api) = (ServiceAccount::new("shop", "web"), ServiceAccount::new("shop", "api"));
-        let proven = Proven { client: &web, server: &api, trust_domain: "cluster.local" };
+        let proven = Proven { client: &web, server: &api, trust_domain: "cluster.local", certificate: None };
         let all = told(&forged, "10.0.0.2", Some(proven));
         let all: Vec<_> = all.get_all(CLIENT_CERT).iter().collect();
         assert_eq!((all.len(), all[0].to_str().unwrap().contains("admin")), (1, false));
@@ -115,7 +121,7 @@ mod tests {
     #[test]
     fn a_name_that_would_be_another_element_is_not_said() {
         let (web, api) = (ServiceAccount::new("shop", "web,By=x"), ServiceAccount::new("shop", "api"));
-        let proven = Proven { client: &web, server: &api, trust_domain: "cluster.local" };
+        let proven = Proven { client: &web, server: &api, trust_domain: "cluster.local", certificate: None };
         assert!(told(&[], "10.0.0.2", Some(proven)).get(CLIENT_CERT).is_none());
     }
 

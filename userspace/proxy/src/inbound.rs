@@ -30,10 +30,10 @@ use weft_transport::{Progress, ReadAhead, relay};
 use crate::{
     Reason,
     clock::Moment,
+    line::{Line, reset_on_close},
     live::{Facts, Relaying},
     observe::{ConnectionRecord, Inbound, Protocol, Record, Security},
     outbound::ended,
-    stream::reset_on_close,
     tables::Caller,
     worker::Served,
 };
@@ -47,6 +47,8 @@ struct Seen {
     client: SocketAddr,
     /// Who has proven to be the client.
     account: Option<ServiceAccount>,
+    /// SHA-256 of the certificate that proves it, where there is one.
+    certificate: Option<Arc<str>>,
     /// The client's own proxy tells of it, too.
     told: bool,
     security: Security,
@@ -62,6 +64,7 @@ impl Seen {
             local: None,
             client,
             account: None,
+            certificate: None,
             told: false,
             security: Security::None,
             spoken: Protocol::Tcp,
@@ -172,7 +175,7 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
             Ok(Carried::Bytes)
         }
         Ok(Next::Plain { first, app }) => {
-            requests::serve(served, socket, first, app, local, seen, changes).await?;
+            requests::serve(served, Line::Plain(socket), first, app, local, seen, changes).await?;
             Ok(Carried::Bytes)
         }
         Err(why) => refuse(socket, why),

@@ -1,20 +1,25 @@
-//! A connection to another process's socket: bytes as they are, or a stream inside mutual TLS.
+//! A connection to another process: its socket, or a stream inside mutual TLS that shares one.
+//!
+//! What serves and what asks is written once, over a line. It can be looked at while somebody else reads it, so everything
+//! takes `&self`; whoever reads, writes and waits for the break must be one task each.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
-use weft_transport::mux;
+use weft_transport::{Progress, Relayed, mux, relay, relay_inside};
 
 use crate::observe::Security;
 
-/// A connection to an endpoint.
+/// A connection to a client, or to an endpoint.
 #[derive(Debug)]
 pub(crate) enum Line {
     /// Within the node, or to who is not in the mesh.
@@ -48,15 +53,51 @@ impl Line {
             Self::Sealed(stream) => stream.readable().await,
         }
     }
-}
 
-/// A plain socket is read until it has nothing.
-///
-/// tokio takes a read that does not fill its buffer for the last, and waits for the next edge. What was redirected to a
-/// socket comes by itself, and what TCP brought may lie behind it, told of by the same edge.
-impl AsyncRead for Line {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+    /// As [`Line::readable`].
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx).map(drop),
+            Self::Sealed(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    /// Waits until it breaks, without reading from it.
+    pub(crate) async fn broken(&self) {
+        match self {
+            Self::Plain(socket) => {
+                let error = socket.async_io(Interest::ERROR, || {
+                    let pending = socket.take_error()?;
+                    pending.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+                });
+                drop(error.await);
+            }
+            Self::Sealed(stream) => drop(stream.broken().await),
+        }
+    }
+
+    /// Whether the other end of a socket has sent its end: the kernel has to be asked whether there is still somebody. A
+    /// stream says so by itself.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let ready = self.socket().and_then(|socket| socket.ready(Interest::READABLE).now_or_never());
+        ready.and_then(Result::ok).is_some_and(tokio::io::Ready::is_read_closed)
+    }
+
+    /// Has its close be a reset, or resets it now: what was cut must not look complete.
+    pub(crate) fn reset_on_close(&self) {
+        match self {
+            Self::Plain(socket) => reset_on_close(socket),
+            Self::Sealed(stream) => stream.reset(),
+        }
+    }
+
+    /// Reads into `buf`; nothing at the end.
+    ///
+    /// A socket is read until it has nothing. tokio takes a read that does not fill its buffer for the last, and waits for
+    /// the next edge. What was redirected to a socket comes by itself, and what TCP brought may lie behind it, told of by
+    /// the same edge.
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
             Self::Plain(socket) => loop {
                 ready!(socket.poll_read_ready(cx))?;
                 match socket.try_read_buf(buf) {
@@ -64,17 +105,87 @@ impl AsyncRead for Line {
                     read => return Poll::Ready(read.map(drop)),
                 }
             },
-            Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Sealed(stream) => stream.poll_read(cx, buf),
         }
+    }
+
+    /// Writes what there is room for.
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => poll_write(socket, cx, || socket.try_write(bytes)),
+            Self::Sealed(stream) => stream.poll_write(cx, bytes),
+        }
+    }
+
+    /// As [`Line::poll_write`], of several parts.
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => poll_write(socket, cx, || socket.try_write_vectored(parts)),
+            Self::Sealed(stream) => {
+                let first = parts.iter().find(|part| !part.is_empty());
+                stream.poll_write(cx, first.map_or(&[], |part| part))
+            }
+        }
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => match rustix::net::shutdown(socket, rustix::net::Shutdown::Write) {
+                // Whoever is gone needs not be told.
+                Err(rustix::io::Errno::NOTCONN) | Ok(()) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
+            Self::Sealed(stream) => {
+                stream.finish();
+                Ok(())
+            }
+        }
+    }
+
+    /// Carries its bytes to and from `left`, as [`relay`] does.
+    pub(crate) async fn relay(self, left: TcpStream, idle: Duration, progress: &Progress) -> Relayed {
+        match self {
+            Self::Plain(socket) => relay(left, socket, idle, progress).await,
+            Self::Sealed(stream) => relay_inside(left, stream, idle, progress).await,
+        }
+    }
+}
+
+/// Has the close of `socket` be a reset.
+pub(crate) fn reset_on_close(socket: &TcpStream) {
+    // It cannot fail on a TCP socket; if it did, the close would be an ordinary one.
+    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+}
+
+/// Writes when the socket takes bytes.
+fn poll_write(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    mut write: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => return Poll::Ready(written),
+        }
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Self::poll_read(&self, cx, buf)
     }
 }
 
 impl AsyncWrite for Line {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Sealed(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        Self::poll_write(&self, cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -82,30 +193,20 @@ impl AsyncWrite for Line {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
-            Self::Sealed(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-        }
+        Self::poll_write_vectored(&self, cx, parts)
     }
 
+    /// A stream takes one part at a time: whoever asks puts small ones together.
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(socket) => socket.is_write_vectored(),
-            Self::Sealed(stream) => stream.is_write_vectored(),
-        }
+        self.socket().is_some()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Sealed(stream) => Pin::new(stream).poll_flush(cx),
-        }
+    /// Both send by themselves what was written.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Sealed(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.finish())
     }
 }

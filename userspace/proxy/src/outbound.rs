@@ -17,16 +17,15 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use weft_model::{ObjectName, Timeouts};
-use weft_transport::{End, Origin, Progress, Relayed, relay, relay_inside};
+use weft_transport::{End, Origin, Progress, Relayed};
 
 use crate::{
     Reason,
     limits::Observed,
-    line::Line,
+    line::{Line, reset_on_close},
     live::{Facts, Relaying},
     observe::{ConnectionRecord, Protocol, Record, Security},
     serve::{self, Client},
-    stream::reset_on_close,
     tables::Port,
     worker::Served,
 };
@@ -159,7 +158,7 @@ async fn carry(
         }
         Next::Http { first, version, early } => {
             seen.spoken = version;
-            let client = Client::new(served, socket, first, client, dialled, version, early);
+            let client = Client::new(served, (Line::Plain(socket), first), (client, dialled), version, early);
             serve::serve(client).await
         }
     }
@@ -203,10 +202,7 @@ async fn carry_bytes(
         }
     }
     let idle = limit(port.traffic.timeouts.idle, Timeouts::IDLE);
-    let relayed = match upstream {
-        Line::Plain(upstream) => relay(socket, upstream, idle, progress).await,
-        Line::Sealed(upstream) => relay_inside(socket, upstream, idle, progress).await,
-    };
+    let relayed = upstream.relay(socket, idle, progress).await;
     account.received(usize::try_from(progress.left_to_right()).unwrap_or(usize::MAX));
     account.sent(usize::try_from(progress.right_to_left()).unwrap_or(usize::MAX));
     drop((to.serving, to.slot));

@@ -24,7 +24,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::Notify, time::sleep};
+use tokio::{sync::Notify, time::sleep};
 
 use crate::{
     Reason,
@@ -32,6 +32,7 @@ use crate::{
     exchange,
     http1::{Guarded, Holding, Malformed, Refusal, Resting},
     http2::is_calmed,
+    line::Line,
     observe::{Protocol, Security},
     outbound::{self, Early},
     pool::Pools,
@@ -76,6 +77,8 @@ pub(crate) struct Incoming {
     pub told: bool,
     /// How it came here.
     pub security: Security,
+    /// SHA-256 of the certificate that the client has shown, in hexadecimal digits.
+    pub certificate: Option<Arc<str>>,
 }
 
 /// Ends what it guards once a policy forbids it, and says why.
@@ -86,38 +89,36 @@ impl Client {
     /// uses.
     pub(crate) fn of_incoming(
         served: &Rc<Served>,
-        stream: Stream,
+        (line, first): (Line, Bytes),
         ends: (SocketAddr, SocketAddr),
         spoken: Protocol,
         early: Option<Early>,
         incoming: Incoming,
     ) -> Rc<Self> {
-        let client = Self::over(served, stream, ends, spoken, early);
+        let client = Self::over(served, (line, first), ends, spoken, early);
         Rc::new(Self { caller: Some(incoming), pools: Rc::default(), ..client })
     }
 
+    /// A client that is the pod itself.
     pub(crate) fn new(
         served: &Rc<Served>,
-        socket: TcpStream,
-        first: Bytes,
-        address: SocketAddr,
-        dialled: SocketAddr,
+        (line, first): (Line, Bytes),
+        ends: (SocketAddr, SocketAddr),
         spoken: Protocol,
         early: Option<Early>,
     ) -> Rc<Self> {
-        let (account, clock) = (Arc::clone(&served.pod.account), served.worker.shared.clock);
-        let frames = served.worker.shared.limits.h2_frames;
-        let stream = Stream::new(socket, first, spoken, frames, account, clock);
-        Rc::new(Self::over(served, stream, (address, dialled), spoken, early))
+        Rc::new(Self::over(served, (line, first), ends, spoken, early))
     }
 
     fn over(
         served: &Rc<Served>,
-        stream: Stream,
+        (line, first): (Line, Bytes),
         (address, dialled): (SocketAddr, SocketAddr),
         spoken: Protocol,
         early: Option<Early>,
     ) -> Self {
+        let (account, shared) = (Arc::clone(&served.pod.account), &served.worker.shared);
+        let stream = Stream::new(line, first, spoken, shared.limits.h2_frames, account, shared.clock);
         Self {
             served: Rc::clone(served),
             address,
@@ -219,7 +220,8 @@ impl Client {
         let shared = &self.served.worker.shared;
         let said = shared.tables.load().port(self.dialled).and_then(|port| port.traffic.timeouts.idle);
         let idle = outbound::limit(said, shared.limits.idle);
-        let watch = Rc::new(Watch::new(self.address, Arc::clone(&self.wire), idle));
+        let own = self.caller.is_none().then_some(self.address);
+        let watch = Rc::new(Watch::new(own, Arc::clone(&self.wire), idle));
         self.served.watch(&watch);
         watch
     }

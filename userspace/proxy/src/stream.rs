@@ -1,5 +1,5 @@
-//! A client's socket as hyper and the relay see it: what was read before comes first, bytes are counted, and the
-//! connection can be watched while somebody else reads it.
+//! A client's connection as hyper sees it: what was read before comes first, bytes are counted, and it can be watched
+//! while somebody else reads it.
 
 use std::{
     io::{self, IoSlice},
@@ -12,13 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{account::Account, clock::Clock, http2::Frames, observe::Protocol, short};
+use crate::{account::Account, clock::Clock, http2::Frames, line::Line, observe::Protocol, short};
 
 /// The reading and writing end.
 #[derive(Debug)]
@@ -32,7 +28,7 @@ pub(crate) struct Stream {
 /// What can be seen of a connection from outside.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    socket: TcpStream,
+    line: Line,
     account: Arc<Account>,
     clock: Clock,
     /// When a byte moved last.
@@ -54,9 +50,9 @@ pub(crate) struct Wire {
 }
 
 impl Stream {
-    /// `first` was read from `socket` before. A client of HTTP/2 may send so many `frames` that ask for nothing.
+    /// `first` was read from `line` before. A client of HTTP/2 may send so many `frames` that ask for nothing.
     pub(crate) fn new(
-        socket: TcpStream,
+        line: Line,
         first: Bytes,
         spoken: Protocol,
         frames: u32,
@@ -65,11 +61,11 @@ impl Stream {
     ) -> Self {
         let now = clock.now().nanos();
         account.received(first.len());
-        if spoken == Protocol::Http1 {
-            short::are_short(&socket);
+        if let Some(socket) = line.socket().filter(|_| spoken == Protocol::Http1) {
+            short::are_short(socket);
         }
         let wire = Wire {
-            socket,
+            line,
             account,
             clock,
             moved: AtomicU64::new(now),
@@ -139,8 +135,8 @@ impl Wire {
 
     /// A message comes that is not short; said before its first byte is written.
     pub(crate) fn becomes_long(&self) {
-        if !self.is_long.swap(true, Relaxed) {
-            short::are_long(&self.socket);
+        if let Some(socket) = self.line.socket().filter(|_| !self.is_long.swap(true, Relaxed)) {
+            short::are_long(socket);
         }
     }
 
@@ -157,31 +153,23 @@ impl Wire {
 
     /// Whether the client has sent its end while it awaits an answer.
     pub(crate) fn awaits_answer_at_end(&self) -> bool {
-        if !self.has_heads || self.awaits_head.load(Relaxed) {
-            return false;
-        }
-        let ready = self.socket.ready(Interest::READABLE).now_or_never();
-        ready.and_then(Result::ok).is_some_and(tokio::io::Ready::is_read_closed)
+        self.has_heads && !self.awaits_head.load(Relaxed) && self.line.is_at_end()
     }
 
     /// Ready when there is something to read, be it the end.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         // What is wrong is told to whoever reads.
-        self.socket.poll_read_ready(cx).map(drop)
+        self.line.poll_readable(cx)
     }
 
     /// Waits until the connection breaks, without reading from it.
     pub(crate) async fn broken(&self) {
-        let error = self.socket.async_io(Interest::ERROR, || {
-            let pending = self.socket.take_error()?;
-            pending.ok_or_else(|| io::ErrorKind::WouldBlock.into())
-        });
-        let _ = error.await;
+        self.line.broken().await;
     }
 
     /// Has the close be a reset: what was cut must not look complete.
     pub(crate) fn reset_on_close(&self) {
-        reset_on_close(&self.socket);
+        self.line.reset_on_close();
     }
 
     fn read(&self, bytes: usize) {
@@ -202,36 +190,17 @@ impl Wire {
         self.stuck_since.store(0, Relaxed);
     }
 
-    /// Writes when the socket takes bytes.
-    fn poll_write(
-        &self,
-        cx: &mut Context<'_>,
-        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            let Poll::Ready(ready) = self.socket.poll_write_ready(cx) else {
-                if self.stuck_since.load(Relaxed) == 0 {
-                    self.stuck_since.store(self.clock.now().nanos(), Relaxed);
-                }
-                return Poll::Pending;
-            };
-            ready?;
-            match write(&self.socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(bytes) => {
-                    self.written(bytes);
-                    return Poll::Ready(Ok(bytes));
-                }
-                Err(error) => return Poll::Ready(Err(error)),
+    /// Notes what became of a write.
+    fn noted(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &wrote {
+            Poll::Pending if self.stuck_since.load(Relaxed) == 0 => {
+                self.stuck_since.store(self.clock.now().nanos(), Relaxed);
             }
+            Poll::Ready(Ok(bytes)) => self.written(*bytes),
+            Poll::Pending | Poll::Ready(Err(_)) => {}
         }
+        wrote
     }
-}
-
-/// Has the close of `socket` be a reset.
-pub(crate) fn reset_on_close(socket: &TcpStream) {
-    // It cannot fail on a TCP socket; if it did, the close would be an ordinary one.
-    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
 }
 
 impl AsyncRead for Stream {
@@ -250,24 +219,17 @@ impl AsyncRead for Stream {
             }
             return Poll::Ready(self.enter(&part));
         }
-        loop {
-            ready!(self.wire.socket.poll_read_ready(cx))?;
-            let before = buf.filled().len();
-            match self.wire.socket.try_read_buf(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(bytes) => {
-                    self.wire.read(bytes);
-                    return Poll::Ready(self.enter(&buf.filled()[before..]));
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        let before = buf.filled().len();
+        ready!(self.wire.line.poll_read(cx, buf))?;
+        let read = &buf.filled()[before..];
+        self.wire.read(read.len());
+        Poll::Ready(self.enter(read))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(self.wire.poll_write(cx, |socket| socket.try_write(buf)))?;
+        let written = ready!(self.wire.noted(self.wire.line.poll_write(cx, buf)))?;
         if let Some(frames) = &mut self.frames {
             frames.wrote(&buf[..written]);
         }
@@ -279,7 +241,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(self.wire.poll_write(cx, |socket| socket.try_write_vectored(bufs)))?;
+        let written = ready!(self.wire.noted(self.wire.line.poll_write_vectored(cx, bufs)))?;
         if let Some(frames) = &mut self.frames {
             frames.wrote_vectored(bufs, written);
         }
@@ -287,7 +249,7 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.wire.line.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -295,11 +257,6 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let done = rustix::net::shutdown(&self.wire.socket, rustix::net::Shutdown::Write);
-        Poll::Ready(match done {
-            // Whoever is gone needs not be told.
-            Err(rustix::io::Errno::NOTCONN) | Ok(()) => Ok(()),
-            Err(error) => Err(error.into()),
-        })
+        Poll::Ready(self.wire.line.finish())
     }
 }

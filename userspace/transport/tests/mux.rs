@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use weft_transport::mux::{self, Driver, Incoming, Opener, STREAMS, Stream, WINDOW};
-use weft_transport::{End, Inside as _, Progress, Relayed, relay_inside};
+use weft_transport::{End, Progress, Relayed, relay_inside};
 
 type Carrying = Driver<BufReader<DuplexStream>>;
 
@@ -86,6 +86,47 @@ async fn a_reset_comes_behind_the_bytes_before_it_and_touches_no_other_stream() 
         }
         other.write_all(b"still here").await.unwrap();
         others.read_exact(&mut [0; 10]).await.unwrap();
+    };
+    moving(&mut drivers, work).await;
+}
+
+#[tokio::test]
+async fn one_that_was_ended_and_let_go_is_no_reset_until_the_other_end_sends_more() {
+    let (opener, incoming, mut drivers) = connection();
+    let work = async {
+        for sends_more in [false, true] {
+            let (mut near, mut far) = pair(&opener, &incoming).await;
+            far.write_all(b"all of it").await.unwrap();
+            far.shutdown().await.unwrap();
+            drop(far);
+            let mut all = Vec::new();
+            near.read_to_end(&mut all).await.unwrap();
+            assert_eq!(all, b"all of it");
+            if sends_more {
+                near.write_all(b"to nobody").await.unwrap();
+                assert_eq!(near.broken().await.kind(), ErrorKind::ConnectionReset);
+            }
+            near.shutdown().await.unwrap();
+            drop(near);
+            while incoming.streams() > 0 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(opener.streams(), 0);
+        }
+    };
+    moving(&mut drivers, work).await;
+}
+
+#[tokio::test]
+async fn one_that_is_let_go_with_bytes_unread_is_reset_though_it_was_ended() {
+    let (opener, incoming, mut drivers) = connection();
+    let work = async {
+        let (mut near, mut far) = pair(&opener, &incoming).await;
+        near.write_all(b"unread").await.unwrap();
+        far.readable().await;
+        far.shutdown().await.unwrap();
+        drop(far);
+        assert_eq!(near.broken().await.kind(), ErrorKind::ConnectionReset);
     };
     moving(&mut drivers, work).await;
 }

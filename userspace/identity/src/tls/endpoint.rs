@@ -7,6 +7,7 @@ use rustls::{
     ClientConfig, CommonState, ServerConfig, client::Resumption, pki_types::ServerName,
     server::NoServerSessionStorage, sign::SingleCertAndKey, version::TLS13,
 };
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use weft_model::ServiceAccount;
@@ -162,10 +163,11 @@ impl Generation {
             return Err(Refused::Protocol);
         }
         let chain = state.peer_certificates().unwrap_or_default();
-        let peer = self.trust.read(chain.first().ok_or(Refused::NoCertificate)?)?;
+        let leaf = chain.first().ok_or(Refused::NoCertificate)?;
+        let (peer, fingerprint) = (self.trust.read(leaf)?, format!("{:x}", Sha256::digest(leaf)).into());
         let ends = peer.not_after.min(self.svid.not_after());
         let (trust, edition) = (Arc::clone(&self.trust), self.edition.clone());
-        Ok(Proof { peer, chain: chain.into(), usage, trust, edition, ends })
+        Ok(Proof { peer, chain: chain.into(), fingerprint, usage, trust, edition, ends })
     }
 }
 

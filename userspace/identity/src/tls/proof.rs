@@ -12,6 +12,8 @@ pub struct Proof {
     pub(super) peer: Peer,
     /// What the peer has shown, its own certificate first.
     pub(super) chain: Arc<[CertificateDer<'static>]>,
+    /// Of the first of them: SHA-256 of its DER, in hexadecimal digits.
+    pub(super) fingerprint: Arc<str>,
     pub(super) usage: Usage,
     /// Who was believed when the peer was looked at last.
     pub(super) trust: Arc<Trust>,
@@ -28,6 +30,11 @@ impl Proof {
     /// Who the peer is.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// SHA-256 of the peer's certificate, in small hexadecimal digits.
+    pub fn fingerprint(&self) -> &Arc<str> {
+        &self.fingerprint
     }
 }
 

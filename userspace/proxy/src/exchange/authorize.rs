@@ -3,33 +3,38 @@
 //! Register, then decide, then hold a guard: whoever asks for the change that a decision has not seen is told of it.
 
 use std::{
+    cell::OnceCell,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::HOST, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::HOST, request::Parts};
 use pin_project_lite::pin_project;
 use tokio::sync::watch;
 use weft_model::RouteName;
-use weft_policy::{Claims, Decision, Headers, HttpRequest, path::Readings};
+use weft_policy::{
+    Claims, Decision, Headers, HttpRequest,
+    path::{PathError, Readings},
+};
 
 use super::{Ledger, Refused, Routed};
 use crate::{
     Reason,
     serve::{Client, Guard},
-    tables::{Caller, Tables},
+    tables::Caller,
 };
 
-/// What policies are asked about a request, for as long as it lasts.
+/// What policies are asked about a request, for as long as it lasts. There may be none yet: the first one is asked, too.
 pub(super) struct Question {
     client: Rc<Client>,
     caller: Caller,
     /// Of a request that the pod makes; one that is made to it takes none.
     route: Option<RouteName>,
     method: http::Method,
-    path: Readings,
-    host: Option<Box<str>>,
+    uri: Uri,
+    /// Of the path, once somebody asks.
+    path: OnceCell<Result<Readings, PathError>>,
     headers: HeaderMap,
     /// What its verified tokens say; `None` where nobody verifies any.
     claims: Option<Rc<dyn Claims>>,
@@ -38,47 +43,38 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// The question about a request whose path is normal already. `None` where no policies can be asked.
+    /// The question about a request whose path is normal already. `None` where nobody could ever ask: it takes no route, and
+    /// is not made to the pod.
     pub(super) fn of(
         client: &Rc<Client>,
-        tables: &Tables,
         parts: &Parts,
         routed: &Routed<'_>,
         claims: Option<Rc<dyn Claims>>,
-    ) -> Result<Option<Rc<Self>>, Refused> {
+    ) -> Option<Rc<Self>> {
         let changes = client.served.worker.shared.changes.subscribe();
-        let route = || {
-            let rule = routed.rule.filter(|_| tables.judges_by_route())?;
-            Some(RouteName { kind: routed.kind, name: rule.route.name.clone() })
+        let (caller, route) = if let Some(incoming) = &client.caller {
+            (incoming.caller.clone(), None)
+        } else {
+            let route = RouteName { kind: routed.kind, name: routed.rule?.route.name.clone() };
+            let proven = client.served.pod.service_account.clone();
+            (Caller { ip: client.address.ip(), proven }, Some(route))
         };
-        let (caller, route) = match &client.caller {
-            Some(incoming) => (incoming.caller.clone(), None),
-            None => match route() {
-                Some(route) => {
-                    let proven = client.served.pod.service_account.clone();
-                    (Caller { ip: client.address.ip(), proven }, Some(route))
-                }
-                None => return Ok(None),
-            },
-        };
-        let host = parts.uri.authority().map(http::uri::Authority::as_str);
-        let host = host.or_else(|| str::from_utf8(parts.headers.get(HOST)?.as_bytes()).ok());
-        Ok(Some(Rc::new(Self {
+        Some(Rc::new(Self {
             client: Rc::clone(client),
             caller,
             route,
             method: parts.method.clone(),
-            path: Readings::of(parts.uri.path()).map_err(|_| Reason::PATH_INVALID)?,
-            host: host.map(Into::into),
+            uri: parts.uri.clone(),
+            path: OnceCell::new(),
             headers: parts.headers.clone(),
             claims,
             changes,
-        })))
+        }))
     }
 
     /// Decides.
     pub(super) fn admit(&self, ledger: &mut Ledger) -> Result<(), Refused> {
-        let Some(decision) = self.judge() else { return Ok(()) };
+        let Some(decision) = self.judge()? else { return Ok(()) };
         if let Some(audit) = &decision.audit {
             ledger.audited(audit.reason);
         }
@@ -101,46 +97,50 @@ impl Question {
                     return std::future::pending().await;
                 }
                 match question.judge() {
-                    Some(decision) if !decision.allowed() => return decision.reason,
-                    _ => {}
+                    Ok(Some(decision)) if !decision.allowed() => return decision.reason,
+                    Ok(_) => {}
+                    Err(why) => return why,
                 }
             }
         })
     }
 
-    fn judge(&self) -> Option<Decision> {
+    /// What the policies of now say; `None` where there are none.
+    fn judge(&self) -> Result<Option<Decision>, Reason> {
         let tables = self.client.served.worker.shared.tables.load();
+        if self.route.as_ref().is_some_and(|route| !tables.judges_by_route(route)) {
+            return Ok(None);
+        }
+        let path = self.path.get_or_init(|| Readings::of(self.uri.path()));
+        let path = path.as_ref().map_err(|_| Reason::PATH_INVALID)?;
+        let host = self.uri.authority().map(http::uri::Authority::as_str);
+        let host = host.or_else(|| str::from_utf8(self.headers.get(HOST)?.as_bytes()).ok());
         let headers = Fields(&self.headers);
-        let http = HttpRequest {
-            method: self.method.as_str(),
-            path: &self.path,
-            host: self.host.as_deref(),
-            headers: &headers,
-            claims: self.claims.as_deref(),
-        };
-        match &self.route {
+        let claims = self.claims.as_deref();
+        let http = HttpRequest { method: self.method.as_str(), path, host, headers: &headers, claims };
+        Ok(match &self.route {
             None => tables.judge(self.client.dialled, &self.caller, http),
             Some(route) => tables.judge_by_route(route, self.client.dialled, &self.caller, http),
-        }
+        })
     }
 }
 
 pin_project! {
     /// Work on a request that ends when the request is forbidden.
-    pub(super) struct Unless<F> {
-        guard: Option<Guard>,
+    pub(super) struct Unless<'a, F> {
+        guard: Option<&'a mut Guard>,
         #[pin]
         work: F,
     }
 }
 
-impl<F> Unless<F> {
-    pub(super) fn forbidden(guard: Option<Guard>, work: F) -> Self {
+impl<'a, F> Unless<'a, F> {
+    pub(super) fn forbidden(guard: Option<&'a mut Guard>, work: F) -> Self {
         Self { guard, work }
     }
 }
 
-impl<T, F: Future<Output = Result<T, Refused>>> Future for Unless<F> {
+impl<T, F: Future<Output = Result<T, Refused>>> Future for Unless<'_, F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {

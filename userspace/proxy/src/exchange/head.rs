@@ -44,14 +44,15 @@ pub(super) fn tell(parts: &mut request::Parts, client: &Client, to: SocketAddr) 
     let (pod, tables) = (&client.served.pod, client.served.worker.shared.tables.load());
     let own = pod.service_account.as_ref().or_else(|| tables.identity(&pod.name));
     // Of one that is made to the pod, the pod is the server.
-    let (asks, asked) = match &client.caller {
-        Some(incoming) => (incoming.caller.proven.as_ref(), own),
-        None => (own, tables.proven_to(to)),
+    let (asks, asked, certificate) = match &client.caller {
+        Some(incoming) => (incoming.caller.proven.as_ref(), own, incoming.certificate.as_deref()),
+        None => (own, tables.proven_to(to), None),
     };
     let proven = asks.zip(asked).map(|(client, server)| Proven {
         client,
         server,
         trust_domain: tables.trust_domain(),
+        certificate,
     });
     forwarded::tell(&mut parts.headers, client.address.ip(), proven);
 }

@@ -7,7 +7,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
 use super::answered::{Carrier, Permits};
-use crate::serve::{Client, Guard};
+use crate::{
+    Reason,
+    observe::Protocol,
+    serve::{Client, Guard},
+};
 
 /// Carries what both ends send once both have switched, until one of them ends or nothing moves for too long.
 pub(super) fn tunnel(
@@ -23,21 +27,27 @@ pub(super) fn tunnel(
         let _under_way = (watched.request(), permits, carrier);
         let watch = watched.watch();
         let carry = async {
-            let (ours, theirs) = tokio::try_join!(ours, theirs)?;
+            let (ours, theirs) = tokio::try_join!(ours, theirs).map_err(|_| Reason::CUT)?;
             let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
             // Either side's break ends both: they are dropped.
-            let _ = copy_bidirectional(&mut ours, &mut theirs).await;
-            Ok::<_, hyper::Error>(())
+            copy_bidirectional(&mut ours, &mut theirs).await.map(drop).map_err(|_| Reason::CUT)
         };
-        tokio::select! {
-            _ = carry => {}
-            _ = watch.found() => {}
-            _ = async {
-                match guard {
-                    Some(guard) => guard.await,
-                    None => std::future::pending().await,
-                }
-            } => {}
+        let forbidden = async {
+            match guard {
+                Some(guard) => guard.await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            ended = carry => ended,
+            why = watch.found() => Err(why),
+            why = forbidden => Err(why),
+        };
+        // Of HTTP/2 the stream is reset when its ends are dropped, and the connection has others.
+        if let Err(why) = ended
+            && watched.spoken == Protocol::Http1
+        {
+            watched.reset_on_close(why);
         }
     });
 }

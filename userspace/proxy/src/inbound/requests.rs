@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use weft_model::Timeouts;
-use weft_transport::{Progress, relay};
+use weft_transport::Progress;
 
 use super::{Seen, app::to_app, forbidden, next::speaks};
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
     outbound::{Early, ended},
     route::detect::{self, Spoken},
     serve::{self, Client, Incoming},
-    stream::{Stream, reset_on_close},
     tables::{Caller, Port},
     worker::Served,
 };
@@ -36,7 +35,7 @@ struct Visit<'a> {
 /// Serves a connection of which `first` was read. `app` is one to the app, where bytes may come in.
 pub(super) async fn serve(
     served: &Rc<Served>,
-    mut line: TcpStream,
+    mut line: Line,
     first: Bytes,
     mut app: Option<TcpStream>,
     local: SocketAddr,
@@ -57,16 +56,22 @@ pub(super) async fn serve(
         Ok(_) if first.is_empty() && app.is_none() => return Ok(()),
         Ok(_) => return Box::pin(visit.carry(line, &first, app, &seen.progress, &mut changes)).await,
         Err(why) => {
-            reset_on_close(&line);
+            line.reset_on_close();
             return Err(why);
         }
     };
     seen.spoken = version;
     let port = Arc::new(Port::of_pod(&served.pod.name, local, served.worker.now()));
     let early = app.and_then(|app| early(&port, local, app));
-    let stream = stream(served, line, first, version);
-    let incoming = Incoming { caller: visit.caller.clone(), port, told: seen.told, security: seen.security };
-    let client = Client::of_incoming(served, stream, (seen.client, local), version, early, incoming);
+    let incoming = Incoming {
+        caller: visit.caller.clone(),
+        port,
+        told: seen.told,
+        security: seen.security,
+        certificate: seen.certificate.take(),
+    };
+    let ends = (seen.client, local);
+    let client = Client::of_incoming(served, (line, first), ends, version, early, incoming);
     tokio::select! {
         ended = serve::serve(Rc::clone(&client)) => ended,
         why = forbidden(&mut changes, || visit.may_open()) => {
@@ -89,7 +94,7 @@ impl Visit<'_> {
     /// Bytes that are no request.
     async fn carry(
         &self,
-        line: TcpStream,
+        line: Line,
         first: &Bytes,
         app: Option<TcpStream>,
         progress: &Progress,
@@ -104,9 +109,9 @@ impl Visit<'_> {
             app.write_all(first).await.map_err(|_| Reason::UPSTREAM_RESET)?;
             Ok::<_, Reason>(app)
         };
-        let app = app.await.inspect_err(|_| reset_on_close(&line))?;
+        let app = app.await.inspect_err(|_| line.reset_on_close())?;
         tokio::select! {
-            relayed = relay(app, line, Timeouts::IDLE, progress) => ended(&relayed),
+            relayed = line.relay(app, Timeouts::IDLE, progress) => ended(&relayed),
             why = forbidden(changes, || self.may_come_in()) => Err(why),
         }
     }
@@ -114,7 +119,7 @@ impl Visit<'_> {
     /// What is spoken. A server that speaks first is no server of HTTP; it is connected to where bytes may come in.
     async fn spoken(
         &self,
-        line: &mut TcpStream,
+        line: &mut Line,
         first: &mut BytesMut,
         app: &mut Option<TcpStream>,
     ) -> Result<Spoken, Reason> {
@@ -157,9 +162,4 @@ fn early(port: &Port, local: SocketAddr, app: TcpStream) -> Option<Early> {
     let upstream = port.plain(&mut crate::draw::Dice::seeded(0))?;
     let endpoint = upstream.endpoints(local).endpoints().all().first().cloned()?;
     Some(Early { stream: Line::Plain(app), endpoint, slot: None })
-}
-
-fn stream(served: &Served, socket: TcpStream, first: Bytes, spoken: Protocol) -> Stream {
-    let (account, shared) = (Arc::clone(&served.pod.account), &served.worker.shared);
-    Stream::new(socket, first, spoken, shared.limits.h2_frames, account, shared.clock)
 }

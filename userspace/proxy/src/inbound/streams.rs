@@ -1,28 +1,21 @@
 //! The streams on a connection of mutual TLS: each is a connection to the app, asked about anew.
-//!
-//! One whose requests are read is carried to a socket of this process first: what serves requests watches, parks and resets
-//! a socket.
 
-use std::{
-    cell::RefCell,
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    time::interval,
-};
+use tokio::{net::TcpStream, time::interval};
 use weft_identity::{Endpoint, Proof, TlsStream};
 use weft_model::Timeouts;
-use weft_transport::{Progress, ReadAhead, mux, relay_inside};
+use weft_transport::{ReadAhead, mux, relay_inside};
 
 use super::{Seen, app::to_app, forbidden, reads, record, requests};
-use crate::{Reason, observe::Security, outbound::ended, stream::reset_on_close, worker::Served};
+use crate::{
+    Reason,
+    line::{Line, reset_on_close},
+    observe::Security,
+    outbound::ended,
+    worker::Served,
+};
 
 /// A connection whose client has proven who it is.
 pub(super) struct Sealed {
@@ -95,6 +88,7 @@ async fn serve(
     let mut seen = Seen::new(client);
     seen.local = Some(common.local);
     seen.account = Some(common.proof.borrow().peer().account.clone());
+    seen.certificate = Some(Arc::clone(common.proof.borrow().fingerprint()));
     seen.security = Security::MutualTls;
     let ended = if counted.is_some() {
         one(&served, &common, stream, &mut seen, app).await
@@ -124,7 +118,8 @@ async fn one(
         refused.reason()
     })?;
     if reads(served, local) {
-        return requested(served, stream, app, local, seen, changes).await;
+        stream.is_open();
+        return requests::serve(served, Line::Sealed(stream), Bytes::new(), app, local, seen, changes).await;
     }
     let caller = seen.caller();
     let may = || shared.tables.load().may_come_in(local, &caller);
@@ -144,43 +139,5 @@ async fn one(
     tokio::select! {
         relayed = relayed => ended(&relayed),
         why = forbidden(&mut changes, may) => Err(why),
-    }
-}
-
-/// A stream whose requests policies read.
-async fn requested(
-    served: &Rc<Served>,
-    stream: mux::Stream,
-    app: Option<TcpStream>,
-    local: SocketAddr,
-    seen: &mut Seen,
-    changes: watch::Receiver<u64>,
-) -> Result<(), Reason> {
-    let (near, far) = pair().await.map_err(|error| {
-        tracing::warn!(pod = %served.pod.name, %error, "cannot make a socket for the requests of a stream");
-        Reason::PROXY_FAILED
-    })?;
-    stream.is_open();
-    let progress = Progress::default();
-    let carried = relay_inside(far, stream, Timeouts::IDLE, &progress);
-    let serving = requests::serve(served, near, Bytes::new(), app, local, seen, changes);
-    // What was served last is on its way when that is over.
-    let (served, _) = tokio::join!(serving, carried);
-    served
-}
-
-/// Two sockets of this process, connected to each other.
-async fn pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let near = TcpStream::connect(listener.local_addr()?).await?;
-    let own = near.local_addr()?;
-    // Anybody of this machine may have been faster.
-    loop {
-        let (far, peer) = listener.accept().await?;
-        if peer == own {
-            near.set_nodelay(true)?;
-            far.set_nodelay(true)?;
-            return Ok((near, far));
-        }
     }
 }

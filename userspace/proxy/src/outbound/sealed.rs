@@ -10,7 +10,7 @@ use weft_transport::{Progress, relay_inside};
 use super::ended;
 use crate::{
     Reason, carriers,
-    stream::reset_on_close,
+    line::reset_on_close,
     worker::{Served, Shared},
 };
 

@@ -50,9 +50,9 @@ impl Tables {
         self.guards.of_route(route, &Request { source, identity, protocol, port, http: Some(http) })
     }
 
-    /// Whether any route has policies.
-    pub(crate) fn judges_by_route(&self) -> bool {
-        self.guards.have_routes()
+    /// Whether `route` has policies.
+    pub(crate) fn judges_by_route(&self, route: &RouteName) -> bool {
+        self.guards.has_route(route)
     }
 
     /// The ServiceAccount that the kernel attests of a client at `ip`. `None` where no pod of this node is known to have

@@ -71,9 +71,9 @@ impl Guards {
         Some(decide(self.routes.get(route)?, request))
     }
 
-    /// Whether any route has policies.
-    pub(super) fn have_routes(&self) -> bool {
-        !self.routes.is_empty()
+    /// Whether a route has policies.
+    pub(super) fn has_route(&self, route: &RouteName) -> bool {
+        self.routes.contains_key(route)
     }
 
     fn of_pod(&self, to: SocketAddr) -> Option<&Protection> {

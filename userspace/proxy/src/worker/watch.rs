@@ -9,7 +9,8 @@ use crate::{Limits, Reason, clock::Moment, stream::Wire};
 /// Tells a connection that it is silent or slow for too long.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    client: SocketAddr,
+    /// Where its socket is in the pod's namespace.
+    client: Option<SocketAddr>,
     wire: Arc<Wire>,
     /// How long it may be silent.
     idle: Duration,
@@ -21,7 +22,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(client: SocketAddr, wire: Arc<Wire>, idle: Duration) -> Self {
+    /// `client` is said where the pod itself is the client: of others' sockets nobody here can ask the kernel.
+    pub(crate) fn new(client: Option<SocketAddr>, wire: Arc<Wire>, idle: Duration) -> Self {
         let (found, quiet) = (Notify::new(), Notify::new());
         Self { client, wire, idle, why: Cell::new(None), found, told: Cell::new(0), quiet }
     }
@@ -61,7 +63,7 @@ impl Watch {
 
     /// The client's address, if it has sent its end and awaits an answer, or has left: the bytes are the same.
     pub(super) fn may_have_left(&self) -> Option<SocketAddr> {
-        self.wire.awaits_answer_at_end().then_some(self.client)
+        self.client.filter(|_| self.wire.awaits_answer_at_end())
     }
 
     pub(super) fn ends(&self, why: Reason) {

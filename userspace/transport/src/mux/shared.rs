@@ -160,6 +160,15 @@ impl Shared {
         let cut: Vec<_> = asked.map(|(number, state)| (state.cut(), *number).1).collect();
         for stream in cut {
             self.say(Frame::Reset { stream });
+            self.forget_left(stream);
+        }
+    }
+
+    /// What nobody holds has come to its end.
+    fn forget_left(&mut self, stream: u32) {
+        if self.streams.get(&stream).is_some_and(|state| state.is_left) {
+            self.streams.remove(&stream);
+            self.wake_driver();
         }
     }
 
@@ -278,15 +287,24 @@ impl Shared {
     pub(super) fn poll_reset(&mut self, stream: u32, cx: &mut Context<'_>) -> Poll<io::Error> {
         match self.streams.get_mut(&stream) {
             Some(state) if !state.reset => {
-                keep(&mut state.reader, cx);
+                keep(&mut state.watcher, cx);
                 Poll::Pending
             }
             _ => Poll::Ready(reset()),
         }
     }
 
-    /// Nobody holds the stream any more. What was not ended in order is cut.
+    /// Nobody holds the stream any more. One that has said its end, and has read what came, waits for the other end's;
+    /// what was not ended in order is cut.
     pub(super) fn let_go(&mut self, stream: u32) {
+        match self.streams.get_mut(&stream) {
+            Some(state) if state.may_be_left() => state.is_left = true,
+            _ => self.reset(stream),
+        }
+    }
+
+    /// Cuts the stream, unless both ends have ended it.
+    pub(super) fn reset(&mut self, stream: u32) {
         let Some(state) = self.streams.remove(&stream) else { return };
         if !(state.reset || state.said == Said::End && state.finished) {
             self.say(Frame::Reset { stream });
@@ -344,16 +362,22 @@ impl Shared {
                 let length = u32::try_from(bytes.len()).expect("frames are shorter");
                 let left = state.allowed.checked_sub(length).filter(|_| state.said != Said::End);
                 state.allowed = left.ok_or(Violation::Credit { stream })?;
-                state.receive(bytes);
+                if state.is_left {
+                    self.reset(stream);
+                } else {
+                    state.receive(bytes);
+                }
             }
             Frame::End { stream } => {
                 let Some(state) = self.streams.get_mut(&stream) else { return Ok(()) };
                 state.said = Said::End;
                 wake(&mut state.reader);
+                self.forget_left(stream);
             }
             Frame::Reset { stream } => {
                 let Some(state) = self.streams.get_mut(&stream) else { return Ok(()) };
                 state.cut();
+                self.forget_left(stream);
             }
             Frame::Credit { stream, bytes } => {
                 let Some(state) = self.streams.get_mut(&stream) else { return Ok(()) };
@@ -434,6 +458,7 @@ impl Shared {
     pub(super) fn end(&mut self) {
         (self.ended, self.leaving) = (true, true);
         (self.out, self.written) = (Vec::new(), 0);
+        self.streams.retain(|_, state| !state.is_left);
         self.streams.values_mut().for_each(State::cut);
         self.waiting.clear();
         wake(&mut self.accepting);

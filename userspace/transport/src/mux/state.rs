@@ -6,8 +6,9 @@ use std::task::{Context, Waker};
 use super::frame::WINDOW;
 use crate::relay::Buffer;
 
-/// One stream, as long as somebody holds it.
+/// One stream, as long as somebody holds it or it waits for the other end's end.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be with or without the others")]
 pub(super) struct State {
     /// What has come and was not read yet. A stream that has nothing to carry holds no buffer.
     pub(super) received: VecDeque<Buffer>,
@@ -23,10 +24,14 @@ pub(super) struct State {
     /// Nothing more is sent.
     pub(super) finished: bool,
     pub(super) reset: bool,
+    /// Nobody holds it: the other end's end is all that is waited for.
+    pub(super) is_left: bool,
     /// Whether it waits for its turn to write.
     pub(super) waits: bool,
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
+    /// Who waits for a reset alone.
+    pub(super) watcher: Option<Waker>,
 }
 
 /// What the other end has said of a stream, besides its bytes.
@@ -48,15 +53,22 @@ impl State {
             said: Said::Nothing,
             finished: false,
             reset: false,
+            is_left: false,
             waits: false,
             reader: None,
             writer: None,
+            watcher: None,
         }
     }
 
     /// Whether nothing has come of it yet, not even that there is somebody.
     pub(super) fn is_asked(&self) -> bool {
         self.said == Said::Nothing && !self.reset && self.received.is_empty() && self.allowed == WINDOW
+    }
+
+    /// Whether nobody needs to hold it until the other end has ended, too: what has come was read.
+    pub(super) fn may_be_left(&self) -> bool {
+        self.finished && !self.reset && self.said != Said::End && self.received.is_empty()
     }
 
     pub(super) fn receive(&mut self, bytes: &[u8]) {
@@ -77,6 +89,7 @@ impl State {
         self.reset = true;
         wake(&mut self.reader);
         wake(&mut self.writer);
+        wake(&mut self.watcher);
     }
 }
 

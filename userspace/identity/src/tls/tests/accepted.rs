@@ -36,6 +36,18 @@ async fn both_ends_prove_who_they_are_and_bytes_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn each_end_knows_the_other_ones_certificate_by_its_sha_256() {
+    let authority = Authority::new();
+    let (web, api_end) = (authority.endpoint(web()), authority.endpoint(api()));
+    let (client, server) = meet(&web, &api_end, api()).await;
+    for (seen, shown) in [(client.unwrap(), api_end.svid()), (server.unwrap(), web.svid())] {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &shown.chain()[0]);
+        let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(**seen.proof().fingerprint(), digits);
+    }
+}
+
+#[tokio::test]
 async fn the_key_exchange_is_one_that_a_quantum_computer_does_not_break() {
     let authority = Authority::new();
     let (client, server) = meet(&authority.endpoint(web()), &authority.endpoint(api()), api()).await;
