@@ -31,8 +31,9 @@ pub(crate) struct Executable {
     pub(crate) path: PathBuf,
 }
 
-/// The packages that all steps build, check and test together; `weft-ebpf` only builds for the BPF target.
-pub(crate) const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "weft-ebpf"];
+/// The packages that all steps build and test together; `weft-ebpf` only builds for the BPF target, and `weft-fuzz` has
+/// the crates that it asks show more than others see.
+pub(crate) const PACKAGES: [&str; 5] = ["--workspace", "--exclude", "weft-ebpf", "--exclude", "weft-fuzz"];
 
 /// Builds everything in the dev profile, tests included.
 pub(crate) fn workspace() -> Result<Built> {

@@ -3,7 +3,8 @@
 //! ```text
 //! setup ── build ──┬── test ── kernels (qemu)      gates: layers, sizes, deny, codegen --check
 //!                  ├── demo                        ci    : fmt, clippy, the gates, test, kernels
-//!                  └── bench
+//!                  ├── bench
+//!                  └── fuzz
 //! ```
 
 mod bench;
@@ -12,6 +13,7 @@ mod ci;
 mod codegen;
 mod demo;
 mod deny;
+mod fuzz;
 mod kernels;
 mod layers;
 mod mutants;
@@ -88,6 +90,8 @@ enum Command {
     Deny,
     /// Changes the policy and eBPF decisions one place at a time; fails when tests miss more than 5 % of the changes.
     Mutants,
+    /// Runs fuzz targets, all of `fuzz/fuzz_targets` unless some are named, one after the other.
+    Fuzz(fuzz::Args),
     /// Everything a change has to pass.
     Ci,
 }
@@ -105,6 +109,7 @@ fn run(command: Command) -> Result<()> {
         Command::Codegen { check } => codegen::run(check),
         Command::Deny => deny::run(),
         Command::Mutants => mutants::run(),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Ci => ci::run(),
     }
 }

@@ -3,6 +3,8 @@
 //! The algorithm is the key's own, one for each kind of key. A token may name it, and is refused where it names another:
 //! neither `none` nor a public key taken for a secret gets anywhere. A token that has no end is refused, too.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod property;
 mod refused;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -47,6 +47,22 @@ pub mod fuzz {
     pub fn certificate(bytes: &[u8]) {
         crate::leaf::property::certificate(bytes);
     }
+
+    /// Reads what may be a token.
+    ///
+    /// # Panics
+    /// Where one is taken that nobody has signed.
+    pub fn token(bytes: &[u8]) {
+        crate::jwt::property::token(bytes);
+    }
+
+    /// Reads what may be the keys of a tokens' provider.
+    ///
+    /// # Panics
+    /// Where they are taken for others than they are.
+    pub fn keys(bytes: &[u8]) {
+        crate::jwt::property::keys(bytes);
+    }
 }
 
 #[cfg(test)]

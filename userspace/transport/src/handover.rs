@@ -92,6 +92,8 @@ mod hello;
 mod message;
 mod pod;
 mod presence;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod property;
 mod proxy;
 
 pub use agent::{AgentEnd, FromProxy};

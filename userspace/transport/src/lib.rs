@@ -41,3 +41,15 @@ pub use sock_diag::{Diag, Protocol, Query, Socket, State, States, TcpInfo};
 pub use socket::{netns_cookie, socket_cookie};
 pub use tcp::{BACKLOG, set_priority};
 pub use transparent::{MadeTransparent, Transparent};
+
+/// What holds of any input, for the fuzz targets.
+#[cfg(feature = "fuzz")]
+pub mod fuzz {
+    /// Reads what may be a message between agent and proxy.
+    ///
+    /// # Panics
+    /// Where it is read otherwise than it should be, or cannot be answered.
+    pub fn message(bytes: &[u8]) {
+        crate::handover::property::message(bytes);
+    }
+}

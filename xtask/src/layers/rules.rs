@@ -93,6 +93,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("weft-controller", 4),
     ("weft-cli", 4),
     ("weft", 5),
+    ("weft-fuzz", 6),
     ("weft-tests", 6),
     ("weft-benches", 7),
     // Builds and starts the others, so it compiles without any of them.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::message::{Body, Envelope, Header};
 use super::pod::Unfit;
 use super::{Error, Hello, Nack, NackReason, Peer};
-use crate::seqpacket::Connection;
+use crate::seqpacket::{Connection, Message};
 
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -65,6 +65,18 @@ impl Channel {
 }
 
 impl Received {
+    /// A message of `peer`'s; only what has no envelope is an error, after which nothing more can be understood.
+    pub(super) fn read(peer: Peer, message: Message) -> Result<Self, Error> {
+        let header = serde_json::from_slice::<Header>(&message.bytes);
+        let Header { id, kind } = header.map_err(|source| Error::Malformed { peer, source })?;
+        let body = match serde_json::from_slice::<Envelope>(&message.bytes) {
+            Ok(Envelope { body: Body::Unknown, .. }) => Err(Unfit::Kind { kind: kind.clone() }),
+            Ok(envelope) => Ok(envelope.body),
+            Err(source) => Err(Unfit::Fields { kind: kind.clone(), source }),
+        };
+        Ok(Self { id, kind, body, fds: message.fds })
+    }
+
     /// The answer to a message that cannot be taken.
     pub(super) fn nack(id: u64, unfit: &Unfit) -> Nack {
         let reason = match unfit {
@@ -76,8 +88,7 @@ impl Received {
 }
 
 async fn send(connection: &Connection, id: u64, body: Body, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
-    let bytes = serde_json::to_vec(&Envelope { id, body }).expect("keys are strings, and nothing fails");
-    Ok(connection.send(&bytes, fds).await?)
+    Ok(connection.send(&Envelope { id, body }.write(), fds).await?)
 }
 
 async fn due(connection: &Connection, peer: Peer, expected: &'static str) -> Result<Received, Error> {
@@ -88,15 +99,7 @@ async fn due(connection: &Connection, peer: Peer, expected: &'static str) -> Res
 }
 
 async fn receive(connection: &Connection, peer: Peer) -> Result<Option<Received>, Error> {
-    let Some(message) = connection.receive().await? else { return Ok(None) };
-    let header = serde_json::from_slice::<Header>(&message.bytes);
-    let Header { id, kind } = header.map_err(|source| Error::Malformed { peer, source })?;
-    let body = match serde_json::from_slice::<Envelope>(&message.bytes) {
-        Ok(Envelope { body: Body::Unknown, .. }) => Err(Unfit::Kind { kind: kind.clone() }),
-        Ok(envelope) => Ok(envelope.body),
-        Err(source) => Err(Unfit::Fields { kind: kind.clone(), source }),
-    };
-    Ok(Some(Received { id, kind, body, fds: message.fds }))
+    connection.receive().await?.map(|message| Received::read(peer, message)).transpose()
 }
 
 /// Both ends are on one machine, and what they have to say first needs no work.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use weft_model::ServiceAccount;
 
 use super::{Hello, Role};
@@ -56,7 +56,7 @@ pub(super) enum Body {
     Unknown,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct PodFields {
     pub name: String,
     pub cookie: u64,
@@ -70,6 +70,13 @@ pub(super) struct PodFields {
     pub transparent: Transparent,
 }
 
+impl Envelope {
+    /// Its bytes.
+    pub(super) fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("keys are strings, and nothing fails")
+    }
+}
+
 /// A message was not taken; the state is that before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nack {
@@ -77,7 +84,8 @@ pub struct Nack {
     pub of: u64,
     /// Why, for programs.
     pub reason: NackReason,
-    /// Why, for people.
+    /// Why, for people; what is longer than 4 KiB is cut when it is sent.
+    #[serde(serialize_with = "cut")]
     pub error: String,
 }
 
@@ -123,6 +131,14 @@ pub struct Unheard {
     /// The port.
     pub port: u16,
 }
+
+/// It may quote what the other end has said, which fits a message, but not twice.
+fn cut<S: Serializer>(error: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&error[..error.floor_char_boundary(LONGEST_ERROR)])
+}
+
+/// Bytes of an error. With each of them escaped it still fits a message.
+const LONGEST_ERROR: usize = 4 << 10;
 
 /// More than these a [`Report`] does not name.
 pub const MOST_UNHEARD: usize = 256;
