@@ -1,13 +1,18 @@
 //! A connection that turns into a tunnel: WebSocket, over either version on either side.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::SystemTime};
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
 use super::answered::{Carrier, Permits};
-use crate::serve::{Client, Guard};
+use crate::{
+    Reason,
+    clock::Moment,
+    observe::{ConnectionRecord, Inbound, Record, Security},
+    serve::{Client, Guard},
+};
 
 /// Carries what both ends send once both have switched, until one of them ends or nothing moves for too long.
 pub(super) fn tunnel(
@@ -21,6 +26,7 @@ pub(super) fn tunnel(
     client.becomes_tunnel();
     client.served.clients.spawn("tunnel", async move {
         let _under_way = (watched.request(), permits, carrier);
+        let mut recorded = Recorded::begin(&watched);
         let watch = watched.watch();
         let carry = async {
             let (ours, theirs) = tokio::try_join!(ours, theirs)?;
@@ -29,15 +35,60 @@ pub(super) fn tunnel(
             let _ = copy_bidirectional(&mut ours, &mut theirs).await;
             Ok::<_, hyper::Error>(())
         };
-        tokio::select! {
-            _ = carry => {}
-            _ = watch.found() => {}
-            _ = async {
+        recorded.reason = tokio::select! {
+            _ = carry => None,
+            why = watch.found() => Some(why),
+            why = async {
                 match guard {
                     Some(guard) => guard.await,
                     None => std::future::pending().await,
                 }
-            } => {}
-        }
+            } => Some(why),
+        };
     });
+}
+
+/// Tells of a tunnel that the proxy has ended, when it is dropped. Before its end that is a cut. Its request was told when
+/// both ends had switched, and with it what there is to say of one that ends as they like.
+struct Recorded {
+    client: Rc<Client>,
+    began: Moment,
+    reason: Option<Reason>,
+}
+
+impl Recorded {
+    fn begin(client: &Rc<Client>) -> Self {
+        let began = client.served.worker.now();
+        Self { client: Rc::clone(client), began, reason: Some(Reason::CUT) }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let (Some(why), client) = (self.reason, &self.client) else { return };
+        client.served.pod.account.refused();
+        let shared = &client.served.worker.shared;
+        if !shared.records.wanted() {
+            return;
+        }
+        let incoming = client.caller.as_ref();
+        shared.records.put(Record::Connection(Box::new(ConnectionRecord {
+            connection: 0,
+            ended: SystemTime::now(),
+            pod: client.served.pod.name.clone(),
+            client: client.address,
+            dialled: Some(client.dialled),
+            service: None,
+            route: None,
+            spoken: client.spoken,
+            endpoint: incoming.map(|_| client.dialled),
+            security: incoming.map_or(Security::None, |incoming| incoming.security),
+            lasted: client.served.worker.now().since(self.began),
+            received: 0,
+            sent: 0,
+            reason: Some(why),
+            inbound: incoming
+                .map(|incoming| Inbound { account: incoming.caller.proven.clone(), told: incoming.told }),
+        })));
+    }
 }
