@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use weft_abi::Config;
 
 use crate::command::text;
 use crate::{Node, sweep};
@@ -73,6 +75,22 @@ impl Node {
         let output = output.expect("these tests need bpftool (`cargo xtask setup` installs it)");
         let entries: Vec<Value> = serde_json::from_slice(&output.stdout).expect("bpftool prints a list");
         entries.len()
+    }
+
+    /// The switches of the programs that are in force: `flags` of `weft_cfg`'s one entry.
+    #[track_caller]
+    pub fn config_flags(&self) -> u32 {
+        let pin = self.map_pin("weft_cfg");
+        let output = Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(pin).output();
+        let output = output.expect("these tests need bpftool (`cargo xtask setup` installs it)");
+        let entries: Value = serde_json::from_slice(&output.stdout).expect("bpftool prints a list");
+        let bytes = entries[0]["value"].as_array().unwrap_or_else(|| panic!("no value in {entries}"));
+        let byte = |at: &Value| {
+            let hex = at.as_str().and_then(|hex| hex.strip_prefix("0x"));
+            hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).expect("bytes are shown as 0x..")
+        };
+        let flags: Vec<u8> = bytes[offset_of!(Config, flags)..].iter().take(4).map(byte).collect();
+        u32::from_ne_bytes(flags.try_into().expect("flags have four bytes"))
     }
 
     /// Where the map called `name` is pinned, whatever the version of the layout.

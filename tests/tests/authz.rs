@@ -16,3 +16,5 @@ mod grpc;
 mod nodes;
 #[path = "authz/requests.rs"]
 mod requests;
+#[path = "authz/switch.rs"]
+mod switch;

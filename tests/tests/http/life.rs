@@ -197,6 +197,34 @@ fn an_upgrade_cuts_nothing_that_is_under_way_and_the_old_proxy_ends_with_it() {
     soon(|| !lives());
 }
 
+#[test]
+fn what_an_upgrade_cuts_at_its_deadline_is_told_with_its_reason() {
+    let Some(shop) = Shop::open_beside(&[], "{}", ROUTE, &["--proxy-drain", "1s"]) else { return };
+    shop.log("{mode: Enabled}");
+    let mut tunnel = websocket(&shop);
+    let port = tunnel.local_addr().unwrap().port();
+    let before = shop.node.metric("weft_proxy_rejected_total", &["pod=\"web\"", "reason=\"Cut\""]);
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| shop.web.get(FRONT, "/wait/30000", &[]));
+        soon(|| shop.node.metric("weft_proxy_requests_active", &["pod=\"web\""]) >= 2.0);
+        let upgrade = shop.node.weft(&["proxy", "upgrade"]);
+        assert!(upgrade.status.success() && text(&upgrade).contains("1.0s"), "{}", text(&upgrade));
+        slow.join().unwrap().expect_err("its time is over");
+    });
+    assert!(!matches!(tunnel.read(&mut [0]), Ok(1..)), "so is the tunnel's");
+    let told = |found: &dyn Fn(&serde_json::Value) -> bool| {
+        shop.node.flows(&[]).iter().any(|flow| flow["reason"] == "Cut" && found(flow))
+    };
+    soon(|| told(&|flow| flow["http"]["path"] == "/wait/30000" && flow["http"]["responseFlags"] == "LR"));
+    soon(|| told(&|flow| flow["source"]["port"] == port && flow["http"].is_null()));
+    soon(|| shop.logged().iter().any(|line| line["path"] == "/wait/30000" && line["reason"] == "Cut"));
+    // The request, its connection, and the tunnel.
+    let cut = || shop.node.metric("weft_proxy_rejected_total", &["pod=\"web\"", "reason=\"Cut\""]);
+    soon(|| cut() >= before + 3.0);
+    let lasted = shop.node.metric("weft_proxy_requests_active", &["pod=\"web\""]);
+    assert!(lasted < 0.5, "{lasted} requests are under way");
+}
+
 /// A connection that has become a tunnel, whose server echoes.
 fn websocket(shop: &Shop) -> TcpStream {
     let mut client = shop.web.http(FRONT).expect("a connection");

@@ -64,7 +64,7 @@ fn a_line_of_text_has_the_same_keys() {
 
 impl Shop {
     /// Has requests of all pods logged in this way.
-    fn log(&self, access_log: &str) {
+    pub(crate) fn log(&self, access_log: &str) {
         let spec = format!("{{targetRefs: [{{kind: Pod, selector: {{}}}}], accessLog: {access_log}}}");
         self.world.apply("log.yaml", &manifests::telemetry_policy("shop/log", &spec));
         self.node.wait();
@@ -79,7 +79,7 @@ impl Shop {
     }
 
     /// The lines of the access log. The agent's own are no objects with a pod.
-    fn logged(&self) -> Vec<Value> {
+    pub(crate) fn logged(&self) -> Vec<Value> {
         let log = self.agent.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line.get("src.pod").is_some()).collect()

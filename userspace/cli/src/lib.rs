@@ -40,4 +40,5 @@ pub use error::Error;
 pub use exit::Exit;
 pub use output::Format;
 pub use screen::Screen;
+pub use status::duration;
 pub use verb::Verb;

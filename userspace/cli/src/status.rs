@@ -98,8 +98,11 @@ async fn late(args: &Args, client: &Client, patience: Duration, screen: &mut Scr
     Ok(Exit::No)
 }
 
-/// `10s`, `500ms`, `1m30s`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+/// A time as people write it: `10s`, `500ms`, `1m30s`.
+///
+/// # Errors
+/// How to write one.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Option<Duration> = text.parse::<jiff::SignedDuration>().ok().and_then(|d| d.try_into().ok());
     parsed.ok_or_else(|| "write a time like 10s, 500ms or 1m30s".to_owned())
 }

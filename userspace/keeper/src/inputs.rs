@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use weft_model::{ObjectName, ServiceAccount};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub program: Program,
     /// Whether connections that are made to pods may come to the proxy, too.
     pub inbound: bool,
+    /// How long a proxy that was replaced may finish what it carries.
+    pub drain: Duration,
     /// The agent's build, for people.
     pub build: String,
 }

@@ -183,7 +183,7 @@ impl Run {
             pods: Arc::clone(self.pods.lent()),
             serves: !generation.retired,
             // One that says so itself was told by whom it knew before.
-            drain: (generation.retired && !generation.hello.draining).then_some(DRAIN),
+            drain: (generation.retired && !generation.hello.draining).then_some(self.shared.settings.drain),
         });
     }
 
@@ -215,7 +215,7 @@ impl Run {
     }
 }
 
-/// How long a proxy that was replaced, or was sent SIGTERM, may finish what it carries.
+/// How long a proxy that was sent SIGTERM may finish what it carries, and by default one that was replaced.
 pub const DRAIN: Duration = Duration::from_mins(5);
 /// Proxies that may be connected at once.
 const MOST_SESSIONS: usize = 16;

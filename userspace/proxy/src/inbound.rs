@@ -56,6 +56,56 @@ struct Seen {
     /// Its number, once it is told while it goes on.
     connection: u64,
     progress: Rc<Progress>,
+    /// Its streams tell of themselves, so it does not.
+    has_streams: bool,
+}
+
+/// Tells of a connection, or of a stream, when it is dropped. Before its end that is a cut.
+struct Recorded {
+    served: Rc<Served>,
+    began: Moment,
+    seen: Seen,
+    reason: Option<Reason>,
+}
+
+impl Recorded {
+    fn begin(served: &Rc<Served>, seen: Seen) -> Self {
+        let (served, began) = (Rc::clone(served), served.worker.now());
+        Self { served, began, seen, reason: Some(Reason::CUT) }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let Self { served, began, seen, reason } = self;
+        if seen.has_streams {
+            return;
+        }
+        if reason.is_some() {
+            served.pod.account.refused();
+        }
+        let records = &served.worker.shared.records;
+        if !records.wanted() {
+            return;
+        }
+        records.put(Record::Connection(Box::new(ConnectionRecord {
+            connection: seen.connection,
+            ended: SystemTime::now(),
+            pod: served.pod.name.clone(),
+            client: seen.client,
+            dialled: seen.local,
+            service: None,
+            route: None,
+            spoken: seen.spoken,
+            endpoint: seen.local,
+            security: seen.security,
+            inbound: Some(Inbound { account: seen.account.take(), told: seen.told }),
+            lasted: served.worker.now().since(*began),
+            received: seen.progress.right_to_left(),
+            sent: seen.progress.left_to_right(),
+            reason: *reason,
+        })));
+    }
 }
 
 impl Seen {
@@ -70,6 +120,7 @@ impl Seen {
             spoken: Protocol::Tcp,
             connection: 0,
             progress: Rc::default(),
+            has_streams: false,
         }
     }
 
@@ -97,50 +148,11 @@ impl Seen {
 /// Carries a connection to the pod from accept to close.
 pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAddr) {
     let client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let began = served.worker.now();
-    let mut seen = Seen::new(client);
-    match Box::pin(carry(&served, socket, &mut seen)).await {
-        // Its streams have told of themselves.
-        Ok(Carried::Streams) => {}
-        Ok(Carried::Bytes) => record(&served, began, seen, Ok(())),
-        Err(why) => record(&served, began, seen, Err(why)),
-    }
+    let mut recorded = Recorded::begin(&served, Seen::new(client));
+    recorded.reason = Box::pin(carry(&served, socket, &mut recorded.seen)).await.err();
 }
 
-/// How a connection went to its end.
-enum Carried {
-    Bytes,
-    Streams,
-}
-
-/// Tells of a connection, or of a stream, that has ended.
-fn record(served: &Served, began: Moment, seen: Seen, ended: Result<(), Reason>) {
-    if ended.is_err() {
-        served.pod.account.refused();
-    }
-    let records = &served.worker.shared.records;
-    if records.wanted() {
-        records.put(Record::Connection(Box::new(ConnectionRecord {
-            connection: seen.connection,
-            ended: SystemTime::now(),
-            pod: served.pod.name.clone(),
-            client: seen.client,
-            dialled: seen.local,
-            service: None,
-            route: None,
-            spoken: seen.spoken,
-            endpoint: seen.local,
-            security: seen.security,
-            inbound: Some(Inbound { account: seen.account, told: seen.told }),
-            lasted: served.worker.now().since(began),
-            received: seen.progress.right_to_left(),
-            sent: seen.progress.left_to_right(),
-            reason: ended.err(),
-        })));
-    }
-}
-
-async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Result<Carried, Reason> {
+async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Result<(), Reason> {
     let shared = &served.worker.shared;
     let refuse = |socket: TcpStream, why| {
         reset_on_close(&socket);
@@ -164,19 +176,18 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
         Ok(Next::Sealed { first, app }) => {
             let (tls, endpoint) = sealed(served, ReadAhead::new(socket, &first), seen).await?;
             let client = seen.client;
+            seen.has_streams = true;
             streams::carry(served, Sealed { tls, endpoint, local, client, app }).await;
-            Ok(Carried::Streams)
+            Ok(())
         }
         Ok(Next::Plain { first, app: Some(app) }) if !reads(served, local) => {
             if let Err(why) = plain_may(served, local, &seen.caller()) {
                 return refuse(socket, why);
             }
-            plain(served, socket, &first, app, local, seen, changes).await?;
-            Ok(Carried::Bytes)
+            plain(served, socket, &first, app, local, seen, changes).await
         }
         Ok(Next::Plain { first, app }) => {
-            requests::serve(served, Line::Plain(socket), first, app, local, seen, changes).await?;
-            Ok(Carried::Bytes)
+            requests::serve(served, Line::Plain(socket), first, app, local, seen, changes).await
         }
         Err(why) => refuse(socket, why),
     }

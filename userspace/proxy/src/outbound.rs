@@ -21,6 +21,7 @@ use weft_transport::{End, Origin, Progress, Relayed};
 
 use crate::{
     Reason,
+    clock::Moment,
     limits::Observed,
     line::{Line, reset_on_close},
     live::{Facts, Relaying},
@@ -45,6 +46,62 @@ struct Seen {
     progress: Rc<Progress>,
 }
 
+/// Tells of a connection when it is dropped. Before its end that is a cut.
+struct Recorded {
+    served: Rc<Served>,
+    client: SocketAddr,
+    began: Moment,
+    seen: Seen,
+    reason: Option<Reason>,
+}
+
+impl Recorded {
+    fn begin(served: &Rc<Served>, client: SocketAddr) -> Self {
+        let seen = Seen {
+            dialled: None,
+            port: None,
+            spoken: Protocol::Tcp,
+            route: None,
+            endpoint: None,
+            security: Security::None,
+            connection: 0,
+            progress: Rc::default(),
+        };
+        let (served, began) = (Rc::clone(served), served.worker.now());
+        Self { served, client, began, seen, reason: Some(Reason::CUT) }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let Self { served, client, began, seen, reason } = self;
+        if reason.is_some() {
+            served.pod.account.refused();
+        }
+        let records = &served.worker.shared.records;
+        if !records.wanted() {
+            return;
+        }
+        records.put(Record::Connection(Box::new(ConnectionRecord {
+            connection: seen.connection,
+            ended: SystemTime::now(),
+            pod: served.pod.name.clone(),
+            client: *client,
+            dialled: seen.dialled,
+            service: seen.port.as_ref().map(|port| (port.service.clone(), port.number)),
+            route: seen.route.take(),
+            spoken: seen.spoken,
+            endpoint: seen.endpoint,
+            security: seen.security,
+            inbound: None,
+            lasted: served.worker.now().since(*began),
+            received: seen.progress.left_to_right(),
+            sent: seen.progress.right_to_left(),
+            reason: *reason,
+        })));
+    }
+}
+
 impl Seen {
     /// Has it told from now on, for as long as what is returned is held.
     fn goes_on(&mut self, served: &Served, client: SocketAddr, endpoint: SocketAddr) -> Rc<Relaying> {
@@ -67,41 +124,8 @@ impl Seen {
 pub(crate) async fn serve(served: Rc<Served>, socket: TcpStream, peer: SocketAddr) {
     // A dual-stack listener calls an IPv4 client ::ffff:a.b.c.d.
     let client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let began = served.worker.now();
-    let mut seen = Seen {
-        dialled: None,
-        port: None,
-        spoken: Protocol::Tcp,
-        route: None,
-        endpoint: None,
-        security: Security::None,
-        connection: 0,
-        progress: Rc::default(),
-    };
-    let ended = carry(&served, socket, client, &mut seen).await;
-    if ended.is_err() {
-        served.pod.account.refused();
-    }
-    let records = &served.worker.shared.records;
-    if records.wanted() {
-        records.put(Record::Connection(Box::new(ConnectionRecord {
-            connection: seen.connection,
-            ended: SystemTime::now(),
-            pod: served.pod.name.clone(),
-            client,
-            dialled: seen.dialled,
-            service: seen.port.map(|port| (port.service.clone(), port.number)),
-            route: seen.route,
-            spoken: seen.spoken,
-            endpoint: seen.endpoint,
-            security: seen.security,
-            inbound: None,
-            lasted: served.worker.now().since(began),
-            received: seen.progress.left_to_right(),
-            sent: seen.progress.right_to_left(),
-            reason: ended.err(),
-        })));
-    }
+    let mut recorded = Recorded::begin(&served, client);
+    recorded.reason = carry(&served, socket, client, &mut recorded.seen).await.err();
 }
 
 async fn carry(

@@ -236,7 +236,8 @@ pub(crate) struct UnderWay {
 impl UnderWay {
     /// Why its connection ends, where the proxy ends it.
     pub(crate) fn cut(&self) -> Option<Reason> {
-        self.client.cut.get()
+        let stopped = || self.client.served.clients.are_stopped().then_some(Reason::CUT);
+        self.client.cut.get().or_else(stopped)
     }
 }
 
@@ -251,6 +252,18 @@ impl Drop for UnderWay {
             if self.client.holding.borrow().is_some() {
                 self.client.wire.head_begins();
             }
+        }
+    }
+}
+
+/// Dropped while the pod's connections are cut, has the close of one with requests under way be a reset: what was cut
+/// must not look complete.
+struct Whole<'a>(&'a Client);
+
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        if self.0.served.clients.are_stopped() && self.0.under_way.get() > 0 {
+            self.0.wire.reset_on_close();
         }
     }
 }
@@ -327,6 +340,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     park: impl Fn(Pin<&mut C>),
     grace: Duration,
 ) -> Result<(), Reason> {
+    let _whole = Whole(client);
     let watch = client.watch();
     let mut gone = pin!(client.wire.broken());
     let mut found = pin!(watch.found());

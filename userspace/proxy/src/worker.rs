@@ -260,9 +260,18 @@ impl Worker {
                     served.clients.ended().await;
                 }
             };
-            let _ = tokio::time::timeout(within, all).await;
+            let in_time = tokio::time::timeout(within, all).await.is_ok();
             for served in &pods {
                 served.stop();
+            }
+            if !in_time {
+                // Whatever is cut tells of it, before the process that hands it on may end.
+                let cut = async {
+                    for served in &pods {
+                        served.ended().await;
+                    }
+                };
+                let _ = tokio::time::timeout(CUT, cut).await;
             }
             let _ = done.send(());
         });
@@ -304,5 +313,7 @@ impl Worker {
 const PARKED: usize = 64;
 /// Messages that wait for a worker.
 const MESSAGES: usize = 64;
+/// How long connections may take to end once they are cut: they wait for nobody but each other.
+const CUT: Duration = Duration::from_secs(5);
 /// Between two looks at what is idle or slow.
 const SWEEP: Duration = Duration::from_secs(1);

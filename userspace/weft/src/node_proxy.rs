@@ -29,6 +29,7 @@ pub(crate) fn open(args: &AgentArgs, enforcer: &Enforcer) -> Result<Option<Keepe
         cgroup: enforcer.cgroup(),
         program: args.proxy_program()?,
         inbound: true,
+        drain: args.proxy_drain,
         build: env!("CARGO_PKG_VERSION").to_owned(),
     })?;
     enforcer.proxy_is(keeper.cgroup())?;

@@ -1,6 +1,6 @@
 //! What the agent is told. Nothing is read from the environment.
 
-use std::{env, ffi::OsString, fs, io, net::SocketAddr, path::PathBuf};
+use std::{env, ffi::OsString, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use weft_abi::names::map;
@@ -56,6 +56,9 @@ pub(crate) struct AgentArgs {
     /// first one is there; `off` leaves their connections to the kernel, and lets a proxy that runs finish
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     proxy: Proxy,
+    /// How long a proxy that is replaced (`weft proxy upgrade`) may finish what it carries; what is left is cut then
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = weft_cli::duration)]
+    pub(crate) proxy_drain: Duration,
     /// How many entries a map may have, where the built-in limit is too small or too large; repeatable.
     /// Another size moves to new maps when the agent starts
     #[arg(long, value_name = "NAME=N", value_parser = map_size)]

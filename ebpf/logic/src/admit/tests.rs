@@ -27,7 +27,7 @@ fn memory() -> Memory {
     memory.config.attest_grace_ns = SECOND;
     memory.config.udp_reply_ns = 60 * SECOND;
     memory.now.set(NOW);
-    let flags = pod_flags::BY_IDENTITY | pod_flags::prefix(0);
+    let flags = pod_flags::BY_IDENTITY | pod_flags::prefix(16);
     memory.pod_ips.insert(addr(1), PodRow { netns: NETNS, policy: POLICY, flags, ..PodRow::zeroed() });
     memory.pod_ips.insert(addr(2), PodRow { identity: FRONT, namespace: WEB, ..PodRow::zeroed() });
     memory.pod_ips.insert(addr(3), PodRow { identity: 1, namespace: WEB, ..PodRow::zeroed() });

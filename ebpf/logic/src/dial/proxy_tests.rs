@@ -2,7 +2,7 @@
 
 use weft_abi::{
     Addr, Backend, BePort, Pod, PodRow, PolicyRow, Reason, ServiceKey, ServiceRow, Slot, SlotKey, TCP, UDP,
-    config_flags, policy_bits, service_flags, token,
+    config_flags, pod_flags, policy_bits, service_flags, token,
 };
 
 use super::{Dial, Outcome, Verdict, tests::decide};
@@ -171,7 +171,8 @@ fn a_service_without_endpoints_is_the_proxys_matter_while_it_is_there() {
 fn the_kernel_path_instead_of_the_proxy_does_not_lead_past_policies() {
     const POLICY: u64 = 9;
     let mut memory = shop(service_flags::PROXY | service_flags::PROXY_OPEN);
-    let server = PodRow { netns: NETNS + 1, policy: POLICY, ..PodRow::zeroed() };
+    let server =
+        PodRow { netns: NETNS + 1, policy: POLICY, flags: pod_flags::prefix(16), ..PodRow::zeroed() };
     memory.pod_ips.insert(addr("10.77.0.2"), server);
     let isolated = PolicyRow { bits: policy_bits::ISOLATED, ..PolicyRow::zeroed() };
     memory.policies.insert((POLICY, token::ANY), isolated);

@@ -53,7 +53,7 @@ fn shop() -> Memory {
 /// The same, and the backend is a pod of this node that only `web` may reach.
 fn protected() -> Memory {
     let mut memory = shop();
-    let flags = pod_flags::ENROLLED | pod_flags::BY_IDENTITY | pod_flags::prefix(0);
+    let flags = pod_flags::ENROLLED | pod_flags::BY_IDENTITY | pod_flags::prefix(16);
     for api in [API, "fd77::2"] {
         memory
             .pod_ips
@@ -222,7 +222,7 @@ fn pods_that_no_hook_of_this_node_protects_are_not_asked_about() {
 fn the_source_is_the_pods_address_of_the_family_it_dials() {
     let mut memory = protected();
     for row in memory.pod_ips.values_mut() {
-        row.flags = pod_flags::BY_CIDR | pod_flags::prefix(0);
+        row.flags = pod_flags::BY_CIDR | pod_flags::prefix(16);
     }
     memory.cidrs.insert(pod().ip4, 44);
     memory.cidrs.insert(pod().ip6, 66);

@@ -30,7 +30,7 @@ fn mesh(mode: u32) -> Memory {
     memory.lease = 99 * SECOND;
     let pod = Pod { ip4: addr("10.77.0.1"), outbound: OUTBOUND, inbound: INBOUND, ..Pod::zeroed() };
     memory.pods.insert(NETNS, pod);
-    let flags = pod_flags::ENROLLED | pod_flags::prefix(0) | mode;
+    let flags = pod_flags::ENROLLED | pod_flags::prefix(16) | mode;
     let here = PodRow { netns: NETNS, flags, outbound: OUTBOUND, inbound: INBOUND, ..PodRow::zeroed() };
     memory.pod_ips.insert(addr("10.77.0.1"), here);
     memory.pod_ips.insert(addr("10.77.0.2"), PodRow { netns: NETNS + 1, ..here });

@@ -6,7 +6,7 @@ use weft_telemetry::api::{Failure, ProxyUpgraded};
 use weft_transport::handover;
 use weft_transport::memfd::Sealed;
 
-use super::{DRAIN, Run};
+use super::Run;
 use crate::Error;
 use crate::event::{Event, Met};
 use crate::generations::{Generation, Verdict};
@@ -110,7 +110,8 @@ impl Run {
     /// Answers whoever asked for an upgrade. After the status was published: it shows what was asked for.
     pub(super) fn finish_upgrade(&mut self) {
         let Some(Generation { hello, .. }) = self.upgraded_to() else { return };
-        let (pid, build, drain_seconds) = (hello.pid, hello.build.clone(), DRAIN.as_secs());
+        let (pid, build, drain_seconds) =
+            (hello.pid, hello.build.clone(), self.shared.settings.drain.as_secs());
         let retired = self.generations.by_age().into_iter().filter(|generation| generation.retired);
         let draining = retired.map(|generation| generation.hello.pid).collect();
         if let Some(upgrade) = self.upgrade.take() {

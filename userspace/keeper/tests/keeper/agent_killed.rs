@@ -141,7 +141,8 @@ async fn a_proxy_that_speaks_no_version_of_the_agents_is_named_and_left_alone_un
     let mut stranger = Command::new(crate::world::TRIAL);
     stranger.args(["proxy", "--run-dir"]).arg(world.run_dir());
     let mut stranger = stranger.spawn().unwrap();
-    eventually("it lives", || world.processes().len() == 1);
+    // An agent that starts before would start another one.
+    eventually("it lives", || world.sees(stranger.id()));
     world.behave("");
 
     let agent = world.agent(&[&web]);

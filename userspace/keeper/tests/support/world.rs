@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::sync::watch;
-use weft_keeper::{Configuration, Inputs, Keeper, LocalPod, Maps, Ports, Program, Records, Settings};
+use weft_keeper::{Configuration, DRAIN, Inputs, Keeper, LocalPod, Maps, Ports, Program, Records, Settings};
 use weft_model::{ObjectName, ServiceAccount};
 use weft_runtime::Tasks;
 use weft_telemetry::api::{ProxyState, ProxyStatus};
@@ -58,6 +58,13 @@ impl World {
         list.lines().map(|pid| pid.parse().unwrap()).collect()
     }
 
+    /// Whether a proxy has the lock by which agents see that it lives. It is in its cgroup before that.
+    pub(crate) fn sees(&self, proxy: u32) -> bool {
+        let lock = self.run_dir().join("proxy.lock");
+        let open = fs::read_dir(format!("/proc/{proxy}/fd")).into_iter().flatten().flatten();
+        open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|file| file == lock)
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         let arguments = vec!["proxy".into(), "--run-dir".into(), self.run_dir().into()];
         Settings {
@@ -65,6 +72,7 @@ impl World {
             cgroup: self.cgroup.clone(),
             program: Program { path: TRIAL.into(), arguments },
             inbound: true,
+            drain: DRAIN,
             build: "test".to_owned(),
         }
     }

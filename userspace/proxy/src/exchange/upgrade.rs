@@ -1,6 +1,6 @@
 //! A connection that turns into a tunnel: WebSocket, over either version on either side.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::SystemTime};
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -9,7 +9,8 @@ use tokio::io::copy_bidirectional;
 use super::answered::{Carrier, Permits};
 use crate::{
     Reason,
-    observe::Protocol,
+    clock::Moment,
+    observe::{ConnectionRecord, Inbound, Protocol, Record, Security},
     serve::{Client, Guard},
 };
 
@@ -25,6 +26,7 @@ pub(super) fn tunnel(
     client.becomes_tunnel();
     client.served.clients.spawn("tunnel", async move {
         let _under_way = (watched.request(), permits, carrier);
+        let mut recorded = Recorded::begin(&watched);
         let watch = watched.watch();
         let carry = async {
             let (ours, theirs) = tokio::try_join!(ours, theirs).map_err(|_| Reason::CUT)?;
@@ -38,11 +40,13 @@ pub(super) fn tunnel(
                 None => std::future::pending().await,
             }
         };
-        let ended = tokio::select! {
-            ended = carry => ended,
-            why = watch.found() => Err(why),
-            why = forbidden => Err(why),
+        let (ended, by_us) = tokio::select! {
+            ended = carry => (ended, false),
+            why = watch.found() => (Err(why), true),
+            why = forbidden => (Err(why), true),
         };
+        // What its ends do is theirs to tell.
+        recorded.reason = ended.err().filter(|_| by_us);
         // Of HTTP/2 the stream is reset when its ends are dropped, and the connection has others.
         if let Err(why) = ended
             && watched.spoken == Protocol::Http1
@@ -50,4 +54,49 @@ pub(super) fn tunnel(
             watched.reset_on_close(why);
         }
     });
+}
+
+/// Tells of a tunnel that the proxy has ended, when it is dropped. Before its end that is a cut. Its request was told when
+/// both ends had switched, and with it what there is to say of one that ends as they like.
+struct Recorded {
+    client: Rc<Client>,
+    began: Moment,
+    reason: Option<Reason>,
+}
+
+impl Recorded {
+    fn begin(client: &Rc<Client>) -> Self {
+        let began = client.served.worker.now();
+        Self { client: Rc::clone(client), began, reason: Some(Reason::CUT) }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let (Some(why), client) = (self.reason, &self.client) else { return };
+        client.served.pod.account.refused();
+        let shared = &client.served.worker.shared;
+        if !shared.records.wanted() {
+            return;
+        }
+        let incoming = client.caller.as_ref();
+        shared.records.put(Record::Connection(Box::new(ConnectionRecord {
+            connection: 0,
+            ended: SystemTime::now(),
+            pod: client.served.pod.name.clone(),
+            client: client.address,
+            dialled: Some(client.dialled),
+            service: None,
+            route: None,
+            spoken: client.spoken,
+            endpoint: incoming.map(|_| client.dialled),
+            security: incoming.map_or(Security::None, |incoming| incoming.security),
+            lasted: client.served.worker.now().since(self.began),
+            received: 0,
+            sent: 0,
+            reason: Some(why),
+            inbound: incoming
+                .map(|incoming| Inbound { account: incoming.caller.proven.clone(), told: incoming.told }),
+        })));
+    }
 }

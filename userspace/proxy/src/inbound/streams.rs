@@ -8,7 +8,7 @@ use weft_identity::{Endpoint, Proof, TlsStream};
 use weft_model::Timeouts;
 use weft_transport::{ReadAhead, mux, relay_inside};
 
-use super::{Seen, app::to_app, forbidden, reads, record, requests};
+use super::{Recorded, Seen, app::to_app, forbidden, reads, requests};
 use crate::{
     Reason,
     line::{Line, reset_on_close},
@@ -82,7 +82,6 @@ async fn serve(
     client: SocketAddr,
     app: Option<TcpStream>,
 ) {
-    let began = served.worker.now();
     let limit = served.worker.shared.limits.pod_connections;
     let counted = served.pod.account.connection(limit);
     let mut seen = Seen::new(client);
@@ -90,14 +89,15 @@ async fn serve(
     seen.account = Some(common.proof.borrow().peer().account.clone());
     seen.certificate = Some(Arc::clone(common.proof.borrow().fingerprint()));
     seen.security = Security::MutualTls;
+    let mut recorded = Recorded::begin(&served, seen);
     let ended = if counted.is_some() {
-        one(&served, &common, stream, &mut seen, app).await
+        one(&served, &common, stream, &mut recorded.seen, app).await
     } else {
         drop(stream);
         Err(Reason::POD_CONNECTIONS)
     };
     drop(counted);
-    record(&served, began, seen, ended);
+    recorded.reason = ended.err();
 }
 
 /// One stream: believed and allowed anew, then to the app.

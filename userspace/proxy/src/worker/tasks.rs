@@ -49,6 +49,11 @@ impl Tasks {
         self.stop.cancel();
     }
 
+    /// Whether [`Tasks::stop`] was called: what is dropped now is cut.
+    pub(crate) fn are_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Waits until the last task has ended.
     pub(crate) async fn ended(&self) {
         self.tracker.close();

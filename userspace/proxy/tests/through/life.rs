@@ -12,6 +12,7 @@ use weft_identity::ca::{self, DirectoryIssuer};
 use weft_identity::{Clock, Held, Issuer as _, Order, Trust, TrustDomains};
 use weft_model::AppProtocol::{Http, Http2, Tcp};
 use weft_model::{ObjectName, ServiceAccount};
+use weft_proxy::observe::Record;
 use weft_proxy::{Error, Limits, Reason, Unlent, serve_agent};
 use weft_transport::handover::{AgentEnd, FromProxy, Hello, Listening, Pod, Role, SOCKET, generation};
 use weft_transport::memfd::Sealed;
@@ -90,6 +91,49 @@ async fn a_drain_ends_at_its_deadline() {
     let end = timeout(PATIENCE, client.read(&mut [0])).await.unwrap();
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
+
+#[tokio::test]
+async fn what_a_drain_cuts_is_told_with_its_reason_before_the_drain_is_over() {
+    for (listens, asks) in [(Tcp, 0), (Http, 1), (Http2, 2)] {
+        let mesh = Mesh::start().await;
+        let server = Server::start(mesh.listen(), asks == 2, |_| std::future::pending::<Response<_>>());
+        mesh.serve(plain(listens), &[server.address]);
+        let mut reader = mesh.take_reader().await;
+        let mut client = mesh.dial().await;
+        if asks == 2 {
+            client.write_all(HTTP2_REQUEST).await.unwrap();
+        } else {
+            client.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+        }
+        let arrived = async {
+            while server.heads().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, arrived).await.expect("it is asked");
+        mesh.handle.drain(Duration::from_millis(50)).await.unwrap();
+        let mut records = Vec::new();
+        reader.read_now(&mut records, 10);
+        let reasons = records.iter().map(|record| match record {
+            Record::Request(record) => ("request", record.reason),
+            Record::Connection(record) => ("connection", record.reason),
+            Record::Live { .. } => ("live", None),
+        });
+        let cut = |what| (what, Some(Reason::CUT));
+        let wanted: &[_] = if asks > 0 { &[cut("connection"), cut("request")] } else { &[cut("connection")] };
+        let mut reasons: Vec<_> = reasons.filter(|(what, _)| *what != "live").collect();
+        reasons.sort_by_key(|(what, _)| *what);
+        assert_eq!(reasons, wanted, "{listens:?}");
+        assert_eq!(mesh.handle.report().pods[0].1.connections, 0);
+        let mut rest = Vec::new();
+        let end = timeout(PATIENCE, client.read_to_end(&mut rest)).await.unwrap();
+        assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset, "{listens:?}");
+    }
+}
+
+/// HTTP/2 with prior knowledge: preface, SETTINGS, and HEADERS of `GET http://web/` that end their stream.
+const HTTP2_REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+    \0\0\x08\x01\x05\0\0\0\x01\x82\x86\x84\x41\x03web";
 
 #[tokio::test]
 async fn nothing_is_held_of_a_pod_that_was_removed() {

@@ -33,6 +33,7 @@ pub(crate) fn run(run_dir: &Path, cgroup: &Path, pods: &[&str]) -> Done {
             cgroup: cgroup.into(),
             program,
             inbound: false,
+            drain: weft_keeper::DRAIN,
             build,
         })?;
         let (_wanted, pods) = watch::channel(Some(pods.into()));
