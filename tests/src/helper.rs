@@ -22,7 +22,7 @@ use rustix::net::{
 use weft_transport::Netns;
 
 use crate::pod::SocketRequest;
-use crate::{cgroup, command, sweep};
+use crate::{cgroup, command, rush, sweep};
 
 /// The test's end of a helper process.
 pub(crate) struct Helper {
@@ -37,12 +37,17 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         [mode, group, program, rest @ ..] if mode == "exec" => {
             cgroup::enter(Path::new(group)).and_then(|()| Err(Command::new(program).args(rest).exec()))
         }
+        [mode, to] if mode == "rush" => {
+            let to = to.to_string_lossy().parse().map_err(io::Error::other);
+            to.and_then(rush::connect)
+        }
         [mode, program, rest @ ..] if mode == "private" => {
             private().and_then(|()| Err(Command::new(program).args(rest).exec()))
         }
         [mode, name] if mode == "janitor" => sweep::serve_as_janitor(&name.to_string_lossy()),
         _ => Err(io::Error::other(
-            "use: sockets CGROUP | exec CGROUP PROGRAM ARGUMENTS... | private PROGRAM ARGUMENTS... | janitor NAME",
+            "use: sockets CGROUP | exec CGROUP PROGRAM ARGUMENTS... | rush ADDRESS | private PROGRAM ARGUMENTS... | \
+             janitor NAME",
         )),
     };
     match result {

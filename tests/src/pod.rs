@@ -134,6 +134,12 @@ impl Pod {
         Running(self.child(command, Stdio::inherit(), Stdio::inherit()))
     }
 
+    /// Starts the helper that [`crate::Rush`] reads.
+    pub(crate) fn rush(&self, to: SocketAddr) -> Child {
+        let helper = command::helper(["rush"]).get_program().to_string_lossy().into_owned();
+        self.child(&[&helper, "rush", &to.to_string()], Stdio::piped(), Stdio::inherit())
+    }
+
     fn child(&self, command: &[&str], stdout: Stdio, stderr: Stdio) -> Child {
         let mut helper: Command = command::helper(["exec".as_ref(), self.cgroup.as_os_str()]);
         helper.args(command).stdin(Stdio::null()).stdout(stdout).stderr(stderr);

@@ -49,8 +49,8 @@ pub(super) fn run(bench: &Bench<'_>, name: &str, table: &mut Table) -> Result<()
     let sides: [&dyn Fn() -> Result<f64>; 2] = [&kernel, &proxied];
     let measured = rounds::interleave_all(bench.plan.rounds, name, &sides)?.into_iter().map(Series::new);
     let series = [Path::NoMesh, Path::Weft].into_iter().zip(measured).collect();
-    let case = "p99 beside a flood (no mesh: the flood's path)";
-    table.add(Row::new(case, Unit::Microseconds, series).at_most(3.0, Path::NoMesh));
+    let case = format!("p99 beside a flood held by {} (no mesh: the flood's path)", held[0].by());
+    table.add(Row::new(&case, Unit::Microseconds, series).at_most(3.0, Path::NoMesh));
     Ok(())
 }
 

@@ -13,24 +13,23 @@ pub(super) struct Held<'a> {
     pod: &'a Pod,
     group: PathBuf,
     /// Where its processes came from, if they had to move.
-    home: Option<&'static Path>,
+    home: Option<PathBuf>,
 }
 
 impl<'a> Held<'a> {
     /// Lets `pod` have `share` of one CPU. What starts in it later is held by [`Held::catch`].
     ///
-    /// It is `cpu.max` of the pod's group; on a hybrid host, where version 1 of cgroups has the cpu controller, the
-    /// same bandwidth for a group of its own there, called `name`.
+    /// It is `cpu.max` of the pod's group; on a hybrid host, where version 1 of cgroups has the cpu controller,
+    /// `cpu.cfs_quota_us` of a group of its own there, called `name`: the same bandwidth of the same scheduler.
     pub(super) fn new(pod: &'a Pod, name: &str, share: f64) -> Result<Self> {
         #[expect(clippy::cast_possible_truncation, reason = "it is a part of the period")]
         let quota = (share * f64::from(PERIOD)) as i32;
-        let version1 = Path::new(VERSION_1);
-        if !version1.join("cgroup.procs").exists() {
+        let Some(version1) = version1()? else {
             enable(pod.cgroup())?;
             let held = Self { pod, group: pod.cgroup().to_owned(), home: None };
             held.set("cpu.max", &format!("{quota} {PERIOD}"))?;
             return Ok(held);
-        }
+        };
         let group = version1.join(name);
         fs::create_dir(&group).with_context(|| format!("make {}", group.display()))?;
         let held = Self { pod, group, home: Some(version1) };
@@ -38,6 +37,11 @@ impl<'a> Held<'a> {
         held.set("cpu.cfs_quota_us", &quota.to_string())?;
         held.catch()?;
         Ok(held)
+    }
+
+    /// By what it is held, for people.
+    pub(super) fn by(&self) -> &'static str {
+        if self.home.is_none() { "cpu.max" } else { "cpu.cfs_quota_us" }
     }
 
     /// Holds the processes that are in the pod now.
@@ -57,7 +61,7 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let Some(home) = self.home else {
+        let Some(home) = &self.home else {
             // The group goes with its pod.
             let _ = self.set("cpu.max", "max");
             return;
@@ -71,6 +75,21 @@ impl Drop for Held<'_> {
             eprintln!("cannot remove {}: {error}", self.group.display());
         }
     }
+}
+
+/// Where version 1 of cgroups has the cpu controller, if it has.
+fn version1() -> Result<Option<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read which cgroups are mounted")?;
+    Ok(mounts.lines().find_map(cpu_of_version1))
+}
+
+/// The mount point of a line of mountinfo, where that is of the cpu controller: `... / /where rw - cgroup cgroup rw,cpu`.
+fn cpu_of_version1(line: &str) -> Option<PathBuf> {
+    let (mount, kind) = line.split_once(" - ")?;
+    let mut kind = kind.split(' ');
+    let is_version1 = kind.next() == Some("cgroup");
+    let has_cpu = kind.nth(1)?.split(',').any(|controller| controller == "cpu");
+    (is_version1 && has_cpu).then(|| mount.split(' ').nth(4).map(PathBuf::from))?
 }
 
 /// Hands the cpu controller down to `group`.
@@ -92,6 +111,18 @@ fn into(group: &Path, process: &str) -> io::Result<()> {
     }
 }
 
-const VERSION_1: &str = "/sys/fs/cgroup/cpu";
 /// Microseconds: the kernel's own default.
 const PERIOD: u32 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_controller_of_version_1_is_found_wherever_it_is_mounted_and_nothing_else_is() {
+        let line = |end: &str| cpu_of_version1(&format!("34 25 0:29 / /cg/here rw,nosuid shared:9 - {end}"));
+        assert_eq!(line("cgroup cgroup rw,cpu,cpuacct"), Some(PathBuf::from("/cg/here")));
+        assert_eq!(line("cgroup cgroup rw,cpuset"), None);
+        assert_eq!(line("cgroup2 cgroup2 rw,cpu"), None);
+    }
+}

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use weft_tests::{Agent, Node, Pod, World, manifests};
+use weft_tests::{Agent, Node, Pod, World, at_a_rate, manifests};
 
 use crate::backends::{Backend, answers, at, counter, names};
 
@@ -26,7 +26,11 @@ fn connections_during_updates_go_to_the_old_endpoints_or_the_new_ones_and_none_f
         assert_eq!(answers(&shop.web, vip(0), 20), only);
         assert_eq!(answers(&shop.web, vip(99), 20), only);
     }
-    assert!(shop.generation() >= 1000, "only {} frontends were switched", shop.generation());
+    // A thousand Services are updated each second, which is two frontends each, and connections are made meanwhile.
+    let seen = shop.flip_and_connect_until(&[0, 1], &[1, 2], Pod::ask, || {
+        at_a_rate("switched frontends", 2.0 * 1000.0, || shop.generation());
+    });
+    assert!(seen.is_subset(&names(["api-1", "api-2", "api-3"])), "{seen:?}");
     assert_eq!(counter(&shop.node, "denied_connect"), 0);
 }
 
@@ -108,35 +112,47 @@ impl Shop {
         &self,
         old: &[usize],
         new: &[usize],
-        ask: impl Fn(&Pod, SocketAddr) -> std::io::Result<String>,
+        ask: impl Fn(&Pod, SocketAddr) -> std::io::Result<String> + Sync,
+    ) -> BTreeSet<String> {
+        self.flip_and_connect_until(old, new, ask, || thread::sleep(CHURN))
+    }
+
+    /// As [`Shop::flip_and_connect`], until `work` is done.
+    fn flip_and_connect_until(
+        &self,
+        old: &[usize],
+        new: &[usize],
+        ask: impl Fn(&Pod, SocketAddr) -> std::io::Result<String> + Sync,
+        work: impl FnOnce(),
     ) -> BTreeSet<String> {
         let done = AtomicBool::new(false);
         let yamls = [self.slices(old), self.slices(new)];
-        let mut seen = BTreeSet::new();
         thread::scope(|scope| {
             scope.spawn(|| {
                 for yaml in yamls.iter().cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
                     self.node.apply("slices.yaml", yaml);
                 }
             });
-            let stop = Stop(&done);
-            let start = Instant::now();
-            for i in (0..self.services).cycle() {
-                if start.elapsed() > CHURN {
-                    break;
+            let connecting = scope.spawn(|| {
+                let _stop = Stop(&done);
+                let mut seen = BTreeSet::new();
+                for i in (0..self.services).cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
+                    seen.insert(ask(&self.web, vip(i)).unwrap_or_else(|error| panic!("{}: {error}", vip(i))));
                 }
-                seen.insert(ask(&self.web, vip(i)).unwrap_or_else(|error| panic!("{}: {error}", vip(i))));
-            }
+                seen
+            });
+            let stop = Stop(&done);
+            work();
             drop(stop);
-        });
-        seen
+            connecting.join().expect("every connection is answered")
+        })
     }
 
     /// How often a frontend was switched to other slots.
-    fn generation(&self) -> u64 {
+    fn generation(&self) -> f64 {
         let frontends = self.node.weft_json(&["bpf", "services"]);
-        let generations = frontends.as_array().unwrap().iter().map(|row| row["generation"].as_u64());
-        generations.flatten().max().unwrap()
+        let generations = frontends.as_array().unwrap().iter().map(|row| row["generation"].as_f64());
+        generations.flatten().max_by(f64::total_cmp).unwrap()
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weft_abi::SCHEMA;
-use weft_tests::{Node, World, manifests, soon, while_connecting};
+use weft_tests::{Node, Rush, Rushed, World, at_a_rate, manifests, soon, while_connecting};
 
 use crate::lifecycle::{entries, pins};
 use crate::market::{self, API, Market, assert_refused};
@@ -24,6 +25,43 @@ fn restarts_under_load_fail_no_connection_and_show_every_dialled_address() {
     assert_echoes(&mut stream);
     assert_eq!(stream.peer_addr().unwrap(), API);
     market.assert_enforced();
+}
+
+#[test]
+fn programs_are_replaced_under_five_thousand_connections_a_second_and_none_of_them_fails() {
+    let Some(mut market) = Market::open() else { return };
+    let target = "{clusterIP: 10.96.0.7, selector: {app: api}, ports: [{port: 80, targetPort: 7777}]}";
+    market.world.apply("rushed.yaml", &manifests::service("shop/rushed", target));
+    market.node.wait();
+    let listener = market.api.tcp_listen(market.api.addr(7777)).unwrap();
+    let rush = Rush::start(&market.web, "10.96.0.7:80".parse().unwrap(), listener);
+    let (done, replaced) = (AtomicBool::new(false), AtomicU32::new(0));
+    thread::scope(|scope| {
+        let agent = &mut market.agent;
+        let replacing = scope.spawn(|| {
+            // Each agent puts its own programs into the links of the one before.
+            while !done.load(Ordering::Relaxed) || replaced.load(Ordering::Relaxed) < 3 {
+                agent.restart();
+                replaced.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let stop = Stop(&done);
+        #[expect(clippy::cast_precision_loss, reason = "no test counts so far")]
+        at_a_rate("connections", 5_000.0, || rush.so_far().made as f64);
+        drop(stop);
+        replacing.join().unwrap();
+    });
+    let Rushed { misnamed, failed, why, .. } = rush.so_far();
+    assert_eq!((failed, &*why, misnamed), (0, "", 0));
+}
+
+/// Ends the other thread also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// For 8 s, or for the 60 s of the promise with `WEFT_SOAK` set.
