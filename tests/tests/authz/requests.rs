@@ -150,6 +150,29 @@ fn a_refused_request_is_a_flow_with_its_reason() {
     });
 }
 
+#[test]
+fn a_request_is_a_flow_beside_those_of_its_connection_and_none_of_them_is_there_twice() {
+    let Some(stage) = Stage::open(NO_ADMIN) else { return };
+    stage.gets(|stage| &stage.web, "/admin", 403);
+    let mut client = stage.web.http(stage.api.addr(8080)).unwrap();
+    let port = client.stream().local_addr().unwrap().port();
+    for _ in 0..2 {
+        assert_eq!(client.ask(("GET", "/x"), &[], &[]).unwrap().status, 200);
+    }
+    drop(client);
+    let mut kinds = Vec::new();
+    soon(|| {
+        let is_of_it = |flow: &&serde_json::Value| flow["source"]["port"] == port;
+        let flows = stage.node.flows(&[]);
+        kinds =
+            flows.iter().filter(is_of_it).map(|flow| (flow["kind"].clone(), flow["path"].clone())).collect();
+        kinds.sort_unstable_by_key(|(kind, _)| kind.to_string());
+        kinds.len() >= 4
+    });
+    let wanted = [("closed", "kernel"), ("opened", "kernel"), ("request", "http"), ("request", "http")];
+    assert_eq!(kinds, wanted.map(|(kind, path)| (kind.into(), path.into())));
+}
+
 /// Whether bytes come back.
 fn echo(from: &Pod, to: SocketAddr) -> Result<(), ErrorKind> {
     let exchange = || {

@@ -2,11 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use weft_tests::foreign::Foreign;
-use weft_tests::{Node, Pod, eventually, manifests, soon};
+use weft_tests::{Node, Pod, eventually, manifests, private, soon};
 
 use crate::stage::{API, Stage};
 
@@ -16,7 +17,7 @@ fn a_live_connection_between_nodes_is_listed_once_at_each_with_its_path_and_both
     let stream = echoing(&stage.web, API);
     exchange(&stream, 1000);
     let [web, api] = ["web", "api"].map(|name| format!("spiffe://cluster.local/ns/shop/sa/{name}"));
-    for (node, port) in [(&stage.a, Some(stream.local_addr().unwrap().port())), (&stage.b, None)] {
+    for node in [&stage.a, &stage.b] {
         // The proxy tells who is at the other end a second after the connection began.
         let mut listed = Vec::new();
         eventually(SOON, || {
@@ -31,11 +32,39 @@ fn a_live_connection_between_nodes_is_listed_once_at_each_with_its_path_and_both
         assert_eq!((&one["source"]["pod"], &one["destination"]["pod"]), (&"web".into(), &"api".into()));
         assert_eq!(one["destination"]["identity"], api, "{one}");
         assert_eq!(one["destination"]["port"], 8080, "{one}");
-        assert!(port.is_none_or(|port| one["source"]["port"] == port), "{one}");
+        assert_eq!(one["source"]["port"], port(&stream), "the client's own: {one}");
     }
     assert_eq!(connections(&stage.a, &[])[0]["bytesSent"], 1001, "the app's bytes, not those of TLS");
     let shown = weft_tests::text(&stage.b.weft(&["get", "connections"]));
     assert!(shown.contains(" tls ") && shown.contains(&web), "{shown}");
+}
+
+#[test]
+fn where_an_app_sees_its_pods_own_address_its_connections_are_listed_as_their_clients_and_alone() {
+    let read_only = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"";
+    let wrapper = private(read_only, Path::new("/proc/sys"));
+    let serve = |api: &Pod| vec![api.serve_echo(8080)];
+    let Some(stage) = Stage::start_by(["ca", "ca"], &wrapper, &[], serve) else { return };
+    stage.wait();
+    let streams = [echoing(&stage.web, API), echoing(&stage.web, API)];
+    let mut ports = streams.each_ref().map(port);
+    ports.sort_unstable();
+    let mut listed = Vec::new();
+    // Both come by the connection that the pods share, which is none of theirs.
+    let ports_of = |listed: &[Value]| {
+        let mut ports: Vec<_> = listed.iter().map(|one| one["source"]["port"].as_u64().unwrap()).collect();
+        ports.sort_unstable();
+        ports
+    };
+    eventually(SOON, || {
+        listed = connections(&stage.b, &[]);
+        ports_of(&listed) == ports.map(u64::from)
+    });
+    for one in &listed {
+        assert_eq!(one["source"]["identity"], "spiffe://cluster.local/ns/shop/sa/web", "{one}");
+        assert_eq!((&one["source"]["pod"], &one["path"]), (&"web".into(), &"tls".into()), "{one}");
+        assert_eq!((&one["destination"]["pod"], &one["unprotected"]), (&"api".into(), &Value::Null), "{one}");
+    }
 }
 
 #[test]

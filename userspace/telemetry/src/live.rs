@@ -43,6 +43,8 @@ pub enum Ends {
 /// How a connection is carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carried {
+    /// Whose it is: the client's address, and the port that its app has, 0 where that is not known.
+    pub from: SocketAddr,
     /// Where its bytes go.
     pub endpoint: SocketAddr,
     /// How it is secured between the nodes.

@@ -165,8 +165,12 @@ impl Observer {
         let ends = ends(&record.pod, record.client, Some(record.endpoint), is_inbound, pods);
         let news = || {
             let (endpoint, security) = (record.endpoint, record.security);
-            let carried =
-                Carried { endpoint, security, client: flow::proven(record.inbound.as_ref(), snapshot) };
+            let carried = Carried {
+                from: record.client,
+                endpoint,
+                security,
+                client: flow::proven(record.inbound.as_ref(), snapshot),
+            };
             (carried, labels(security, is_inbound, ends, service.as_ref(), pods))
         };
         if self.live.goes_on(generation, record, metrics, news) {

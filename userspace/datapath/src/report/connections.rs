@@ -174,6 +174,15 @@ impl<'a> End<'a> {
         accepted || made
     }
 
+    /// Who is at the other end of a server's: a stream is its client's, whatever address its app sees.
+    fn client(&self, live: &HashMap<Ends, Carried>) -> SocketAddr {
+        match self.carried(live) {
+            Some(carried) if carried.from.port() != 0 => carried.from,
+            Some(carried) => SocketAddr::new(carried.from.ip(), self.socket.remote.port()),
+            None => self.socket.remote,
+        }
+    }
+
     /// How the proxy carries it.
     fn carried<'l>(&self, live: &'l HashMap<Ends, Carried>) -> Option<&'l Carried> {
         let (protocol, local, remote) = self.addresses();
@@ -201,7 +210,7 @@ fn views(lister: &Lister, ends: &[End<'_>], names: &Names, live: &Live) -> Vec<C
     // Streams share a connection between the nodes; each is an app's own.
     let is_stream = |end: &End<'_>| end.is_server && twice(end) && end.carried(&live).is_some();
     let streams = ends.iter().filter(|end| is_stream(end));
-    let shared: HashSet<_> = streams.map(|end| (end.socket.remote.ip(), end.socket.local)).collect();
+    let shared: HashSet<_> = streams.map(|end| (end.client(&live).ip(), end.socket.local)).collect();
     let is_shared = |end: &End<'_>| {
         end.carried(&live).is_none() && shared.contains(&(end.socket.remote.ip(), end.socket.local))
     };
@@ -230,18 +239,19 @@ fn views(lister: &Lister, ends: &[End<'_>], names: &Names, live: &Live) -> Vec<C
                 groups: &groups,
                 names,
             };
-            ConnectionView { unprotected: why(&seen), ..view(end, names, carried, now) }
+            ConnectionView { unprotected: why(&seen), ..view(end, names, &live, now) }
         })
         // What the hooks know of a UDP socket the kernel does not tell.
         .filter(|view| view.protocol == Protocol::Tcp || view.unprotected.is_some())
         .collect()
 }
 
-fn view(end: &End<'_>, names: &Names, carried: Option<&Carried>, now: u64) -> ConnectionView {
+fn view(end: &End<'_>, names: &Names, live: &HashMap<Ends, Carried>, now: u64) -> ConnectionView {
+    let carried = end.carried(live);
     let End { socket, known, is_server, .. } = end;
     let (known, is_server) = (known.as_ref(), *is_server);
     let (client, server) =
-        if is_server { (socket.remote, socket.local) } else { (socket.local, destination(end, carried)) };
+        if is_server { (end.client(live), socket.local) } else { (socket.local, destination(end, carried)) };
     let service = known.map_or(0, |known| known.service);
     let counted = known.map(|known| bytes(socket, known));
     let info = socket.info;

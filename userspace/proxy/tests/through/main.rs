@@ -4,6 +4,7 @@
 
 mod bodies;
 mod breaker;
+mod carriers;
 mod failures;
 mod filters;
 mod floods;

@@ -12,9 +12,9 @@ use hyper::{Request, Response, body::Incoming, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpSocket, TcpStream};
 use weft_model::{
-    AppProtocol, Backend, BackendTarget, Distribution, Endpoint, EndpointGroup, LoadBalancer, ObjectName,
-    PortRouting, Protocol, Route, RouteMatch, RouteRule, RouteSet, Service, ServiceAccount, ServiceKind,
-    ServicePort, Snapshot, Timeouts, TrafficSettings, Workload,
+    AppProtocol, Backend, BackendTarget, Distribution, Endpoint, EndpointGroup, LoadBalancer, Mtls,
+    ObjectName, PortRouting, Protocol, Route, RouteMatch, RouteRule, RouteSet, Service, ServiceAccount,
+    ServiceKind, ServicePort, Snapshot, Timeouts, TrafficSettings, Workload,
 };
 use weft_proxy::observe::{ConnectionRecord, Reader, Record, RequestRecord};
 use weft_proxy::{Handle, Lease, Limits, PodSockets, Proxy, Settings};
@@ -25,6 +25,7 @@ use crate::namespace::namespace;
 
 /// The one address that clients dial.
 pub(crate) const VIP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), 80);
+const DIALLED: Origin = Origin { dialled: VIP, frontend: 1, chosen: None };
 /// No test waits longer for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,12 +51,12 @@ pub(crate) struct OtherPod<'a> {
 impl OtherPod<'_> {
     /// A client of HTTP/1 on a new connection of this pod.
     pub(crate) async fn http1(&self) -> conn::http1::SendRequest<Body> {
-        http1(self.mesh.dial_as(self.cookie, &self.listener, true).await.unwrap()).await
+        http1(self.mesh.dial_as(self.cookie, &self.listener, Some(DIALLED)).await.unwrap()).await
     }
 
     /// A client of HTTP/2 on a new connection of this pod.
     pub(crate) async fn http2(&self) -> conn::http2::SendRequest<Body> {
-        http2(self.mesh.dial_as(self.cookie, &self.listener, true).await.unwrap()).await
+        http2(self.mesh.dial_as(self.cookie, &self.listener, Some(DIALLED)).await.unwrap()).await
     }
 }
 
@@ -159,6 +160,16 @@ impl Mesh {
         self.handle.apply(&self.snapshot_of(Some(routing), endpoints, others)).unwrap();
     }
 
+    /// As [`Mesh::serve`]; the endpoints are of the pod `shop/server` on another node.
+    pub(crate) fn serve_elsewhere(&self, routing: PortRouting, endpoints: &[SocketAddr]) {
+        let (name, server) = workload("server");
+        let ips = vec![Ipv4Addr::LOCALHOST.into()];
+        let server = Workload { ips, local: false, ..(*server).clone() };
+        let workloads = Arc::new([(name, Arc::new(server))].into());
+        let mtls = Arc::new(Mtls { on: true, ..Mtls::default() });
+        self.handle.apply(&Snapshot { workloads, mtls, ..self.snapshot(routing, endpoints) }).unwrap();
+    }
+
     /// The Service has neither routes nor policies any more.
     pub(crate) fn serve_plainly(&self, endpoints: &[SocketAddr]) {
         self.handle.apply(&self.snapshot_of(None, endpoints, &[])).unwrap();
@@ -194,14 +205,20 @@ impl Mesh {
 
     /// Connects to the pod's listener, with an origin or without.
     pub(crate) async fn try_dial(&self, with_origin: bool) -> std::io::Result<TcpStream> {
-        self.dial_as(self.cookie, &self.listener, with_origin).await
+        self.dial_as(self.cookie, &self.listener, with_origin.then_some(DIALLED)).await
+    }
+
+    /// Dials a pod that has to be spoken to by mutual TLS, as the hook would have it.
+    pub(crate) async fn dial_chosen(&self, to: SocketAddr) -> TcpStream {
+        let origin = Origin { dialled: to, frontend: 0, chosen: Some(to) };
+        self.dial_as(self.cookie, &self.listener, Some(origin)).await.unwrap()
     }
 
     async fn dial_as(
         &self,
         cookie: u64,
         listener: &TcpListener,
-        with_origin: bool,
+        origin: Option<Origin>,
     ) -> std::io::Result<TcpStream> {
         let socket = self.netns.run(|| {
             let socket =
@@ -213,8 +230,7 @@ impl Mesh {
         });
         let socket = TcpSocket::from_std_stream(socket.unwrap().into());
         let from = socket.local_addr()?;
-        if with_origin {
-            let origin = Origin { dialled: VIP, frontend: 1, chosen: None };
+        if let Some(origin) = origin {
             self.origins.write(cookie, from, origin);
         }
         let to = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
