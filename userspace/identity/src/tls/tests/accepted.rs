@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use rustls::{ClientConfig, HandshakeKind, client::Resumption, pki_types::ServerName, version::TLS13};
 use tokio::{
@@ -42,7 +42,10 @@ async fn each_end_knows_the_other_ones_certificate_by_its_sha_256() {
     let (client, server) = meet(&web, &api_end, api()).await;
     for (seen, shown) in [(client.unwrap(), api_end.svid()), (server.unwrap(), web.svid())] {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &shown.chain()[0]);
-        let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut digits = String::new();
+        for byte in digest.as_ref() {
+            write!(digits, "{byte:02x}").unwrap();
+        }
         assert_eq!(**seen.proof().fingerprint(), digits);
     }
 }
