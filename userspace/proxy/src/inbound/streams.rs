@@ -13,13 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     time::interval,
 };
 use weft_identity::{Endpoint, Proof, TlsStream};
 use weft_model::Timeouts;
-use weft_transport::{Progress, ReadAhead, mux, relay_inside};
+use weft_transport::{Progress, ReadAhead, mux, relay_inside, send_unpaced};
 
 use super::{Seen, app::to_app, forbidden, reads, record, requests};
 use crate::{Reason, observe::Security, outbound::ended, stream::reset_on_close, worker::Served};
@@ -172,7 +172,10 @@ async fn requested(
 /// Two sockets of this process, connected to each other.
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let near = TcpStream::connect(listener.local_addr()?).await?;
+    let near = TcpSocket::new_v4()?;
+    send_unpaced(&listener)?;
+    send_unpaced(&near)?;
+    let near = near.connect(listener.local_addr()?).await?;
     let own = near.local_addr()?;
     // Anybody of this machine may have been faster.
     loop {
