@@ -15,7 +15,9 @@ use core::intrinsics::{AtomicOrdering, atomic_xchg};
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_SOCK_OPS_RTT_CB_FLAG, bpf_sock_ops},
-    helpers::generated::{bpf_get_socket_cookie, bpf_map_delete_elem, bpf_sock_ops_cb_flags_set},
+    helpers::generated::{
+        bpf_get_socket_cookie, bpf_getsockopt, bpf_map_delete_elem, bpf_setsockopt, bpf_sock_ops_cb_flags_set,
+    },
 };
 use weft_abi::{
     BePort, FlowKey, OriginKey, Pair, PairEnd, PairKey, PodRow, SocketState, config_flags, latch,
@@ -68,6 +70,7 @@ pub fn is_neighbour(state: &SocketState, server: Option<&PodRow>) -> bool {
 /// The client's socket is established: it joins, and lets the server's join.
 #[inline(always)]
 pub fn open(call: &SockOps, state: &mut SocketState) {
+    unpace(call, state);
     // An app that waits in its calls stays out of every map: nobody has asked on its behalf.
     if App::of(state.flags) == App::Sender
         && Tcp::of(call.socket()).is_none_or(|tcp| tcp::blocks(tcp.address()))
@@ -103,6 +106,7 @@ pub fn with_proxy(netns: u64, outward: &FlowKey) -> u64 {
 #[inline(always)]
 pub fn accept(call: &SockOps, state: &mut SocketState, pair: u64) {
     state.pair = pair;
+    unpace(call, state);
     let Some(native) = row(pair).map(|row| row.native[1]) else { return };
     if native != 0 {
         state.latch = latch::NATIVE;
@@ -128,6 +132,28 @@ pub fn begin(row: &mut Pair, side: u32) {
 #[inline(always)]
 pub fn never_began(row: &mut Pair, side: u32) {
     swap(if side == side::CLIENT { &mut row.begun[0] } else { &mut row.begun[1] }, 0);
+}
+
+/// Has an app send unpaced what it sends to the proxy: BBR spares the queues of a network that these bytes never come to,
+/// and its timers cost more than all else. Every other congestion control stays as it is.
+///
+/// # Kernel
+/// Before the first callback of an established socket its congestion control has not begun, and a timer of BBR's is not yet
+/// asked for; afterwards it would stay. `TCP_CONGESTION` is open to `sock_ops` since 4.13, reading it since 4.15.
+#[inline(always)]
+fn unpace(call: &SockOps, state: &SocketState) {
+    if App::of(state.flags) != App::Sender {
+        return;
+    }
+    let mut name = [0_u8; CONGESTION_NAME];
+    let (ctx, size) = (call.ctx.cast(), CONGESTION_NAME as i32);
+    // SAFETY: the context is the kernel's, and the text as long as is said.
+    let read = unsafe { bpf_getsockopt(ctx, SOL_TCP, TCP_CONGESTION, (&raw mut name).cast(), size) };
+    if read == 0 && name.starts_with(b"bbr") {
+        let mut other = *b"reno\0\0\0\0\0\0\0\0\0\0\0\0";
+        // SAFETY: as above. If it fails, all goes on as it was.
+        unsafe { bpf_setsockopt(ctx, SOL_TCP, TCP_CONGESTION, (&raw mut other).cast(), size) };
+    }
 }
 
 /// From now on it sends through TCP: whatever it redirected before is in the other end's socket by now.
@@ -296,3 +322,7 @@ fn may_redirect(state: &SocketState) -> [bool; 2] {
 const BULK: u64 = 1 << 20;
 const TIMES_BITS: u32 = 16;
 const TIMES: u64 = (1 << TIMES_BITS) - 1;
+/// `linux/tcp.h`; the longest name, with its end.
+const SOL_TCP: i32 = 6;
+const TCP_CONGESTION: i32 = 13;
+const CONGESTION_NAME: usize = 16;

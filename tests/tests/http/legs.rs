@@ -4,12 +4,14 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
+use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt::{set_tcp_congestion, tcp_congestion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime;
 use weft_tests::{Polled, Suspended, manifests, soon};
@@ -257,6 +259,35 @@ fn the_switch_thrown_in_the_middle_of_a_stream_loses_no_byte() {
     carry(&mut server, half);
     drop(written.join().unwrap());
     assert_eq!(legs.shop.node.stat("bytes_redirected"), redirected, "off is off");
+}
+
+#[test]
+fn nothing_paces_what_the_proxy_sends_to_pods_of_its_node() {
+    let Some(legs) = Legs::open_with(&[]) else { return };
+    let (client, server) = legs.exchange("GET", 0);
+    let to_client = client.local_addr().unwrap().port();
+    let to_server = server.local_addr().unwrap().port();
+    for port in [to_client, to_server] {
+        let socket = ["ss", "-Htin", "state", "established", &format!("dport = :{port}")];
+        let said = weft_tests::text(&legs.shop.web.exec(&socket));
+        assert!(said.split_whitespace().any(|word| word == "reno"), "to {port}: {said:?}");
+    }
+}
+
+#[test]
+fn apps_do_not_pace_what_they_send_to_the_proxy_of_their_node_even_where_they_ask_for_it() {
+    let Some(legs) = Legs::open() else { return };
+    let client = legs.shop.web.socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+    // What it accepts has this from it.
+    for app in [client.as_fd(), legs.http.as_fd()] {
+        set_tcp_congestion(app, "bbr").expect("the kernel has BBR: modprobe tcp_bbr");
+    }
+    rustix::net::connect(&client, &vip(8)).unwrap();
+    rustix::io::write(&client, b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let server = Polled::accept(&legs.http).unwrap();
+    for app in [client.as_fd(), server.as_fd()] {
+        assert_eq!(tcp_congestion(app).unwrap(), "reno");
+    }
 }
 
 /// The shop, with servers behind the proxy whose every byte the test writes.

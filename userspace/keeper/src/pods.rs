@@ -9,7 +9,7 @@ use std::sync::Arc;
 use weft_model::ObjectName;
 use weft_telemetry::api::Peers;
 use weft_transport::handover::{Listening, Pod, Role, Unheard};
-use weft_transport::{Error, Netns, Transparent};
+use weft_transport::{Error, Netns, Transparent, send_unpaced};
 
 use crate::given::NO_REVISION;
 use crate::transparent::Namespaces;
@@ -180,7 +180,7 @@ fn listener<'a>(pod: &'a Pod, role: &Role) -> Option<&'a TcpListener> {
 fn made(wanted: &LocalPod, roles: &[Role]) -> Result<Pod, Failure> {
     let mut listeners = Vec::with_capacity(roles.len());
     for role in roles {
-        listeners.push(Listening { role: role.clone(), socket: listen(&wanted.netns)? });
+        listeners.push(Listening { role: role.clone(), socket: listen(&wanted.netns, role)? });
     }
     Ok(described(wanted, duplicate(&wanted.netns)?, listeners))
 }
@@ -192,7 +192,7 @@ fn renewed(pod: &Pod, wanted: &LocalPod, roles: &[Role]) -> Result<Pod, Failure>
         listeners.push(Listening { role: role.clone(), socket: socket.try_clone()? });
     }
     for role in roles.iter().filter(|role| listener(pod, role).is_none()) {
-        listeners.push(Listening { role: role.clone(), socket: listen(&pod.netns)? });
+        listeners.push(Listening { role: role.clone(), socket: listen(&pod.netns, role)? });
     }
     Ok(described(wanted, duplicate(&pod.netns)?, listeners))
 }
@@ -204,9 +204,14 @@ fn described(wanted: &LocalPod, netns: Netns, listeners: Vec<Listening>) -> Pod 
 }
 
 /// On every address of the pod, on a port that the kernel chooses. Namespaces without IPv6 have IPv4's only.
-fn listen(netns: &Netns) -> Result<TcpListener, Error> {
+fn listen(netns: &Netns, role: &Role) -> Result<TcpListener, Error> {
     let both = netns.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
-    both.or_else(|_| netns.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))
+    let socket = both.or_else(|_| netns.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))?;
+    if *role == Role::Outbound {
+        // Who comes to it is in the pod. If it failed, what the proxy answers would be sent as the machine has it.
+        let _ = send_unpaced(&socket);
+    }
+    Ok(socket)
 }
 
 fn duplicate(netns: &Netns) -> Result<Netns, Failure> {

@@ -10,7 +10,11 @@
 //! time     the whole allowance back every ten seconds
 //! ```
 
+mod gathered;
+
 use std::{error::Error as _, io::IoSlice, time::Duration};
+
+pub(crate) use gathered::{Gathered, Spawns, Together, gather};
 
 /// The frames of one connection.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ use crate::{
     account::Counted,
     exchange,
     http1::{Guarded, Holding, Malformed, Refusal, Resting},
-    http2::is_calmed,
+    http2::{Together, gather, is_calmed},
     line::Line,
     observe::{Protocol, Security},
     outbound::{self, Early},
@@ -326,10 +326,16 @@ async fn serve_http2(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG);
     let owned = Rc::clone(client);
-    let service = service_fn(move |request: Request<Body>| exchange::answer(Rc::clone(&owned), request));
-    let connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // Boxed: on its way to its task hyper moves it about.
+    let service =
+        service_fn(move |request: Request<Body>| Box::pin(exchange::answer(Rc::clone(&owned), request)));
+    let (stream, turn) = gather(stream);
+    let connection = pin!(turn.of(builder.serve_connection(TokioIo::new(stream), service)));
+    let finish = |together: Pin<&mut Together<http2::Connection<_, _, _>, _>>| {
+        together.connection().graceful_shutdown();
+    };
     // GOAWAY loses nothing, so nobody has to be waited for.
-    drive(client, connection, http2::Connection::graceful_shutdown, |_| {}, Duration::ZERO).await
+    drive(client, connection, finish, |_| {}, Duration::ZERO).await
 }
 
 /// Runs a connection while somebody watches it. Dropped, it drops its requests, and they what they do upstream.

@@ -87,6 +87,11 @@ impl Tables {
         self.people.sealed(to)
     }
 
+    /// Whether this is the address of a pod of this node.
+    pub(crate) fn is_here(&self, ip: IpAddr) -> bool {
+        self.people.at(ip).is_some_and(|pod| pod.local)
+    }
+
     /// Whether this is the address of an enrolled pod of another node.
     pub(crate) fn is_elsewhere(&self, ip: IpAddr) -> bool {
         self.people.at(ip).is_some_and(|pod| pod.enrolled && !pod.local)

@@ -39,7 +39,7 @@ pub use read_ahead::ReadAhead;
 pub use relay::{BUFFER, Buffer, End, Inside, Progress, Relayed, relay, relay_inside};
 pub use sock_diag::{Diag, Protocol, Query, Socket, State, States, TcpInfo};
 pub use socket::{netns_cookie, socket_cookie};
-pub use tcp::{BACKLOG, set_priority};
+pub use tcp::{BACKLOG, send_unpaced, set_priority};
 pub use transparent::{MadeTransparent, Transparent};
 
 /// What holds of any input, for the fuzz targets.

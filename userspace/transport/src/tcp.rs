@@ -62,6 +62,15 @@ pub fn set_priority(socket: &impl AsFd, priority: u32) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::Priority, &priority)?)
 }
 
+/// Has TCP send whatever `socket` is given as fast as its peer takes it: for a peer on this node, and before there is a
+/// connection. What a listener accepts has this from the listener.
+///
+/// Where the machine's congestion control is BBR, timers pace each sender, to keep queues short on a network that these
+/// bytes never come to. Reno sends when it may; it is in every kernel and needs no privilege.
+pub fn send_unpaced(socket: &impl AsFd) -> io::Result<()> {
+    Ok(option::set_tcp_congestion(socket, "reno")?)
+}
+
 fn listening(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
     if address.is_ipv6() {
         option::set_ipv6_v6only(socket, !address.ip().is_unspecified())?;
@@ -81,3 +90,19 @@ fn prepared(socket: &OwnedFd, from: Option<IpAddr>) -> io::Result<()> {
 
 /// Connections that may wait for `accept` in one listener: the kernel's own default limit.
 pub const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn what_a_listener_accepts_is_sent_as_the_listener_was_told() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        send_unpaced(&listener).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(option::tcp_congestion(&accepted).unwrap(), "reno");
+    }
+}

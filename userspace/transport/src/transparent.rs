@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpSocket;
 
 use crate::sock_diag::wire::{self, Message};
+use crate::tcp::send_unpaced;
 use crate::{Error, Netns};
 
 /// In which families a namespace is ready for connections from others' addresses.
@@ -112,6 +113,7 @@ fn disguised(socket: &OwnedFd, from: SocketAddr) -> io::Result<()> {
     option::set_socket_reuseaddr(socket, true)?;
     setsockopt(socket, sockopt::IpTransparent, &true)?;
     setsockopt(socket, sockopt::Mark, &MARK)?;
+    send_unpaced(socket)?;
     Ok(bind(socket, &from)?)
 }
 

@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 use weft_identity::{HANDSHAKE_TIME, TlsStream};
 use weft_model::{ServiceAccount, Timeouts};
-use weft_transport::{ReadAhead, mux::Stream};
+use weft_transport::{ReadAhead, mux::Stream, send_unpaced};
 
 use super::limit;
 use crate::{
@@ -162,6 +162,10 @@ pub(crate) async fn connect_plain(
         tracing::warn!(%to, %error, "cannot open a socket in a pod's namespace");
         Reason::PROXY_FAILED
     })?;
+    if served.worker.shared.tables.load().is_here(to.ip()) {
+        // If it failed, bytes would go as the machine has it.
+        let _ = send_unpaced(&socket);
+    }
     match tokio::time::timeout(time, socket.connect(to)).await {
         Err(_) => Err(Reason::CONNECT_TIMEOUT),
         Ok(Ok(stream)) => Ok(stream),

@@ -27,13 +27,14 @@ use crate::{
     balance::EndpointState,
     clock::Moment,
     exchange::RequestBody,
+    http2::{Gathered, Spawns, gather},
     limits::breaker,
     tables::Upstream,
-    worker::{Served, Tasks},
+    worker::Served,
 };
 
 type Sender = http2::SendRequest<RequestBody>;
-type Connection = http2::Connection<TokioIo<Counting>, RequestBody, Tasks>;
+type Connection = http2::Connection<TokioIo<Gathered<Counting>>, RequestBody, Spawns<Counting>>;
 type Sent = Result<http::Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>;
 
 /// A connection that several requests share.
@@ -186,7 +187,8 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
     let (mut greeting, mut heard) = (stream.greeting(), false);
     let stream = Counting::new(stream, limits.h2_frames, pod.worker.shared.clock);
     let flooded = stream.flooded();
-    let mut builder = http2::Builder::new(pod.upstreams.clone());
+    let (stream, turn) = gather(stream);
+    let mut builder = http2::Builder::new(Spawns::new(pod.upstreams.clone(), turn));
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(limits.h2_window)

@@ -13,7 +13,8 @@ pub struct Buffer {
 
 impl Buffer {
     /// An empty one.
-    pub(crate) fn take() -> Self {
+    #[must_use]
+    pub fn take() -> Self {
         let spare = SPARE.with_borrow_mut(Vec::pop);
         Self { bytes: spare.unwrap_or_else(|| Vec::with_capacity(BUFFER)) }
     }
@@ -24,12 +25,13 @@ impl Buffer {
     }
 
     /// Where to read to. To be read to once: a full vector would grow.
-    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
+    pub fn space(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     /// Bytes that it has room for.
-    pub(crate) fn room(&self) -> usize {
+    #[must_use]
+    pub fn room(&self) -> usize {
         self.bytes.capacity() - self.bytes.len()
     }
 
