@@ -24,7 +24,7 @@ fn written(bytes: &[u8], cuts: &[u8]) -> Result<Vec<u8>, Malformed> {
         while let Some(frame) = parser.next(&mut piece)? {
             match (frame, &mut data) {
                 (Frame::Data { stream, bytes }, Some((of, all))) if *of == stream => {
-                    all.extend_from_slice(bytes)
+                    all.extend_from_slice(bytes);
                 }
                 (Frame::Data { stream, bytes }, _) => {
                     flush(&mut data, &mut out);

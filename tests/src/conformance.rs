@@ -9,9 +9,12 @@ use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::json;
 use serde_yaml::Value;
 use weft_abi::Reason;
 use weft_model::Protocol;
+
+use crate::TokenKey;
 
 /// Objects, and what they mean for some connections.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,6 +70,46 @@ pub struct Asked {
     /// Its other headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// The tokens that it carries.
+    #[serde(default)]
+    pub tokens: Vec<AskedToken>,
+}
+
+/// A token of a request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedToken {
+    /// Whose [`TokenKey::known`] signs it.
+    pub by: String,
+    /// What it says beside `iss: https://<by>.example`, `aud: shop` and five minutes, or in place of that.
+    #[serde(default)]
+    pub claims: serde_json::Map<String, serde_json::Value>,
+    /// The header that has it; without it, `authorization` behind `Bearer`.
+    #[serde(default)]
+    pub header: Option<String>,
+}
+
+impl Asked {
+    /// All headers but the host's.
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let others = self.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+        others.chain(self.tokens.iter().map(AskedToken::line)).collect()
+    }
+}
+
+impl AskedToken {
+    fn line(&self) -> (String, String) {
+        let Self { by, claims, header } = self;
+        let mut all = json!({"iss": format!("https://{by}.example"), "aud": "shop"});
+        for (name, value) in claims {
+            all[name] = value.clone();
+        }
+        let token = TokenKey::known(by).sign(&all);
+        match header {
+            Some(name) => (name.clone(), token),
+            None => ("authorization".to_owned(), format!("Bearer {token}")),
+        }
+    }
 }
 
 /// A client. Pods of this node that are in the mesh have a proven identity, other pods the one of
@@ -119,12 +162,15 @@ pub enum Family {
 }
 
 impl Case {
-    /// Whether a policy asks for what only requests say, of a connection of the case that could carry some.
+    /// Whether a policy asks for what only requests say, or whether they carry good tokens, of a connection of the case
+    /// that could carry some.
     pub fn reads_requests(&self) -> bool {
         let asks = |rule: &Value| rule.get("httpAttributes").is_some() || rule.get("jwt").is_some();
         let mut rules =
             self.objects.iter().filter_map(|object| object["spec"]["rules"].as_sequence()).flatten();
-        rules.any(asks) && self.connections.iter().any(|connection| connection.protocol == Protocol::Tcp)
+        let tokens = self.objects.iter().any(|object| object["spec"].get("jwt").is_some());
+        (tokens || rules.any(asks))
+            && self.connections.iter().any(|connection| connection.protocol == Protocol::Tcp)
     }
 
     /// The objects as one manifest.

@@ -4,6 +4,8 @@
 #[path = "authz/stage.rs"]
 mod stage;
 
+#[path = "authz/asked.rs"]
+mod asked;
 #[path = "authz/changes.rs"]
 mod changes;
 #[path = "authz/conformance.rs"]

@@ -7,12 +7,13 @@ mod memory;
 use std::{collections::BTreeSet, fs, net::IpAddr, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
+use http::HeaderMap;
 use weft_abi::Reason;
 use weft_datapath::rows::policy::compile;
 use weft_kubernetes::{ManifestSource, Options};
-use weft_model::{ObjectName, Snapshot, Workload, eligible};
-use weft_policy::{HttpRequest, Identity, Policies, Request, Requests, decide, open, path::Readings};
-use weft_tests::conformance::{Case, Client, Connection, Family, Server, cases};
+use weft_model::{ObjectName, ProvenClaims, Snapshot, Workload, eligible};
+use weft_policy::{Claims, HttpRequest, Identity, Policies, Request, Requests, decide, open, path::Readings};
+use weft_tests::conformance::{Asked, Case, Client, Connection, Family, Server, cases};
 
 use self::memory::Memory;
 
@@ -76,17 +77,21 @@ fn check(snapshot: &Snapshot, connection: &Connection) -> Result<()> {
                 ensure!(connection.verdict == Reason::PATH_INVALID, "its path is refused");
                 continue;
             }
-            Some((asked, Ok(path))) => {
-                Some((asked, path, asked.headers.clone().into_iter().collect::<Vec<_>>()))
-            }
+            Some((asked, Ok(path))) => match proven(snapshot, workload, asked) {
+                Err(reason) => {
+                    ensure!(connection.verdict == reason, "its token is refused: {reason}");
+                    continue;
+                }
+                Ok(claims) => Some((asked, path, asked.lines(), claims)),
+            },
             None => None,
         };
-        let http = asked.as_ref().map(|(asked, path, headers)| HttpRequest {
+        let http = asked.as_ref().map(|(asked, path, headers, claims)| HttpRequest {
             method: &asked.method,
             path,
             host: host.as_deref(),
             headers,
-            claims: None,
+            claims: claims.as_ref().map(|claims| claims as &dyn Claims),
         });
         let decision = decide(&protection, &Request { http, ..request });
         ensure!(decision.reason == connection.verdict, "decide says {}", decision.reason);
@@ -106,6 +111,14 @@ fn check(snapshot: &Snapshot, connection: &Connection) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What its tokens prove to a pod, or why they are refused.
+fn proven(snapshot: &Snapshot, pod: &Workload, asked: &Asked) -> Result<Option<ProvenClaims>, Reason> {
+    let line =
+        |(name, value): (String, String)| (name.parse().expect("a name"), value.parse().expect("a value"));
+    let mut headers: HeaderMap = asked.lines().into_iter().map(line).collect();
+    weft_proxy::authenticate(snapshot, &pod.name, &mut headers)
 }
 
 /// The path of a target.

@@ -6,7 +6,13 @@ mod provider;
 #[path = "jwt/stage.rs"]
 mod stage;
 
+#[path = "jwt/asked.rs"]
+mod asked;
+#[path = "jwt/backend.rs"]
+mod backend;
 #[path = "jwt/keys.rs"]
 mod keys;
 #[path = "jwt/requests.rs"]
 mod requests;
+#[path = "jwt/seen.rs"]
+mod seen;

@@ -14,6 +14,8 @@ mod live;
 mod path;
 #[path = "mtls/policy.rs"]
 mod policy;
+#[path = "mtls/race.rs"]
+mod race;
 #[path = "mtls/reuse.rs"]
 mod reuse;
 #[path = "mtls/shown.rs"]

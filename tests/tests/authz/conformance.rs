@@ -130,8 +130,9 @@ fn request(from: &Pod, to: SocketAddr, asked: &Asked) -> io::Result<(u16, String
     let stream = from.tcp_connect(to)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let host = asked.host.iter().map(|host| ("host", host.as_str()));
+    let lines = asked.lines();
     let headers: Vec<_> =
-        host.chain(asked.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))).collect();
+        host.chain(lines.iter().map(|(name, value)| (name.as_str(), value.as_str()))).collect();
     let answer = HttpClient::over(stream).ask((&asked.method, &asked.path), &headers, &[])?;
     Ok((answer.status, answer.header("x-weft-reason").to_owned()))
 }

@@ -8,15 +8,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use weft_tests::TokenKey;
 
-/// A key that signs, and its name.
-pub(crate) struct Key {
-    pub(crate) id: &'static str,
-    pair: Ed25519KeyPair,
-}
+/// Signs tokens of `https://idp.example` for `shop`.
+pub(crate) struct Key(TokenKey);
 
 /// Serves one key until the test ends.
 pub(crate) struct Provider {
@@ -26,25 +22,21 @@ pub(crate) struct Provider {
 }
 
 impl Key {
-    pub(crate) fn new(id: &'static str) -> Self {
-        Self { id, pair: Ed25519KeyPair::generate().unwrap() }
+    pub(crate) fn new(id: &str) -> Self {
+        Self(TokenKey::new(id))
     }
 
     fn document(&self) -> String {
-        let x = URL_SAFE_NO_PAD.encode(self.pair.public_key());
-        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": self.id, "x": x}]}).to_string()
+        self.0.document()
     }
 
-    /// A token of `https://idp.example` for `shop`, good for five minutes, with these claims beside or in place of that.
+    /// Of `ann`, good for five minutes, with these claims beside or in place of that.
     pub(crate) fn token(&self, others: &Value) -> String {
-        let mut claims =
-            json!({"iss": "https://idp.example", "aud": "shop", "exp": now() + 300, "sub": "ann"});
+        let mut claims = json!({"iss": "https://idp.example", "aud": "shop", "sub": "ann"});
         for (name, value) in others.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": self.id})), part(&claims));
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes())))
+        self.0.sign(&claims)
     }
 }
 

@@ -71,10 +71,17 @@ impl Stage {
         last.unwrap()
     }
 
+    /// The lines of the access log. The agent's own are no objects with a pod.
+    pub(crate) fn logged(&self) -> Vec<serde_json::Value> {
+        let log = self.agent.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| line.get("src.pod").is_some()).collect()
+    }
+
     /// What `weft status` says of the provider's keys.
     pub(crate) fn keys(&self) -> serde_json::Value {
         self.node.weft_json(&["status"])["jwks"][0].clone()
     }
 }
 
-const TARGET: &str = "targetRefs: [{group: \"\", kind: Pod, selector: {matchLabels: {app: api}}}]";
+pub(crate) const TARGET: &str = "targetRefs: [{group: \"\", kind: Pod, selector: {matchLabels: {app: api}}}]";

@@ -221,5 +221,5 @@ pub(crate) fn shown(stream: &Stream) -> String {
 }
 
 pub(crate) const SECRET: &[u8] = b"the secret that nobody on the wire reads";
-const LARGE: usize = 256 << 20;
+const LARGE: usize = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(20);

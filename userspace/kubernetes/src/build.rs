@@ -15,6 +15,7 @@ mod service;
 mod status;
 mod telemetry;
 mod traffic;
+mod unverified;
 mod workload;
 
 use std::{
@@ -116,6 +117,10 @@ impl Builder {
         }
         for name in &dirty.policies {
             self.policy(name);
+        }
+        for name in unverified::touched(&self.objects, &dirty) {
+            let notices = unverified::notices(&self.objects, &self.built, &name);
+            self.notices(&unverified::key(&name), notices);
         }
         &self.built
     }

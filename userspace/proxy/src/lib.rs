@@ -45,4 +45,5 @@ mod worker;
 pub use agent::{Maps, Unlent, serve_agent};
 pub use bounds::Limits;
 pub use proxy::{Error, Handle, Lease, PodSockets, Proxy, Settings, Status};
+pub use tokens::authenticate;
 pub use weft_abi::Reason;

@@ -55,6 +55,18 @@ pub(crate) enum Refusal {
     NoKeys,
 }
 
+/// What the tokens in `headers` prove to `pod`, as its node's proxy would say by `snapshot`; they are taken out as there.
+/// `None` where nobody looks at tokens.
+pub fn authenticate(
+    snapshot: &Snapshot,
+    pod: &ObjectName,
+    headers: &mut HeaderMap,
+) -> Result<Option<ProvenClaims>, Reason> {
+    let tokens = Tokens::updated(snapshot, &Tokens::default());
+    let providers = tokens.of(pod);
+    providers.map(|providers| providers.authenticate(headers)).transpose().map_err(Refusal::reason)
+}
+
 impl Tokens {
     /// Those of `snapshot`. Keys that it does not have stay as they were: an agent that has just been started has none.
     pub(crate) fn updated(snapshot: &Snapshot, before: &Self) -> Self {

@@ -5,7 +5,7 @@ mod route;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use authz::{AskedRequest, authz, authz_of_pod};
+pub use authz::{AskedRequest, Authenticate, authz, authz_of_pod};
 pub use route::routes;
 use weft_model::{
     Action, AuthorizationPolicy, Distribution, Endpoint, EndpointGroup, LoadBalancer, Mode, ObjectName,

@@ -14,18 +14,19 @@ use weft_runtime::{Shutdown, Tasks};
 use weft_telemetry::{
     admin,
     api::{
-        BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded,
-        Status, Table,
+        AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation,
+        Failure, ProxyUpgraded, Status, Table,
     },
     flows::FlowLog,
     logging,
     metrics::Metrics,
     observer::Observer,
+    views,
 };
 
 use crate::{
     core_dump,
-    explain::explain,
+    explain::{authenticate, explain},
     identities::{self, Issued},
     jwks,
     node_proxy::{self, gone},
@@ -172,6 +173,10 @@ impl admin::Agent for NodeAgent {
 
     fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {
         explain(&self.snapshot(), query, self.scope)
+    }
+
+    fn authz(&self, query: &AuthzQuery) -> Result<AuthzAnswer, Failure> {
+        views::authz(&self.snapshot(), query, &authenticate)
     }
 
     fn flows(&self) -> &FlowLog {

@@ -13,10 +13,11 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use http::{HeaderMap, HeaderValue};
 use weft_abi::Reason;
 use weft_model::{
-    Endpoint, LoadBalancer, MtlsMode, ObjectName, PortRouting, Protocol, RouteName, Service, ServiceKind,
-    ServicePort, Snapshot, Workload,
+    Endpoint, LoadBalancer, MtlsMode, ObjectName, PortRouting, Protocol, ProvenClaims, RouteName, Service,
+    ServiceKind, ServicePort, Snapshot, Workload,
 };
 use weft_policy::{Identity, Policies, Request, RuleName, decide};
 use weft_proxy::route::path::normalise_uri;
@@ -179,7 +180,7 @@ impl<'a> Question<'a> {
         self.between_nodes(told, shares);
         let endpoints = weighted().flat_map(|share| share.eligible.iter().copied());
         let servers = endpoints.map(|endpoint: &Endpoint| (self.port.protocol, endpoint));
-        told.pods = views::authz_of_pod(self.snapshot, self.client, servers, asked);
+        told.pods = views::authz_of_pod(self.snapshot, self.client, servers, asked, &authenticate);
         if weighted().all(|share| share.problem.is_some()) {
             let reason = bad.first().map(|(_, reason)| *reason);
             let none = if told.path == Path::Http && told.rule.is_some() {
@@ -227,6 +228,20 @@ impl<'a> Question<'a> {
             told.notes.push(format!("{strict} of {all} endpoints refuse it: {}", Reason::PLAINTEXT));
         }
     }
+}
+
+/// As the proxy of the server's node would.
+pub(crate) fn authenticate(
+    snapshot: &Snapshot,
+    pod: &ObjectName,
+    headers: &mut Vec<(String, String)>,
+) -> Result<Option<ProvenClaims>, Reason> {
+    let read = headers.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
+    let mut map: HeaderMap = read.collect();
+    let claims = weft_proxy::authenticate(snapshot, pod, &mut map)?;
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    *headers = map.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    Ok(claims)
 }
 
 fn refuse(told: &mut Explanation, reason: Reason) {

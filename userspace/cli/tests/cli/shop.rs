@@ -23,12 +23,13 @@ use weft_runtime::{Stop, Tasks};
 use weft_telemetry::{
     admin::{Agent, bind, serve_api},
     api::{
-        BpfTable, CertificateFailure, CertificatesView, ConnectionView, ExplainQuery, Explanation, Failure,
-        ProxyState, ProxyUpgraded, Status, Table,
+        AuthzAnswer, AuthzQuery, BpfTable, CertificateFailure, CertificatesView, ConnectionView,
+        ExplainQuery, Explanation, Failure, ProxyState, ProxyUpgraded, Status, Table,
     },
     flows::FlowLog,
     metrics::Metrics,
     observer::Observer,
+    views,
 };
 
 /// The agent and its run directory.
@@ -229,6 +230,10 @@ impl Agent for Fake {
                 Err(Failure::new(format!("cannot read {other}: permission denied"), "run the agent as root"))
             }
         }
+    }
+
+    fn authz(&self, query: &AuthzQuery) -> Result<AuthzAnswer, Failure> {
+        views::authz(&self.snapshot, query, &|_, _, _| Ok(None))
     }
 
     fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {

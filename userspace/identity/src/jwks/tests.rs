@@ -11,7 +11,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
 use weft_runtime::Tasks;
@@ -124,6 +124,13 @@ async fn reply<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stre
     let _ = stream.shutdown().await;
 }
 
+/// A port that stays nobody's for as long as it is held: one that is free may be another's by the time it is asked.
+fn nobody_listens() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket
+}
+
 async fn silence(socket: TcpStream, stop: &Stop) {
     let _held = socket;
     stop.cancelled().await;
@@ -212,7 +219,8 @@ async fn the_last_good_keys_stay_whatever_becomes_of_the_server() {
 
 #[tokio::test]
 async fn each_thing_that_can_be_wrong_is_named() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let bound = nobody_listens();
+    let closed = bound.local_addr().unwrap();
     let large = format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(LARGEST + 1));
     let cut = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_owned();
     let answers = [
@@ -251,7 +259,8 @@ async fn a_server_that_says_nothing_is_left_in_time() {
 #[tokio::test]
 async fn endpoints_are_asked_one_after_the_other_and_once_they_are_there() {
     let server = Server::start(good(X[0])).await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let bound = nobody_listens();
+    let closed = bound.local_addr().unwrap();
     let location: Arc<str> = "Service shop/idp:80/keys".into();
     let wanted = |addresses: &[SocketAddr]| {
         let (host, path) = ("idp.shop.svc:80".into(), "/keys".into());

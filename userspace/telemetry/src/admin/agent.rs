@@ -7,8 +7,8 @@ use weft_model::Snapshot;
 
 use crate::{
     api::{
-        BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded,
-        Status, Table,
+        AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation,
+        Failure, ProxyUpgraded, Status, Table,
     },
     flows::FlowLog,
     metrics::Metrics,
@@ -49,6 +49,9 @@ pub trait Agent: Send + Sync + 'static {
     /// What would become of a request, by the very engine that routes real ones. A failure is about the
     /// question.
     fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure>;
+
+    /// What the policies say to a connection, or a request, that nobody has made.
+    fn authz(&self, query: &AuthzQuery) -> Result<AuthzAnswer, Failure>;
 
     /// The last flows.
     fn flows(&self) -> &FlowLog;

@@ -123,7 +123,7 @@ async fn service(State(agent): Asked, Path(name): Path<(String, String)>) -> Rep
 }
 
 async fn authz(State(agent): Asked, Query(query): Query<AuthzQuery>) -> Reply<AuthzAnswer> {
-    let answer = ask(&agent, move |agent| Ok(views::authz(&agent.snapshot(), &query))).await?;
+    let answer = ask(&agent, move |agent| Ok(agent.authz(&query))).await?;
     answer.map(Json).map_err(Refused::question)
 }
 

@@ -18,14 +18,14 @@ use weft_runtime::{Stop, Tasks};
 use super::{Agent, SOCKET, bind, listen, serve_api, serve_health};
 use crate::{
     api::{
-        BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation, Failure, ProxyUpgraded,
-        Status, Table,
+        AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation,
+        Failure, ProxyUpgraded, Status, Table,
     },
     flows::{FlowLog, sample},
     metrics::Metrics,
     observer::Observer,
     records::{RecordBatch, tests::request},
-    views::tests::shop,
+    views::{self, tests::shop},
 };
 
 struct Configured {
@@ -92,6 +92,10 @@ impl Agent for Configured {
 
     fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Failure> {
         Err(Failure::new(format!("there is no pod {}", query.from), "see: weft get workloads"))
+    }
+
+    fn authz(&self, query: &AuthzQuery) -> Result<AuthzAnswer, Failure> {
+        views::authz(&self.snapshot, query, &|_, _, _| Ok(None))
     }
 
     fn flows(&self) -> &FlowLog {

@@ -25,11 +25,22 @@ pub struct AskedRequest {
     pub headers: Vec<(String, String)>,
 }
 
+/// What the tokens in the headers of a request prove to a pod, whose node's proxy takes them out, or why it refuses the
+/// request; `None` where nobody looks at tokens. Asked of whoever verifies tokens.
+pub type Authenticate<'a> =
+    &'a dyn Fn(&Snapshot, &ObjectName, &mut Vec<(String, String)>) -> Result<Option<ProvenClaims>, Reason>;
+
 impl AskedRequest {
     /// What [`decide`] is asked.
     pub fn view(&self) -> HttpRequest<'_> {
+        self.with(None)
+    }
+
+    /// The same, with what its tokens say.
+    fn with<'a>(&'a self, claims: Option<&'a ProvenClaims>) -> HttpRequest<'a> {
         let Self { method, path, host, headers } = self;
-        HttpRequest { method, path, host: host.as_deref(), headers, claims: None }
+        let claims = claims.map(|claims| claims as &dyn Claims);
+        HttpRequest { method, path, host: host.as_deref(), headers, claims }
     }
 
     /// The request of a query: `Err` is why its path is refused. `None` where none is asked about.
@@ -63,7 +74,11 @@ impl AskedRequest {
 
 /// May `query.from` reach `query.to`? Judged for each pod that runs as the client and each endpoint
 /// that a connection from this node may go to; the answer is yes only when all of them say so.
-pub fn authz(snapshot: &Snapshot, query: &AuthzQuery) -> Result<AuthzAnswer, Failure> {
+pub fn authz(
+    snapshot: &Snapshot,
+    query: &AuthzQuery,
+    authenticate: Authenticate<'_>,
+) -> Result<AuthzAnswer, Failure> {
     let account = ServiceAccount::parse(&query.from).ok_or_else(|| {
         Failure::new(format!("{:?} is no ServiceAccount", query.from), "write NAMESPACE/NAME")
     })?;
@@ -77,22 +92,22 @@ pub fn authz(snapshot: &Snapshot, query: &AuthzQuery) -> Result<AuthzAnswer, Fai
         Some(Err(reason)) => return Ok(refused(reason)),
     };
     let http = request.as_ref();
-    let policies = Policies::new(snapshot);
+    let judged = Judged { snapshot, policies: Policies::new(snapshot), authenticate };
     let clients: Vec<_> =
         snapshot.workloads.values().filter(|w| w.service_account == account && !w.terminating).collect();
     let supposed = clients.is_empty();
     let mut pods = Vec::new();
     for (protocol, server) in servers {
         if supposed {
-            pods.push(judge(snapshot, &policies, &Client::Supposed(&account), protocol, server, http));
+            pods.push(judged.pod(&Client::Supposed(&account), protocol, server, http));
         }
         for client in &clients {
-            pods.push(judge(snapshot, &policies, &Client::Pod(client), protocol, server, http));
+            pods.push(judged.pod(&Client::Pod(client), protocol, server, http));
         }
     }
     let decisive = pods.iter().find(|pod| pod.verdict == Verdict::Denied).or(pods.first()).cloned();
     let supposed = supposed.then(|| format!("no pod runs as {account}: judged as one on the server's node"));
-    let unseen = (http.is_none() && asks_for_requests(snapshot, &policies, query)).then(|| {
+    let unseen = (http.is_none() && asks_for_requests(snapshot, &judged.policies, query)).then(|| {
         "policies here read requests: judged as bytes that are none; ask with --method and --path".to_owned()
     });
     let note = supposed.into_iter().chain(unseen).reduce(|one, other| format!("{one}; {other}"));
@@ -121,12 +136,18 @@ pub fn authz_of_pod<'a>(
     client: &Workload,
     servers: impl IntoIterator<Item = (Protocol, &'a Endpoint)>,
     request: Option<&AskedRequest>,
+    authenticate: Authenticate<'_>,
 ) -> Vec<PodAnswer> {
-    let policies = Policies::new(snapshot);
+    let judged = Judged { snapshot, policies: Policies::new(snapshot), authenticate };
     let servers = servers.into_iter();
-    servers
-        .map(|(at, server)| judge(snapshot, &policies, &Client::Pod(client), at, server, request))
-        .collect()
+    servers.map(|(at, server)| judged.pod(&Client::Pod(client), at, server, request)).collect()
+}
+
+/// By what is judged.
+struct Judged<'a> {
+    snapshot: &'a Snapshot,
+    policies: Policies,
+    authenticate: Authenticate<'a>,
 }
 
 enum Client<'a> {
@@ -154,43 +175,59 @@ fn servers<'a>(snapshot: &'a Snapshot, query: &AuthzQuery) -> Result<Vec<(Protoc
     Ok(ports.into_iter().flat_map(of_port).collect())
 }
 
-fn judge(
-    snapshot: &Snapshot,
-    policies: &Policies,
-    client: &Client<'_>,
-    protocol: Protocol,
-    server: &Endpoint,
-    request: Option<&AskedRequest>,
-) -> PodAnswer {
-    let workload = server.pod.as_ref().and_then(|name| snapshot.workloads.get(name));
-    let decision = workload.map(|workload| {
-        let port = server.address.port();
-        let sealed =
-            |client: &Workload| protocol == Protocol::Tcp && snapshot.mtls.is_between(client, workload, port);
+impl Judged<'_> {
+    /// What the policies of the pod behind `server` say.
+    fn pod(
+        &self,
+        client: &Client<'_>,
+        protocol: Protocol,
+        server: &Endpoint,
+        request: Option<&AskedRequest>,
+    ) -> PodAnswer {
+        let workload = server.pod.as_ref().and_then(|name| self.snapshot.workloads.get(name));
+        let (verdict, reason, rule) = match workload {
+            Some(workload) => self.workload(client, protocol, workload, server.address.port(), request),
+            None => (Verdict::Forwarded, None, None), // no pod: nobody protects it
+        };
+        PodAnswer {
+            pod: server.pod.as_ref().map_or_else(|| server.address.ip().to_string(), ToString::to_string),
+            client: client.name(),
+            port: server.address.port(),
+            verdict,
+            reason: reason.map(|reason| reason.to_string()),
+            rule: rule.map(|rule| rule.to_string()),
+        }
+    }
+
+    fn workload(
+        &self,
+        client: &Client<'_>,
+        protocol: Protocol,
+        workload: &Workload,
+        port: u16,
+        request: Option<&AskedRequest>,
+    ) -> Outcome {
+        let mtls = &self.snapshot.mtls;
+        let sealed = |client: &Workload| protocol == Protocol::Tcp && mtls.is_between(client, workload, port);
         let (source, identity) = client.seen_by(workload, sealed);
-        let protection = policies.protection(workload);
-        // Where tokens are looked at, this one has none.
-        let none = ProvenClaims::default();
-        let claims = protection.tokens.then_some(&none as &dyn Claims);
-        let http = request.map(|asked| HttpRequest { claims, ..asked.view() });
-        decide(&protection, &Request { source, identity, protocol, port, http })
-    });
-    let (verdict, reason, rule) = match decision {
-        Some(decision) => outcome(decision),
-        None => (Verdict::Forwarded, None, None), // no pod: nobody protects it
-    };
-    PodAnswer {
-        pod: server.pod.as_ref().map_or_else(|| server.address.ip().to_string(), ToString::to_string),
-        client: client.name(),
-        port: server.address.port(),
-        verdict,
-        reason: reason.map(|reason| reason.to_string()),
-        rule: rule.map(|rule| rule.to_string()),
+        let protection = self.policies.protection(workload);
+        let mut request = request.cloned();
+        let mut claims = None;
+        if let Some(request) = &mut request {
+            match (self.authenticate)(self.snapshot, &workload.name, &mut request.headers) {
+                Ok(proven) => claims = proven,
+                Err(reason) => return (Verdict::Denied, Some(reason), None),
+            }
+        }
+        let http = request.as_ref().map(|asked| asked.with(claims.as_ref()));
+        outcome(decide(&protection, &Request { source, identity, protocol, port, http }))
     }
 }
 
+type Outcome = (Verdict, Option<Reason>, Option<RuleName>);
+
 /// An audit policy is worth showing only where nothing refuses the connection anyway.
-fn outcome(decision: Decision) -> (Verdict, Option<Reason>, Option<RuleName>) {
+fn outcome(decision: Decision) -> Outcome {
     match (decision.allowed(), decision.audit) {
         (false, _) => (Verdict::Denied, Some(decision.reason), decision.rule),
         (true, Some(audit)) => (Verdict::Audit, Some(audit.reason), audit.rule),

@@ -98,7 +98,7 @@ fn allow(from: &str) -> AuthorizationPolicy {
 
 fn check(snapshot: &Snapshot, from: &str) -> AuthzAnswer {
     let query = AuthzQuery { from: from.into(), to: "shop/api".into(), port: 80, ..AuthzQuery::default() };
-    authz(snapshot, &query).unwrap()
+    authz(snapshot, &query, &|_, _, _| Ok(None)).unwrap()
 }
 
 use crate::api::AuthzAnswer;
@@ -128,8 +128,11 @@ fn a_request_is_judged_as_the_servers_proxy_would() {
     let ask = |method: Option<&str>, path: Option<&str>| {
         let (method, path) = (method.map(str::to_owned), path.map(str::to_owned));
         let (from, to) = ("shop/web".to_owned(), "shop/api".to_owned());
-        let answer =
-            authz(&snapshot, &AuthzQuery { from, to, port: 80, method, path, ..AuthzQuery::default() });
+        let answer = authz(
+            &snapshot,
+            &AuthzQuery { from, to, port: 80, method, path, ..AuthzQuery::default() },
+            &|_, _, _| Ok(None),
+        );
         let answer = answer.unwrap();
         (answer.verdict, answer.reason, answer.note.is_some())
     };
@@ -184,7 +187,7 @@ fn a_service_without_endpoints_refuses_everyone() {
 fn a_question_about_what_is_not_there_says_what_is() {
     let ask = |to: &str, port| {
         let query = AuthzQuery { from: "shop/web".into(), to: to.into(), port, ..AuthzQuery::default() };
-        authz(&shop(), &query).unwrap_err().to_string()
+        authz(&shop(), &query, &|_, _, _| Ok(None)).unwrap_err().to_string()
     };
     assert_eq!(ask("shop/api", 81), "Service shop/api has no port 81; its ports are 80");
     assert_eq!(ask("shop/db", 80), "there is no Service shop/db; see: weft get services");

@@ -68,7 +68,9 @@ mod tests {
     fn whatever_comes_is_understood_as_it_was_meant_or_answered() {
         let understood = |bytes: &Vec<u8>| read(bytes).unwrap().body.is_ok();
         assert_eq!(written().iter().filter(|bytes| understood(bytes)).count(), KINDS.len() - 1);
-        written().iter().for_each(|bytes| message(bytes));
+        for bytes in written() {
+            message(&bytes);
+        }
         let config = ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() };
         let near = (prop::sample::select(written()), vec((any::<prop::sample::Index>(), any::<u8>()), 0..4));
         proptest!(config, |((mut bytes, changes) in near, noise in vec(any::<u8>(), 0..300))| {

@@ -93,3 +93,55 @@ fn pods_of_other_nodes_are_their_own_proxys_business() {
     let elsewhere = pod("web", "10.0.0.1", "spec: {nodeName: n2},");
     assert_eq!(providers(&mut World::new(&[&elsewhere, &policy("all", ALL, &jwt("corp", ""))])), [""; 0]);
 }
+
+const ENROLLED: &str =
+    "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {weft.dev/mesh: enabled}}}";
+const ONLY_API: &str = "{kind: Pod, selector: {matchLabels: {app: api}}}";
+
+/// An AuthorizationPolicy whose rule asks for tokens of this provider.
+fn asks(target: &str, action: &str, provider: &str) -> String {
+    format!(
+        "{{apiVersion: weft.dev/v1alpha1, kind: AuthorizationPolicy, metadata: {{name: asks, namespace: shop}}, \
+         spec: {{targetRefs: [{target}], action: {action}, rules: [{{sources: []}}, {{jwt: {{provider: {provider}}}}}]}}}}"
+    )
+}
+
+#[test]
+fn a_rule_that_asks_for_tokens_which_nobody_verifies_is_told() {
+    let documents = [&web(), &asks(ONLY_WEB, "ALLOW", "corp"), &policy("tokens", ONLY_WEB, &jwt("corp", ""))];
+    let mut world = World::new(&documents.map(String::as_str));
+    world.put("shop.yaml", ENROLLED);
+    assert_eq!(world.notices(), Vec::<String>::new());
+
+    world.put("1.yaml", &asks(ONLY_WEB, "ALLOW", "crop"));
+    let notices = world.built().notices.values().flatten().cloned().collect::<Vec<_>>();
+    assert_eq!(notices[0].finding.field, "spec.rules[1].jwt.provider");
+    let told = world.notices().join("\n");
+    assert!(told.contains("AuthorizationPolicy shop/asks") && told.contains("provider crop"), "{told}");
+    assert!(told.contains("takes tokens of corp") && told.contains("allows nobody"), "{told}");
+    world.put("1.yaml", &asks(ONLY_WEB, "DENY", "crop"));
+    assert!(world.notices().join("\n").contains("denies nobody"), "{:?}", world.notices());
+
+    // An AuthenticationPolicy that changes, goes or comes is enough to change it.
+    world.put("1.yaml", &asks(ONLY_WEB, "DENY", "corp"));
+    assert_eq!(world.notices(), Vec::<String>::new());
+    world.put("2.yaml", &policy("tokens", ONLY_API, &jwt("corp", "")));
+    let told = world.notices().join("\n");
+    assert!(told.contains("no AuthenticationPolicy has tokens verified for Pod shop/web"), "{told}");
+    assert!(told.contains("denies whatever its other parts match"), "{told}");
+    world.put("2.yaml", &policy("tokens", ALL, &jwt("corp", "")));
+    assert_eq!(world.notices(), Vec::<String>::new());
+    world.remove("2.yaml");
+    assert_eq!(world.notices().len(), 1);
+    world.remove("0.yaml");
+    assert_eq!(world.notices(), Vec::<String>::new(), "there is no such pod");
+}
+
+#[test]
+fn a_routes_policy_that_asks_for_tokens_is_told() {
+    let route = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}";
+    let documents = [&asks(route, "ALLOW", "corp"), &policy("tokens", ALL, &jwt("corp", ""))];
+    let mut world = World::new(&documents.map(String::as_str));
+    let told = world.notices().join("\n");
+    assert!(told.contains("no token is verified where a route is taken"), "{told}");
+}
