@@ -32,8 +32,11 @@ impl PolicyKey {
     /// The key whose ports share `length` bits, at most 16, with `port`.
     #[inline(always)]
     pub const fn around(self, port: BePort, length: u8) -> Self {
-        let shared = !(0xffff_u32 >> length) as u16;
-        Self { port: BePort { be: port.be & shared.to_be() }, length, ..self }
+        let free = match u16::MAX.checked_shr(length as u32) {
+            Some(free) => free,
+            None => 0,
+        };
+        Self { port: BePort { be: port.be & !free.to_be() }, length, ..self }
     }
 }
 
