@@ -1,8 +1,8 @@
 //! Who is handed to the proxy, who is refused, and what a dial becomes.
 
 use weft_abi::{
-    Addr, BePort, FlowKey, FlowRecord, Pod, PodPort, PodPortKey, PodRow, PolicyRow, Reason, TCP, UDP,
-    pod_flags, policy_bits, token,
+    Addr, BePort, FlowKey, FlowRecord, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, Reason, TCP,
+    UDP, pod_flags, policy_bits, token,
 };
 
 use super::is_captured;
@@ -269,4 +269,58 @@ fn a_verdict_that_requests_may_change_is_not_carried() {
     };
     let mut outcome = Outcome::of(&call);
     assert_eq!((dial(&memory, &call, &mut outcome), outcome.grant), (Verdict::Pass, 0));
+}
+
+#[test]
+fn requests_are_read_on_the_ports_whose_policies_ask_for_them_and_on_no_others() {
+    let row = |bits| PolicyRow { bits, ..PolicyRow::zeroed() };
+    let key = |token, protocol, port| {
+        PolicyKey { policy: POLICY, token, protocol, ..PolicyKey::zeroed() }.around(BePort::new(port), 16)
+    };
+    let mut memory = reading(0);
+    memory.policies.clear();
+    memory.ports.insert(key(token::ANY, TCP, 8080), row(policy_bits::JUDGED));
+    memory.ports.insert(key(token::ANY, TCP, 8081), row(policy_bits::WATCHED));
+    memory.ports.insert(key(token::ANY, TCP, 8082), row(policy_bits::ISOLATED | policy_bits::ALLOW));
+    memory.ports.insert(key(token::ANY, UDP, 8083), row(policy_bits::JUDGED));
+    let is_read = |memory: &Memory, port| {
+        is_captured(memory, &Arrival { local_port: BePort::new(port), ..from("10.77.0.4") })
+    };
+    assert_eq!(
+        [8080, 8081, 8082, 8083, 8084].map(|port| is_read(&memory, port)),
+        [true, true, false, false, false]
+    );
+    memory.pod_ips.get_mut(&addr("10.77.0.1")).unwrap().flags &= !pod_flags::BY_REQUEST;
+    assert!(!is_read(&memory, 8080), "nobody looks where no policy of the pod asks for requests");
+}
+
+#[test]
+fn a_mode_of_a_port_counts_where_the_pod_says_that_there_are_some() {
+    let mut memory = mesh(PERMISSIVE);
+    let key = PodPortKey { addr: addr("10.77.0.1"), port: BePort::new(8080), _pad: [0; 6] };
+    memory.pod_ports.insert(key, PodPort { flags: STRICT, _pad: 0 });
+    assert_eq!(admit(&memory, &from("10.77.0.4")), Admission::Pass, "a row that is left from before");
+    memory.pod_ips.get_mut(&addr("10.77.0.1")).unwrap().flags |= pod_flags::BY_PORT;
+    assert_eq!(reason(&memory, &from("10.77.0.4")), Reason::PLAINTEXT);
+}
+
+#[test]
+fn modes_are_for_those_whom_nobody_attests_and_policies_for_everybody() {
+    let with_policy = |mode, bits| {
+        let mut memory = mesh(mode);
+        memory.pod_ips.get_mut(&addr("10.77.0.1")).unwrap().policy = POLICY;
+        memory.policies.insert((POLICY, token::ANY), PolicyRow { bits, ..PolicyRow::zeroed() });
+        memory
+    };
+    let mut memory = with_policy(STRICT, policy_bits::ISOLATED | policy_bits::ALLOW);
+    attested(&mut memory, &from("10.77.0.2"));
+    assert!(matches!(admit(&memory, &from("10.77.0.2")), Admission::Allow(client, _) if client.proven));
+    let disabled = with_policy(0, policy_bits::ISOLATED);
+    for unknown in ["10.77.0.3", "192.0.2.1"] {
+        assert_eq!(
+            reason(&disabled, &from(unknown)),
+            Reason::NOT_ALLOWED,
+            "{unknown}: the proxy is not asked"
+        );
+    }
 }

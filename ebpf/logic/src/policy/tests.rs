@@ -139,6 +139,15 @@ fn a_row_is_looked_up_by_all_of_its_key() {
 }
 
 #[test]
+fn requests_that_are_only_watched_are_shown_where_nobody_refuses() {
+    let watched = |bits| authorize(&memory(&[(token::ANY, bits::WATCHED | bits)]), &request(0, true)).verdict;
+    assert_eq!(watched(0), Denial::WATCHED);
+    assert_eq!(watched(bits::ISOLATED | bits::ALLOW), Denial::WATCHED);
+    assert_eq!(watched(bits::ISOLATED).reason, Reason::NOT_ALLOWED);
+    assert_eq!(watched(bits::JUDGED), Denial::JUDGED);
+}
+
+#[test]
 fn the_row_of_the_longest_prefix_counts_and_only_lengths_that_there_are_are_asked_for() {
     let row = |bits| PolicyRow { bits, ..PolicyRow::zeroed() };
     let key = |protocol, port, length| PolicyKey {

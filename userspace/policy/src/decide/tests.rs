@@ -407,3 +407,18 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
 fn accounts() -> impl Strategy<Value = ServiceAccount> {
     select(&["a/x", "a/y", "ab/x"][..]).prop_map(account)
 }
+
+#[test]
+fn a_connection_is_opened_by_what_is_known_of_it() {
+    let judged = || policy("r", Action::Deny, vec![get("/a")]);
+    let path = Readings::of("/a").unwrap();
+    let none: Vec<(String, String)> = Vec::new();
+    let http = HttpRequest { method: "GET", path: &path, host: None, headers: &none, claims: None };
+    let with_request = Request { http: Some(http), ..request(Identity::Unknown) };
+    let opening = open(&protection(vec![judged()]), &with_request);
+    assert_eq!(opening.decision.reason, Reason::NONE, "nothing has come of it");
+    let mapped = Request { source: "::ffff:10.1.2.3".parse().unwrap(), ..request(Identity::Unknown) };
+    let block = policy("d", Action::Deny, vec![from(Source::Cidr("10.0.0.0/8".parse().unwrap()))]);
+    let opening = open(&protection(vec![judged(), block]), &mapped);
+    assert_eq!(opening.decision.reason, Reason::POLICY_DENIED, "a mapped address is the IPv4 address");
+}

@@ -54,6 +54,18 @@ fn runs_of_slashes_are_one_slash() {
     }
 }
 
+#[test]
+fn a_rule_may_name_what_is_normal_and_means_one_thing() {
+    for plain in ["/", "/a", "/a/b/", "/a.b/c_d", "/%C3%A9"] {
+        assert!(is_plain(plain), "{plain}");
+    }
+    for other in
+        ["", "a", "/a//b", "/a/./b", "/a/..", "/%61", "/%c3%a9", "/a%2Fb", "/a%5Cb", "/a%25b", "/a;b", "/%"]
+    {
+        assert!(!is_plain(other), "{other}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_normal_path_stays_as_it_is(path in "/([./a%é {]|%[0-9a-fA-F]{2}){0,12}") {

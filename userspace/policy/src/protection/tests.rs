@@ -248,3 +248,36 @@ fn only_enforced_policies_that_read_requests_on_a_tcp_port_judge_them() {
     assert!(!judges(Mode::Enforce, rule(true, None), Some((Protocol::Udp, 80))));
     assert!(Protection { policies: vec![], tokens: true }.judges_requests());
 }
+
+#[test]
+fn policies_of_routes_are_for_the_requests_that_take_them() {
+    let named = |name: &str| RouteName { kind: RouteKind::Http, name: ObjectName::new("shop", name) };
+    let routes = PolicyTarget::Routes(vec![named("web"), named("api")]);
+    let snapshot = snapshot(vec![("shop/route", routes), ("shop/all", pods("web"))], vec![]);
+    let policies = Policies::new(&snapshot);
+    assert_eq!(policies.routes().collect::<BTreeSet<_>>(), BTreeSet::from([&named("api"), &named("web")]));
+    let applied = |route: &RouteName| {
+        let protection = policies.of_route(route);
+        protection.policies.iter().map(|applied| applied.policy.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(applied(&named("web")), ["shop/route"]);
+    assert_eq!(applied(&named("other")), [""; 0]);
+}
+
+#[test]
+fn a_port_is_judged_once_an_enforced_policy_asks_for_requests_and_watched_for_audited_ones() {
+    let applied = |mode, l7| {
+        let rules = vec![Rule { l7, ..Rule::default() }];
+        let (name, target) = (ObjectName::new("shop", "p"), PolicyTarget::Pods(Selector::default()));
+        let policy = AuthorizationPolicy { name, action: Action::Deny, mode, target, rules };
+        Applied { policy: Arc::new(policy), ports: None }
+    };
+    let requests = |policies| Protection { policies, tokens: false }.requests(Protocol::Tcp, 80);
+    let (judged, watched) = (|| applied(Mode::Enforce, true), || applied(Mode::Audit, true));
+    assert_eq!(requests(vec![watched()]), Requests::Watched);
+    assert_eq!(requests(vec![judged(), watched()]), Requests::Judged);
+    assert_eq!(requests(vec![watched(), judged()]), Requests::Judged);
+    let connections = Protection { policies: vec![applied(Mode::Enforce, false)], tokens: false };
+    assert!(!connections.reads_requests() && connections.requests(Protocol::Tcp, 80) == Requests::Unread);
+    assert!(Protection { policies: vec![watched()], tokens: false }.reads_requests());
+}

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use weft_model::PathRule;
+use weft_model::{PathRule, TokenClaims};
 
 use super::*;
 
@@ -110,4 +110,13 @@ fn a_token_has_to_say_one_of_the_claims() {
     assert_eq!(says(&roles, &[("corp", "realm.roles", "admin")]), YES);
     assert_eq!(says(&roles, &[("corp", "realm.roles", "guest")]), NO);
     assert_eq!(says(&roles, &[("other", "realm.roles", "admin")]), NO, "another provider's");
+}
+
+#[test]
+fn what_is_proven_by_tokens_is_what_rules_ask() {
+    let said = [("role".to_owned(), "admin".into())].into_iter().collect();
+    let proven = ProvenClaims([("idp".into(), TokenClaims(said))].into());
+    let claims: &dyn Claims = &proven;
+    assert!(claims.is_of("idp") && !claims.is_of("other"));
+    assert!(claims.has("idp", "role", "admin") && !claims.has("idp", "role", "user"));
 }
