@@ -96,6 +96,9 @@ pub mod pod_flags {
     /// Its policies ask for what only requests say, on some ports: connections to these come to the node's proxy.
     pub const BY_REQUEST: u32 = 512;
 
+    /// What its policies say, all of it: whoever keeps a pod's policies keeps these.
+    pub const OF_POLICIES: u32 = !(ENROLLED | GUARDED | TLS | STRICT | BY_PORT);
+
     /// Its policies have rows for port prefixes of this length, at most 16.
     #[inline(always)]
     pub const fn prefix(length: u8) -> u32 {

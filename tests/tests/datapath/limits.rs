@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use serde_json::Value;
+use weft_abi::Slot;
 use weft_tests::{Node, Suspended, manifests, soon, text};
 
 use crate::backends::{Backend, answers, names};
@@ -178,7 +179,7 @@ fn strangers_slot(node: &Node, verb: &str, row: usize) {
     let mut bpftool = Command::new("bpftool");
     bpftool.args(["map", verb, "pinned"]).arg(node.map_pin("weft_slot")).args(["key", "hex"]).args(hex(&key));
     if verb == "update" {
-        bpftool.args(["value", "hex"]).args(hex(&[0; 16]));
+        bpftool.args(["value", "hex"]).args(hex(&[0; size_of::<Slot>()]));
     }
     let output = bpftool.output().unwrap();
     assert!(output.status.success(), "{}", text(&output));

@@ -145,7 +145,7 @@ impl Pods {
     pub(crate) fn left(&self, workload: &Workload) -> Option<Place> {
         let rows = workload.ips.iter().filter_map(|ip| self.ips.get(&Addr::from(*ip)));
         let row = rows.into_iter().find(|row| row.netns != 0)?;
-        let flags = row.flags & BY_POLICY;
+        let flags = row.flags & pod_flags::OF_POLICIES;
         let listening = Listening { outbound: row.outbound, inbound: row.inbound };
         Some(Place { netns: row.netns, policy: row.policy, flags, listening })
     }
@@ -359,8 +359,5 @@ fn first(workload: &Workload, of: fn(&IpAddr) -> bool) -> Addr {
     workload.ips.iter().find(|ip| of(ip)).map_or(Addr::ANY, |ip| Addr::from(*ip))
 }
 
-/// What of [`PodRow::flags`] the pod's policies say.
-const BY_POLICY: u32 =
-    pod_flags::BY_IDENTITY | pod_flags::BY_NAMESPACE | pod_flags::BY_CIDR | pod_flags::BY_REQUEST;
 /// From the connect hook to the server's hook, on one node; much more than it takes.
 const HANDSHAKE: Duration = Duration::from_millis(20);

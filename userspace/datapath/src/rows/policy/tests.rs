@@ -58,6 +58,7 @@ fn every_key_carries_the_id_and_no_bits_behind_its_prefix() {
     };
     let rows = rows(vec![policy("a", Action::Allow, vec![rule])]);
     assert!(rows.id != 0 && !rows.policy.is_empty() && rows.cidr.len() == 2);
+    assert_eq!(rows.flags & !pod_flags::OF_POLICIES, 0, "a pod that keeps its policies keeps their flags");
     for (key, _) in &rows.policy {
         assert_eq!(key.policy, rows.id);
         assert_eq!(*key, key.around(key.port, key.length));
