@@ -206,6 +206,21 @@ fn a_looser_policy_or_an_unrelated_change_cuts_nothing_and_loses_no_byte() {
 }
 
 #[test]
+fn what_is_allowed_again_is_not_cut_for_what_was_forbidden_a_moment_before() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { cron, api, node, .. } = &stage;
+    let listener = listen(api, 8080);
+    let _agent = node.agent();
+    for _ in 0..3 {
+        stage.protect("ALLOW", NOBODY);
+        stage.unprotect();
+        let stream = cron.tcp_connect(api.addr(8080)).unwrap();
+        throughout(SECOND, || is_open(&stream));
+    }
+    drop(listener);
+}
+
+#[test]
 fn enrolling_a_running_pod_cuts_nothing_and_a_later_policy_holds_for_its_old_connections() {
     let Some(stage) = Stage::open() else { return };
     let Stage { front, cron, api, node, .. } = &stage;

@@ -96,8 +96,8 @@ pub(crate) struct State {
     snapshot: Option<Arc<Snapshot>>,
     /// Network namespaces came or went since the last Snapshot that was applied.
     moved: bool,
-    /// Whose connections are looked at a second time, and when.
-    again: Vec<(Instant, Protections)>,
+    /// Whose connections are looked at a second time, and when: by what holds then.
+    again: Vec<(Instant, Vec<ObjectName>)>,
 }
 
 impl State {
@@ -190,7 +190,9 @@ impl State {
         let now = Instant::now();
         let ready = self.snapshot.is_some();
         let due: Vec<_> = self.again.extract_if(.., |(at, _)| ready && *at <= now).collect();
-        for (_, judged) in due {
+        for (_, pods) in due {
+            let now = pods.into_iter().filter_map(|pod| self.protections.get_key_value(&pod));
+            let judged = now.map(|(pod, protection)| (pod.clone(), Arc::clone(protection))).collect();
             self.cut_forbidden(&judged);
         }
         let services = self.services.sweep(&mut self.maps, now)?;
@@ -283,8 +285,9 @@ impl State {
         // Once the rows are written, nothing else knows that connections are to end: not even a failure of
         // what comes next may lose it.
         if !tightened.is_empty() {
-            self.again.push((Instant::now() + AGAIN, tightened.clone()));
+            self.again.push((Instant::now() + AGAIN, tightened.keys().cloned().collect()));
         }
+        self.protections = judged.protections;
         self.pods.write_ips(&mut self.maps, judged.rows_by_ip)?;
         if !reads {
             self.set_flags(config_flags::READS, 0)?;
@@ -300,7 +303,6 @@ impl State {
         }
         self.protect(snapshot)?;
         self.policies.retire(&used);
-        self.protections = judged.protections;
         self.places = judged.places;
         Ok(tightened)
     }
