@@ -29,6 +29,7 @@ pub(super) fn pack(
         tree.dir(dir)?;
     }
     tree.programs(suite, beside)?;
+    tree.cases()?;
     tree.modules(image)?;
     tree.executable("init", &init(filters))?;
     let archive = tree.archive(version)?;
@@ -68,6 +69,17 @@ impl Tree {
         // Debug information is most of a test binary, and unpacking it under emulation takes seconds.
         for (name, _) in ours {
             shell::capture(Command::new("strip").arg("--strip-debug").arg(self.root.join(name)))?;
+        }
+        Ok(())
+    }
+
+    /// The case files, where the suite was built to look for them.
+    fn cases(&self) -> Result<()> {
+        let from = repo::absolute(CASES)?;
+        let files = fs::read_dir(&from).with_context(|| format!("list {}", from.display()))?;
+        for file in files {
+            let file = file.with_context(|| format!("list {}", from.display()))?.path();
+            self.copy(&file, file.strip_prefix("/").unwrap_or(&file))?;
         }
         Ok(())
     }
@@ -176,6 +188,7 @@ poweroff -f
 /// What the tests and the data path need and Debian builds as modules. Nothing loads them on demand here.
 const MODULES: &[&str] = &["veth", "bridge", "dummy", "tcp_diag", "udp_diag"];
 
+const CASES: &str = "tests/conformance/cases";
 const APPLETS: &[&str] = &[
     "cat", "chmod", "cp", "grep", "insmod", "kill", "ln", "ls", "mkdir", "mount", "poweroff", "ps", "rm",
     "sleep", "sysctl", "true", "umount", "uname",
