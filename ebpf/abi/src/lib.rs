@@ -45,7 +45,7 @@ pub use socket::{ReverseKey, ReverseRow, SocketKey, SocketState, socket_flags};
 
 /// Version of the layout in `layout.txt`. It is part of the pin path: an agent of another version
 /// builds its own maps and never misreads ours.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;

@@ -99,9 +99,9 @@ pub mod pod_flags {
     /// What its policies say, all of it: whoever keeps a pod's policies keeps these.
     pub const OF_POLICIES: u32 = !(ENROLLED | GUARDED | TLS | STRICT | BY_PORT);
 
-    /// Its policies have rows for port prefixes of this length, at most 16.
+    /// Its policies have rows for port prefixes of this length, one of [`crate::PolicyKey::LENGTHS`].
     #[inline(always)]
     pub const fn prefix(length: u8) -> u32 {
-        1 << (15 + length)
+        1 << (16 + length / 4)
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Ports are looked up by hash, once for each length of prefix that the pod's policies have
 //! ([`crate::pod_flags::prefix`]), longest first: mostly that is one, or two. A trie of all rows takes the longer
-//! the more rows there are.
+//! the more rows there are. There are five lengths and not seventeen: the verifier follows each, in every look-up.
 
 use crate::{Addr, BePort};
 
@@ -21,7 +21,7 @@ abi_struct! {
         pub port: BePort,
         /// [`crate::TCP`] or [`crate::UDP`].
         pub protocol: u8,
-        /// How many of the port's leading bits those ports share: 16 for one port, 0 for all.
+        /// How many of the port's leading bits those ports share: one of [`PolicyKey::LENGTHS`].
         pub length: u8,
         /// Zero.
         pub _pad: [u8; 4],
@@ -29,6 +29,9 @@ abi_struct! {
 }
 
 impl PolicyKey {
+    /// Of one port, of 16 in a row, of 256, of 4096, and of all.
+    pub const LENGTHS: [u8; 5] = [16, 12, 8, 4, 0];
+
     /// The key whose ports share `length` bits, at most 16, with `port`.
     #[inline(always)]
     pub const fn around(self, port: BePort, length: u8) -> Self {

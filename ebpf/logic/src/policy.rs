@@ -173,14 +173,15 @@ fn row<T: Tables>(tables: &T, request: &Request, token: u64) -> Option<PolicyRow
 /// The row of the longest prefix that holds `port`, of the lengths that the policies have.
 #[inline(always)]
 fn longest<'a, T: Tables>(tables: &'a T, key: &PolicyKey, flags: u32, port: BePort) -> Option<&'a PolicyRow> {
-    let mut length = 17;
-    while length > 0 {
-        length -= 1;
+    let mut i = 0;
+    while i < PolicyKey::LENGTHS.len() {
+        let length = PolicyKey::LENGTHS[i];
         if flags & pod_flags::prefix(length) != 0
             && let Some(row) = tables.policy(&key.around(port, length))
         {
             return Some(row);
         }
+        i += 1;
     }
     None
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
 use weft_abi::names;
 use weft_tests::{Node, World, private, text, weft};
 
@@ -33,6 +34,19 @@ fn programs_and_maps_are_pinned_for_root_alone() {
     }
     assert!(on_cgroup.iter().all(|name| names::program::ALL.contains(&name.as_str())), "{on_cgroup:?}");
     assert!(!on_cgroup.contains("weft_backstop"), "nobody else's sk_lookup program is there");
+}
+
+/// The kernel gives up at a million, and loads a program the slower the more there are: this is what keeps an
+/// agent's start short, and what leaves room for other kernels, which count otherwise.
+#[test]
+fn the_verifier_follows_a_third_of_what_it_may_at_most() {
+    let Some(market) = Market::open() else { return };
+    let status = market.node.weft_json(&["status"]);
+    let programs = status["programs"].as_array().unwrap();
+    let followed = |program: &Value| program["verified"].as_u64();
+    let told: Vec<_> = programs.iter().filter_map(followed).collect();
+    assert!(told.len() >= 12, "the kernel tells since 5.16: {programs:?}");
+    assert!(told.iter().all(|followed| *followed <= 333_333), "{programs:?}");
 }
 
 #[test]

@@ -119,6 +119,11 @@ impl Loaded {
     pub(crate) fn id(&self, name: &str) -> Option<u32> {
         self.ebpf.program(name)?.info().ok().map(|info| info.id())
     }
+
+    /// How many instructions the verifier followed to accept it. `None` before kernel 5.16.
+    pub(crate) fn verified(&self, name: &str) -> Option<u32> {
+        self.ebpf.program(name)?.info().ok()?.verified_instruction_count()
+    }
 }
 
 /// Type, key size, value size and maximum entries of a map.

@@ -177,12 +177,13 @@ fn pods(state: &State, snapshot: &Snapshot) -> Vec<PodStatus> {
 
 fn programs(state: &State) -> Vec<ProgramStatus> {
     let unattached = |name: &str| state.unattached.iter().find(|error| error.program() == Some(name));
-    let id = |name| state.loaded.id(name).unwrap_or(0);
+    let (id, verified) = (|name| state.loaded.id(name).unwrap_or(0), |name| state.loaded.verified(name));
     let on_cgroup = ON_CGROUP.iter().map(|(name, _)| ProgramStatus {
         name: (*name).to_owned(),
         attach: state.cgroup.display().to_string(),
         id: id(name),
         state: unattached(name).map_or_else(|| "attached".to_owned(), ToString::to_string),
+        verified: verified(name),
     });
     let in_pods = state.namespaces.iter().filter(|(name, _)| !state.refused_pods.contains_key(*name)).count();
     let lookup = ProgramStatus {
@@ -190,12 +191,14 @@ fn programs(state: &State) -> Vec<ProgramStatus> {
         attach: format!("{in_pods} network namespaces"),
         id: id(program::SK_LOOKUP),
         state: "attached".to_owned(),
+        verified: verified(program::SK_LOOKUP),
     };
     let backstop = ProgramStatus {
         name: program::BACKSTOP.to_owned(),
         attach: state.cgroup.display().to_string(),
         id: id(program::BACKSTOP),
         state: if state.foreign.is_empty() { "not needed" } else { "attached" }.to_owned(),
+        verified: verified(program::BACKSTOP),
     };
     let sk_msg = ProgramStatus {
         name: program::SK_MSG.to_owned(),
@@ -207,6 +210,7 @@ fn programs(state: &State) -> Vec<ProgramStatus> {
             Some(Err(_)) => "off",
         }
         .to_owned(),
+        verified: verified(program::SK_MSG),
     };
     on_cgroup.chain([lookup, backstop, sk_msg]).collect()
 }

@@ -118,6 +118,10 @@ pub struct ProgramStatus {
     pub id: u32,
     /// `attached`, or why it is not.
     pub state: String,
+    /// How many instructions the kernel's verifier followed to accept it, of a million that it may (kernel
+    /// 5.2). `None` before kernel 5.16, which does not tell.
+    #[serde(default)]
+    pub verified: Option<u32>,
 }
 
 /// An eBPF map.

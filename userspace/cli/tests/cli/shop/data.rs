@@ -143,6 +143,7 @@ pub(crate) fn status() -> Status {
         attach: attach.into(),
         id,
         state: "attached".into(),
+        verified: Some(12_000),
     };
     Status {
         version: "0.1.0".into(),

@@ -83,13 +83,13 @@ fn prefixes(all: &[Effect], list: &BTreeSet<usize>) -> Vec<(Prefix, usize)> {
     prefixes
 }
 
-/// Splits a range into its largest prefixes.
+/// Splits a range into its largest prefixes of the lengths that there are.
 fn split(range: PortRange, mut each: impl FnMut(u16, u8)) {
     let (mut start, end) = (u32::from(range.start), u32::from(range.end) + 1);
     while start < end {
         let aligned = if start == 0 { 16 } else { start.trailing_zeros() };
         let fitting = (end - start).ilog2();
-        let size = aligned.min(fitting);
+        let size = aligned.min(fitting) / 4 * 4;
         let length = u8::try_from(16 - size).expect("at most 16");
         each(u16::try_from(start).expect("below the end of a range of u16"), length);
         start += 1 << size;
@@ -98,6 +98,8 @@ fn split(range: PortRange, mut each: impl FnMut(u16, u8)) {
 
 #[cfg(test)]
 mod tests {
+    use weft_abi::PolicyKey;
+
     use super::{PortRange, split};
 
     fn parts(start: u16, end: u16) -> Vec<(u16, u8)> {
@@ -111,9 +113,11 @@ mod tests {
         assert_eq!(parts(0, u16::MAX), [(0, 0)]);
         assert_eq!(parts(80, 80), [(80, 16)]);
         assert_eq!(parts(65535, 65535), [(65535, 16)]);
-        assert_eq!(parts(8000, 8003), [(8000, 14)]);
-        assert_eq!(parts(1, 4), [(1, 16), (2, 15), (4, 16)]);
-        assert_eq!(parts(1, u16::MAX).len(), 16);
-        assert_eq!(parts(1, u16::MAX - 1).len(), 30);
+        assert_eq!(parts(8000, 8003), [(8000, 16), (8001, 16), (8002, 16), (8003, 16)]);
+        assert_eq!(parts(0x1fff, 0x3000), [(0x1fff, 16), (0x2000, 4), (0x3000, 16)]);
+        assert_eq!(parts(0x1ff0, 0x20ff), [(0x1ff0, 12), (0x2000, 8)]);
+        assert_eq!(parts(1, u16::MAX).len(), 4 * 15);
+        assert_eq!(parts(1, u16::MAX - 1).len(), 2 * 3 * 15 + 14);
+        assert!(parts(1, u16::MAX - 1).iter().all(|(_, length)| PolicyKey::LENGTHS.contains(length)));
     }
 }
