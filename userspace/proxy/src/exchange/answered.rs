@@ -75,6 +75,13 @@ impl Carrier {
         }
     }
 
+    /// Has its close be a reset. Of HTTP/2 the stream is reset when what was made of it is dropped.
+    pub(super) fn reset_on_close(&self) {
+        if let Self::Http1(connection) = self {
+            connection.reset_on_close();
+        }
+    }
+
     /// Why an answer broke off in the middle.
     fn why_broken(&self, error: &hyper::Error) -> Reason {
         match self {

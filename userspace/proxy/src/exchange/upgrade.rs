@@ -25,14 +25,16 @@ pub(super) fn tunnel(
     let watched = Rc::clone(client);
     client.becomes_tunnel();
     client.served.clients.spawn("tunnel", async move {
-        let _under_way = (watched.request(), permits, carrier);
+        let _under_way = (watched.request(), permits);
         let mut recorded = Recorded::begin(&watched);
         let watch = watched.watch();
+        // Until it is known how they are to be closed.
+        let mut ends = None;
         let carry = async {
             let (ours, theirs) = tokio::try_join!(ours, theirs).map_err(|_| Reason::CUT)?;
-            let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
+            let (ours, theirs) = ends.insert((TokioIo::new(ours), TokioIo::new(theirs)));
             // Either side's break ends both: they are dropped.
-            copy_bidirectional(&mut ours, &mut theirs).await.map(drop).map_err(|_| Reason::CUT)
+            copy_bidirectional(ours, theirs).await.map(drop).map_err(|_| Reason::CUT)
         };
         let forbidden = async {
             match guard {
@@ -47,11 +49,12 @@ pub(super) fn tunnel(
         };
         // What its ends do is theirs to tell.
         recorded.reason = ended.err().filter(|_| by_us);
-        // Of HTTP/2 the stream is reset when its ends are dropped, and the connection has others.
-        if let Err(why) = ended
-            && watched.spoken == Protocol::Http1
-        {
-            watched.reset_on_close(why);
+        if let Err(why) = ended {
+            carrier.reset_on_close();
+            // Of HTTP/2 the stream is reset when its ends are dropped, and the connection has others.
+            if watched.spoken == Protocol::Http1 {
+                watched.reset_on_close(why);
+            }
         }
     });
 }

@@ -7,7 +7,7 @@ use http_body::Body as _;
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 
-use super::{May, Pools, Queue, Slot, Want, socket::Long};
+use super::{May, Pools, Queue, Slot, Want, socket::Orders};
 use crate::{
     Limits, Reason, balance::EndpointState, clock::Moment, exchange::RequestBody, http1::Guarded,
     limits::breaker, short, tables::Upstream, worker::Served,
@@ -25,7 +25,7 @@ pub(super) struct Idle {
 /// A connection and what is known of it.
 struct Line {
     sender: Sender,
-    long: Long,
+    orders: Orders,
     endpoint: Arc<EndpointState>,
     upstream: Arc<Upstream>,
     served: u32,
@@ -120,7 +120,7 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Line, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
     let (mut stream, slot) = want.open(slot).await?;
-    let long = stream.are_short();
+    let orders = stream.are_short();
     let guarded = Guarded::client(stream, limits.http1);
     let mut builder = http1::Builder::new();
     builder.max_headers(limits.http1.fields).max_buf_size(limits.http1_buffer);
@@ -131,7 +131,7 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Line, Reason> {
         let _ = connection.with_upgrades().await;
     });
     let (endpoint, upstream) = (Arc::clone(want.endpoint), Arc::clone(want.upstream));
-    Ok(Line { sender, long, endpoint, upstream, served: 0, _slot: slot })
+    Ok(Line { sender, orders, endpoint, upstream, served: 0, _slot: slot })
 }
 
 impl Http1 {
@@ -140,9 +140,16 @@ impl Http1 {
         let line = self.line.as_mut().expect("it is given back once");
         line.served += 1;
         if !short::is_short(&request.body().size_hint()) || request.headers().contains_key(UPGRADE) {
-            line.long.comes();
+            line.orders.long_comes();
         }
         line.sender.try_send_request(request)
+    }
+
+    /// Has its close be a reset: what was cut must not look complete to the server either.
+    pub(crate) fn reset_on_close(&self) {
+        if let Some(line) = &self.line {
+            line.orders.reset_on_close();
+        }
     }
 
     /// The answer has been read to its end.

@@ -23,39 +23,61 @@ pub(super) struct Socket {
     stream: Line,
     /// Who waits for its server's first word.
     greeting: Option<oneshot::Sender<()>>,
-    /// Whether a message comes that is not short; `None` once that is told, and where nothing else is sent.
-    long: Option<Long>,
+    /// The kernel takes its messages for short ones.
+    short: bool,
+    orders: Orders,
 }
 
-/// Says of a socket, before it is written, that a message comes that is not short.
+/// What is said of a socket by whoever uses it, while hyper has it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Long(Arc<AtomicBool>);
+pub(super) struct Orders(Arc<Said>);
 
-impl Long {
-    pub(super) fn comes(&self) {
-        self.0.store(true, Relaxed);
+#[derive(Debug, Default)]
+struct Said {
+    long: AtomicBool,
+    cut: AtomicBool,
+}
+
+impl Orders {
+    /// A message comes that is not short: to be said before it is written.
+    pub(super) fn long_comes(&self) {
+        self.0.long.store(true, Relaxed);
+    }
+
+    /// Its close is a reset from now on.
+    pub(super) fn reset_on_close(&self) {
+        self.0.cut.store(true, Relaxed);
     }
 }
 
 impl From<Line> for Socket {
     fn from(stream: Line) -> Self {
-        Self { stream, greeting: None, long: None }
+        Self { stream, greeting: None, short: false, orders: Orders::default() }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.orders.0.cut.load(Relaxed) {
+            self.stream.reset_on_close();
+        }
     }
 }
 
 impl Socket {
     /// What is sent are short messages until it is said otherwise.
-    pub(super) fn are_short(&mut self) -> Long {
+    pub(super) fn are_short(&mut self) -> Orders {
         if let Some(socket) = self.stream.socket() {
             short::are_short(socket);
         }
-        self.long.insert(Long::default()).clone()
+        self.short = true;
+        self.orders.clone()
     }
 
     /// What is about to be written may belong to a message that is not short.
     fn tell(&mut self) {
-        if self.long.as_ref().is_some_and(|long| long.0.load(Relaxed)) {
-            self.long = None;
+        if self.short && self.orders.0.long.load(Relaxed) {
+            self.short = false;
             if let Some(socket) = self.stream.socket() {
                 short::are_long(socket);
             }

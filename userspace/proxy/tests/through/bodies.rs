@@ -16,7 +16,7 @@ use crate::frames::{
 };
 use crate::mesh::{Body, Mesh, PATIENCE, empty, full, plain, read};
 use crate::server::Server;
-use crate::streams::written;
+use crate::streams::{raw_tunnel, written};
 
 async fn impatient() -> Mesh {
     Mesh::with(Limits { body_time: BODY_TIME, ..Limits::default() }).await
@@ -183,20 +183,7 @@ async fn a_call_of_grpc_may_be_silent_before_it_is_answered() {
 #[tokio::test]
 async fn a_tunnel_whose_client_does_not_read_lasts() {
     let mesh = impatient().await;
-    let listener = mesh.listen();
-    mesh.serve(plain(Http), &[listener.local_addr().unwrap()]);
-    let mut client = mesh.dial().await;
-    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
-    let asked = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n";
-    let head = format!("GET / HTTP/1.1\r\nhost: web\r\n{upgrade}{asked}\r\n");
-    client.write_all(head.as_bytes()).await.unwrap();
-    let (mut server, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"\r\n\r\n") {
-        assert_ne!(timeout(PATIENCE, server.read_buf(&mut seen)).await.unwrap().unwrap(), 0);
-    }
-    let accepted = format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}sec-websocket-accept: x\r\n\r\n");
-    server.write_all(accepted.as_bytes()).await.unwrap();
+    let (mut client, mut server) = raw_tunnel(&mesh).await;
     // Until every buffer on the way is full, and for longer than an answer would be waited for.
     let (piece, mut sent) = (vec![7; 64 << 10], 0);
     while let Ok(written) = timeout(LONG, server.write(&piece)).await {

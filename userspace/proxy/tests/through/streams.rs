@@ -1,5 +1,6 @@
 //! What flows: large bodies, calls of gRPC, tunnels.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use weft_model::AppProtocol::{Detect, Http, Http2};
@@ -152,6 +154,44 @@ async fn echoes(tunnel: hyper::upgrade::Upgraded) {
     }
     tunnel.shutdown().await.unwrap();
     assert_eq!(timeout(PATIENCE, tunnel.read(&mut [0])).await.unwrap().unwrap(), 0);
+}
+
+/// The two ends of a WebSocket over HTTP/1 that has just switched: the client's, and the server's.
+pub(crate) async fn raw_tunnel(mesh: &Mesh) -> (TcpStream, TcpStream) {
+    let listener = mesh.listen();
+    mesh.serve(plain(Http), &[listener.local_addr().unwrap()]);
+    let mut client = mesh.dial().await;
+    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
+    let asked = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n";
+    let head = format!("GET / HTTP/1.1\r\nhost: web\r\n{upgrade}{asked}\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let (mut server, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    until_the_head_ends(&mut server).await;
+    let accepted = format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}sec-websocket-accept: x\r\n\r\n");
+    server.write_all(accepted.as_bytes()).await.unwrap();
+    (client, server)
+}
+
+async fn until_the_head_ends(stream: &mut TcpStream) {
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"\r\n\r\n") {
+        assert_ne!(timeout(PATIENCE, stream.read_buf(&mut seen)).await.unwrap().unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_one_end_resets_is_reset_at_the_other() {
+    let mesh = Mesh::start().await;
+    for by_client in [true, false] {
+        let (mut client, server) = raw_tunnel(&mesh).await;
+        until_the_head_ends(&mut client).await;
+        let (resets, mut other) = if by_client { (client, server) } else { (server, client) };
+        rustix::net::sockopt::set_socket_linger(&resets, Some(Duration::ZERO)).unwrap();
+        drop(resets);
+        let end = timeout(PATIENCE, other.read(&mut [0])).await.unwrap();
+        let end = end.map_err(|error| error.kind());
+        assert_eq!(end, Err(ErrorKind::ConnectionReset), "what was cut must not look complete: {by_client}");
+    }
 }
 
 #[tokio::test]
