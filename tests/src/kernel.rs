@@ -7,3 +7,8 @@ pub fn kernel() -> (u32, u32, u32) {
     let mut next = || numbers.next().unwrap_or(0);
     (next(), next(), next())
 }
+
+/// How many times slower than a real one this machine may be: 10 where the kernel matrix emulates it, else 1.
+pub fn slowness() -> u32 {
+    if std::env::var_os("WEFT_KERNEL_MATRIX").is_some() { 10 } else { 1 }
+}

@@ -45,7 +45,7 @@ pub use agent::Agent;
 pub use command::{private, text, weft};
 pub use eventually::{eventually, soon, throughout};
 pub use http::{Answer, HttpClient, Seen};
-pub use kernel::kernel;
+pub use kernel::{kernel, slowness};
 pub use load::{Tally, while_connecting};
 pub use node::Node;
 pub use pod::{Pod, PodBuilder, PodManifest, Running, SocketRequest};

@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::slowness;
+
 /// Waits until what `count` says has grown at `rate` a second, for a second at a stretch. Panics when it has not done so
 /// for as long as a busy machine may need, and says how fast it was at best.
 ///
 /// An emulated machine is ten times slower, and so is what it is asked for.
 #[track_caller]
 pub fn at_a_rate(what: &str, rate: f64, mut count: impl FnMut() -> f64) -> f64 {
-    let emulated = std::env::var_os("WEFT_KERNEL_MATRIX").is_some();
-    let rate = if emulated { rate / 10.0 } else { rate };
+    let rate = rate / f64::from(slowness());
     let (began, mut best) = (Instant::now(), 0.0_f64);
     let mut seen = VecDeque::from([(began, count())]);
     while best < rate {

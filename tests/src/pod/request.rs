@@ -149,5 +149,6 @@ fn family(address: SocketAddr) -> i32 {
     if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }
 }
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// A SYN that is lost is sent again after 1 s and after 3 s; since Linux 6.5 each second.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const BACKLOG: i32 = 4096;

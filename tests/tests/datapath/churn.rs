@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use weft_tests::{Agent, Node, Pod, World, at_a_rate, manifests};
+use weft_tests::{Agent, Node, Pod, World, at_a_rate, manifests, slowness};
 
 use crate::backends::{Backend, answers, at, counter, names};
 
@@ -114,7 +114,7 @@ impl Shop {
         new: &[usize],
         ask: impl Fn(&Pod, SocketAddr) -> std::io::Result<String> + Sync,
     ) -> BTreeSet<String> {
-        self.flip_and_connect_until(old, new, ask, || thread::sleep(CHURN))
+        self.flip_and_connect_until(old, new, ask, || thread::sleep(CHURN * slowness()))
     }
 
     /// As [`Shop::flip_and_connect`], until `work` is done.

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use weft_tests::{Node, Pod, World, manifests};
+use weft_tests::{Node, Pod, World, manifests, slowness};
 
 /// Pods of two namespaces. Every pod's ServiceAccount is called like the pod.
 pub(super) struct Stage {
@@ -86,8 +86,7 @@ pub(super) fn assert_eacces<T>(result: io::Result<T>) {
 /// tries it took: each is a refusal of its own.
 #[track_caller]
 pub(super) fn assert_reset_at_once(client: &Pod, to: SocketAddr) -> usize {
-    let emulated = std::env::var_os("WEFT_KERNEL_MATRIX").is_some();
-    let promised = Duration::from_millis(if emulated { 100 } else { 10 });
+    let promised = Duration::from_millis(10) * slowness();
     let attempt = || {
         let began = Instant::now();
         let error = client.tcp_connect(to).map(drop).expect_err("the client is denied");
