@@ -10,7 +10,7 @@
 //! TLS to a server on another node). `x-forwarded-for` is a list that every proxy adds to: all but its last member are as
 //! trustworthy as the client.
 
-use std::net::IpAddr;
+use std::{cell::RefCell, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use weft_model::ServiceAccount;
@@ -33,13 +33,64 @@ pub(crate) fn distrust(headers: &mut HeaderMap) {
     headers.remove(CLIENT_CERT);
 }
 
-/// Says who asks: `client` is the address of whoever this proxy has the request from.
-pub(crate) fn tell(headers: &mut HeaderMap, client: IpAddr, proven: Option<Proven<'_>>) {
-    add_address(headers, client.to_canonical());
-    match proven.and_then(Proven::client_cert) {
-        Some(value) => headers.insert(CLIENT_CERT, value),
-        None => headers.remove(CLIENT_CERT),
-    };
+/// What is said of one client, in the form of its fields: requests of a connection mostly say the same.
+#[derive(Debug)]
+pub(crate) struct Said {
+    address: HeaderValue,
+    client_cert: RefCell<Option<(Held, Option<HeaderValue>)>>,
+}
+
+/// A [`Proven`] that is kept.
+#[derive(Debug)]
+struct Held {
+    client: ServiceAccount,
+    server: ServiceAccount,
+    trust_domain: Box<str>,
+    certificate: Option<Box<str>>,
+}
+
+impl Said {
+    /// `client` is the address of whoever this proxy has the requests from.
+    pub(crate) fn of(client: IpAddr) -> Self {
+        let address = HeaderValue::try_from(client.to_canonical().to_string());
+        Self { address: address.expect("digits and signs"), client_cert: RefCell::default() }
+    }
+
+    /// Says who asks.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap, proven: Option<Proven<'_>>) {
+        add_address(headers, &self.address);
+        match proven.and_then(|proven| self.client_cert(proven)) {
+            Some(value) => headers.insert(CLIENT_CERT, value),
+            None => headers.remove(CLIENT_CERT),
+        };
+    }
+
+    fn client_cert(&self, proven: Proven<'_>) -> Option<HeaderValue> {
+        let mut kept = self.client_cert.borrow_mut();
+        match &*kept {
+            Some((held, value)) if held.is(proven) => value.clone(),
+            _ => kept.insert((Held::of(proven), proven.client_cert())).1.clone(),
+        }
+    }
+}
+
+impl Held {
+    fn of(proven: Proven<'_>) -> Self {
+        let Proven { client, server, trust_domain, certificate } = proven;
+        Self {
+            client: client.clone(),
+            server: server.clone(),
+            trust_domain: trust_domain.into(),
+            certificate: certificate.map(Into::into),
+        }
+    }
+
+    fn is(&self, proven: Proven<'_>) -> bool {
+        self.client == *proven.client
+            && self.server == *proven.server
+            && *self.trust_domain == *proven.trust_domain
+            && self.certificate.as_deref() == proven.certificate
+    }
 }
 
 impl Proven<'_> {
@@ -54,8 +105,11 @@ impl Proven<'_> {
 }
 
 /// At the end of the list, unless it is there: another proxy of the mesh may have been first.
-fn add_address(headers: &mut HeaderMap, client: IpAddr) {
-    let address = client.to_string();
+fn add_address(headers: &mut HeaderMap, address: &HeaderValue) {
+    if !headers.contains_key(FOR) {
+        headers.insert(FOR, address.clone());
+        return;
+    }
     let mut list = Vec::new();
     for value in headers.get_all(FOR) {
         if !list.is_empty() && !value.is_empty() {
@@ -88,7 +142,7 @@ mod tests {
 
     fn told(lines: &[(HeaderName, &str)], client: &str, proven: Option<Proven<'_>>) -> HeaderMap {
         let mut headers = headers(lines);
-        tell(&mut headers, client.parse().unwrap(), proven);
+        Said::of(client.parse().unwrap()).tell(&mut headers, proven);
         headers
     }
 
@@ -116,6 +170,24 @@ mod tests {
         let all = told(&forged, "10.0.0.2", Some(proven));
         let all: Vec<_> = all.get_all(CLIENT_CERT).iter().collect();
         assert_eq!((all.len(), all[0].to_str().unwrap().contains("admin")), (1, false));
+    }
+
+    #[test]
+    fn each_server_is_told_of_itself_and_of_the_certificate_that_was_shown_last() {
+        let [web, api, db] = ["web", "api", "db"].map(|name| ServiceAccount::new("shop", name));
+        let said = Said::of(CLIENT);
+        let ask = |server, trust_domain, certificate| {
+            let mut headers = HeaderMap::new();
+            said.tell(&mut headers, Some(Proven { client: &web, server, trust_domain, certificate }));
+            headers[CLIENT_CERT].to_str().unwrap().to_owned()
+        };
+        for _ in 0..2 {
+            assert!(ask(&api, "one", None).starts_with("By=spiffe://one/ns/shop/sa/api;URI="));
+            assert!(ask(&db, "one", None).starts_with("By=spiffe://one/ns/shop/sa/db;URI="));
+            assert!(ask(&db, "two", None).starts_with("By=spiffe://two/ns/shop/sa/db;URI="));
+            assert!(ask(&db, "two", Some("0a")).contains(";Hash=0a;"));
+            assert!(ask(&db, "two", Some("0b")).contains(";Hash=0b;"));
+        }
     }
 
     #[test]
@@ -147,7 +219,7 @@ mod tests {
     fn bytes_that_are_no_text_are_kept_as_they_are() {
         let mut headers = HeaderMap::new();
         headers.insert(FOR, HeaderValue::from_bytes(b"caf\xe9").unwrap());
-        tell(&mut headers, CLIENT, None);
+        Said::of(CLIENT).tell(&mut headers, None);
         assert_eq!(headers[FOR].as_bytes(), b"caf\xe9, 10.0.0.2");
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     Reason,
     account::Counted,
     exchange,
+    forwarded::Said,
     http1::{Guarded, Holding, Malformed, Refusal, Resting},
     http2::{Together, gather, is_calmed},
     line::Line,
@@ -55,6 +56,8 @@ pub(crate) struct Client {
     pub early: RefCell<Option<Early>>,
     /// Who makes it, where it is not the pod's own connection but made to the pod.
     pub caller: Option<Incoming>,
+    /// What servers are told of it.
+    pub said: Said,
     pools: Rc<Pools>,
     /// What ends the connection of HTTP/1 while its answer is on the way.
     guard: RefCell<Option<Guard>>,
@@ -128,6 +131,7 @@ impl Client {
             ending: Notify::new(),
             early: RefCell::new(early),
             caller: None,
+            said: Said::of(address.ip()),
             pools: Rc::clone(&served.pools),
             guard: RefCell::default(),
             wire: Arc::clone(stream.wire()),

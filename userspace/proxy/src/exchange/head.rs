@@ -12,7 +12,7 @@ use http::{
 use super::websocket;
 use crate::{
     draw::Draw as _,
-    forwarded::{self, Proven},
+    forwarded::Proven,
     http1::hop_by_hop::{Upgrading, strip},
     observe::Protocol,
     serve::Client,
@@ -28,16 +28,30 @@ pub(super) fn identify(parts: &mut request::Parts, client: &Client) {
     }
     let mut dice = client.served.worker.dice.borrow_mut();
     let (high, low) = (dice.number(), dice.number());
-    let id = format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xfff,
-        low >> 48 & 0x3fff | 0x8000,
-        low & 0xffff_ffff_ffff,
-    );
-    parts.headers.insert(REQUEST_ID, HeaderValue::try_from(id).expect("hexadecimal digits and dashes"));
+    let id = uuid(high, low);
+    parts.headers.insert(REQUEST_ID, HeaderValue::from_bytes(&id).expect("hexadecimal digits and dashes"));
 }
+
+/// A random UUID (RFC 9562 5.4) in its text form.
+fn uuid(high: u64, low: u64) -> [u8; 36] {
+    let mut random = u128::from(high) << 64 | u128::from(low);
+    let mut take = |mask| {
+        let four = usize::try_from(random & mask).expect("four bits at most");
+        random >>= 4;
+        four
+    };
+    let mut text = *b"........-....-4...-v...-............";
+    for sign in &mut text {
+        match *sign {
+            b'.' => *sign = DIGITS[take(15)],
+            b'v' => *sign = DIGITS[8 | take(3)],
+            _ => {}
+        }
+    }
+    text
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Tells the server at `to` who asks.
 pub(super) fn tell(parts: &mut request::Parts, client: &Client, to: SocketAddr) {
@@ -54,7 +68,7 @@ pub(super) fn tell(parts: &mut request::Parts, client: &Client, to: SocketAddr) 
         trust_domain: tables.trust_domain(),
         certificate,
     });
-    forwarded::tell(&mut parts.headers, client.address.ip(), proven);
+    client.said.tell(&mut parts.headers, proven);
 }
 
 /// Makes of a client's head what a server of `version` is sent.
@@ -123,6 +137,15 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_a_random_uuid() {
+        let text = |high, low| String::from_utf8(uuid(high, low).to_vec()).unwrap();
+        assert_eq!(text(0, 0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(text(u64::MAX, u64::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(text(0, 0x1234), "43210000-0000-4000-8000-000000000000");
+        assert_ne!(text(1 << 40, 0), text(0, 0), "both numbers are in it");
+    }
 
     #[test]
     fn crumbs_of_a_cookie_become_one_line() {
