@@ -59,8 +59,21 @@ pub(crate) fn only_uri<'a>(certificate: &X509Certificate<'a>) -> Result<&'a str,
     }
 }
 
+/// As `openssl x509 -serial` writes it.
 pub(crate) fn serial(certificate: &X509Certificate<'_>) -> String {
-    certificate.raw_serial().iter().fold(String::new(), |mut text, byte| {
+    hexadecimal(certificate.raw_serial())
+}
+
+/// A number of DER, in which a zero stands before a first byte that would make it negative.
+fn hexadecimal(number: &[u8]) -> String {
+    let digits = if let [0, rest @ ..] = number
+        && !rest.is_empty()
+    {
+        rest
+    } else {
+        number
+    };
+    digits.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02X}");
         text
     })
@@ -77,5 +90,17 @@ fn check_usage(certificate: &X509Certificate<'_>) -> Result<(), Unacceptable> {
         }
         Some(usage) if usage.digital_signature() => Ok(()),
         _ => Err(Unacceptable::Usage { what: "its keyUsage lacks digitalSignature" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hexadecimal;
+
+    #[test]
+    fn a_serial_is_written_as_openssl_writes_it() {
+        assert_eq!(hexadecimal(&[0x00, 0x80, 0x0a]), "800A");
+        assert_eq!(hexadecimal(&[0x0a, 0x00]), "0A00");
+        assert_eq!(hexadecimal(&[0]), "00");
     }
 }
