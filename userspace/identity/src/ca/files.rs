@@ -22,20 +22,30 @@ pub(super) fn make_folder(dir: &Path) -> Result<(), CaError> {
     made.map_err(|source| CaError::Io { attempt: "make", path: dir.to_owned(), source })
 }
 
-/// Keeps another `weft ca` out until the result is dropped.
-pub(super) fn lock(dir: &Path) -> Result<File, CaError> {
+/// Keeps another `weft ca` out until it is dropped.
+pub(super) struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing it would not do: a child that another thread has forked holds it, too, until it executes something.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Locks the directory.
+pub(super) fn lock(dir: &Path) -> Result<Locked, CaError> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = file.map_err(|source| CaError::Io { attempt: "open", path: path.clone(), source })?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Locked(file)),
         Err(TryLockError::WouldBlock) => Err(CaError::Busy { path }),
         Err(TryLockError::Error(source)) => Err(CaError::Io { attempt: "lock", path, source }),
     }
 }
 
 /// The same, of a directory that has to be there.
-pub(super) fn lock_existing(dir: &Path) -> Result<File, CaError> {
+pub(super) fn lock_existing(dir: &Path) -> Result<Locked, CaError> {
     if dir.join(ROOTS).symlink_metadata().is_err() {
         return Err(CaError::Missing { path: dir.join(ROOTS) });
     }
