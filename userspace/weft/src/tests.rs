@@ -1,8 +1,11 @@
 //! The command line as a whole. What each command shows is tested in `weft-cli`.
 
+use std::path::Path;
+
 use clap::{CommandFactory, Parser};
 
-use super::Cli;
+use super::{Cli, Command};
+use crate::settings::ServiceScope;
 
 #[test]
 fn the_command_line_is_consistent() {
@@ -42,7 +45,12 @@ fn help_fits_a_terminal_of_80_columns() {
 
 #[test]
 fn an_agent_needs_its_manifests_and_has_a_default_for_the_rest() {
-    assert!(Cli::try_parse_from(["weft", "agent", "--manifests", "m"]).is_ok());
+    let parsed = Cli::try_parse_from(["weft", "agent", "--manifests", "m"]).unwrap();
+    let Command::Agent(args) = parsed.command else { panic!("no agent") };
+    assert_eq!(args.run_dir, Path::new("/run/weft"));
+    assert_eq!(args.state_dir, Path::new("/var/lib/weft"));
+    assert_eq!(args.metrics, "127.0.0.1:9470".parse().unwrap());
+    assert!(matches!(args.service_scope, ServiceScope::Enrolled));
     let error = Cli::try_parse_from(["weft", "agent"]).map(drop).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("--manifests <DIR>"), "{error}");

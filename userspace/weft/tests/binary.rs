@@ -94,6 +94,35 @@ fn errors_go_to_standard_error_and_pipes_get_no_colour() {
 }
 
 #[test]
+fn analyze_names_who_may_call_from_outside_where_the_mode_is_strict_and_the_way_out() {
+    let strict = "apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {weft.dev/mesh: enabled}}
+---
+apiVersion: weft.dev/v1alpha1
+kind: MeshConfig
+metadata: {name: default}
+spec: {mtls: {mode: Strict}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: api, namespace: shop, labels: {app: api}, annotations: {prometheus.io/scrape: \"true\", prometheus.io/port: \"9100\"}}
+spec: {nodeName: n1, containers: [{name: api, image: api}]}
+status: {podIP: 10.0.0.2, podIPs: [{ip: 10.0.0.2}]}
+";
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    fs::write(dir.path().join("shop.yaml"), strict).expect("writable");
+    let output = weft(&["analyze", &dir.path().display().to_string()]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "a warning is no error: {output:?}");
+    for wanted in
+        ["warning: ", "shop/api", "prometheus.io/scrape", "portLevel: [{port: 9100, mode: Permissive}]"]
+    {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for index in 0..2_000 {

@@ -142,6 +142,26 @@ fn without_a_proxy_it_is_refused_or_takes_the_kernel_path_as_the_service_says() 
 }
 
 #[test]
+fn what_may_take_the_kernel_path_instead_never_goes_in_clear_to_a_pod_of_another_node() {
+    let mut memory = shop(service_flags::PROXY | service_flags::PROXY_OPEN);
+    let elsewhere = PodRow { flags: pod_flags::ENROLLED | pod_flags::TLS, ..PodRow::zeroed() };
+    for backend in ["10.77.0.2", "fd77::2"] {
+        memory.pod_ips.insert(addr(backend), elsewhere);
+    }
+    memory.lease = 0;
+    for vip in ["10.96.0.1", "fd96::1"] {
+        match decide(&memory, &to(vip)) {
+            (Verdict::Deny, outcome) => assert_eq!(outcome.denial.reason, Reason::PROXY_UNAVAILABLE),
+            other => panic!("{vip}: {other:?}"),
+        }
+    }
+    for row in memory.pod_ips.values_mut() {
+        row.flags = pod_flags::ENROLLED;
+    }
+    assert_kernel_path(&memory, &to("10.96.0.1"));
+}
+
+#[test]
 fn a_lease_that_was_renewed_while_a_dial_is_decided_stands() {
     let mut memory = shop(service_flags::PROXY);
     memory.lease = memory.now.get() + 1;

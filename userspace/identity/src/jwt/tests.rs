@@ -232,13 +232,13 @@ fn a_key_without_a_name_may_be_any() {
 }
 
 #[test]
-fn clocks_may_be_a_minute_apart_and_not_two() {
+fn clocks_may_be_a_minute_apart_and_not_more() {
     let verifier = verifier(&all(), &["shop"]);
     let says = |others| verify(&verifier, &token(&others)).map(drop);
-    assert_eq!(says(json!({"exp": now() - 30})), Ok(()));
-    assert_eq!(says(json!({"exp": now() - 120})), Err(TokenRefused::Expired));
-    assert_eq!(says(json!({"nbf": now() + 30})), Ok(()));
-    assert_eq!(says(json!({"nbf": now() + 120})), Err(TokenRefused::NotYetValid));
+    assert_eq!(says(json!({"exp": now() - 50})), Ok(()));
+    assert_eq!(says(json!({"exp": now() - 61})), Err(TokenRefused::Expired));
+    assert_eq!(says(json!({"nbf": now() + 50})), Ok(()));
+    assert_eq!(says(json!({"nbf": now() + 70})), Err(TokenRefused::NotYetValid));
     assert_eq!(says(json!({"exp": null})), Err(TokenRefused::Endless));
     for exp in [json!("never"), json!([1]), json!(-1), json!(1e300)] {
         assert!(says(json!({"exp": exp})).is_err(), "{exp}");

@@ -61,6 +61,14 @@ async fn an_openssl_client_with_a_certificate_of_the_mesh_is_served() {
 }
 
 #[tokio::test]
+async fn whoever_has_no_aes_in_hardware_may_choose_chacha20() {
+    for suite in ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"] {
+        let stream = accept_openssl(&[&IDENTITY[..], &["-ciphersuites", suite]].concat()).await;
+        assert!(stream.is_ok(), "{suite}: {:?}", stream.err());
+    }
+}
+
+#[tokio::test]
 async fn tls_1_2_is_refused() {
     let refused = accept_openssl(&[&IDENTITY[..], &["-tls1_2"]].concat()).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::TLS_VERSION, "{refused}");
