@@ -99,10 +99,7 @@ fn sockets_connected_to_a_removed_backend_are_cut_within_two_seconds_and_no_othe
     rustix::net::connect(&moved, &api.pod.addr(5353)).unwrap();
 
     node.apply("slice-api.yaml", &slice("api", "IPv4", &[]));
-    let start = Instant::now();
-    let error = stale.recv(&mut [0; 16]).unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    assert_eq!(error.raw_os_error(), Some(libc::ECONNABORTED));
+    assert_cut(&stale);
     assert_eq!(stale.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
 
     // The answer that was under way comes, by its name; the next question is refused.
@@ -124,6 +121,54 @@ fn sockets_connected_to_a_removed_backend_are_cut_within_two_seconds_and_no_othe
     });
     assert_eq!(other.peer_addr().unwrap(), at("10.96.0.2:53"));
     assert_eq!(again.peer_addr().unwrap(), at("10.96.0.3:53"));
+}
+
+#[test]
+fn sockets_of_a_backend_that_went_while_the_agent_was_away_are_cut_when_it_is_back() {
+    let Some(world) = World::new() else { return };
+    let Shop { node, web, agent, .. } = &mut Shop::open(&world, &[]);
+    let connect = |to: &str| web.udp_connect(at(to)).unwrap();
+    let [stale, six, other] = ["10.96.0.1:53", "[fd96::1]:53", "10.96.0.2:53"].map(connect);
+    agent.kill();
+    node.apply("slice-api.yaml", &slice("api", "IPv4", &[]));
+    node.apply("slice6-api.yaml", &slice("api", "IPv6", &[]));
+    agent.restart();
+    for socket in [stale, six] {
+        assert_cut(&socket);
+    }
+    assert_eq!(other.send(b"?").unwrap(), 1);
+    assert_eq!(answer(&other), ("db".to_owned(), at("10.96.0.2:53")));
+}
+
+#[test]
+fn sockets_of_everybody_who_is_balanced_are_cut_with_their_backend() {
+    let Some(world) = World::new() else { return };
+    let Shop { node, web, .. } = &Shop::open(&world, &["--service-scope", "node"]);
+    let (process, outside) = (node.host_process("app"), node.pod("shop/outside").enrolled(false).start());
+    node.wait();
+    let connect = |from: &Pod, to: &str| from.udp_connect(at(to)).unwrap();
+    let by_name = ["10.96.0.1:53", "[::ffff:10.96.0.1]:53", "[fd96::1]:53"];
+    let stale: Vec<_> =
+        [web, &process, &outside].iter().flat_map(|from| by_name.map(|to| connect(from, to))).collect();
+    let other = connect(&process, "10.96.0.2:53");
+    // The whole Service goes, and its endpoints with it.
+    for file in ["api.yaml", "slice-api.yaml", "slice6-api.yaml"] {
+        node.remove(file);
+    }
+    for socket in &stale {
+        assert_cut(socket);
+    }
+    assert_eq!(other.send(b"?").unwrap(), 1);
+    assert_eq!(answer(&other), ("db".to_owned(), at("10.96.0.2:53")));
+}
+
+/// Ends within two seconds, though nobody sends.
+#[track_caller]
+fn assert_cut(socket: &UdpSocket) {
+    let start = Instant::now();
+    let error = socket.recv(&mut [0; 16]).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(error.raw_os_error(), Some(libc::ECONNABORTED), "{error}");
 }
 
 #[test]
@@ -195,7 +240,7 @@ struct Shop {
     web: Pod,
     api: Backend,
     db: Backend,
-    _agent: Agent,
+    agent: Agent,
 }
 
 impl Shop {
@@ -215,7 +260,7 @@ impl Shop {
         }
         let agent = node.spawn_agent(arguments);
         node.wait();
-        Self { node, web, api, db, _agent: agent }
+        Self { node, web, api, db, agent }
     }
 }
 

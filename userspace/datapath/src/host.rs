@@ -1,6 +1,7 @@
 //! What this machine offers: its cgroup tree, its BPF filesystem, its kernel.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -13,6 +14,8 @@ use nix::{
         statfs::statfs,
     },
 };
+
+use weft_transport::{Netns, NetnsId};
 
 /// What the machine does not offer.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,22 @@ pub enum Error {
 
 /// Where BPF objects are pinned.
 pub(crate) const BPFFS: &str = "/sys/fs/bpf";
+
+/// The network namespaces that processes of this machine are in, those that this process can see (hostPID).
+pub(crate) fn network_namespaces() -> Vec<Netns> {
+    let mut found: BTreeMap<NetnsId, Netns> = BTreeMap::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        // Whoever is no process has none, and one may end at any time.
+        let place = process.path().join("ns/net");
+        if let Ok(Some(id)) = NetnsId::at(&place)
+            && !found.contains_key(&id)
+            && let Ok(netns) = Netns::open(&place)
+        {
+            found.insert(netns.id(), netns);
+        }
+    }
+    found.into_values().collect()
+}
 
 /// The cgroup to attach to: `wanted`, else the root of the host's v2 tree.
 pub(crate) fn cgroup(wanted: Option<&Path>) -> Result<PathBuf, Error> {

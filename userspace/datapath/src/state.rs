@@ -159,8 +159,9 @@ impl State {
             judged.rows_by_ip =
                 self.pods.plan(&self.maps, people, &judged.places, &self.namespaces, &snapshot.mtls)?;
         }
-        let before = self.backends_of_udp(change.is_empty());
         let first = self.snapshot.is_none();
+        // What an earlier agent's clients are connected to may have gone since.
+        let backends_moved = first || !change.is_empty();
         if first {
             // Before any pod is protected: whoever dials it is attested from here on.
             self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
@@ -174,7 +175,9 @@ impl State {
         self.snapshot = Some(Arc::clone(snapshot));
         self.moved = false;
         self.drop_retired();
-        self.cut_stale_udp(before);
+        if backends_moved {
+            self.cut_stale_udp();
+        }
         self.cut_forbidden(&tightened);
         Ok(())
     }
@@ -399,22 +402,21 @@ impl State {
         }
     }
 
-    fn backends_of_udp(&self, unchanged: bool) -> Option<HashSet<u64>> {
-        (!unchanged && self.snapshot.is_some()).then(|| self.services.udp_backends())
-    }
-
-    fn cut_stale_udp(&mut self, before: Option<HashSet<u64>>) {
-        let Some(before) = before else { return };
+    /// Ends the UDP sockets that are connected to a backend that none of their Services has any more.
+    fn cut_stale_udp(&mut self) {
         let now = self.services.udp_backends();
-        let gone: HashSet<_> = before.difference(&now).collect();
-        if gone.is_empty() {
+        let connected = self.maps.udp_connected.entries().into_iter();
+        let stale = connected.filter(|(_, backend)| !now.contains(&backend.id));
+        let stale: HashSet<_> = stale.map(|(socket, _)| socket.cookie).collect();
+        if stale.is_empty() {
             return;
         }
-        let connected = self.maps.udp_connected.entries().into_iter();
-        let stale =
-            connected.filter(|(_, backend)| gone.contains(&backend.id)).map(|(socket, _)| socket.cookie);
-        let ended = sweep::stale_udp(&mut self.namespaces, &stale.collect());
-        tracing::debug!(backends = gone.len(), sockets = ended, "connected UDP to removed backends ended");
+        let ended = if self.config.flags & config_flags::SCOPE_NODE == 0 {
+            sweep::stale_udp(&mut self.namespaces, &stale)
+        } else {
+            sweep::stale_udp_anywhere(&stale)
+        };
+        tracing::debug!(sockets = ended, "connected UDP to removed backends ended");
     }
 
     fn cut_forbidden(&mut self, judged: &Protections) {

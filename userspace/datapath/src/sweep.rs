@@ -10,9 +10,10 @@ use std::{
 use weft_abi::{BePort, FlowKey, Reason, TCP, socket_flags};
 use weft_model::{MtlsMode, ObjectName, Protocol, Snapshot, Workload};
 use weft_policy::{Identity, Protection, Request, decide};
-use weft_transport::{Query, Socket, State, States};
+use weft_transport::{Diag, Netns, Query, Socket, State, States};
 
 use crate::{
+    host,
     maps::socket_state,
     netns::{Held, Namespaces},
     rows::token,
@@ -76,25 +77,37 @@ pub(crate) fn forbidden(
             }
         }
     }
-    doomed.iter().filter_map(|(name, sockets)| Some(end(namespaces.get_mut(name)?, sockets))).sum()
+    doomed.iter().filter_map(|(name, sockets)| Some(end(&mut namespaces.get_mut(name)?.diag, sockets))).sum()
 }
 
-/// Ends connected UDP sockets by their cookies. One that was disconnected meanwhile stays.
+/// Ends connected UDP sockets of enrolled pods by their cookies. One that was disconnected meanwhile stays.
 pub(crate) fn stale_udp(namespaces: &mut Namespaces, cookies: &HashSet<u64>) -> usize {
-    if cookies.is_empty() {
-        return 0;
-    }
-    let mut ended = 0;
-    for (_, held) in namespaces.iter_mut() {
-        match held.diag.sockets(&Query::connected_udp()) {
-            Ok(sockets) => {
-                let stale: Vec<_> = sockets.into_iter().filter(|s| cookies.contains(&s.cookie)).collect();
-                ended += end(held, &stale);
-            }
-            Err(error) => tracing::warn!(%error, "sockets of a pod cannot be listed"),
+    namespaces.iter_mut().map(|(_, held)| stale_udp_in(&mut held.diag, cookies)).sum()
+}
+
+/// As [`stale_udp`], of whoever is on this machine: with `--service-scope node` everybody is balanced.
+pub(crate) fn stale_udp_anywhere(cookies: &HashSet<u64>) -> usize {
+    let ended = |netns: &Netns| match Diag::open(netns) {
+        Ok(mut diag) => stale_udp_in(&mut diag, cookies),
+        Err(error) => {
+            tracing::warn!(%error, "sockets of a network namespace cannot be listed");
+            0
+        }
+    };
+    host::network_namespaces().iter().map(ended).sum()
+}
+
+fn stale_udp_in(diag: &mut Diag, cookies: &HashSet<u64>) -> usize {
+    match diag.sockets(&Query::connected_udp()) {
+        Ok(sockets) => {
+            let stale: Vec<_> = sockets.into_iter().filter(|s| cookies.contains(&s.cookie)).collect();
+            end(diag, &stale)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "sockets of a network namespace cannot be listed");
+            0
         }
     }
-    ended
 }
 
 /// What is known of sockets that do not say themselves which end they are.
@@ -241,10 +254,10 @@ fn is_forbidden(protection: &Protection, socket: &Socket, identity: Identity<'_>
     decide(protection, &request).reason != Reason::NONE
 }
 
-fn end(held: &mut Held, sockets: &[Socket]) -> usize {
+fn end(diag: &mut Diag, sockets: &[Socket]) -> usize {
     let mut ended = 0;
     for socket in sockets {
-        match held.diag.destroy(socket) {
+        match diag.destroy(socket) {
             Ok(done) => ended += usize::from(done),
             Err(error) => {
                 tracing::error!(%error, local = %socket.local, remote = %socket.remote, "a connection that is forbidden now could not be ended");
