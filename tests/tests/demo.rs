@@ -19,6 +19,9 @@ fn the_demo_does_what_it_says_and_leaves_nothing_behind() {
     let said = text(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains(" requests in all, 0 failed"), "{said}");
+    for wanted in CHAPTERS {
+        assert!(said.contains(wanted), "{wanted:?} is not in it: {said}");
+    }
     assert!(took < Duration::from_mins(1), "it took {took:?}");
     assert!(!said.contains('\u{1b}'), "colours in a pipe: {said}");
     let width = said.lines().map(|line| line.chars().count()).max();
@@ -74,3 +77,19 @@ fn assert_gone(name: &str) {
     let left = World::remains(name);
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// What the demo is to show, and how to go on.
+const CHAPTERS: [&str; 12] = [
+    "A chain of Services",
+    "A weighted split",
+    "A denied client",
+    "A policy change cuts a live connection",
+    "Both agents are killed",
+    "A route by header",
+    "A canary, step by step, and retries",
+    "Mutual TLS between the nodes",
+    "A policy by ServiceAccount and path",
+    "SOURCE",
+    "weft observe",
+    "cargo xtask demo --keep",
+];

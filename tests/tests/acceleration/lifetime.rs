@@ -43,6 +43,22 @@ fn off_costs_nothing_no_socket_joins() {
 }
 
 #[test]
+fn an_agent_that_is_told_to_switch_it_off_ends_it_on_live_connections() {
+    let Some(mut stage) = Stage::open() else { return };
+    let stream = Stream::start(stage.connect(FAST));
+    stream.goes_on();
+    let before = stage.count("bytes_redirected");
+    stream.goes_on();
+    assert!(stage.count("bytes_redirected") > before, "it was on");
+    stage.agent.restart_with(&["--acceleration", "off"]);
+    stream.goes_on();
+    let redirected = stage.count("bytes_redirected");
+    stream.goes_on();
+    assert_eq!(stage.count("bytes_redirected"), redirected);
+    stream.end();
+}
+
+#[test]
 fn an_agent_that_restarts_leaves_accelerated_connections_as_they_are() {
     let Some(mut stage) = Stage::open() else { return };
     let stream = Stream::start(stage.connect(FAST));

@@ -1,5 +1,6 @@
 //! Programs of others on our hooks.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
@@ -44,6 +45,12 @@ fn behind_a_program_that_assigns_sockets_the_backstop_drops_what_policy_denies()
     assert_untouched(&listener);
     front.tcp_connect(api.addr(8080)).map(drop::<TcpStream>).unwrap();
     listener.accept().unwrap();
+    // It looks at SYNs alone: what comes back to the pod is not asked for by anybody else.
+    let elsewhere = listen(&outsider, 9000);
+    let (mut asks, mut answers) =
+        (api.tcp_connect(outsider.addr(9000)).unwrap(), elsewhere.accept().unwrap().0);
+    answers.write_all(b"answer").unwrap();
+    asks.read_exact(&mut [0; 6]).unwrap();
 
     drop(foreign);
     eventually(LOOK, || degraded(node).is_none());

@@ -21,11 +21,13 @@ fn nobody_gets_in_by_the_address_and_port_of_a_connection_that_was_let_in() {
     let Some(stage) = Stage::open() else { return };
     let Stage { front, cron, api, node, .. } = &stage;
     let outsider = node.pod("x/outsider").outsider().start();
+    // No hook of this node sees what it sends.
+    let far = stage.world.node("b").pod("x/far").outsider().start();
     node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
     let listener = listen(api, 8080);
     let flows = || node.map_pin("weft_flow");
     let _agent = node.agent();
-    for forger in [cron, &outsider] {
+    for forger in [cron, &outsider, &far] {
         let victim = front.tcp_connect(api.addr(8080)).unwrap();
         let port = victim.local_addr().unwrap().port();
         let (served, _) = listener.accept().unwrap();

@@ -40,7 +40,7 @@ pub(crate) fn keep(mut shop: Shop) -> Result<()> {
     shop.world.outlive_process();
     let (enter, b) = (enter.display(), shop.nodes[1].run_dir());
     let (b, weft) = (b.display(), from_here(&weft()));
-    screen::chapter(11, "It goes on: the visitor asks twice a second");
+    screen::chapter(12, "It goes on: the visitor asks twice a second");
     screen::say("Be a pod, in its cgroup and its network namespace:");
     screen::command(format_args!("{enter} visitor curl -s http://{}/", host(WEB)));
     screen::command(format_args!("{enter} intruder redis-cli -h {} ping", host(DB)));
