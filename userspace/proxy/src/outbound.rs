@@ -169,6 +169,7 @@ async fn carry(
         Err(why) => return refuse(socket, why),
     };
     match next {
+        Next::Silence => Ok(()),
         Next::Relay { first, to, tls, route } => {
             seen.route = route;
             seen.spoken = if tls { Protocol::Tls } else { Protocol::Tcp };

@@ -138,8 +138,11 @@ impl Visit<'_> {
             tokio::select! {
                 biased;
                 read = line.read_buf(first) => {
-                    if read.map_err(|_| Reason::CLIENT_GONE)? == 0 {
-                        return Ok(Spoken::Other);
+                    match read {
+                        Ok(1..) => {}
+                        // Who says nothing is refused nothing, as a proxy that connected ahead and went elsewhere.
+                        Err(_) if !was_silent => return Err(Reason::CLIENT_GONE),
+                        Ok(0) | Err(_) => return Ok(Spoken::Other),
                     }
                     if was_silent {
                         patience.as_mut().reset(Instant::now() + rest);

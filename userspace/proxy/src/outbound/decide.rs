@@ -37,6 +37,8 @@ pub(super) enum Next {
     Relay { first: Bytes, to: Connected, tls: bool, route: Option<ObjectName> },
     /// Its requests are answered. `early` is a connection that may be used for the first of them.
     Http { first: Bytes, version: Protocol, early: Option<Early> },
+    /// It is over before anything was said: nobody refused it anything.
+    Silence,
 }
 
 /// One connection that is being decided.
@@ -79,8 +81,10 @@ impl Arrival<'_> {
                 return Ok(self.answer(Protocol::Http2, None));
             }
             tokio::select! {
-                read = self.read() => if wait.heard(read?) == 0 {
-                    return if self.first.is_empty() { Err(Reason::CLIENT_GONE) } else { Ok(self.answer(Protocol::Http1, None)) };
+                read = self.read() => match read {
+                    Ok(read) if wait.heard(read) > 0 => {}
+                    Ok(_) if !self.first.is_empty() => return Ok(self.answer(Protocol::Http1, None)),
+                    _ => return self.gone(),
                 },
                 why = wait.over() => return Err(why),
             }
@@ -121,7 +125,10 @@ impl Arrival<'_> {
                     }
                     connected = Some(early);
                 },
-                read = self.read() => ended = wait.heard(read?) == 0,
+                read = self.read() => match read {
+                    Ok(read) => ended = wait.heard(read) == 0,
+                    Err(_) => return self.gone(),
+                },
                 () = speaks(connected.as_ref()) => break,
                 why = wait.over() => match why {
                     Reason::IDLE => return Err(why),
@@ -154,7 +161,10 @@ impl Arrival<'_> {
                 return self.relay(Some((table, name)), true).await;
             }
             tokio::select! {
-                read = self.read() => if wait.heard(read?) == 0 { return Err(Reason::CLIENT_GONE) },
+                read = self.read() => match read {
+                    Ok(read) if wait.heard(read) > 0 => {}
+                    _ => return self.gone(),
+                },
                 why = wait.over() => return Err(why),
             }
         }
@@ -194,6 +204,11 @@ impl Arrival<'_> {
     fn patience(&self, most: Duration) -> Patience {
         let idle = limit(self.port.traffic.timeouts.idle, self.served.worker.shared.limits.idle);
         Patience::new(idle, most, !self.first.is_empty())
+    }
+
+    /// The client is gone, perhaps in the middle of what it was about to say.
+    fn gone(&self) -> Result<Next, Reason> {
+        if self.first.is_empty() { Ok(Next::Silence) } else { Err(Reason::CLIENT_GONE) }
     }
 
     /// Reads what there is now, if there is anything, and says how much. What goes wrong is found by the next read.

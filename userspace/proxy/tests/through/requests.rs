@@ -67,6 +67,24 @@ async fn a_client_that_was_reset_before_it_was_accepted_is_gone_whether_its_orig
 }
 
 #[tokio::test]
+async fn a_client_that_goes_without_a_word_was_refused_nothing() {
+    let mesh = Mesh::start().await;
+    let server = Server::http1(&mesh, echo);
+    for protocol in [Http, Detect] {
+        mesh.serve(plain(protocol), &[server.address]);
+        for resets in [false, true] {
+            let client = mesh.dial().await;
+            if resets {
+                set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+            }
+            drop(client);
+            assert_eq!(mesh.connection().await.reason, None, "{protocol:?}, reset: {resets}");
+        }
+    }
+    assert_eq!(mesh.handle.report().pods[0].1.refused, 0);
+}
+
+#[tokio::test]
 async fn malformed_framing_is_answered_and_nothing_of_it_is_forwarded() {
     let mesh = Mesh::start().await;
     let server = Server::http1(&mesh, echo);
