@@ -89,7 +89,7 @@ const CHAPTERS: [&str; 12] = [
     "A canary, step by step, and retries",
     "Mutual TLS between the nodes",
     "A policy by ServiceAccount and path",
-    "SOURCE",
-    "weft observe",
+    "Flows of the last chapters, and how to look further",
+    "DENIED NotAllowed",
     "cargo xtask demo --keep",
 ];

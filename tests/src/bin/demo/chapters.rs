@@ -30,5 +30,6 @@ pub(crate) fn tell(shop: &mut Shop) -> Result<()> {
     requests::tell(shop).context("the HTTPRoute")?;
     canary::tell(shop).context("the canary")?;
     wire::tell(shop).context("mutual TLS")?;
-    asked::tell(shop).context("the policy by path")
+    asked::tell(shop).context("the policy by path")?;
+    flows::look_further(shop).context("the last flows")
 }

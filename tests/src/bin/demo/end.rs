@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use weft_tests::{World, weft};
 
-use crate::screen::{self, dim, span};
+use crate::screen::{self, span};
 use crate::shop::{DB, DB_CLIENTS, Shop, WEB, start};
 
 /// Takes everything away, and says so.
@@ -27,7 +27,6 @@ pub(crate) fn close(shop: Shop, told: Duration) -> Result<()> {
         &format!("told in {told}; agents, programs, pods and files are gone again"),
         started.elapsed(),
     );
-    screen::say(dim("`cargo xtask demo --keep` leaves it running, to look around in"));
     Ok(())
 }
 
@@ -40,7 +39,7 @@ pub(crate) fn keep(mut shop: Shop) -> Result<()> {
     shop.world.outlive_process();
     let (enter, b) = (enter.display(), shop.nodes[1].run_dir());
     let (b, weft) = (b.display(), from_here(&weft()));
-    screen::chapter(12, "It goes on: the visitor asks twice a second");
+    screen::chapter(13, "It goes on: the visitor asks twice a second");
     screen::say("Be a pod, in its cgroup and its network namespace:");
     screen::command(format_args!("{enter} visitor curl -s http://{}/", host(WEB)));
     screen::command(format_args!("{enter} intruder redis-cli -h {} ping", host(DB)));

@@ -1,7 +1,7 @@
 //! What the reader sees. In colour on a terminal, unless `NO_COLOR` is set.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -67,11 +67,26 @@ pub(crate) fn timed(text: &str, took: Duration) {
 }
 
 /// A share of a whole, as a bar.
-pub(crate) fn bar(name: &str, count: u32, of: u32) {
+fn bar(name: &str, count: u32, of: u32) {
     let cells = ((count * BAR + of / 2) / of) as usize;
     let (full, rest) = ("█".repeat(cells), "░".repeat(BAR as usize - cells));
     let percent = 100.0 * f64::from(count) / f64::from(of);
     line(format_args!("    {name:8} {CYAN}{full}{CYAN:#}{DIM}{rest}{DIM:#} {count:>5}  {percent:>4.1} %"));
+}
+
+/// Bars of shares that are not yet what they will be: on a terminal, where the next ones take their place.
+pub(crate) fn bars_so_far<const N: usize>(names: [&str; N], counts: [u32; N], of: u32) {
+    if of > 0 && io::stdout().is_terminal() {
+        bars(names, counts, of);
+        print!("\x1b[{N}A");
+    }
+}
+
+/// Several bars of one whole.
+pub(crate) fn bars<const N: usize>(names: [&str; N], counts: [u32; N], of: u32) {
+    for (name, count) in names.into_iter().zip(counts) {
+        bar(name, count, of);
+    }
 }
 
 /// The last line of a story that did not end well.

@@ -58,18 +58,23 @@ spec:
 fn ask(shop: &Shop) -> Result<([u32; 2], u32)> {
     let (mut counts, mut failed) = ([0_u32; 2], 0);
     let web = WEB.parse().context("web's address")?;
-    for _ in 0..REQUESTS {
+    for asked in 0..REQUESTS {
+        if asked % LOOK == 0 {
+            screen::bars_so_far(NAMES, counts, asked);
+        }
         match http::get(&shop.pods.visitor, web) {
             Ok(answer) => counts[usize::from(answer.contains("api-v2"))] += 1,
             Err(_) => failed += 1,
         }
     }
-    screen::bar("api-v1", counts[0], REQUESTS);
-    screen::bar("api-v2", counts[1], REQUESTS);
+    screen::bars(NAMES, counts, REQUESTS);
     Ok((counts, failed))
 }
 
+const NAMES: [&str; 2] = ["api-v1", "api-v2"];
 const REQUESTS: u32 = 400;
+/// On a terminal the shares are shown anew after so many.
+const LOOK: u32 = 20;
 /// Percent of the requests, and what five standard deviations of a fair draw leave.
 const STEPS: [(u32, u32, u32); 3] = [(10, 10, 70), (50, 150, 250), (90, 330, 390)];
 /// Percent that fail: of 100 requests the mesh sends no more than 20 again, unless it is told to.

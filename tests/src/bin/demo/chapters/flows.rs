@@ -44,6 +44,28 @@ pub(super) fn tell(shop: &mut Shop, requests: usize) -> Result<()> {
     Ok(())
 }
 
+/// The end: what the agents have seen since they began to speak mutual TLS, and where to look by oneself.
+pub(super) fn look_further(shop: &Shop) -> Result<()> {
+    screen::chapter(12, "Flows of the last chapters, and how to look further");
+    screen::command_in("weft observe -o json", "on each node, summed up");
+    let sums = sum_up(shop)?;
+    screen::output(&table(&sums));
+    ensure!(!sums.is_empty(), "the agents have seen nothing");
+    screen::command_in("cargo xtask demo --keep", "leaves it running, to look around in");
+    for (command, shows) in FURTHER {
+        screen::command_in(command, shows);
+    }
+    Ok(())
+}
+
+const FURTHER: [(&str, &str); 5] = [
+    ("weft status", "what is enforced, and what is not"),
+    ("weft observe --follow --verdict DENIED", "flows as they come"),
+    ("weft describe service shop/api", "one object, and all that concerns it"),
+    ("weft authz check --from SA --to SVC:PORT", "who may what, by which rule"),
+    ("bpftool map dump pinned .../maps/weft_svc", "the rows themselves, with names"),
+];
+
 fn sum_up(shop: &Shop) -> Result<BTreeMap<Key, Sum>> {
     let mut sums: BTreeMap<Key, Sum> = BTreeMap::new();
     for flow in shop.nodes.iter().flat_map(|node| node.flows(&[])) {

@@ -20,8 +20,7 @@ pub(super) fn tell(shop: &mut Shop) -> Result<()> {
         counts[usize::from(answer.contains("api-v2"))] += 1;
     }
     let took = started.elapsed();
-    screen::bar("api-v1", counts[0], REQUESTS);
-    screen::bar("api-v2", counts[1], REQUESTS);
+    screen::bars(["api-v1", "api-v2"], counts, REQUESTS);
     // Five standard deviations of a fair draw.
     ensure!((133..=267).contains(&counts[1]), "{} of {REQUESTS} to v2 is no tenth", counts[1]);
     screen::timed(
