@@ -1,7 +1,7 @@
 //! `weft authz check` and `weft explain` say of a request what becomes of it.
 
 use serde_json::Value;
-use weft_tests::{Pod, manifests, soon, text};
+use weft_tests::{Node, Pod, manifests, soon, text};
 
 use crate::stage::{API, Stage, ask};
 
@@ -48,10 +48,12 @@ fn who_asks_is_told_what_becomes_of_the_request() {
         let account = if name == "unproven" { "web" } else { name };
         let name = format!("shop/{name}");
         let request = ["--to", "shop/api:80", "--method", method, "--path", path, "-o", "json"];
-        let checked =
-            told(&stage, &[&["authz", "check", "--from", &format!("shop/{account}")], &request[..]].concat());
+        let checked = told(
+            &stage.node,
+            &[&["authz", "check", "--from", &format!("shop/{account}")], &request[..]].concat(),
+        );
         assert_eq!(of_pod(&checked, &name), (verdict, reason), "authz check: {case}: {checked}");
-        let explained = told(&stage, &[&["explain", "--from", &name], &request[..]].concat());
+        let explained = told(&stage.node, &[&["explain", "--from", &name], &request[..]].concat());
         let says = (text_of(&explained["verdict"]), text_of(&explained["reason"]));
         assert_eq!(says, (verdict, reason), "explain: {case}: {explained}");
     }
@@ -79,18 +81,18 @@ fn becomes(stage: &Stage, pod: &Pod, request: (&str, &str)) -> (&'static str, St
 }
 
 /// What is printed, whatever the exit code.
-fn told(stage: &Stage, question: &[&str]) -> Value {
-    let said = stage.node.weft(question);
+pub(crate) fn told(node: &Node, question: &[&str]) -> Value {
+    let said = node.weft(question);
     serde_json::from_slice(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&said)))
 }
 
 /// What is said of this client; of a path that is refused before any pod is asked, of all.
-fn of_pod<'a>(checked: &'a Value, client: &str) -> (&'a str, &'a str) {
+pub(crate) fn of_pod<'a>(checked: &'a Value, client: &str) -> (&'a str, &'a str) {
     let mut pods = checked["pods"].as_array().into_iter().flatten();
     let of = pods.find(|pod| pod["client"] == client).unwrap_or(checked);
     (text_of(&of["verdict"]), text_of(&of["reason"]))
 }
 
-fn text_of(value: &Value) -> &str {
+pub(crate) fn text_of(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }

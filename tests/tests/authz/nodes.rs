@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weft_tests::{Agent, HttpClient, Node, Pod, Server, World, manifests, soon, text};
 
+use crate::asked::{of_pod, text_of, told};
 use crate::changes::{echoes, is_cut, tunnel};
 use crate::stage::{ask, policy};
 
@@ -15,6 +16,7 @@ struct Nodes {
     web: Pod,
     other: Pod,
     api: Pod,
+    a: Node,
     b: Node,
     _world: World,
 }
@@ -48,7 +50,7 @@ impl Nodes {
             assert!(waited.status.success(), "{}", text(&waited));
         }
         soon(|| a.has_proxy() && b.has_proxy());
-        Some(Self { _agents: agents, _servers: servers, web, other, api, b, _world: world })
+        Some(Self { _agents: agents, _servers: servers, web, other, api, a, b, _world: world })
     }
 }
 
@@ -75,6 +77,23 @@ fn a_certificate_says_who_asks() {
         };
         nodes.b.flows(&[]).iter().any(denied)
     });
+    // Whoever is asked on either node says the same.
+    for node in [&nodes.a, &nodes.b] {
+        for (client, method, path, said) in [
+            ("shop/web", "GET", "/items", ("FORWARDED", "")),
+            ("shop/web", "POST", "/items", ("DENIED", "NotAllowed")),
+            ("shop/web", "GET", "/items/..%2fadmin", ("DENIED", "NotAllowed")),
+            ("shop/other", "GET", "/items", ("DENIED", "NotAllowed")),
+        ] {
+            let request =
+                ["--from", client, "--to", "shop/api:80", "--method", method, "--path", path, "-o", "json"];
+            let checked = told(node, &[&["authz", "check"], &request[..]].concat());
+            assert_eq!(of_pod(&checked, client), said, "authz check: {request:?}: {checked}");
+            let explained = told(node, &[&["explain"], &request[..]].concat());
+            let says = (text_of(&explained["verdict"]), text_of(&explained["reason"]));
+            assert_eq!(says, said, "explain: {request:?}: {explained}");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use weft_tests::wire::{Stream, Wire};
-use weft_tests::{Node, manifests, soon};
+use weft_tests::{Node, manifests, soon, text};
 
 use crate::stage::{API, Stage};
 
@@ -39,6 +39,67 @@ fn where_the_mode_is_disabled_the_same_look_at_the_wire_finds_clear_bytes() {
     stage.echoes(API, SECRET).unwrap();
     let streams = seen(&wire, 2);
     assert!(streams.iter().all(|stream| !stream.is_tls() && stream.contains(SECRET)));
+}
+
+#[test]
+fn an_apps_own_tls_passes_untouched_and_between_nodes_inside_the_meshs() {
+    let Some(stage) = Stage::start(&[], |_| Vec::new()) else { return };
+    let (certificate, key) = (stage.world.dir().join("app.crt"), stage.world.dir().join("app.key"));
+    let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
+    let made = stage.api.exec(&[
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=app",
+        "-keyout",
+        &key,
+        "-out",
+        &certificate,
+    ]);
+    assert!(made.status.success(), "{}", text(&made));
+    // It says backwards what it hears, until it is told to close.
+    let _app = stage.api.spawn(&[
+        "openssl",
+        "s_server",
+        "-accept",
+        "8080",
+        "-cert",
+        &certificate,
+        "-key",
+        &key,
+        "-alpn",
+        "app/1,h2",
+        "-rev",
+        "-quiet",
+    ]);
+    let stranger = stage.a.pod("shop/stranger").outsider().start();
+    soon(|| stage.a.has_proxy() && stage.b.has_proxy());
+    let wire = Wire::new(&stage.api);
+    let direct = stage.api.addr(8080);
+    for (client, to) in [(&stage.web, API), (&stage.web, direct), (&stranger, direct)] {
+        for alpn in ["-alpn app/1", "-alpn h2", ""] {
+            let ask = format!(
+                "printf 'secret\\nCLOSE\\n' | openssl s_client -connect {to} -CAfile {certificate} \
+                 -verify_return_error -servername app -ign_eof {alpn} 2>&1"
+            );
+            let says = || text(&client.exec(&["timeout", "20", "sh", "-c", &ask]));
+            soon(|| says().contains("terces"));
+            let said = says();
+            let agreed = alpn.strip_prefix("-alpn ").map(|name| format!("ALPN protocol: {name}"));
+            for wanted in ["Verification: OK", &agreed.unwrap_or_else(|| "No ALPN negotiated".into())] {
+                assert!(said.contains(wanted), "{wanted} of {to} {alpn}: {said}");
+            }
+        }
+    }
+    let streams = wire.streams();
+    let (of_mesh, own): (Vec<_>, Vec<_>) = streams.iter().partition(|stream| stream.contains(b"weft/1"));
+    assert!(!of_mesh.is_empty() && own.len() >= 3, "{} and {}", of_mesh.len(), own.len());
+    assert!(of_mesh.iter().all(|stream| stream.is_tls() && !stream.contains(b"app/1")), "it is inside");
+    assert!(own.iter().any(|stream| stream.contains(b"app/1")), "it is the stranger's own");
 }
 
 #[test]
