@@ -92,6 +92,32 @@ fn a_certificate_that_is_renewed_cuts_no_live_connection_and_serves_new_ones() {
 }
 
 #[test]
+fn a_new_issuer_and_a_new_root_cut_nothing_between_nodes() {
+    let mesh = weft_tests::manifests::mesh_config("{certificates: {ttl: 30s}}");
+    let Some(stage) = Stage::open(&[("mesh.yaml", mesh)]) else { return };
+    let live = stage.web.tcp_connect(API).unwrap();
+    live.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let goes_on = |mut stream: &std::net::TcpStream| {
+        stream.write_all(b"still there?").unwrap();
+        stream.read_exact(&mut [0; 12]).unwrap();
+        stage.echoes(API, SECRET).unwrap();
+    };
+    let folder = stage.world.dir().join("ca").display().to_string();
+    for step in [&["issuer"][..], &["root"], &["root", "--finish", "--overlap", "30s"]] {
+        // What certificates of the old root are out has to end first.
+        soon(|| {
+            goes_on(&live);
+            stage.a.weft_alone(&[&["ca", "rotate", "--dir", &folder], step].concat()).status.success()
+        });
+        let before = [&stage.a, &stage.b].map(serial);
+        soon(|| {
+            goes_on(&live);
+            [&stage.a, &stage.b].map(serial).iter().zip(&before).all(|(now, old)| now.is_some() && now != old)
+        });
+    }
+}
+
+#[test]
 fn agents_that_are_killed_again_and_again_fail_nothing_between_nodes() {
     let Some(mut stage) = Stage::open(&[]) else { return };
     let mut live = stage.web.tcp_connect(API).unwrap();
