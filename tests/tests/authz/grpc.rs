@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::{Request, Response, body::Frame, body::Incoming, client, server, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::{Instant, timeout};
-use weft_tests::Pod;
+use weft_tests::{Pod, manifests, soon};
 
 use crate::stage::Stage;
 
@@ -49,6 +49,50 @@ fn a_denied_call_is_permission_denied_and_a_change_ends_only_the_calls_that_it_f
         assert!(!now.headers().contains_key("x-weft-reason"), "nothing forbids it any more");
     });
 }
+
+#[test]
+fn a_policy_for_a_grpc_route_is_asked_about_its_calls_and_about_no_others() {
+    let spec = "{clusterIP: 10.96.0.3, selector: {app: api}, ports: [{name: grpc, port: 90, targetPort: 9090, \
+                appProtocol: kubernetes.io/h2c}]}";
+    let policy = format!(
+        "{{targetRefs: [{{group: gateway.networking.k8s.io, kind: GRPCRoute, name: calls}}], {NO_SECRETS}}}"
+    );
+    let documents = [
+        ("calls.yaml", manifests::service("shop/calls", spec)),
+        ("route.yaml", ROUTE.to_owned()),
+        ("policy.yaml", manifests::authorization_policy("shop/calls", &policy)),
+    ];
+    let Some(stage) = Stage::start(&documents) else { return };
+    soon(|| stage.node.has_proxy());
+    stage.node.wait();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let listener = stage.api.tcp_listen(([0, 0, 0, 0], PORT).into()).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        tokio::task::spawn_local(serve(tokio::net::TcpListener::from_std(listener).unwrap()));
+        let mut by_route = connect(&stage.web, ([10, 96, 0, 3], 90).into()).await.unwrap();
+        let refused = call(&mut by_route, "/shop.Secrets/Get").await;
+        assert_eq!(
+            (refused.status(), &refused.headers()["grpc-status"]),
+            (200.try_into().unwrap(), &"7".parse().unwrap())
+        );
+        assert_eq!(refused.headers()["x-weft-reason"], "PolicyDenied");
+        let taken = call(&mut by_route, "/shop.Items/List").await;
+        assert!(!taken.headers().contains_key("x-weft-reason"), "{taken:?}");
+        let mut by_pod = connect(&stage.web, stage.api.addr(PORT)).await.unwrap();
+        let taken = call(&mut by_pod, "/shop.Secrets/Get").await;
+        assert!(!taken.headers().contains_key("x-weft-reason"), "it takes no route");
+    });
+}
+
+const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: calls, namespace: shop}
+spec:
+  parentRefs: [{group: \"\", kind: Service, name: calls, port: 90}]
+  rules: [{backendRefs: [{name: calls, port: 90}]}]
+";
 
 async fn connect(from: &Pod, to: SocketAddr) -> Result<Sender, Box<dyn Error>> {
     let stream = from.tcp_connect(to)?;
