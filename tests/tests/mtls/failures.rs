@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use weft_tests::wire::Wire;
-use weft_tests::{Node, soon};
+use weft_tests::{Node, soon, throughout};
 
 use crate::path::SECRET;
 use crate::stage::{API, Stage};
@@ -39,6 +39,28 @@ fn without_the_clients_proxy_a_connection_is_refused_and_none_goes_in_clear() {
     soon(|| says(&stage.a, "ProxyUnavailable"));
     kill(proxy, Signal::SIGCONT).unwrap();
     soon(|| stage.echoes(API, SECRET).is_ok());
+    assert!(wire.streams().iter().all(|stream| !stream.contains(SECRET)));
+}
+
+#[test]
+fn a_node_whose_agent_and_proxy_are_killed_is_reached_by_mutual_tls_or_not_at_all() {
+    let Some(mut stage) = Stage::open(&[]) else { return };
+    let plain = stage.a.pod("field/plain").enrolled(false).start();
+    stage.settle();
+    let wire = Wire::new(&stage.api);
+    for side in [0, 1] {
+        let proxy = Pid::from_raw([&stage.a, &stage.b][side].proxy_pid());
+        stage.agents[side].kill();
+        kill(proxy, Signal::SIGKILL).unwrap();
+        soon(|| stage.echoes(API, SECRET).is_err());
+        throughout(Duration::from_secs(1), || stage.echoes(API, SECRET).is_err());
+        // The kernel goes on with what needs no proxy: the mode is Permissive.
+        let mut stranger = plain.tcp_connect(stage.api.addr(8080)).unwrap();
+        stranger.write_all(b"clear").unwrap();
+        stranger.read_exact(&mut [0; 5]).unwrap();
+        stage.agents[side].start();
+        soon(|| stage.echoes(API, SECRET).is_ok());
+    }
     assert!(wire.streams().iter().all(|stream| !stream.contains(SECRET)));
 }
 
