@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use weft_tests::wire::{Stream, Wire};
-use weft_tests::{Node, manifests, soon, text};
+use weft_tests::{Node, Suspended, manifests, soon, text};
 
-use crate::stage::{API, Stage};
+use crate::stage::{API, Stage, talks};
 
 #[test]
 fn what_goes_between_nodes_is_tls_from_the_first_byte_of_a_new_pod_on() {
@@ -26,6 +26,26 @@ fn what_goes_between_nodes_is_tls_from_the_first_byte_of_a_new_pod_on() {
     for stream in &streams {
         assert!(stream.is_tls(), "{}", shown(stream));
         assert!(!stream.contains(SECRET));
+    }
+}
+
+#[test]
+fn a_new_pods_first_connection_is_mutual_tls_though_the_servers_node_has_not_heard_of_it() {
+    let Some(stage) = Stage::open(&[]) else { return };
+    let wire = Wire::new(&stage.api);
+    let agent = stage.agents[1].pid().expect("it runs");
+    let deaf = Suspended::new(agent.try_into().expect("as the kernel has it"));
+    for name in ["shop/first", "shop/second", "shop/third"] {
+        let new = stage.a.pod(name).start();
+        stage.a.wait();
+        for to in [API, stage.api.addr6(8080)] {
+            assert_eq!(talks(&new, to), Ok(()), "{name} to {to}");
+        }
+    }
+    drop(deaf);
+    let streams = seen(&wire, 6);
+    for stream in &streams {
+        assert!(stream.is_tls() && !stream.contains(SECRET), "{}", shown(stream));
     }
 }
 

@@ -1,14 +1,13 @@
 //! Who may come in from another node.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use weft_tests::{Node, Pod, manifests, soon};
 
 use crate::{
     path::SECRET,
-    stage::{API, Stage},
+    stage::{API, Stage, talks},
 };
 
 fn allow(accounts: &str) -> String {
@@ -112,18 +111,6 @@ fn a_server_that_speaks_first_says_no_clear_word_to_a_client_of_the_mesh_that_is
     let mut name = [0; 4];
     slow.read_exact(&mut name).unwrap();
     assert_eq!(&name, b"api\n");
-}
-
-/// Whether `bytes` come back.
-fn talks(from: &Pod, to: SocketAddr) -> Result<(), ErrorKind> {
-    let exchange = || {
-        let mut stream = from.tcp_connect(to)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        stream.write_all(SECRET)?;
-        let mut back = vec![0; SECRET.len()];
-        stream.read_exact(&mut back)
-    };
-    exchange().map_err(|error: std::io::Error| error.kind())
 }
 
 /// Whether `asked` holds, and `node` has a flow that was refused for this reason from the pod.

@@ -9,7 +9,7 @@ use weft_tests::wire::{Stream, Wire};
 use weft_tests::{Node, Pod, manifests, soon, text};
 
 use crate::path::{SECRET, shown};
-use crate::stage::{API, Stage};
+use crate::stage::{API, Stage, talks};
 
 #[test]
 fn connections_between_the_same_pods_share_the_handshakes_of_a_few() {
@@ -42,7 +42,7 @@ fn no_identity_uses_the_connection_of_another_even_of_the_same_node() {
     let twin = stage.a.pod("shop/twin").service_account("web").start();
     stage.settle();
     for pod in [&other, &twin] {
-        soon(|| echoes(pod).is_ok());
+        soon(|| talks(pod, API).is_ok());
         stage.echoes(API, SECRET).unwrap();
     }
     let is_from = |pod: &Pod| wire.streams().iter().any(|stream| stream.from.ip() == pod.ip());
@@ -158,13 +158,6 @@ fn connect(stage: &Stage) -> TcpStream {
 fn talk(stream: &mut TcpStream) {
     stream.write_all(b"x").unwrap();
     stream.read_exact(&mut [0]).unwrap();
-}
-
-fn echoes(pod: &Pod) -> std::io::Result<()> {
-    let mut stream = pod.tcp_connect(API)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(SECRET)?;
-    stream.read_exact(&mut vec![0; SECRET.len()])
 }
 
 const MANY: u32 = 200;

@@ -2,10 +2,13 @@
 //! both nodes that issue certificates of one authority.
 
 use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon};
+
+use crate::path::SECRET;
 
 /// Dropped from top to bottom: the agents before what they work on.
 pub(crate) struct Stage {
@@ -103,7 +106,6 @@ impl Stage {
 
     /// What comes back of `bytes` that `web` sends to `to`.
     pub(crate) fn echoes(&self, to: SocketAddr, bytes: &[u8]) -> std::io::Result<()> {
-        use std::io::{Read as _, Write as _};
         let mut stream = self.web.tcp_connect(to)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.write_all(bytes)?;
@@ -112,3 +114,18 @@ impl Stage {
         if back == bytes { Ok(()) } else { Err(std::io::Error::other("other bytes came back")) }
     }
 }
+
+/// Whether what `from` sends to `to` comes back.
+pub(crate) fn talks(from: &Pod, to: SocketAddr) -> Result<(), ErrorKind> {
+    let exchange = || {
+        let mut stream = from.tcp_connect(to)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(SECRET)?;
+        let mut back = vec![0; SECRET.len()];
+        stream.read_exact(&mut back)?;
+        if back == SECRET { Ok(()) } else { Err(std::io::Error::other("other bytes came back")) }
+    };
+    exchange().map_err(|error: std::io::Error| error.kind())
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);

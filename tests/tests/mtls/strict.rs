@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use weft_tests::{Pod, eventually, manifests, soon, throughout};
 
 use crate::path::SECRET;
-use crate::stage::{API, Stage};
+use crate::stage::{API, Stage, talks};
 
 /// What the pods of `api` take.
 fn mode(mtls: &str) -> String {
@@ -157,17 +157,6 @@ fn exchange(mut client: &TcpStream, mut server: &TcpStream) {
     server.read_exact(&mut [0]).unwrap();
     server.write_all(b"b").unwrap();
     client.read_exact(&mut [0]).unwrap();
-}
-
-fn talks(from: &Pod, to: SocketAddr) -> Result<(), ErrorKind> {
-    let exchange = || {
-        let mut stream = from.tcp_connect(to)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(SECRET)?;
-        let mut back = vec![0; SECRET.len()];
-        stream.read_exact(&mut back)
-    };
-    exchange().map_err(|error: std::io::Error| error.kind())
 }
 
 fn is_open((client, server): &(TcpStream, TcpStream)) -> bool {
