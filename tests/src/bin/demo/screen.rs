@@ -78,7 +78,7 @@ fn bar(name: &str, count: u32, of: u32) {
 pub(crate) fn bars_so_far<const N: usize>(names: [&str; N], counts: [u32; N], of: u32) {
     if of > 0 && io::stdout().is_terminal() {
         bars(names, counts, of);
-        print!("\x1b[{N}A");
+        put(&format!("\x1b[{N}A"));
     }
 }
 
@@ -129,10 +129,12 @@ fn paint(text: &str) -> String {
 
 fn line(text: impl Display) {
     end::stand_still_when_interrupted();
+    put(&format!("{}\n", text.to_string().trim_end()));
+}
+
+fn put(text: &str) {
     let mut stdout = anstream::stdout();
-    let written = stdout
-        .write_all(format!("{}\n", text.to_string().trim_end()).as_bytes())
-        .and_then(|()| stdout.flush());
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.expect("standard output can be written");
 }
 
