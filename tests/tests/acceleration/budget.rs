@@ -16,10 +16,13 @@ const MOST: usize = 2 << 20;
 #[test]
 fn a_writer_blocks_at_most_two_mebibytes_later_than_under_tcp_and_every_byte_arrives() {
     let Some(stage) = Stage::open() else { return };
-    for size in [100, 1000, 8192, 32 << 10] {
-        let (plain, _plain) = fill(stage.connect(PLAIN), size);
+    let from_server = |(client, server)| (server, client);
+    let cases = [100, 1000, 8192, 32 << 10].map(|size| (size, false)).into_iter().chain([(8192, true)]);
+    for (size, turned) in cases {
+        let connect = |to| if turned { from_server(stage.connect(to)) } else { stage.connect(to) };
+        let (plain, _plain) = fill(connect(PLAIN), size);
         let before = stage.count("bytes_redirected");
-        let (held, (client, server)) = fill(stage.connect(FAST), size);
+        let (held, (client, server)) = fill(connect(FAST), size);
         let redirected = stage.count("bytes_redirected") - before;
         assert!(redirected > 0, "writes of {size}: nothing was redirected");
         assert!(redirected <= 1 << 20, "writes of {size}: {redirected} bytes redirected");
