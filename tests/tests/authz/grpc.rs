@@ -24,12 +24,7 @@ type Sender = client::conn::http2::SendRequest<Empty<Bytes>>;
 #[test]
 fn a_denied_call_is_permission_denied_and_a_change_ends_only_the_calls_that_it_forbids() {
     let Some(stage) = Stage::open(NO_SECRETS) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        let listener = stage.api.tcp_listen(([0, 0, 0, 0], PORT).into()).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        tokio::task::spawn_local(serve(tokio::net::TcpListener::from_std(listener).unwrap()));
+    while_serving(&stage, async {
         let mut sender = connect(&stage.web, stage.api.addr(PORT)).await.unwrap();
         let refused = call(&mut sender, "/shop.Secrets/Get").await;
         assert_eq!(refused.status(), 200, "a call is refused inside gRPC");
@@ -65,12 +60,7 @@ fn a_policy_for_a_grpc_route_is_asked_about_its_calls_and_about_no_others() {
     let Some(stage) = Stage::start(&documents) else { return };
     soon(|| stage.node.has_proxy());
     stage.node.wait();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        let listener = stage.api.tcp_listen(([0, 0, 0, 0], PORT).into()).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        tokio::task::spawn_local(serve(tokio::net::TcpListener::from_std(listener).unwrap()));
+    while_serving(&stage, async {
         let mut by_route = connect(&stage.web, ([10, 96, 0, 3], 90).into()).await.unwrap();
         let refused = call(&mut by_route, "/shop.Secrets/Get").await;
         assert_eq!(
@@ -93,6 +83,17 @@ spec:
   parentRefs: [{group: \"\", kind: Service, name: calls, port: 90}]
   rules: [{backendRefs: [{name: calls, port: 90}]}]
 ";
+
+/// Does `work` while `api` answers calls.
+fn while_serving(stage: &Stage, work: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let listener = stage.api.tcp_listen(([0, 0, 0, 0], PORT).into()).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        tokio::task::spawn_local(serve(tokio::net::TcpListener::from_std(listener).unwrap()));
+        work.await;
+    });
+}
 
 async fn connect(from: &Pod, to: SocketAddr) -> Result<Sender, Box<dyn Error>> {
     let stream = from.tcp_connect(to)?;
