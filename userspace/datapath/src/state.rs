@@ -160,8 +160,7 @@ impl State {
                 self.pods.plan(&self.maps, people, &judged.places, &self.namespaces, &snapshot.mtls)?;
         }
         let first = self.snapshot.is_none();
-        // What an earlier agent's clients are connected to may have gone since.
-        let backends_moved = first || !change.is_empty();
+        let before = self.backends_of_udp(change.is_empty());
         if first {
             // Before any pod is protected: whoever dials it is attested from here on.
             self.unattached = attach::to_cgroup(&self.loaded, &self.cgroup)?;
@@ -175,7 +174,8 @@ impl State {
         self.snapshot = Some(Arc::clone(snapshot));
         self.moved = false;
         self.drop_retired();
-        if backends_moved {
+        // What an earlier agent's clients are connected to may have gone while nobody looked.
+        if first || self.has_lost_one_of(before) {
             self.cut_stale_udp();
         }
         self.cut_forbidden(&tightened);
@@ -400,6 +400,15 @@ impl State {
                 }
             }
         }
+    }
+
+    fn backends_of_udp(&self, unchanged: bool) -> Option<HashSet<u64>> {
+        (!unchanged && self.snapshot.is_some()).then(|| self.services.udp_backends())
+    }
+
+    /// Whether a backend of UDP is there no more: only then are all connected sockets looked at.
+    fn has_lost_one_of(&self, before: Option<HashSet<u64>>) -> bool {
+        before.is_some_and(|before| !before.is_subset(&self.services.udp_backends()))
     }
 
     /// Ends the UDP sockets that are connected to a backend that none of their Services has any more.

@@ -82,32 +82,26 @@ pub(crate) fn forbidden(
 
 /// Ends connected UDP sockets of enrolled pods by their cookies. One that was disconnected meanwhile stays.
 pub(crate) fn stale_udp(namespaces: &mut Namespaces, cookies: &HashSet<u64>) -> usize {
-    namespaces.iter_mut().map(|(_, held)| stale_udp_in(&mut held.diag, cookies)).sum()
+    namespaces.iter_mut().map(|(_, held)| told(stale_udp_in(&mut held.diag, cookies))).sum()
 }
 
 /// As [`stale_udp`], of whoever is on this machine: with `--service-scope node` everybody is balanced.
 pub(crate) fn stale_udp_anywhere(cookies: &HashSet<u64>) -> usize {
-    let ended = |netns: &Netns| match Diag::open(netns) {
-        Ok(mut diag) => stale_udp_in(&mut diag, cookies),
-        Err(error) => {
-            tracing::warn!(%error, "sockets of a network namespace cannot be listed");
-            0
-        }
-    };
-    host::network_namespaces().iter().map(ended).sum()
+    let ended = |netns: &Netns| Diag::open(netns).and_then(|mut diag| stale_udp_in(&mut diag, cookies));
+    host::network_namespaces().iter().map(|netns| told(ended(netns))).sum()
 }
 
-fn stale_udp_in(diag: &mut Diag, cookies: &HashSet<u64>) -> usize {
-    match diag.sockets(&Query::connected_udp()) {
-        Ok(sockets) => {
-            let stale: Vec<_> = sockets.into_iter().filter(|s| cookies.contains(&s.cookie)).collect();
-            end(diag, &stale)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "sockets of a network namespace cannot be listed");
-            0
-        }
-    }
+fn stale_udp_in(diag: &mut Diag, cookies: &HashSet<u64>) -> Result<usize, weft_transport::Error> {
+    let sockets = diag.sockets(&Query::connected_udp())?;
+    let stale: Vec<_> = sockets.into_iter().filter(|socket| cookies.contains(&socket.cookie)).collect();
+    Ok(end(diag, &stale))
+}
+
+fn told(ended: Result<usize, weft_transport::Error>) -> usize {
+    ended.unwrap_or_else(|error| {
+        tracing::warn!(%error, "sockets of a network namespace cannot be listed");
+        0
+    })
 }
 
 /// What is known of sockets that do not say themselves which end they are.

@@ -30,10 +30,10 @@ pub(super) struct Socket {
 
 /// What is said of a socket by whoever uses it, while hyper has it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Orders(Arc<Said>);
+pub(super) struct Orders(Arc<Given>);
 
 #[derive(Debug, Default)]
-struct Said {
+struct Given {
     long: AtomicBool,
     cut: AtomicBool,
 }
