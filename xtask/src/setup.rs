@@ -5,7 +5,7 @@
 
 mod envoy;
 mod h2spec;
-mod packages;
+pub(crate) mod packages;
 mod toolchain;
 
 use std::fs;

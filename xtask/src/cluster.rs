@@ -1,0 +1,216 @@
+//! `cargo xtask cluster`: a real Kubernetes on this machine, without Docker, for the tests that need one.
+//!
+//! ```text
+//! parts: built once ──► network ──► control_plane, on the host ──► node 1..n ──► images ──► addons ──► proof
+//!                                    daemons, cgroups, pki: what they are started by, in and with
+//! ```
+//! Each step looks at what is there and does the rest, so `up` also repairs; `down` ends one cgroup and removes one folder.
+
+mod addons;
+mod cgroups;
+mod control_plane;
+mod daemons;
+mod host;
+mod images;
+mod network;
+mod node;
+mod parts;
+mod pki;
+mod process;
+mod state;
+mod wait;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Error, Result, bail};
+
+use crate::screen;
+use cgroups::Cgroup;
+use node::Node;
+use state::{Claim, Options, State};
+
+/// What to do with the cluster.
+#[derive(clap::Subcommand)]
+pub(crate) enum Action {
+    /// Builds what is missing, starts what does not run, and shows that pods reach each other.
+    Up {
+        /// How many nodes.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
+        nodes: u8,
+        /// Leaves Services' addresses to the mesh.
+        #[arg(long)]
+        no_kube_proxy: bool,
+    },
+    /// Imports images on every node, from archives as `cargo xtask image` and `docker save` write them.
+    Load {
+        #[arg(required = true, value_name = "ARCHIVE")]
+        archives: Vec<PathBuf>,
+    },
+    /// kubectl, of the cluster's release and for this cluster.
+    Kubectl {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Runs a program in a node's namespaces, e.g. `exec node-1 ctr -n k8s.io containers list`.
+    Exec {
+        node: String,
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Says which of its programs run, and what the nodes say; fails unless all is well.
+    Status,
+    /// Builds the Gateway API project's conformance suite, and says where it is.
+    Conformance,
+    /// Ends and removes the cluster. What was built stays, and so do the logs.
+    Down,
+}
+
+/// Does it.
+pub(crate) fn run(action: Action) -> Result<()> {
+    match action {
+        Action::Up { nodes, no_kube_proxy } => up(Options { nodes, kube_proxy: !no_kube_proxy }),
+        Action::Load { archives } => {
+            let archives: Vec<PathBuf> =
+                archives.iter().map(|archive| callers_folder().join(archive)).collect();
+            images::load(&Node::first(state::running()?.options.nodes), &archives)
+        }
+        Action::Kubectl { args } => become_program(kubectl()?.args(args)),
+        Action::Exec { node, command } => {
+            let node = Node::named(&node)?;
+            let (program, args) = command.split_first().context("clap asks for a command")?;
+            become_program(node.running()?.enter(program).args(args).env("PATH", daemons::path()?))
+        }
+        Action::Status => status(),
+        Action::Conformance => {
+            screen::note(parts::conformance()?.display());
+            Ok(())
+        }
+        Action::Down => down(),
+    }
+}
+
+fn up(options: Options) -> Result<()> {
+    let started = Instant::now();
+    host::check()?;
+    let _claim = Claim::take()?;
+    screen::title(format_args!("cluster of {options}"));
+    let built = parts::provide()?;
+    let version = parts::version()?;
+    match State::read()? {
+        None => {}
+        Some(there) if there.version != version => {
+            screen::note(
+                "its programs have changed: the one that was started from others is taken down first",
+            );
+            remove()?;
+        }
+        Some(there) if there.options != options => {
+            bail!("there is a cluster of {}: `cargo xtask cluster down` first", there.options);
+        }
+        Some(there) if there.complete && daemons::all().iter().all(|(_, runs)| *runs) => {
+            return ready("is up already", started);
+        }
+        Some(_) => screen::note("some of it is there: the rest is started"),
+    }
+    let mut state = State { options, version, complete: false };
+    state.write()?;
+    start(&state.options, built)?;
+    state.complete = true;
+    state.write()?;
+    ready("up", started)
+}
+
+fn start(options: &Options, built: bool) -> Result<()> {
+    let nodes = Node::first(options.nodes);
+    screen::step("network", network::provide)?;
+    screen::step("control plane", control_plane::provide)?;
+    for node in &nodes {
+        screen::step(node.name(), || node.provide(&nodes, options.kube_proxy))?;
+    }
+    screen::step("images", || images::provide(&nodes, built))?;
+    screen::step("Gateway API, DNS, nodes are ready", addons::provide)?;
+    let proof = if options.kube_proxy {
+        "a pod reaches a Service on another node"
+    } else {
+        "a pod reaches a pod on another node"
+    };
+    screen::step(proof, || addons::prove(&nodes, options.kube_proxy))
+}
+
+fn ready(what: &str, started: Instant) -> Result<()> {
+    screen::done(format_args!("cluster {what}"), started.elapsed());
+    screen::note(format_args!("export KUBECONFIG={}", pki::file("admin.kubeconfig")?.display()));
+    screen::note("cargo xtask cluster kubectl get pods --all-namespaces");
+    Ok(())
+}
+
+fn status() -> Result<()> {
+    state::running()?;
+    let all = daemons::all();
+    for (name, runs) in &all {
+        screen::line(format_args!("  {} {name}", if *runs { '✓' } else { '✗' }));
+    }
+    if let Some((name, _)) = all.iter().find(|(_, runs)| !runs) {
+        bail!(
+            "{name} has ended: {LOGS}/{name}.log has its last words, `cargo xtask cluster up` starts it again"
+        );
+    }
+    become_program(kubectl()?.args(["get", "nodes", "--output=wide"]))
+}
+
+fn down() -> Result<()> {
+    host::check_root()?;
+    let claim = Claim::take()?;
+    screen::step("cluster down", remove)?;
+    claim.release()
+}
+
+/// Everything but what was built and the logs. Also of a cluster that never came up.
+fn remove() -> Result<()> {
+    network::remove(&Node::first(MOST_NODES))?;
+    let cluster = Cgroup::cluster();
+    cluster.kill()?;
+    cluster.remove()?;
+    match fs::remove_dir_all(STATE) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {STATE}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn kubectl() -> Result<Command> {
+    let config = pki::file("admin.kubeconfig")?;
+    if !config.exists() {
+        bail!("there is no cluster: `cargo xtask cluster up`");
+    }
+    let mut kubectl = Command::new(parts::bin("kubectl")?);
+    kubectl.env("KUBECONFIG", config);
+    Ok(kubectl)
+}
+
+/// Takes this process's place, where the caller is, so that its exit code and signals are its own.
+fn become_program(command: &mut Command) -> Result<()> {
+    let error = command.current_dir(callers_folder()).exec();
+    Err(Error::from(error)).with_context(|| format!("start {}", command.get_program().display()))
+}
+
+/// xtask works in the repository's root; what a caller names, he names from where he is.
+fn callers_folder() -> PathBuf {
+    env::var_os("PWD").map_or_else(PathBuf::new, PathBuf::from)
+}
+
+const MOST_NODES: u8 = 4;
+/// What was built.
+const BIN: &str = "target/cluster/bin";
+const IMAGES: &str = "target/cluster/images";
+/// What the programs said.
+const LOGS: &str = "target/cluster/log";
+/// All else: gone with the cluster.
+const STATE: &str = "target/cluster/state";

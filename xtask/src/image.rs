@@ -1,0 +1,5 @@
+//! Container images from scratch.
+
+mod archive;
+
+pub(crate) use archive::Image;
