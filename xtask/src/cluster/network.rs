@@ -4,7 +4,8 @@
 //! host ── weft-cluster 172.30.0.1 (control plane) ──┬── node-1 eth0 172.30.0.2, pods 10.244.1.0/24 on cni0
 //!                                                  └── node-2 eth0 172.30.0.3, pods 10.244.2.0/24 on cni0
 //! ```
-//! Nodes reach each other over the bridge, so the host forwards nothing, and its own settings stay as they are.
+//! Nodes reach each other over the bridge, so the host forwards nothing, and its own settings stay as they are. Nodes and pods
+//! have IPv6 addresses, too, which are nothing to the host: `fd00:172:30::2`, `fd00:10:244:1::/64` and so on.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -43,15 +44,18 @@ pub(super) fn connect(node: &Node, init: &Process, all: &[Node]) -> Result<()> {
     let mut commands = vec![
         "link set lo up".to_owned(),
         format!("address replace {}/24 dev eth0", node.address()),
+        // No other has it, so nobody has to wait for an answer.
+        format!("address replace {}/64 dev eth0 nodad", node.address_v6()),
         "link set eth0 up".to_owned(),
         format!("route replace default via {API_SERVER}"),
     ];
     let others = all.iter().filter(|other| other.number() != node.number());
-    commands.extend(others.map(route_to_pods));
+    commands.extend(others.flat_map(|other| [route_to_pods(other), route_to_pods_v6(other)]));
     for command in commands {
         shell::capture(init.enter("ip").args(command.split(' ')))?;
     }
-    shell::capture(init.enter("sysctl").args(["-qw", "net.ipv4.ip_forward=1"]))?;
+    let forwards = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"];
+    shell::capture(init.enter("sysctl").arg("-qw").args(forwards))?;
     // From the host as well: the API server calls webhooks by their pods' addresses.
     shell::capture(ip([]).args(route_to_pods(node).split(' '))).map(drop)
 }
@@ -82,6 +86,10 @@ fn route_to_pods(node: &Node) -> String {
     format!("route replace {} via {}", node.pods(), node.address())
 }
 
+fn route_to_pods_v6(node: &Node) -> String {
+    format!("-6 route replace {} via {}", node.pods_v6(), node.address_v6())
+}
+
 /// The first route that is neither the default nor the cluster's.
 fn foreign_route(routes: &str) -> Option<&str> {
     let ours = format!(" dev {BRIDGE} ");
@@ -110,8 +118,8 @@ pub(super) const API_SERVER: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
 /// The first of the Services' addresses, which is the API server's.
 pub(super) const API_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 pub(super) const DNS_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
-pub(super) const SERVICES: &str = "10.96.0.0/16";
-pub(super) const PODS: &str = "10.244.0.0/16";
+pub(super) const SERVICES: &str = "10.96.0.0/16,fd00:10:96::/112";
+pub(super) const PODS: &str = "10.244.0.0/16,fd00:10:244::/48";
 const BRIDGE: &str = "weft-cluster";
 
 #[cfg(test)]

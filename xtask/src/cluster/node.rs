@@ -14,7 +14,7 @@ mod kube_proxy;
 mod kubelet;
 mod namespaces;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -52,9 +52,17 @@ impl Node {
         Ipv4Addr::new(172, 30, 0, self.0 + 1)
     }
 
+    pub(super) fn address_v6(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd00, 0x172, 0x30, 0, 0, 0, 0, u16::from(self.0) + 1)
+    }
+
     /// Its pods' addresses.
     pub(super) fn pods(&self) -> String {
         format!("10.244.{}.0/24", self.0)
+    }
+
+    pub(super) fn pods_v6(&self) -> String {
+        format!("fd00:10:244:{}::/64", self.0)
     }
 
     /// The host's end of the pair that connects it.

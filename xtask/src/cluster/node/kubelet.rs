@@ -18,7 +18,7 @@ pub(super) fn ensure(node: &Node, init: &Process) -> Result<()> {
     state::write(&config, configuration(node)?)?;
     let kubelet = node.daemon("kubelet", init)?.arg("--config").arg(config);
     let kubelet = kubelet.arg("--kubeconfig").arg(kubeconfig).args(["--hostname-override", &name]);
-    kubelet.arg(format!("--node-ip={}", node.address())).ensure().map(drop)
+    kubelet.arg(format!("--node-ip={},{}", node.address(), node.address_v6())).ensure().map(drop)
 }
 
 fn configuration(node: &Node) -> Result<String> {

@@ -67,8 +67,8 @@ fn pod_network(node: &Node) -> String {
                 "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipMasq": false,
                 "ipam": {
                     "type": "host-local",
-                    "ranges": [[{ "subnet": node.pods() }]],
-                    "routes": [{ "dst": "0.0.0.0/0" }],
+                    "ranges": [[{ "subnet": node.pods() }], [{ "subnet": node.pods_v6() }]],
+                    "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }],
                 },
             },
             { "type": "portmap", "backend": "nftables", "capabilities": { "portMappings": true } },
