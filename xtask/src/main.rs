@@ -4,7 +4,8 @@
 //! setup ── build ──┬── test ── kernels (qemu)      gates: layers, sizes, deny, codegen --check
 //!                  ├── demo                        ci    : fmt, clippy, the gates, test, kernels
 //!                  ├── bench
-//!                  └── fuzz
+//!                  ├── fuzz
+//!                  └── image ── cluster
 //! ```
 
 mod bench;
@@ -81,6 +82,8 @@ enum Command {
     /// A real Kubernetes on this machine, for the tests that need one.
     #[command(subcommand)]
     Cluster(cluster::Action),
+    /// `weft` as a container image, `target/image/weft.tar`.
+    Image,
     /// Fails on a dependency that goes up, sideways or through a wall.
     Layers,
     /// Shows how long files and functions are; fails on the ones nobody can read at a sitting.
@@ -110,6 +113,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo { args } => demo::run(&args),
         Command::Bench { name, args } => bench::run(name, &args),
         Command::Cluster(action) => cluster::run(action),
+        Command::Image => image::run(),
         Command::Layers => layers::run(),
         Command::Sizes => sizes::run(),
         Command::Codegen { check } => codegen::run(check),

@@ -28,6 +28,11 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// Provides what building `weft` takes, without what tests and benches call.
+pub(crate) fn bpf_toolchain() -> Result<()> {
+    toolchain::provide().map(drop)
+}
+
 pub(crate) use envoy::provide as envoy;
 
 /// Installs a cargo subcommand into `target/tools` for the command that needs it.
