@@ -65,6 +65,10 @@ pub(crate) enum Action {
     },
     /// Says which of its programs run, and what the nodes say; fails unless all is well.
     Status,
+    /// Ends one of its programs, as `status` calls it, e.g. `stop kube-apiserver`; `up` and `restart` start it again.
+    Stop { name: String },
+    /// Ends one of its programs and starts it again, e.g. `restart node-1.containerd`.
+    Restart { name: String },
     /// Builds the Gateway API project's conformance suite, and says where it is.
     Conformance,
     /// Ends and removes the cluster. What was built stays, and so do the logs.
@@ -87,6 +91,11 @@ pub(crate) fn run(action: Action) -> Result<()> {
             become_program(node.running()?.enter(program).args(args).env("PATH", daemons::path()?))
         }
         Action::Status => status(),
+        Action::Stop { name } => stop(&name),
+        Action::Restart { name } => {
+            stop(&name)?;
+            screen::step(format_args!("start {name}"), || start(&state::running()?.options))
+        }
         Action::Conformance => {
             screen::note(parts::conformance()?.display());
             Ok(())
@@ -100,7 +109,7 @@ fn up(options: Options) -> Result<()> {
     host::check()?;
     let _claim = Claim::take()?;
     screen::title(format_args!("cluster of {options}"));
-    let built = parts::provide()?;
+    parts::provide()?;
     let version = parts::version()?;
     match State::read()? {
         None => {}
@@ -120,27 +129,37 @@ fn up(options: Options) -> Result<()> {
     }
     let mut state = State { options, version, complete: false };
     state.write()?;
-    start(&state.options, built)?;
+    bring_up(&state.options)?;
     state.complete = true;
     state.write()?;
     ready("up", started)
 }
 
-fn start(options: &Options, built: bool) -> Result<()> {
+fn bring_up(options: &Options) -> Result<()> {
     let nodes = Node::first(options.nodes);
     screen::step("network", network::provide)?;
     screen::step("control plane", control_plane::provide)?;
     for node in &nodes {
         screen::step(node.name(), || node.provide(&nodes, options.kube_proxy))?;
     }
-    screen::step("images", || images::provide(&nodes, built))?;
+    screen::step("images", || images::provide(&nodes))?;
     screen::step("Gateway API, DNS, nodes are ready", addons::provide)?;
-    let proof = if options.kube_proxy {
-        "a pod reaches a Service on another node"
-    } else {
-        "a pod reaches a pod on another node"
-    };
+    let by = if options.kube_proxy { "its Service's name" } else { "its address" };
+    let proof = format!("a pod of node-1 reaches one of node-{} by {by}", options.nodes);
     screen::step(proof, || addons::prove(&nodes, options.kube_proxy))
+}
+
+/// Starts what does not run.
+fn start(options: &Options) -> Result<()> {
+    let _claim = Claim::take()?;
+    control_plane::provide()?;
+    let nodes = Node::first(options.nodes);
+    nodes.iter().try_for_each(|node| node.provide(&nodes, options.kube_proxy))
+}
+
+fn stop(name: &str) -> Result<()> {
+    let _claim = Claim::take()?;
+    screen::step(format_args!("stop {name}"), || daemons::stop(name))
 }
 
 fn ready(what: &str, started: Instant) -> Result<()> {

@@ -143,11 +143,12 @@ fn inherit_cpus(parent: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// In v2 a cgroup has the controllers that its parent passes on.
+/// In v2 a cgroup has the controllers that its parent passes on. What kubelets do without is left as it is: the first to
+/// pass it on is the host's root.
 fn pass_controllers_on(parent: &Path) -> Result<()> {
     let path = parent.join("cgroup.controllers");
     let there = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    for controller in there.split_whitespace() {
+    for controller in there.split_whitespace().filter(|controller| KUBELETS.contains(controller)) {
         let control = parent.join("cgroup.subtree_control");
         fs::write(&control, format!("+{controller}"))
             .with_context(|| format!("pass {controller} on in {}", control.display()))?;
@@ -167,6 +168,8 @@ fn remove_below(folder: &Path) -> Result<()> {
 }
 
 const CLUSTER: &str = "weft-cluster";
+/// The controllers that a kubelet asks for.
+const KUBELETS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::cgroups::Cgroup;
 use super::process::Process;
-use super::{LOGS, STATE, parts};
+use super::{LOGS, STATE, parts, wait};
 use crate::shell;
 
 /// What to start, and where.
@@ -81,6 +82,26 @@ pub(super) fn check(name: &str) -> Result<()> {
     if running(name).is_none() {
         let log = log(name);
         bail!("{name} has ended; the end of {}:\n{}", log.display(), shell::tail(&log));
+    }
+    Ok(())
+}
+
+/// Ends the daemon of this name, if it runs: with a word, and after a while without.
+pub(super) fn stop(name: &str) -> Result<()> {
+    if !record(name).exists() {
+        let names: Vec<String> = all().into_iter().map(|(name, _)| name).collect();
+        bail!("there is no {name}: there are {}", names.join(", "));
+    }
+    for signal in ["-TERM", "-KILL"] {
+        let Some(process) = running(name) else { return Ok(()) };
+        shell::capture(Command::new("kill").args([signal, &process.pid.to_string()]))?;
+        let ended = wait::until("it has ended", Duration::from_secs(10), || {
+            ensure!(!process.is_alive(), "process {} still runs", process.pid);
+            Ok(())
+        });
+        if signal == "-KILL" {
+            return ended.with_context(|| format!("end {name}"));
+        }
     }
     Ok(())
 }

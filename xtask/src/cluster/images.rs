@@ -1,7 +1,10 @@
 //! Images on the nodes: those that every cluster needs, packed of the parts, and what a developer brings.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
@@ -10,12 +13,12 @@ use super::{IMAGES, parts};
 use crate::image::Image;
 use crate::{screen, shell};
 
-/// Packs the images that every cluster needs, after a build of parts anew, and brings them to nodes that lack one.
-pub(super) fn provide(nodes: &[Node], built: bool) -> Result<()> {
+/// Packs the images that every cluster needs, where the program is newer, and brings them to nodes that lack one.
+pub(super) fn provide(nodes: &[Node]) -> Result<()> {
     for (name, program) in [(PAUSE, "pause"), (COREDNS, "coredns"), (HELLO, "hello")] {
         let archive = Path::new(IMAGES).join(format!("{program}.tar"));
-        if built || !archive.exists() {
-            let (source, place) = (parts::bin(program)?, format!("/{program}"));
+        let (source, place) = (parts::bin(program)?, format!("/{program}"));
+        if modified(&archive)? <= modified(&source)? {
             Image { name, programs: &[(&place, &source)], entrypoint: &[&place] }.write(&archive)?;
         }
         for node in nodes {
@@ -37,6 +40,14 @@ pub(super) fn load(nodes: &[Node], archives: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// None, which is before any time, where there is no such file.
+fn modified(path: &Path) -> Result<Option<SystemTime>> {
+    match fs::metadata(path).and_then(|metadata| metadata.modified()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        time => time.with_context(|| format!("look at {}", path.display())).map(Some),
+    }
+}
+
 /// By its standard input: the node may not see where the archive lies.
 fn import(node: &Node, archive: &Path) -> Result<()> {
     let file = File::open(archive).with_context(|| format!("open {}", archive.display()))?;
@@ -51,7 +62,7 @@ fn images_on(node: &Node) -> Result<String> {
     shell::capture(ctr(node)?.args(["images", "list", "--quiet"]))
 }
 
-fn ctr(node: &Node) -> Result<std::process::Command> {
+fn ctr(node: &Node) -> Result<Command> {
     let mut ctr = node.running()?.enter(parts::bin("ctr")?);
     ctr.args(["--namespace", "k8s.io"]);
     Ok(ctr)

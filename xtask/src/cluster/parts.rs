@@ -15,18 +15,15 @@ use super::{BIN, host};
 use crate::{repo, screen};
 use module::{Module, Stamp};
 
-/// Builds what is missing or has other pins than those it was built of; true if anything was built.
-pub(super) fn provide() -> Result<bool> {
-    let parts = [KUBERNETES, CONTAINERD, RUNC, CNI, COREDNS];
-    let mut built = false;
-    for module in &parts {
-        built |= once(module, || module.build())?;
+/// Builds what is missing or has other pins than those it was built of.
+pub(super) fn provide() -> Result<()> {
+    for module in &[KUBERNETES, CONTAINERD, RUNC, CNI, COREDNS] {
+        once(module, || module.build())?;
     }
     for name in COMPONENTS {
         link(name)?;
     }
-    built |= once(&GATEWAY_API, || GATEWAY_API.copy("sigs.k8s.io/gateway-api", CRDS, &bin(GATEWAY_CRDS)?))?;
-    Ok(built)
+    once(&GATEWAY_API, || GATEWAY_API.copy("sigs.k8s.io/gateway-api", CRDS, &bin(GATEWAY_CRDS)?))
 }
 
 /// Builds the Gateway API project's own conformance suite, and returns where the program is.
@@ -47,17 +44,17 @@ pub(super) fn version() -> Result<String> {
     Ok(Stamp::of_all(&stamps?).to_string())
 }
 
-/// Runs `build` unless it was run for the same pins; true if it was run.
-fn once(module: &Module, build: impl FnOnce() -> Result<()>) -> Result<bool> {
+/// Runs `build` unless it was run for the same pins.
+fn once(module: &Module, build: impl FnOnce() -> Result<()>) -> Result<()> {
     let stamp = module.stamp()?;
     if stamp.is_set(module)? {
-        return Ok(false);
+        return Ok(());
     }
     host::check_compiler()?;
     screen::note(format_args!("building {} ({}) ...", module.what, module.takes));
+    Stamp::clear(module)?;
     screen::step(module.what, build)?;
-    stamp.set(module)?;
-    Ok(true)
+    stamp.set(module)
 }
 
 /// `components` is every component: which one, its name says.

@@ -60,7 +60,7 @@ fn fill(node: &Node, folder: &Path) -> Result<()> {
 /// Pods on a bridge of the node's, with their own addresses to the outside, and host ports.
 fn pod_network(node: &Node) -> String {
     let network = json!({
-        "cniVersion": "1.0.0",
+        "cniVersion": "1.1.0",
         "name": "weft-cluster",
         "plugins": [
             {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -124,6 +125,17 @@ impl Stamp {
     pub(super) fn set(&self, module: &Module) -> Result<()> {
         let path = Self::path(module)?;
         fs::write(&path, &self.0).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// Before a build: what is interrupted must not pass for what was there before.
+    pub(super) fn clear(module: &Module) -> Result<()> {
+        let path = Self::path(module)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn path(module: &Module) -> Result<PathBuf> {
