@@ -12,6 +12,7 @@ mod control_plane;
 mod daemons;
 mod host;
 mod images;
+mod lifecycle;
 mod network;
 mod node;
 mod parts;
@@ -22,18 +23,15 @@ mod wait;
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context, Error, Result, bail};
 
 use crate::screen;
-use cgroups::Cgroup;
 use node::Node;
-use state::{Claim, Options, State};
+use state::{Options, ProxyMode};
 
 /// What to do with the cluster.
 #[derive(clap::Subcommand)]
@@ -46,6 +44,9 @@ pub(crate) enum Action {
         /// Leaves Services' addresses to the mesh.
         #[arg(long)]
         no_kube_proxy: bool,
+        /// By what kube-proxy gives Services their addresses.
+        #[arg(long, value_enum, default_value_t = ProxyMode::Nftables, conflicts_with = "no_kube_proxy")]
+        kube_proxy: ProxyMode,
     },
     /// Imports images on every node, from archives as `cargo xtask image` and `docker save` write them.
     Load {
@@ -78,7 +79,9 @@ pub(crate) enum Action {
 /// Does it.
 pub(crate) fn run(action: Action) -> Result<()> {
     match action {
-        Action::Up { nodes, no_kube_proxy } => up(Options { nodes, kube_proxy: !no_kube_proxy }),
+        Action::Up { nodes, no_kube_proxy, kube_proxy } => {
+            lifecycle::up(Options { nodes, kube_proxy: (!no_kube_proxy).then_some(kube_proxy) })
+        }
         Action::Load { archives } => {
             let archives: Vec<PathBuf> =
                 archives.iter().map(|archive| callers_folder().join(archive)).collect();
@@ -90,117 +93,17 @@ pub(crate) fn run(action: Action) -> Result<()> {
             let (program, args) = command.split_first().context("clap asks for a command")?;
             become_program(node.running()?.enter(program).args(args).env("PATH", daemons::path()?))
         }
-        Action::Status => status(),
-        Action::Stop { name } => stop(&name),
+        Action::Status => lifecycle::status(),
+        Action::Stop { name } => lifecycle::stop(&name),
         Action::Restart { name } => {
-            stop(&name)?;
-            screen::step(format_args!("start {name}"), || start(&state::running()?.options))
+            lifecycle::stop(&name)?;
+            lifecycle::start(&name)
         }
         Action::Conformance => {
             screen::note(parts::conformance()?.display());
             Ok(())
         }
-        Action::Down => down(),
-    }
-}
-
-fn up(options: Options) -> Result<()> {
-    let started = Instant::now();
-    host::check()?;
-    let _claim = Claim::take()?;
-    screen::title(format_args!("cluster of {options}"));
-    parts::provide()?;
-    let version = parts::version()?;
-    match State::read()? {
-        None => {}
-        Some(there) if there.version != version => {
-            screen::note(
-                "its programs have changed: the one that was started from others is taken down first",
-            );
-            remove()?;
-        }
-        Some(there) if there.options != options => {
-            bail!("there is a cluster of {}: `cargo xtask cluster down` first", there.options);
-        }
-        Some(there) if there.complete && daemons::all().iter().all(|(_, runs)| *runs) => {
-            return ready("is up already", started);
-        }
-        Some(_) => screen::note("some of it is there: the rest is started"),
-    }
-    let mut state = State { options, version, complete: false };
-    state.write()?;
-    bring_up(&state.options)?;
-    state.complete = true;
-    state.write()?;
-    ready("up", started)
-}
-
-fn bring_up(options: &Options) -> Result<()> {
-    let nodes = Node::first(options.nodes);
-    screen::step("network", network::provide)?;
-    screen::step("control plane", control_plane::provide)?;
-    for node in &nodes {
-        screen::step(node.name(), || node.provide(&nodes, options.kube_proxy))?;
-    }
-    screen::step("images", || images::provide(&nodes))?;
-    screen::step("Gateway API, DNS, nodes are ready", addons::provide)?;
-    let by = if options.kube_proxy { "its Service's name" } else { "its address" };
-    let proof = format!("a pod of node-1 reaches one of node-{} by {by}", options.nodes);
-    screen::step(proof, || addons::prove(&nodes, options.kube_proxy))
-}
-
-/// Starts what does not run.
-fn start(options: &Options) -> Result<()> {
-    let _claim = Claim::take()?;
-    control_plane::provide()?;
-    let nodes = Node::first(options.nodes);
-    nodes.iter().try_for_each(|node| node.provide(&nodes, options.kube_proxy))
-}
-
-fn stop(name: &str) -> Result<()> {
-    let _claim = Claim::take()?;
-    screen::step(format_args!("stop {name}"), || daemons::stop(name))
-}
-
-fn ready(what: &str, started: Instant) -> Result<()> {
-    screen::done(format_args!("cluster {what}"), started.elapsed());
-    screen::note(format_args!("export KUBECONFIG={}", pki::file("admin.kubeconfig")?.display()));
-    screen::note("cargo xtask cluster kubectl get pods --all-namespaces");
-    Ok(())
-}
-
-fn status() -> Result<()> {
-    state::running()?;
-    let all = daemons::all();
-    for (name, runs) in &all {
-        screen::line(format_args!("  {} {name}", if *runs { '✓' } else { '✗' }));
-    }
-    if let Some((name, _)) = all.iter().find(|(_, runs)| !runs) {
-        bail!(
-            "{name} has ended: {LOGS}/{name}.log has its last words, `cargo xtask cluster up` starts it again"
-        );
-    }
-    become_program(kubectl()?.args(["get", "nodes", "--output=wide"]))
-}
-
-fn down() -> Result<()> {
-    host::check_root()?;
-    let claim = Claim::take()?;
-    screen::step("cluster down", remove)?;
-    claim.release()
-}
-
-/// Everything but what was built and the logs. Also of a cluster that never came up.
-fn remove() -> Result<()> {
-    network::remove(&Node::first(MOST_NODES))?;
-    let cluster = Cgroup::cluster();
-    cluster.kill()?;
-    cluster.remove()?;
-    match fs::remove_dir_all(STATE) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {STATE}"))
-        }
-        _ => Ok(()),
+        Action::Down => lifecycle::down(),
     }
 }
 
@@ -229,7 +132,7 @@ const MOST_NODES: u8 = 4;
 /// What was built.
 const BIN: &str = "target/cluster/bin";
 const IMAGES: &str = "target/cluster/images";
-/// What the programs said.
+/// What the programs said: of the cluster that is there, or of the last one.
 const LOGS: &str = "target/cluster/log";
 /// All else: gone with the cluster.
 const STATE: &str = "target/cluster/state";

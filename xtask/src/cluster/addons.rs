@@ -25,9 +25,9 @@ pub(super) fn provide() -> Result<()> {
     shell::capture(kubectl()?.args(rollout)).map(drop)
 }
 
-/// A pod on the first node asks a pod on the last one for a page: by its Service's name, or without kube-proxy by its
-/// own address. The namespace of both is removed again.
-pub(super) fn prove(nodes: &[Node], kube_proxy: bool) -> Result<()> {
+/// A pod on the first node asks a pod on the last one for a page: by its Service's name, or else by its own address,
+/// which needs no kube-proxy. The namespace of both is removed again.
+pub(super) fn prove(nodes: &[Node], by_name: bool) -> Result<()> {
     let (Some(first), Some(last)) = (nodes.first(), nodes.last()) else { bail!("a cluster has nodes") };
     // Its own each time: the last one may still be about to go.
     let proof = format!("weft-cluster-proof-{}", std::process::id());
@@ -36,9 +36,9 @@ pub(super) fn prove(nodes: &[Node], kube_proxy: bool) -> Result<()> {
         include_str!("manifests/proof-server.yaml"),
         &[("NAMESPACE", &proof), ("IMAGE", HELLO), ("NODE", &last.name())],
     ))?;
-    let ready = ["wait", "pod/server", "--for=condition=Ready", "--timeout=60s", &namespace];
+    let ready = ["wait", "pod/server", "--for=condition=Ready", "--timeout=120s", &namespace];
     shell::capture(kubectl()?.args(ready)).context("start a pod")?;
-    let host = if kube_proxy {
+    let host = if by_name {
         format!("server.{proof}.svc.cluster.local")
     } else {
         shell::capture(kubectl()?.args([
@@ -53,7 +53,7 @@ pub(super) fn prove(nodes: &[Node], kube_proxy: bool) -> Result<()> {
         &[("NAMESPACE", &proof), ("IMAGE", HELLO), ("NODE", &first.name()), ("HOST", &host)],
     ))?;
     let succeeded =
-        ["wait", "pod/client", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s", &namespace];
+        ["wait", "pod/client", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s", &namespace];
     if let Err(error) = shell::capture(kubectl()?.args(succeeded)) {
         let said = shell::capture(kubectl()?.args(["logs", "pod/client", "--tail=1", &namespace]))
             .unwrap_or_default();

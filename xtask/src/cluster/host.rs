@@ -67,6 +67,7 @@ const NEEDED: &[Package] = &[
     Package { name: "iproute2", provides: "ip", what_for: "the nodes' network" },
     Package { name: "util-linux", provides: "nsenter", what_for: "the nodes' namespaces" },
     Package { name: "nftables", provides: "nft", what_for: "kube-proxy" },
+    Package { name: "iptables", provides: "iptables", what_for: "kube-proxy's other mode, and kubelets" },
     Package { name: "openssl", provides: "openssl", what_for: "the cluster's certificates" },
 ];
 const TO_BUILD: &[Package] = &[

@@ -22,6 +22,7 @@ use anyhow::{Context, Result};
 use super::cgroups::Cgroup;
 use super::daemons::{self, Daemon};
 use super::process::Process;
+use super::state::ProxyMode;
 use super::{STATE, network, parts};
 use crate::repo;
 
@@ -71,12 +72,12 @@ impl Node {
     }
 
     /// Makes the node and starts all that runs there, or what of it does not run.
-    pub(super) fn provide(&self, all: &[Self], kube_proxy: bool) -> Result<()> {
+    pub(super) fn provide(&self, all: &[Self], kube_proxy: Option<ProxyMode>) -> Result<()> {
         let init = namespaces::ensure(self)?;
         network::connect(self, &init, all)?;
         containerd::ensure(self, &init)?;
         kubelet::ensure(self, &init)?;
-        if kube_proxy { kube_proxy::ensure(self, &init) } else { Ok(()) }
+        kube_proxy.map_or(Ok(()), |mode| kube_proxy::ensure(self, &init, mode))
     }
 
     /// The process that holds the node's namespaces.

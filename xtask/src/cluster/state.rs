@@ -6,23 +6,44 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::STATE;
 use crate::repo;
 
+/// How kube-proxy tells the kernel of Services.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+pub(crate) enum ProxyMode {
+    Nftables,
+    Iptables,
+}
+
+impl ProxyMode {
+    /// As kube-proxy calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
+        }
+    }
+}
+
 /// What a cluster was asked to be.
 #[derive(Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct Options {
     pub(super) nodes: u8,
-    pub(super) kube_proxy: bool,
+    pub(super) kube_proxy: Option<ProxyMode>,
 }
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { nodes, kube_proxy } = self;
-        let (s, with) = (if *nodes == 1 { "" } else { "s" }, if *kube_proxy { "with" } else { "without" });
-        write!(f, "{nodes} node{s} {with} kube-proxy")
+        write!(f, "{nodes} node{}", if *nodes == 1 { "" } else { "s" })?;
+        match kube_proxy {
+            Some(mode) => write!(f, " with kube-proxy ({})", mode.name()),
+            None => f.write_str(" without kube-proxy"),
+        }
     }
 }
 
@@ -103,11 +124,12 @@ const CLAIM: &str = "/run/weft-cluster";
 
 #[cfg(test)]
 mod tests {
-    use super::Options;
+    use super::{Options, ProxyMode};
 
     #[test]
     fn a_cluster_is_described_in_words() {
-        assert_eq!(Options { nodes: 1, kube_proxy: true }.to_string(), "1 node with kube-proxy");
-        assert_eq!(Options { nodes: 2, kube_proxy: false }.to_string(), "2 nodes without kube-proxy");
+        let one = Options { nodes: 1, kube_proxy: Some(ProxyMode::Iptables) };
+        assert_eq!(one.to_string(), "1 node with kube-proxy (iptables)");
+        assert_eq!(Options { nodes: 2, kube_proxy: None }.to_string(), "2 nodes without kube-proxy");
     }
 }

@@ -7,15 +7,15 @@ use super::Node;
 use crate::cluster::network::PODS;
 use crate::cluster::pki::{self, Holder};
 use crate::cluster::process::Process;
-use crate::cluster::state;
+use crate::cluster::state::{self, ProxyMode};
 
 /// Starts it on `node`, unless it runs.
-pub(super) fn ensure(node: &Node, init: &Process) -> Result<()> {
+pub(super) fn ensure(node: &Node, init: &Process, mode: ProxyMode) -> Result<()> {
     let holder = Holder { name: "kube-proxy", user: "system:kube-proxy", group: "system:node-proxier" };
     let config = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "mode": "nftables",
+        "mode": mode.name(),
         "clusterCIDR": PODS,
         "hostnameOverride": node.name(),
         "clientConnection": { "kubeconfig": pki::kubeconfig(&holder)? },

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 
-use super::super::{BIN, LOGS};
+use super::super::BIN;
 use crate::{repo, shell};
 
 /// One part.
@@ -100,7 +100,7 @@ impl Module {
 
     fn logged(&self, go: &mut Command) -> Result<()> {
         fs::create_dir_all(BIN).with_context(|| format!("create {BIN}"))?;
-        shell::logged(go, &repo::absolute(LOGS)?.join(format!("build-{}.log", self.folder)))
+        shell::logged(go, &repo::absolute(BIN)?.join(format!("log/{}.log", self.folder)))
     }
 }
 
