@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use weft_tests::foreign::{Foreign, Sharing};
 use weft_tests::packet::{Segment, Sniffer, send_syn};
-use weft_tests::{Node, eventually};
+use weft_tests::{Node, eventually, soon, text};
 
 use super::stage::{
     NOBODY, Stage, assert_eacces, assert_reset_at_once, assert_untouched, from, listen, policy,
@@ -44,7 +44,7 @@ fn behind_a_program_that_assigns_sockets_the_backstop_drops_what_policy_denies()
     assert_eacces(cron.tcp_connect(api.addr(8080)));
     assert_untouched(&listener);
     front.tcp_connect(api.addr(8080)).map(drop::<TcpStream>).unwrap();
-    listener.accept().unwrap();
+    soon(|| listener.accept().is_ok());
     // It looks at SYNs alone: what comes back to the pod is not asked for by anybody else.
     let elsewhere = listen(&outsider, 9000);
     let (mut asks, mut answers) =
@@ -124,15 +124,37 @@ fn a_program_that_takes_back_our_refusal_does_not_open_the_destination() {
         Ok(_early) => assert_eacces(front.tcp_connect(api.addr(8080))),
         Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "before kernel 6.15: {error}"),
     }
-    let _foreign = Foreign::forgiving_connect4(node.cgroup(), Sharing::Multi).unwrap();
+    assert_eq!((node.stat("overruled"), overruled(node)), (0, None));
+    let foreign = Foreign::forgiving_connect4(node.cgroup(), Sharing::Multi).unwrap();
     let resets = assert_reset_at_once(front, api.addr(8080));
     assert_untouched(&listener);
     assert_eq!(node.stat("denied_lookup"), resets as u64);
+
+    // And status says so, for as long as it is there.
+    assert_eq!(node.stat("overruled"), resets as u64);
+    eventually(LOOK, || overruled(node).is_some());
+    let told = overruled(node).unwrap();
+    let named = format!("foreign (id {}) on connect4 of {}", foreign.id().unwrap(), node.cgroup().display());
+    assert!(told["reason"].as_str().unwrap().contains(&named), "{told}");
+    assert!(told["remedy"].as_str().unwrap().contains("remove that program"), "{told}");
+    let page = text(&node.weft(&["status"]));
+    assert!(page.contains("refusal at connect") && page.contains(&named), "{page}");
+    drop(foreign);
+    eventually(LOOK * 2, || overruled(node).is_none());
+    assert_eacces(front.tcp_connect(api.addr(8080)));
+    assert_eq!(node.stat("overruled"), resets as u64);
 }
 
 /// What status says of foreign programs in pods.
 fn degraded(node: &Node) -> Option<String> {
     node.degradations().into_iter().find(|line| line.starts_with("refusal by reset"))
+}
+
+/// What status says of programs that take our refusals back.
+fn overruled(node: &Node) -> Option<serde_json::Value> {
+    let status = node.weft_json(&["status"]);
+    let all = status["degradations"].as_array().unwrap().iter();
+    all.into_iter().find(|one| one["feature"] == "refusal at connect").cloned()
 }
 
 /// Whether `bpftool <list>` shows the program.

@@ -92,6 +92,11 @@ pub(crate) fn own_cgroup() -> Result<PathBuf, Error> {
     Ok(root.join(own))
 }
 
+/// A cgroup and those above it, up to the root that this process sees.
+pub(crate) fn cgroups_above(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().take_while(|path| is_kind(path, CGROUP2_MAGIC))
+}
+
 /// The id by which BPF programs know a cgroup.
 pub(crate) fn cgroup_id(path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.ino())
