@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use weft_tests::foreign::{Foreign, Sharing};
-use weft_tests::packet::{Segment, Sniffer, send_syn};
+use weft_tests::packet::Extension::{Destination, Fragment, HopByHop, Routing};
+use weft_tests::packet::{Extension, Segment, Sniffer, send_syn, send_syn_behind};
 use weft_tests::{Node, eventually, soon, text};
 
 use super::stage::{
@@ -143,6 +144,54 @@ fn a_program_that_takes_back_our_refusal_does_not_open_the_destination() {
     eventually(LOOK * 2, || overruled(node).is_none());
     assert_eacces(front.tcp_connect(api.addr(8080)));
     assert_eq!(node.stat("overruled"), resets as u64);
+}
+
+#[test]
+fn extension_headers_are_no_way_past_the_backstop() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { api, node, .. } = &stage;
+    let outsider = node.pod("x/outsider").outsider().start();
+    let listener = listen(api, 8080);
+    let _agent = node.agent();
+    let sniffer = Sniffer::new(&outsider, outsider.ip6().into()).unwrap();
+    let mut port = 41_000;
+    let mut is_answered = |headers: &[Extension], limit| {
+        port += 1;
+        send_syn_behind(&outsider, headers, outsider.addr6(port), api.addr6(8080)).unwrap();
+        let answer = sniffer.wait(limit, |seen: &Segment| seen.destination_port == port).unwrap();
+        answer.is_some_and(|answer| answer.accepts())
+    };
+    let (second, moment) = (Duration::from_secs(1), Duration::from_millis(100));
+    let chains: [&[Extension]; 8] = [
+        &[],
+        &[HopByHop],
+        &[Destination],
+        &[Routing],
+        &[Fragment],
+        &[HopByHop, Destination, Routing, Fragment, Destination],
+        &[Destination; 8],
+        &[Destination; 9],
+    ];
+    // Those that this kernel takes at all: that is what a foreign program may give to the app.
+    let taken: Vec<_> = chains.into_iter().filter(|chain| is_answered(chain, second)).collect();
+    assert!(chains[..6].iter().all(|chain| taken.contains(chain)), "{taken:?}");
+
+    node.apply_and_wait("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _foreign = Foreign::assigning_lookup(api, &listener).unwrap();
+    eventually(LOOK, || degraded(node).is_some());
+    for chain in &taken {
+        let dropped = node.stat("denied_backstop");
+        assert!(!is_answered(chain, moment), "{chain:?} came past");
+        eventually(second, || node.stat("denied_backstop") == dropped + 1);
+    }
+    assert_untouched(&listener);
+
+    // What nobody looks behind comes to no pod, whatever its policies.
+    node.remove("policy.yaml");
+    node.wait();
+    for chain in taken {
+        assert_eq!(is_answered(chain, second), chain.len() <= 8, "{chain:?}");
+    }
 }
 
 /// What status says of foreign programs in pods.
