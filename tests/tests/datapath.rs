@@ -45,6 +45,8 @@ mod metrics;
 mod namespaces;
 #[path = "datapath/policy.rs"]
 mod policy;
+#[path = "datapath/preflight.rs"]
+mod preflight;
 #[path = "datapath/probes.rs"]
 mod probes;
 #[path = "datapath/restart.rs"]

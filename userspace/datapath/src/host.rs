@@ -8,7 +8,7 @@ use std::{
 };
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MsFlags, mount, umount},
     sys::{
         resource::{Resource, getrlimit, setrlimit},
         statfs::statfs,
@@ -110,6 +110,11 @@ pub(crate) fn bpffs() -> Result<(), Error> {
     }
     mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), None::<&str>)
         .map_err(|errno| Error::NoBpffs { path: path.to_owned(), source: errno.into() })
+}
+
+/// Takes the BPF filesystem off again that [`bpffs`] has mounted.
+pub(crate) fn no_bpffs() -> io::Result<()> {
+    Ok(umount(BPFFS)?)
 }
 
 /// Lets this process have as many descriptors as it may: two for each pod of the node.
