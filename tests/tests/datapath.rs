@@ -43,6 +43,8 @@ mod market;
 mod metrics;
 #[path = "datapath/namespaces.rs"]
 mod namespaces;
+#[path = "datapath/optional.rs"]
+mod optional;
 #[path = "datapath/policy.rs"]
 mod policy;
 #[path = "datapath/preflight.rs"]
