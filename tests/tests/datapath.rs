@@ -3,6 +3,8 @@
 
 #[path = "datapath/addresses.rs"]
 mod addresses;
+#[path = "datapath/affinity.rs"]
+mod affinity;
 #[path = "datapath/agents.rs"]
 mod agents;
 #[path = "datapath/algorithms.rs"]
