@@ -115,23 +115,26 @@ fn helpers() -> Vec<Check> {
 
 fn foreign(cgroup: &Path) -> Vec<Check> {
     let Ok(root) = fs::File::open(cgroup) else { return Vec::new() };
-    let of_hook = |(hook, attach): &(&str, crate::link::Attach)| {
-        let hook = hook.trim_start_matches("weft_");
+    let mut found = Vec::new();
+    for (hook, attach) in ON_CGROUP {
+        let hook = format!("{} of {}", hook.trim_start_matches("weft_"), cgroup.display());
         let names = match attach::on_hook(root.as_fd(), *attach) {
             Ok(names) => names,
+            // It is the same with every hook.
             Err(error) => {
-                let detail = format!("{hook} of {} could not be looked at ({error})", cgroup.display());
-                return Some(warning("foreign programs", &detail, "see the line about capabilities"));
+                let detail = format!("cannot be looked for on {hook} ({error})");
+                return vec![warning("foreign programs", &detail, "see the line about capabilities")];
             }
         };
         let names: Vec<_> = names.into_iter().filter(|name| !name.starts_with("weft_")).collect();
-        (!names.is_empty()).then(|| warning(
-            "foreign program",
-            &format!("{} on {hook} of {}", names.join(", "), cgroup.display()),
-            "if it was attached without BPF_F_ALLOW_MULTI weft cannot join it; of Cilium, set socketLB.hostNamespaceOnly=true",
-        ))
-    };
-    let found: Vec<_> = ON_CGROUP.iter().filter_map(of_hook).collect();
+        if !names.is_empty() {
+            found.push(warning(
+                "foreign program",
+                &format!("{} on {hook}", names.join(", ")),
+                "if it was attached without BPF_F_ALLOW_MULTI weft cannot join it; of Cilium, set socketLB.hostNamespaceOnly=true",
+            ));
+        }
+    }
     if found.is_empty() { vec![ok("foreign programs", "none on our hooks".to_owned())] } else { found }
 }
 
