@@ -127,12 +127,9 @@ impl Drop for Agent {
     }
 }
 
-/// `weft agent` of `node`, without `--cgroup`, started by the command `wrapper`. It is below the group that its
-/// programs are attached to, as on a real node: pods' listeners are its own sockets.
+/// `weft agent` of `node`, without `--cgroup`, started by the command `wrapper`.
 pub(crate) fn command(node: &Node, wrapper: &[String]) -> Command {
-    let group = node.cgroup().join("agent");
-    fs::create_dir_all(&group).expect("the world's cgroup can be written");
-    let mut command = helper(["exec".as_ref(), group.as_os_str()]);
+    let mut command = helper(["exec".as_ref(), node.agent_cgroup().as_os_str()]);
     command.args(wrapper).arg(weft()).arg("agent").args(["--node", node.name()]);
     command.arg("--manifests").arg(node.manifests_dir());
     command.arg("--run-dir").arg(node.run_dir());

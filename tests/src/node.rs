@@ -30,7 +30,7 @@ impl Node {
         let name = format!("{}-{short}", world.name);
         let (dir, cgroup) = (world.dir.join(short), world.cgroup.join(short));
         let node = Self { metrics: metrics_address(), world, name, dir, cgroup };
-        for folder in [&node.cgroup, &node.run_dir(), &node.state_dir(), &node.manifests_dir()] {
+        for folder in [&node.agent_cgroup(), &node.run_dir(), &node.state_dir(), &node.manifests_dir()] {
             fs::create_dir_all(folder)
                 .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         }
@@ -160,6 +160,12 @@ impl Node {
     /// The group that holds those of its pods.
     pub fn cgroup(&self) -> &Path {
         &self.cgroup
+    }
+
+    /// The group that its agent is in, below the one that its programs are attached to, as on a real node: pods'
+    /// listeners are its own sockets.
+    pub fn agent_cgroup(&self) -> PathBuf {
+        self.cgroup.join("agent")
     }
 
     /// `--run-dir` of its agent.

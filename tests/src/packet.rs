@@ -6,8 +6,31 @@ use std::time::{Duration, Instant};
 
 use crate::Pod;
 
+/// A header between that of IPv6 and the segment, as small as it can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extension {
+    /// Options for each hop: padding.
+    HopByHop = 0,
+    /// A route that has been gone to its end.
+    Routing = 43,
+    /// The only fragment of its packet (RFC 6946).
+    Fragment = 44,
+    /// Options for the destination: padding.
+    Destination = 60,
+}
+
 /// Sends one SYN from `pod` that claims to come from `source`.
 pub fn send_syn(pod: &Pod, source: SocketAddr, destination: SocketAddr) -> io::Result<()> {
+    send_syn_behind(pod, &[], source, destination)
+}
+
+/// As [`send_syn`], behind IPv6 extension headers.
+pub fn send_syn_behind(
+    pod: &Pod,
+    headers: &[Extension],
+    source: SocketAddr,
+    destination: SocketAddr,
+) -> io::Result<()> {
     let mut segment = Vec::with_capacity(20);
     segment.extend(source.port().to_be_bytes());
     segment.extend(destination.port().to_be_bytes());
@@ -16,7 +39,7 @@ pub fn send_syn(pod: &Pod, source: SocketAddr, destination: SocketAddr) -> io::R
     segment.extend([5 << 4, Segment::SYN]);
     segment.extend(65_535_u16.to_be_bytes());
     segment.extend([0; 4]);
-    send(pod, source.ip(), destination.ip(), TCP, segment, 16)
+    send(pod, headers, (source.ip(), destination.ip()), TCP, segment, 16)
 }
 
 /// Sends one datagram from `pod` that claims to come from `source`.
@@ -32,7 +55,21 @@ pub fn send_datagram(
     datagram.extend(u16::try_from(8 + payload.len()).map_err(io::Error::other)?.to_be_bytes());
     datagram.extend([0; 2]);
     datagram.extend(payload);
-    send(pod, source.ip(), destination.ip(), UDP, datagram, 6)
+    send(pod, &[], (source.ip(), destination.ip()), UDP, datagram, 6)
+}
+
+impl Extension {
+    /// Before what has the number `next`. All are of eight bytes, so that their length is zero where they have one.
+    fn bytes(self, next: u8) -> [u8; 8] {
+        match self {
+            // PadN with four bytes.
+            Self::HopByHop | Self::Destination => [next, 0, 1, 4, 0, 0, 0, 0],
+            // A type for experiments, of which no segment is left.
+            Self::Routing => [next, 0, 253, 0, 0, 0, 0, 0],
+            // No offset, and no more of it to come.
+            Self::Fragment => [next, 0, 0, 0, 0, 0, 0, 1],
+        }
+    }
 }
 
 /// Sees the TCP segments of one address family that reach a pod from its making on.
@@ -118,19 +155,24 @@ impl Sniffer {
     }
 }
 
-/// Puts an IP header before `payload`, its checksum at `checksum_at`, and sends it.
+/// Puts an IP header and `headers` before `payload`, its checksum at `checksum_at`, and sends it from one address to
+/// another.
 fn send(
     pod: &Pod,
-    source: IpAddr,
-    destination: IpAddr,
+    headers: &[Extension],
+    (source, destination): (IpAddr, IpAddr),
     protocol: u8,
     mut payload: Vec<u8>,
     checksum_at: usize,
 ) -> io::Result<()> {
     let sum = checksum(source, destination, protocol, &payload);
     payload[checksum_at..checksum_at + 2].copy_from_slice(&sum.to_be_bytes());
-    let mut packet = ip_header(source, destination, protocol, payload.len())?;
-    packet.extend(payload);
+    let numbers = headers.iter().map(|header| *header as u8).chain([protocol]);
+    let first = headers.first().map_or(protocol, |header| *header as u8);
+    let extensions = headers.iter().zip(numbers.skip(1)).flat_map(|(header, next)| header.bytes(next));
+    let rest: Vec<u8> = extensions.chain(payload).collect();
+    let mut packet = ip_header(source, destination, first, rest.len())?;
+    packet.extend(rest);
     let domain = if destination.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let socket = UdpSocket::from(pod.socket(domain, libc::SOCK_RAW, libc::IPPROTO_RAW)?);
     socket.send_to(&packet, SocketAddr::new(destination, 0)).map(drop)

@@ -19,5 +19,7 @@ mod order;
 mod outside;
 #[path = "acceleration/records.rs"]
 mod records;
+#[path = "acceleration/selftest.rs"]
+mod selftest;
 #[path = "acceleration/stage.rs"]
 mod stage;

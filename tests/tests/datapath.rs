@@ -3,6 +3,8 @@
 
 #[path = "datapath/addresses.rs"]
 mod addresses;
+#[path = "datapath/affinity.rs"]
+mod affinity;
 #[path = "datapath/agents.rs"]
 mod agents;
 #[path = "datapath/algorithms.rs"]
@@ -43,8 +45,12 @@ mod market;
 mod metrics;
 #[path = "datapath/namespaces.rs"]
 mod namespaces;
+#[path = "datapath/optional.rs"]
+mod optional;
 #[path = "datapath/policy.rs"]
 mod policy;
+#[path = "datapath/preflight.rs"]
+mod preflight;
 #[path = "datapath/probes.rs"]
 mod probes;
 #[path = "datapath/restart.rs"]

@@ -5,7 +5,9 @@
 //!   certificate. `dev-dependencies` count: a unit test that needs what is behind a wall is in the wrong crate. Only the
 //!   crates of `tests/` and `benches/` are free to name them.
 //! - **House rules** that cargo knows: every crate inherits the workspace's lints and is in the table; no `mod.rs`.
+//! - **The map.** Every file that ARCHITECTURE.md names is there.
 
+mod architecture;
 mod rules;
 
 use anyhow::{Result, bail};
@@ -23,11 +25,15 @@ pub(crate) fn run() -> Result<()> {
             odd.map(|file| format!("{}: a file is named after its module, not mod.rs", file.display())),
         );
     }
+    violations.extend(architecture::violations()?);
     for violation in &violations {
         screen::line(format_args!("  ✗ {violation}"));
     }
     if !violations.is_empty() {
-        bail!("{} against the layers; the table is in xtask/src/layers/rules.rs", violations.len());
+        bail!(
+            "{} against the layers; the table is in xtask/src/layers/rules.rs, the map is ARCHITECTURE.md",
+            violations.len()
+        );
     }
     screen::note(format_args!("{} crates, all dependencies go down", crates.len()));
     Ok(())

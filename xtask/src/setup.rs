@@ -82,16 +82,23 @@ impl CargoTool<'_> {
 
 /// Refuses a host on which no later step can succeed.
 fn check_host() -> Result<()> {
-    if !cfg!(target_os = "linux") {
-        bail!("eBPF needs Linux; use a Linux machine or VM (a container of Docker Desktop's VM will do)");
+    match obstacle(cfg!(target_os = "linux"), Path::new("/sys/kernel/btf/vmlinux").exists()) {
+        Some(obstacle) => bail!(obstacle),
+        None => Ok(()),
     }
-    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        bail!(
-            "this kernel has no BTF (/sys/kernel/btf/vmlinux), so eBPF programs cannot be loaded; boot one built \
-             with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel from 5.10 on), or mount sysfs in this container"
+}
+
+/// What no step can do anything about, and what its owner can.
+fn obstacle(is_linux: bool, has_btf: bool) -> Option<&'static str> {
+    if !is_linux {
+        return Some(
+            "eBPF needs Linux; use a Linux machine or VM (a container of Docker Desktop's VM will do)",
         );
     }
-    Ok(())
+    (!has_btf).then_some(
+        "this kernel has no BTF (/sys/kernel/btf/vmlinux), so eBPF programs cannot be loaded; boot one built with \
+         CONFIG_DEBUG_INFO_BTF=y (every Debian kernel from 5.10 on), or mount sysfs in this container",
+    )
 }
 
 /// A path for tools: ours first, then the caller's.
@@ -103,3 +110,18 @@ pub(crate) fn with_tools(command: &mut Command) -> Result<&mut Command> {
 }
 
 const BUILD: &str = "target/tools/build";
+
+#[cfg(test)]
+mod tests {
+    use super::obstacle;
+
+    #[test]
+    fn a_host_that_cannot_be_served_is_told_what_it_lacks_and_what_will_do() {
+        assert_eq!(obstacle(true, true), None);
+        let said = obstacle(true, false).unwrap();
+        assert!(said.contains("no BTF") && said.contains("CONFIG_DEBUG_INFO_BTF=y"), "{said}");
+        for has_btf in [true, false] {
+            assert!(obstacle(false, has_btf).unwrap().contains("use a Linux machine or VM"));
+        }
+    }
+}

@@ -154,5 +154,8 @@ pub mod stat {
         ORIGINS_LOST = 18, "origins_lost";
         /// Connections from elsewhere that were handed to the server's node proxy.
         CAPTURED = 19, "captured";
+        /// TCP connections that the connect hook had refused and that went on all the same: a program beside it took the
+        /// refusal back.
+        OVERRULED = 20, "overruled";
     }
 }

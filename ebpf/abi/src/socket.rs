@@ -91,6 +91,8 @@ pub mod socket_flags {
     pub const ACCEPTED_BY_PROXY: u32 = 8192;
     /// A server's: it is the node's proxy that has dialled.
     pub const DIALLED_BY_PROXY: u32 = 16384;
+    /// The connect hook has refused what the app dialled last.
+    pub const REFUSED: u32 = 65536;
 }
 
 abi_struct! {

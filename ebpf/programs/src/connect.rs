@@ -59,7 +59,10 @@ fn connect(call: &SockAddr) -> i32 {
             maps::count(stat::PROXIED, 1);
             translate(call, &wanted, &outcome, socket_flags::PROXIED | socket_flags::TLS)
         }
-        Verdict::Deny => refuse(call, protocol, &outcome),
+        Verdict::Deny => {
+            mark_refused(call, protocol);
+            refuse(call, protocol, &outcome)
+        }
     }
 }
 
@@ -80,6 +83,19 @@ fn start_anew(call: &SockAddr, protocol: u8, grant: u64) {
         state.grant = grant;
     }
     mptcp::forget(call.socket());
+}
+
+/// If the connection is made all the same, [`crate::sock_ops`] knows that another program has taken the refusal back, and
+/// finds nothing of an earlier one. A UDP socket stays connected as it was.
+#[inline(never)]
+fn mark_refused(call: &SockAddr, protocol: u8) {
+    if protocol != TCP {
+        return;
+    }
+    start_anew(call, protocol, 0);
+    if let Some(state) = sockets::state_or_new(call.socket()) {
+        state.flags |= socket_flags::REFUSED;
+    }
 }
 
 /// A probe of a pod of ours is known by the cgroup of whoever connects. [`crate::sock_ops`] attests it.

@@ -49,6 +49,9 @@ fn dialling(call: &SockOps) {
     let state = sockets::state(call.socket());
     if let Some(state) = &state {
         pairs::forget(state);
+        if state.flags & socket_flags::REFUSED != 0 {
+            maps::count(stat::OVERRULED, 1);
+        }
     }
     let netns = call.netns();
     let Some(pod) = Kernel.pod(netns) else {

@@ -40,8 +40,14 @@ impl Stage {
 
     /// With more arguments for the agent, whatever the kernel. None where end-to-end tests are off.
     pub(crate) fn open_with(arguments: &[&str]) -> Option<Self> {
+        Self::open_beside(arguments, |_| ())
+    }
+
+    /// As [`Stage::open_with`], on a node where something was done before its agent began.
+    pub(crate) fn open_beside(arguments: &[&str], before: impl FnOnce(&Node)) -> Option<Self> {
         let world = World::new()?;
         let node = world.node("a");
+        before(&node);
         world.apply("namespace.yaml", &manifests::namespace("shop", true));
         world.apply("fast.yaml", &service("fast", "10.96.0.1", true));
         world.apply("plain.yaml", &service("plain", "10.96.0.2", false));

@@ -6,8 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use weft_tests::foreign::{Foreign, Sharing};
-use weft_tests::packet::{Segment, Sniffer, send_syn};
-use weft_tests::{Node, eventually};
+use weft_tests::packet::Extension::{Destination, Fragment, HopByHop, Routing};
+use weft_tests::packet::{Extension, Segment, Sniffer, send_syn, send_syn_behind};
+use weft_tests::{Node, eventually, soon, text};
 
 use super::stage::{
     NOBODY, Stage, assert_eacces, assert_reset_at_once, assert_untouched, from, listen, policy,
@@ -44,7 +45,7 @@ fn behind_a_program_that_assigns_sockets_the_backstop_drops_what_policy_denies()
     assert_eacces(cron.tcp_connect(api.addr(8080)));
     assert_untouched(&listener);
     front.tcp_connect(api.addr(8080)).map(drop::<TcpStream>).unwrap();
-    listener.accept().unwrap();
+    soon(|| listener.accept().is_ok());
     // It looks at SYNs alone: what comes back to the pod is not asked for by anybody else.
     let elsewhere = listen(&outsider, 9000);
     let (mut asks, mut answers) =
@@ -124,15 +125,85 @@ fn a_program_that_takes_back_our_refusal_does_not_open_the_destination() {
         Ok(_early) => assert_eacces(front.tcp_connect(api.addr(8080))),
         Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "before kernel 6.15: {error}"),
     }
-    let _foreign = Foreign::forgiving_connect4(node.cgroup(), Sharing::Multi).unwrap();
+    assert_eq!((node.stat("overruled"), overruled(node)), (0, None));
+    let foreign = Foreign::forgiving_connect4(node.cgroup(), Sharing::Multi).unwrap();
     let resets = assert_reset_at_once(front, api.addr(8080));
     assert_untouched(&listener);
     assert_eq!(node.stat("denied_lookup"), resets as u64);
+
+    // And status says so, for as long as it is there.
+    assert_eq!(node.stat("overruled"), resets as u64);
+    eventually(LOOK, || overruled(node).is_some());
+    let told = overruled(node).unwrap();
+    let named = format!("foreign (id {}) on connect4 of {}", foreign.id().unwrap(), node.cgroup().display());
+    assert!(told["reason"].as_str().unwrap().contains(&named), "{told}");
+    assert!(told["remedy"].as_str().unwrap().contains("remove that program"), "{told}");
+    let page = text(&node.weft(&["status"]));
+    assert!(page.contains("refusal at connect") && page.contains(&named), "{page}");
+    drop(foreign);
+    eventually(LOOK * 2, || overruled(node).is_none());
+    assert_eacces(front.tcp_connect(api.addr(8080)));
+    assert_eq!(node.stat("overruled"), resets as u64);
+}
+
+#[test]
+fn extension_headers_are_no_way_past_the_backstop() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { api, node, .. } = &stage;
+    let outsider = node.pod("x/outsider").outsider().start();
+    let listener = listen(api, 8080);
+    let _agent = node.agent();
+    let sniffer = Sniffer::new(&outsider, outsider.ip6().into()).unwrap();
+    let mut port = 41_000;
+    let mut is_answered = |headers: &[Extension], limit| {
+        port += 1;
+        send_syn_behind(&outsider, headers, outsider.addr6(port), api.addr6(8080)).unwrap();
+        let answer = sniffer.wait(limit, |seen: &Segment| seen.destination_port == port).unwrap();
+        answer.is_some_and(|answer| answer.accepts())
+    };
+    let (second, moment) = (Duration::from_secs(1), Duration::from_millis(100));
+    let chains: [&[Extension]; 8] = [
+        &[],
+        &[HopByHop],
+        &[Destination],
+        &[Routing],
+        &[Fragment],
+        &[HopByHop, Destination, Routing, Fragment, Destination],
+        &[Destination; 8],
+        &[Destination; 9],
+    ];
+    // Those that this kernel takes at all: that is what a foreign program may give to the app.
+    let taken: Vec<_> = chains.into_iter().filter(|chain| is_answered(chain, second)).collect();
+    assert!(chains[..6].iter().all(|chain| taken.contains(chain)), "{taken:?}");
+
+    node.apply_and_wait("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _foreign = Foreign::assigning_lookup(api, &listener).unwrap();
+    eventually(LOOK, || degraded(node).is_some());
+    for chain in &taken {
+        let dropped = node.stat("denied_backstop");
+        assert!(!is_answered(chain, moment), "{chain:?} came past");
+        eventually(second, || node.stat("denied_backstop") == dropped + 1);
+    }
+    assert_untouched(&listener);
+
+    // What nobody looks behind comes to no pod, whatever its policies.
+    node.remove("policy.yaml");
+    node.wait();
+    for chain in taken {
+        assert_eq!(is_answered(chain, second), chain.len() <= 8, "{chain:?}");
+    }
 }
 
 /// What status says of foreign programs in pods.
 fn degraded(node: &Node) -> Option<String> {
     node.degradations().into_iter().find(|line| line.starts_with("refusal by reset"))
+}
+
+/// What status says of programs that take our refusals back.
+fn overruled(node: &Node) -> Option<serde_json::Value> {
+    let status = node.weft_json(&["status"]);
+    let all = status["degradations"].as_array().unwrap().iter();
+    all.into_iter().find(|one| one["feature"] == "refusal at connect").cloned()
 }
 
 /// Whether `bpftool <list>` shows the program.

@@ -18,6 +18,15 @@ use super::stage::{NOBODY, Stage, assert_untouched, from, listen, policy};
 
 #[test]
 fn nobody_gets_in_by_the_address_and_port_of_a_connection_that_was_let_in() {
+    forge_a_live_connection(Pod::addr);
+}
+
+#[test]
+fn nobody_gets_in_by_those_of_a_connection_over_ipv6_either() {
+    forge_a_live_connection(Pod::addr6);
+}
+
+fn forge_a_live_connection(addr: fn(&Pod, u16) -> SocketAddr) {
     let Some(stage) = Stage::open() else { return };
     let Stage { front, cron, api, node, .. } = &stage;
     let outsider = node.pod("x/outsider").outsider().start();
@@ -28,13 +37,13 @@ fn nobody_gets_in_by_the_address_and_port_of_a_connection_that_was_let_in() {
     let flows = || node.map_pin("weft_flow");
     let _agent = node.agent();
     for forger in [cron, &outsider, &far] {
-        let victim = front.tcp_connect(api.addr(8080)).unwrap();
+        let victim = front.tcp_connect(addr(api, 8080)).unwrap();
         let port = victim.local_addr().unwrap().port();
         let (served, _) = listener.accept().unwrap();
         assert!(is_attested(&flows(), port));
 
         // While it is connected: the kernel takes the SYN for a stray one.
-        send_syn(forger, victim.local_addr().unwrap(), api.addr(8080)).unwrap();
+        send_syn(forger, victim.local_addr().unwrap(), addr(api, 8080)).unwrap();
         throughout(Duration::from_millis(100), || talk(&victim, &served));
         assert_untouched(&listener);
 
@@ -44,7 +53,7 @@ fn nobody_gets_in_by_the_address_and_port_of_a_connection_that_was_let_in() {
         assert_eq!((&served).read(&mut [0]).unwrap(), 0);
         drop(served);
         eventually(Duration::from_secs(1), || !is_attested(&flows(), port));
-        assert_reset(forger, front, port, api);
+        assert_reset(forger, front, addr(front, port), addr(api, 8080));
         assert_untouched(&listener);
     }
 }
@@ -72,7 +81,7 @@ fn nobody_gets_in_by_a_connection_whose_server_is_gone() {
     link("up");
     soon(|| established.elapsed() > Duration::from_millis(1_050));
     assert!(is_attested(&node.map_pin("weft_flow"), port), "its socket is open");
-    assert_reset(cron, front, port, api);
+    assert_reset(cron, front, front.addr(port), api.addr(8080));
     assert_untouched(&listener);
 }
 
@@ -88,7 +97,7 @@ fn a_refused_or_failed_connection_leaves_no_attestation() {
     assert!(front.open(&request).is_err());
     assert!(!is_attested(&node.map_pin("weft_flow"), 41_000));
     let listener = listen(api, 8080);
-    assert_reset(cron, front, 41_000, api);
+    assert_reset(cron, front, front.addr(41_000), api.addr(8080));
     assert_untouched(&listener);
 }
 
@@ -128,7 +137,7 @@ fn a_connection_of_which_nothing_can_be_remembered_is_not_attested() {
     assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused), "nobody can prove who it is");
     drop(socket);
     assert!(!is_attested(&node.map_pin("weft_flow"), 41_000), "or who took it away again?");
-    assert_reset(cron, front, 41_000, api);
+    assert_reset(cron, front, front.addr(41_000), api.addr(8080));
     assert_untouched(&listener);
 }
 
@@ -181,14 +190,15 @@ fn an_address_that_the_pod_has_beside_its_ips_is_no_way_round_its_policy() {
     assert_untouched(&listener);
 }
 
-/// A SYN from `forger` with the address of `victim` is answered by a reset, to the victim, and by
+/// A SYN from `forger` with an address of `victim` is answered by a reset, to the victim, and by
 /// nothing else.
 #[track_caller]
-fn assert_reset(forger: &Pod, victim: &Pod, port: u16, server: &Pod) {
-    let sniffer = Sniffer::new(victim, victim.ip().into()).unwrap();
-    let answers =
-        |segment: &Segment| segment.destination_port == port && (segment.resets() || segment.accepts());
-    send_syn(forger, (victim.ip(), port).into(), server.addr(8080)).unwrap();
+fn assert_reset(forger: &Pod, victim: &Pod, claimed: SocketAddr, server: SocketAddr) {
+    let sniffer = Sniffer::new(victim, claimed.ip()).unwrap();
+    let answers = |segment: &Segment| {
+        segment.destination_port == claimed.port() && (segment.resets() || segment.accepts())
+    };
+    send_syn(forger, claimed, server).unwrap();
     let answer = sniffer.wait(Duration::from_secs(1), answers).unwrap().expect("the SYN is answered");
     assert!(answer.resets(), "{answer:?}");
     let more = sniffer.wait(Duration::from_millis(50), Segment::accepts).unwrap();

@@ -2,6 +2,7 @@
 //! earlier agent without a gap.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
@@ -131,6 +132,25 @@ pub(crate) fn supersede(old: &Pins, new: &Pins) -> io::Result<()> {
 pub(crate) fn foreign_lookups(netns: &Netns) -> io::Result<Vec<String>> {
     let ids = link::attached(netns.as_fd(), Attach::SkLookup)?;
     Ok(names(&ids).into_iter().filter(|name| !name.starts_with("weft_")).collect())
+}
+
+/// The foreign programs on the connect hooks of a cgroup and of those above it, as far as they can be seen: they run for
+/// its sockets beside ours, and those above it after ours.
+pub(crate) fn beside_connect(cgroup: &Path) -> BTreeSet<String> {
+    let hooks = [("connect4", Attach::Connect4), ("connect6", Attach::Connect6)];
+    let of_group = |path: &Path| {
+        let group = fs::File::open(path).ok();
+        let on = |(name, hook)| {
+            let programs = group.as_ref().and_then(|group| on_hook(group.as_fd(), hook).ok());
+            (name, programs.unwrap_or_default())
+        };
+        let found = hooks.map(on).into_iter().flat_map(|(hook, programs)| {
+            let foreign = programs.into_iter().filter(|name| !name.starts_with("weft_"));
+            foreign.map(move |name| format!("{name} on {hook} of {}", path.display())).collect::<Vec<_>>()
+        });
+        found.collect::<Vec<_>>()
+    };
+    host::cgroups_above(cgroup).flat_map(of_group).collect()
 }
 
 /// The names of the programs, ours and others, that a hook of a cgroup has.

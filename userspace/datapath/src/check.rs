@@ -21,7 +21,9 @@ use crate::{
 /// Looks at kernel, BTF, cgroup tree, BPF filesystem, capabilities, helpers, programs and at what others
 /// have on our hooks. Leaves nothing behind.
 pub fn check(cgroup: Option<&Path>) -> Vec<Check> {
-    let mut lines = vec![kernel(), btf(), bpffs(), capabilities(), return_value()];
+    let capabilities = capabilities();
+    let may = capabilities.outcome == Outcome::Ok;
+    let mut lines = vec![kernel(), btf(), bpffs(), capabilities, return_value()];
     lines.extend(helpers());
     match host::cgroup(cgroup) {
         Ok(path) => {
@@ -31,7 +33,7 @@ pub fn check(cgroup: Option<&Path>) -> Vec<Check> {
         }
         Err(error) => lines.push(failed("cgroup v2", "not usable", &error.to_string())),
     }
-    lines.push(programs());
+    lines.push(programs(may));
     lines
 }
 
@@ -113,37 +115,55 @@ fn helpers() -> Vec<Check> {
 
 fn foreign(cgroup: &Path) -> Vec<Check> {
     let Ok(root) = fs::File::open(cgroup) else { return Vec::new() };
-    let of_hook = |(hook, attach): &(&str, crate::link::Attach)| {
-        let names: Vec<_> = attach::on_hook(root.as_fd(), *attach)
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|name| !name.starts_with("weft_"))
-            .collect();
-        let hook = hook.trim_start_matches("weft_");
-        (!names.is_empty()).then(|| warning(
-            "foreign program",
-            &format!("{} on {hook} of {}", names.join(", "), cgroup.display()),
-            "if it was attached without BPF_F_ALLOW_MULTI weft cannot join it; of Cilium, set socketLB.hostNamespaceOnly=true",
-        ))
-    };
-    let found: Vec<_> = ON_CGROUP.iter().filter_map(of_hook).collect();
+    let mut found = Vec::new();
+    for (hook, attach) in ON_CGROUP {
+        let hook = format!("{} of {}", hook.trim_start_matches("weft_"), cgroup.display());
+        let names = match attach::on_hook(root.as_fd(), *attach) {
+            Ok(names) => names,
+            // It is the same with every hook.
+            Err(error) => {
+                let detail = format!("cannot be looked for on {hook} ({error})");
+                return vec![warning("foreign programs", &detail, "see the line about capabilities")];
+            }
+        };
+        let names: Vec<_> = names.into_iter().filter(|name| !name.starts_with("weft_")).collect();
+        if !names.is_empty() {
+            found.push(warning(
+                "foreign program",
+                &format!("{} on {hook}", names.join(", ")),
+                "if it was attached without BPF_F_ALLOW_MULTI weft cannot join it; of Cilium, set socketLB.hostNamespaceOnly=true",
+            ));
+        }
+    }
     if found.is_empty() { vec![ok("foreign programs", "none on our hooks".to_owned())] } else { found }
 }
 
-/// Loads everything once, pinned under a name of its own, and removes it again.
-fn programs() -> Check {
+/// Loads everything once, pinned under a name of its own, and removes it again. The machine `may` lack nothing that it
+/// takes.
+fn programs(may: bool) -> Check {
     if object().is_none() {
         return failed("programs", &load::Error::Stub.to_string(), "cargo xtask build");
     }
+    let was_mounted = host::has_bpffs();
     if let Err(error) = host::bpffs() {
         return failed("programs", &error.to_string(), "mount the BPF filesystem");
     }
+    let check = load_once(may);
+    // A preflight leaves the machine as it was.
+    if !was_mounted && let Err(error) = host::no_bpffs() {
+        return warning("programs", &format!("{}; {error}", check.detail), "umount /sys/fs/bpf");
+    }
+    check
+}
+
+fn load_once(may: bool) -> Check {
     let node = Node::new(&format!("_check-{}", std::process::id()));
     let loaded = load::load(&node, &load::MapSizes::new());
     let removed = node.remove();
     match (loaded, removed) {
         (Ok(_), Ok(())) => ok("programs", "all of them pass this kernel's verifier".to_owned()),
-        (Err(error), _) => failed("programs", &error.to_string(), "report this with `uname -r`"),
+        (Err(error), _) if may => failed("programs", &error.to_string(), "report this with `uname -r`"),
+        (Err(error), _) => failed("programs", &error.to_string(), "see the line about capabilities"),
         (_, Err(error)) => warning(
             "programs",
             &format!("loaded, but their pins remain: {error}"),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MsFlags, mount, umount},
     sys::{
         resource::{Resource, getrlimit, setrlimit},
         statfs::statfs,
@@ -92,6 +92,11 @@ pub(crate) fn own_cgroup() -> Result<PathBuf, Error> {
     Ok(root.join(own))
 }
 
+/// A cgroup and those above it, up to the root that this process sees.
+pub(crate) fn cgroups_above(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().take_while(|path| is_kind(path, CGROUP2_MAGIC))
+}
+
 /// The id by which BPF programs know a cgroup.
 pub(crate) fn cgroup_id(path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.ino())
@@ -105,6 +110,11 @@ pub(crate) fn bpffs() -> Result<(), Error> {
     }
     mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), None::<&str>)
         .map_err(|errno| Error::NoBpffs { path: path.to_owned(), source: errno.into() })
+}
+
+/// Takes the BPF filesystem off again that [`bpffs`] has mounted.
+pub(crate) fn no_bpffs() -> io::Result<()> {
+    Ok(umount(BPFFS)?)
 }
 
 /// Lets this process have as many descriptors as it may: two for each pod of the node.

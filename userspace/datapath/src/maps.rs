@@ -159,6 +159,11 @@ impl Maps {
         Ok(ProxyMaps { origins: lend(&self.origins)?, lease: lend(&self.lease)? })
     }
 
+    /// A counter of the programs, summed over all CPUs.
+    pub(crate) fn count(&self, index: u32) -> u64 {
+        self.stats.get(&index, 0).map_or(0, |per_cpu| per_cpu.iter().sum())
+    }
+
     /// When a proxy said last that it is there, in nanoseconds of the monotonic clock; 0 for never.
     pub(crate) fn lease_renewed_ns(&self) -> u64 {
         let lease = Array::<_, Lease>::try_from(&self.lease).expect("the loader compared their types");

@@ -9,10 +9,11 @@ use std::{
 
 use aya::maps::Map;
 use tokio::time::Instant;
-use weft_abi::{Config, FlowKey, SCHEMA, config_flags, limits, pod_flags};
+use weft_abi::{Config, FlowKey, SCHEMA, config_flags, limits, names::stat, pod_flags};
 use weft_model::{ObjectName, PolicyTarget, Snapshot, Workload};
 use weft_policy::Policies as PolicyIndex;
 
+pub(crate) use self::overruled::Overruled;
 use crate::{
     accelerate::{self, Trial, Unfit},
     apply::{Place, Pods, Policies, Services, Wanted},
@@ -26,6 +27,7 @@ use crate::{
     sweep::{self, Hints, Protections},
 };
 
+mod overruled;
 mod proxy;
 mod udp;
 
@@ -84,6 +86,8 @@ pub(crate) struct State {
     pub refused_pods: BTreeMap<ObjectName, String>,
     /// Foreign `sk_lookup` programs by pod.
     pub foreign: BTreeMap<ObjectName, Vec<String>>,
+    /// Whether other programs take back what the connect hook refuses.
+    pub overruled: Overruled,
     /// Whether connections within this node are accelerated; `None` while neither a Service nor the node's
     /// proxy has any use for it, and while that is found out.
     pub acceleration: Option<Result<(), Unfit>>,
@@ -133,6 +137,7 @@ impl State {
             unattached: Vec::new(),
             refused_pods: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            overruled: Overruled::default(),
             acceleration: None,
             trial: Trial::default(),
             config,
@@ -213,8 +218,10 @@ impl State {
         Ok(self.moved || !self.refused_pods.is_empty())
     }
 
-    /// Looks for foreign `sk_lookup` programs, and puts the backstop behind them.
+    /// Looks for foreign `sk_lookup` programs, and puts the backstop behind them; and for those that overrule the connect
+    /// hook.
     pub(crate) fn look_for_foreigners(&mut self) -> Result<(), Error> {
+        self.overruled.look(self.maps.count(stat::OVERRULED), || attach::beside_connect(&self.cgroup));
         let foreign = self.namespaces.iter().filter_map(|(name, held)| {
             let found = attach::foreign_lookups(&held.netns).unwrap_or_else(|error| {
                 // Whoever was there may still be.

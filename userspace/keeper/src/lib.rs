@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod cleanup;
+mod counting;
 mod enter;
 mod error;
 mod event;

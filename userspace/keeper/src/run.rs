@@ -14,6 +14,7 @@ use weft_telemetry::api::{Failure, Time};
 use weft_transport::handover::{Hello, generation};
 use weft_transport::seqpacket::{self, Connection, Listener};
 
+use crate::counting::Counting;
 use crate::event::Event;
 use crate::generations::{Generation, Generations};
 use crate::keeper::Shared;
@@ -40,6 +41,7 @@ pub(crate) struct Run {
     pub(crate) identities: watch::Receiver<Option<Identities>>,
     maps: Arc<Maps>,
     records: Arc<dyn Records>,
+    counting: Counting,
     pub(crate) snapshot: Option<Snapshot>,
     last_good: Option<Snapshot>,
     // What there is.
@@ -71,6 +73,7 @@ impl Run {
             log: Log::of(&shared.settings.run_dir),
             pods: Pods::new(ports, shared.settings.inbound, Namespaces::of(&shared.settings.run_dir)),
             maps: Arc::new(maps),
+            counting: Counting::start(Arc::clone(&records)),
             records,
             shared,
             tasks,
@@ -209,8 +212,8 @@ impl Run {
         };
         self.last_session += 1;
         let (number, hello, events) = (self.last_session, self.hello.clone(), self.events.clone());
-        let records = Arc::clone(&self.records);
-        let session = session::run(number, connection, hello, events, records, self.tasks.stop_signal());
+        let (counting, stop) = (self.counting.clone(), self.tasks.stop_signal());
+        let session = session::run(number, connection, hello, events, counting, stop);
         self.tasks.spawn("proxy session", session);
     }
 }

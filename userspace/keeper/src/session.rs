@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use weft_runtime::Stop;
-use weft_telemetry::records::{RecordBatch, Unreadable};
 use weft_transport::handover::{AgentEnd, Error, FromProxy, Hello, Nack, NackReason, Pod};
-use weft_transport::memfd::{self, Sealed};
+use weft_transport::memfd::Sealed;
 use weft_transport::seqpacket::Connection;
 
+use crate::Maps;
+use crate::counting::Counting;
 use crate::event::{Event, Met};
 use crate::given::{Given, Progress, Step};
 use crate::wishes::Wishes;
-use crate::{Maps, Records};
 
 /// Speaks with whoever has connected, until one of them is gone.
 pub(crate) async fn run(
@@ -24,12 +24,12 @@ pub(crate) async fn run(
     connection: Connection,
     ours: Hello,
     events: mpsc::Sender<Event>,
-    records: Arc<dyn Records>,
+    counting: Counting,
     stop: Stop,
 ) -> Result<(), Infallible> {
     tokio::select! {
         // The keeper ends only when the agent does.
-        _ = speak(number, connection, &ours, &events, records) => {}
+        _ = speak(number, connection, &ours, &events, counting) => {}
         () = stop.cancelled() => {}
     }
     Ok(())
@@ -40,7 +40,7 @@ async fn speak(
     connection: Connection,
     ours: &Hello,
     events: &mpsc::Sender<Event>,
-    records: Arc<dyn Records>,
+    counting: Counting,
 ) -> Result<(), mpsc::error::SendError<Event>> {
     let (end, pods) = match greet(connection, ours).await {
         Ok(met) => met,
@@ -51,7 +51,7 @@ async fn speak(
     let (hello, version) = (end.peer().clone(), end.version());
     events.send(Event::Met(Box::new(Met { session, hello, version, pods, wishes }))).await?;
     let told = Progress::default();
-    let error = Session { number: session, end, given, owed: None, told, records }.follow(following, events);
+    let error = Session { number: session, end, given, owed: None, told, counting }.follow(following, events);
     let error = error.await?.err();
     events.send(Event::Ended { session, error }).await
 }
@@ -70,7 +70,7 @@ struct Session {
     owed: Option<Instant>,
     /// What the keeper knows.
     told: Progress,
-    records: Arc<dyn Records>,
+    counting: Counting,
 }
 
 type Told<T> = Result<T, mpsc::error::SendError<Event>>;
@@ -122,7 +122,7 @@ impl Session {
             FromProxy::Nack(nack) => self.given.nacked(&nack),
             FromProxy::Report(report) => self.given.reported(report),
             // No sign of life of who owes an answer: it is said beside everything else.
-            FromProxy::Records { id, bytes } => return self.count(id, &bytes).await,
+            FromProxy::Records { id, bytes } => return self.count(id, bytes).await,
             FromProxy::Unfit(nack) => self.end.answer(nack).await?,
         }
         self.owed = self.given.owes_an_answer().then(Instant::now);
@@ -130,14 +130,8 @@ impl Session {
     }
 
     /// Hands a batch of records on; what is none is refused, and lost.
-    async fn count(&self, id: u64, bytes: &Sealed) -> Result<(), Error> {
-        let generation = self.end.peer().generation;
-        let counted = tokio::task::block_in_place(|| {
-            let batch = RecordBatch::read(&bytes.read()?)?;
-            self.records.take(RecordBatch { generation, ..batch });
-            Ok::<_, Uncounted>(())
-        });
-        match counted {
+    async fn count(&self, id: u64, bytes: Sealed) -> Result<(), Error> {
+        match self.counting.count(self.end.peer().generation, bytes).await {
             Ok(()) => self.end.ack(id).await,
             Err(error) => {
                 let error = error.to_string();
@@ -156,15 +150,6 @@ impl Session {
         self.told = progress.clone();
         events.send(Event::Progress { session: self.number, progress }).await
     }
-}
-
-/// Why records cannot be handed on.
-#[derive(Debug, thiserror::Error)]
-enum Uncounted {
-    #[error(transparent)]
-    Memory(#[from] memfd::Error),
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
 }
 
 /// A step, and the little of the wishes that it takes to say it.

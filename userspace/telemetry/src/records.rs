@@ -9,6 +9,7 @@ mod connection;
 mod limits;
 mod live;
 mod request;
+mod shared;
 mod text;
 mod usage;
 

@@ -66,10 +66,13 @@ impl Window {
         };
         let number = self.slot(now);
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= self.most && !keys.contains_key(&key) {
+        if let Some(slots) = keys.get_mut(&key) {
+            return slots.count(number, record);
+        }
+        if keys.len() >= self.most {
             keys.retain(|_, slots| slots.are_of_the_last_minute(number));
         }
-        let key = if keys.len() < self.most || keys.contains_key(&key) { key } else { Key::default() };
+        let key = if keys.len() < self.most { key } else { Key::default() };
         keys.entry(key).or_default().count(number, record);
     }
 

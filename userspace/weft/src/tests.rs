@@ -26,6 +26,27 @@ fn every_command_and_every_flag_is_documented() {
     check(&Cli::command(), "weft");
 }
 
+/// All that answer a question; the others do something, or show what is always text.
+#[test]
+fn every_command_that_shows_something_takes_an_output_format() {
+    fn check(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        let format = command.get_arguments().find(|argument| argument.get_id() == "output");
+        if let Some(format) = format {
+            let values = format.get_possible_values();
+            let values: Vec<_> = values.iter().map(clap::builder::PossibleValue::get_name).collect();
+            assert_eq!((format.get_short(), values), (Some('o'), vec!["table", "json", "yaml"]), "{path}");
+        } else if !command.has_subcommands() {
+            found.push(path.trim_start().to_owned());
+        }
+        for inner in command.get_subcommands() {
+            check(inner, &format!("{path} {}", inner.get_name()), found);
+        }
+    }
+    let mut without = Vec::new();
+    check(&Cli::command(), "", &mut without);
+    assert_eq!(without, ["agent", "cleanup", "completion"]);
+}
+
 #[test]
 fn help_fits_a_terminal_of_80_columns() {
     fn check(command: &mut clap::Command, path: &str) {

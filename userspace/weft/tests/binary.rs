@@ -40,6 +40,37 @@ fn exit_codes_tell_no_from_not_asked() {
 }
 
 #[test]
+fn analyze_answers_in_each_format_with_the_same_exit_code() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (good, bad) = (path("good.yaml"), path("bad.yaml"));
+    fs::write(&good, "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n").expect("writable");
+    fs::write(&bad, "apiVersion: v1\nkind: Service\nmetadata: {name: Shop!}\n").expect("writable");
+    let analyze = |file: &str, format: &str| {
+        let output = weft(&["analyze", file, "-o", format]);
+        (output.status.code(), text(&output.stdout).to_owned())
+    };
+    assert_eq!(analyze(&good, "table"), (Some(0), "no problems found\n".to_owned()));
+    assert_eq!(analyze(&good, "json"), (Some(0), "[]\n".to_owned()));
+    assert_eq!(analyze(&good, "yaml"), (Some(0), "[]\n".to_owned()));
+
+    let (code, table) = analyze(&bad, "table");
+    assert_eq!(code, Some(1), "{table}");
+    assert!(table.starts_with(&format!("error: {bad}:")), "{table}");
+    let (code, json) = analyze(&bad, "json");
+    assert_eq!(code, Some(1), "{json}");
+    let problems: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(problems[0]["file"], bad.as_str(), "{problems}");
+    for field in ["severity", "line", "message", "remedy"] {
+        assert!(!problems[0][field].is_null(), "{field} of {problems}");
+    }
+    let (code, yaml) = analyze(&bad, "yaml");
+    assert_eq!(code, Some(1), "{yaml}");
+    let same: serde_json::Value = serde_yaml::from_str(&yaml).expect("it is YAML");
+    assert_eq!(same, problems);
+}
+
+#[test]
 fn an_authority_is_made_rotated_and_never_cut_off_by_mistake() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("ca").display().to_string();

@@ -42,25 +42,30 @@ pub(crate) const NEEDED: &[Package] = &[
 
 /// Installs what is missing of `wanted` in one go.
 pub(crate) fn provide(wanted: &[Package]) -> Result<()> {
-    let missing: Vec<&Package> = wanted.iter().filter(|package| !package.is_there()).collect();
+    let missing = missing(wanted);
     if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
-    check_can_install(&names)?;
+    can_provide(wanted)?;
     for package in &missing {
         screen::note(format_args!("missing: {} ({})", package.name, package.what_for));
     }
-    install(&names)?;
+    install(&names(&missing))?;
     if let Some(still) = wanted.iter().find(|package| !package.is_there()) {
         bail!("{} is installed, yet {} is not to be found", still.name, still.provides);
     }
     Ok(())
 }
 
+/// Whether this host has all that is `wanted`, or can get it; the error is for its owner.
+pub(crate) fn can_provide(wanted: &[Package]) -> Result<()> {
+    let missing = missing(wanted);
+    if missing.is_empty() { Ok(()) } else { check_can_install(&names(&missing), Installer::here()?) }
+}
+
 /// Installs packages by name.
 pub(crate) fn install(names: &[&str]) -> Result<()> {
-    check_can_install(names)?;
+    check_can_install(names, Installer::here()?)?;
     // A list that cannot be refreshed may still be good enough; if not, the install says so.
     let mut update = Command::new("apt-get");
     update.args(["-q", "update", "-o", "APT::Update::Error-Mode=any"]);
@@ -91,19 +96,69 @@ const fn package(name: &'static str, provides: &'static str, what_for: &'static 
     Package { name, provides, what_for }
 }
 
-fn check_can_install(names: &[&str]) -> Result<()> {
+fn missing(wanted: &[Package]) -> Vec<&Package> {
+    wanted.iter().filter(|package| !package.is_there()).collect()
+}
+
+fn names(packages: &[&Package]) -> Vec<&'static str> {
+    packages.iter().map(|package| package.name).collect()
+}
+
+/// How this process can install packages.
+#[derive(Clone, Copy)]
+pub(crate) enum Installer {
+    /// By apt-get.
+    Apt,
+    /// Only root may use it.
+    NotOurs,
+    /// This host has another one.
+    None,
+}
+
+impl Installer {
+    fn here() -> Result<Self> {
+        if repo::find_command("apt-get").is_none() {
+            return Ok(Self::None);
+        }
+        let user = shell::capture(Command::new("id").arg("-u"))?;
+        Ok(if user.trim() == "0" { Self::Apt } else { Self::NotOurs })
+    }
+}
+
+/// Whether packages that are missing can be installed; the error says how else to get them.
+pub(crate) fn check_can_install(names: &[&str], installer: Installer) -> Result<()> {
     let names = names.join(" ");
-    if repo::find_command("apt-get").is_none() {
-        bail!(
+    match installer {
+        Installer::Apt => Ok(()),
+        Installer::NotOurs => {
+            bail!("missing: {names}; run `sudo apt-get install {names}`, or this command as root")
+        }
+        Installer::None => bail!(
             "missing: {names} (Debian's names); this host has no apt-get: install their equals with its own package manager"
-        );
+        ),
     }
-    let user = shell::capture(Command::new("id").arg("-u"))?;
-    if user.trim() != "0" {
-        bail!("missing: {names}; run `sudo apt-get install {names}`, or this command as root");
-    }
-    Ok(())
 }
 
 const UPDATE_LOG: &str = "target/tools/log/apt-update.log";
 const INSTALL_LOG: &str = "target/tools/log/apt-install.log";
+
+#[cfg(test)]
+mod tests {
+    use super::{Installer, Package, can_provide, check_can_install, package};
+
+    #[test]
+    fn what_is_there_needs_no_installer() {
+        let there = [package("dash", "/proc/self/exe", "its shell")];
+        assert!(can_provide(&there).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_how_to_get_it() {
+        let missing: [Package; 1] = [package("wrk", "/nowhere/wrk", "HTTP load")];
+        assert_eq!(super::names(&super::missing(&missing)), ["wrk"]);
+        assert!(check_can_install(&["wrk"], Installer::Apt).is_ok());
+        let said = |installer| check_can_install(&["wrk", "curl"], installer).unwrap_err().to_string();
+        assert!(said(Installer::NotOurs).contains("run `sudo apt-get install wrk curl`"));
+        assert!(said(Installer::None).contains("no apt-get: install their equals"));
+    }
+}

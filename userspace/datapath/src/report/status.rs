@@ -74,28 +74,12 @@ fn degradations(state: &State, status: &mut Status) {
     let mut add = |feature: &str, reason: String, remedy: &str| {
         all.push(Degradation { feature: feature.to_owned(), reason, remedy: remedy.to_owned() });
     };
-    for error in &state.unattached {
-        add(
-            "socket load balancing",
-            error.to_string(),
-            "weft never detaches others; remove the foreign program and restart the agent",
-        );
-    }
+    foreign(state, &mut add);
     for pins in &state.loaded.retired {
         add(
             "one layout of maps",
             format!("layout v{} stays in force beside v{}", pins.version, state.loaded.pins.version),
             "it does what the new one cannot, by what it was told last; make room for the programs that are not attached",
-        );
-    }
-    for (pod, names) in &state.foreign {
-        add(
-            "refusal by reset",
-            format!(
-                "pod {pod} has a foreign sk_lookup program ({}); refused SYNs are dropped instead",
-                names.join(", ")
-            ),
-            "remove the foreign program from the pod's network namespace",
         );
     }
     if state.stays_in_the_kernel() {
@@ -126,13 +110,42 @@ fn degradations(state: &State, status: &mut Status) {
     status.degradations = all;
 }
 
-/// The programs' counters by name, summed over all CPUs.
-pub(crate) fn counters(state: &State) -> BTreeMap<String, u64> {
-    stat::ALL.iter().map(|(index, name)| ((*name).to_owned(), counter(state, *index))).collect()
+/// What programs of others keep ours from.
+fn foreign(state: &State, add: &mut impl FnMut(&str, String, &str)) {
+    for error in &state.unattached {
+        add(
+            "socket load balancing",
+            error.to_string(),
+            "weft never detaches others; remove the foreign program and restart the agent",
+        );
+    }
+    for (pod, names) in &state.foreign {
+        add(
+            "refusal by reset",
+            format!(
+                "pod {pod} has a foreign sk_lookup program ({}); refused SYNs are dropped instead",
+                names.join(", ")
+            ),
+            "remove the foreign program from the pod's network namespace",
+        );
+    }
+    if let Some((count, beside)) = state.overruled.told() {
+        let beside: Vec<_> = beside.iter().map(String::as_str).collect();
+        let beside = if beside.is_empty() { "none that can be seen".to_owned() } else { beside.join(", ") };
+        add(
+            "refusal at connect",
+            format!(
+                "{count} connections went on that weft had refused: a program beside it takes refusals back ({beside}); \
+                 the destination's node decides alone"
+            ),
+            "remove that program, or have it leave what bpf_get_retval says as it is",
+        );
+    }
 }
 
-fn counter(state: &State, index: u32) -> u64 {
-    state.maps.stats.get(&index, 0).map_or(0, |per_cpu| per_cpu.iter().sum())
+/// The programs' counters by name, summed over all CPUs.
+pub(crate) fn counters(state: &State) -> BTreeMap<String, u64> {
+    stat::ALL.iter().map(|(index, name)| ((*name).to_owned(), state.maps.count(*index))).collect()
 }
 
 fn pods(state: &State, snapshot: &Snapshot) -> Vec<PodStatus> {

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use weft_model::Protocol;
+use weft_model::{Protocol, RouteName};
 
 use super::Time;
 
@@ -49,9 +49,9 @@ pub struct Flow {
 #[serde(rename_all = "camelCase")]
 pub struct HttpFlow {
     /// The method.
-    pub method: Box<str>,
+    pub method: Arc<str>,
     /// The path, without the query.
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// The answer's status; 0 where there was none.
     pub status: u16,
     /// From the request's head to the answer's end.
@@ -59,11 +59,11 @@ pub struct HttpFlow {
     /// `HTTP/1.1` or `HTTP/2`.
     pub protocol: Cow<'static, str>,
     /// The host that was asked for.
-    pub authority: Box<str>,
+    pub authority: Arc<str>,
     /// `grpc-status`, where it is a gRPC call that was answered.
     pub grpc_status: Option<u32>,
     /// The route that it took, like `HTTPRoute shop/web`.
-    pub route: Option<Box<str>>,
+    pub route: Option<RouteName>,
     /// Envoy's short flags; `-` for none.
     pub response_flags: Cow<'static, str>,
 }

@@ -132,10 +132,10 @@ impl HttpMetrics {
         };
         let mut all = self.all();
         if ends.both {
-            all.add(labels.clone(), record, self.most);
+            all.add(&labels, record, self.most);
             labels.reporter = Reporter::Destination;
         }
-        all.add(labels, record, self.most);
+        all.add(&labels, record, self.most);
     }
 
     /// A request ended that was made to a pod of this node, whose client's node tells the other half.
@@ -157,7 +157,7 @@ impl HttpMetrics {
             flags: record.flags(),
             security: record.security,
         };
-        self.all().add(labels, record, self.most);
+        self.all().add(&labels, record, self.most);
     }
 
     /// Drops the series whose reporting workload has been gone for some time.
@@ -178,12 +178,12 @@ impl HttpMetrics {
 }
 
 impl All {
-    fn add(&mut self, labels: Labels, record: &RequestRecord, most: usize) {
-        if let Some(series) = self.series.get_mut(&labels) {
+    fn add(&mut self, labels: &Labels, record: &RequestRecord, most: usize) {
+        if let Some(series) = self.series.get_mut(labels) {
             return series.add(record);
         }
         let labels = if self.series.len() < most {
-            labels
+            labels.clone()
         } else {
             self.overflowed += 1;
             self.overflow(labels.reporter)

@@ -24,14 +24,14 @@ pub(super) fn of_request(
     snapshot: &Snapshot,
 ) -> Flow {
     let http = HttpFlow {
-        method: (*record.method).into(),
-        path: (*record.path).into(),
+        method: record.method.shared(),
+        path: record.path.shared(),
         status: record.status,
         latency_ms: record.duration().as_secs_f64() * 1e3,
         protocol: record.spoken.word().into(),
-        authority: (*record.authority).into(),
+        authority: record.authority.shared(),
         grpc_status: record.grpc_status,
-        route: record.rule.as_ref().map(|rule| rule.0.to_string().into()),
+        route: record.rule.as_ref().map(|rule| rule.0.clone()),
         response_flags: record.flags().into(),
     };
     let (verdict, kind, reason) = match record.audit {

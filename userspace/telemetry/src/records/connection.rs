@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use weft_abi::Reason;
 use weft_model::{ObjectName, ServiceAccount};
 
-use super::{Destination, Rule, Security, is_default, reason};
+use super::{Destination, Rule, Security, is_default, reason, shared};
 
 /// A connection, from accept to close.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct ConnectionRecord {
     #[serde(rename = "t")]
     pub ended: u64,
     /// The pod: the client, unless the connection is inbound.
-    #[serde(rename = "p")]
+    #[serde(rename = "p", deserialize_with = "shared::deserialize")]
     pub pod: ObjectName,
     /// The client's address.
     #[serde(rename = "a")]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use weft_model::ObjectName;
 
-use super::{Destination, Inbound, Security, is_default};
+use super::{Destination, Inbound, Security, is_default, shared};
 
 /// A connection whose bytes are relayed, as far as it has come. Told a second after it began, and every few seconds while
 /// bytes move.
@@ -18,7 +18,7 @@ pub struct LiveRecord {
     #[serde(rename = "t")]
     pub began: u64,
     /// The pod: the client, unless the connection is inbound.
-    #[serde(rename = "p")]
+    #[serde(rename = "p", deserialize_with = "shared::deserialize")]
     pub pod: ObjectName,
     /// The client's address.
     #[serde(rename = "a")]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use weft_abi::Reason;
 use weft_model::{ObjectName, RouteName};
 
-use super::{Inbound, Spoken, Text, is_default, reason};
+use super::{Inbound, Spoken, Text, is_default, reason, shared};
 
 /// A request and its answer. Durations are microseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct RequestRecord {
     #[serde(rename = "t")]
     pub ended: u64,
     /// The client pod.
-    #[serde(rename = "p")]
+    #[serde(rename = "p", deserialize_with = "shared::deserialize")]
     pub pod: ObjectName,
     /// The client's address.
     #[serde(rename = "a")]
@@ -104,6 +104,7 @@ pub struct RequestRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Destination(
     /// The Service.
+    #[serde(deserialize_with = "shared::deserialize")]
     pub ObjectName,
     /// Its port.
     pub u16,
@@ -113,6 +114,7 @@ pub struct Destination(
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rule(
     /// The route.
+    #[serde(deserialize_with = "shared::deserialize")]
     pub RouteName,
     /// The rule's place in it.
     pub u16,

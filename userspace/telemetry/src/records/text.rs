@@ -1,14 +1,16 @@
 //! Text with an end.
 
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
+
+use super::shared;
 
 /// Text of at most `MAX` bytes without control characters: what is longer is cut before a character, and what would
 /// move a terminal's cursor or begin a line in a log is shown as `?`.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
-pub struct Text<const MAX: usize>(Box<str>);
+pub struct Text<const MAX: usize>(Arc<str>);
 
 impl<const MAX: usize> From<&str> for Text<MAX> {
     fn from(text: &str) -> Self {
@@ -17,6 +19,13 @@ impl<const MAX: usize> From<&str> for Text<MAX> {
             return Self(text.replace(char::is_control, "?").into());
         }
         Self(text.into())
+    }
+}
+
+impl<const MAX: usize> Text<MAX> {
+    /// The text itself, without a copy.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 }
 
@@ -42,7 +51,7 @@ impl<const MAX: usize> fmt::Display for Text<MAX> {
 
 impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<str>::deserialize(deserializer)?;
+        let text: Arc<str> = shared::deserialize(deserializer)?;
         let fits = text.len() <= MAX && !text.contains(char::is_control);
         Ok(if fits { Self(text) } else { Self::from(&*text) })
     }
