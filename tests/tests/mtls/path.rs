@@ -22,9 +22,9 @@ fn what_goes_between_nodes_is_tls_from_the_first_byte_of_a_new_pod_on() {
         stage.echoes(to, SECRET).unwrap_or_else(|error| panic!("{to}: {error}"));
     }
     // Those to the same address and port may share one.
-    let streams = seen(&wire, 4);
+    let streams = wire.begun(4);
     for stream in &streams {
-        assert!(stream.is_tls(), "{}", shown(stream));
+        assert!(stream.is_tls13(), "{}", shown(stream));
         assert!(!stream.contains(SECRET));
     }
 }
@@ -43,9 +43,9 @@ fn a_new_pods_first_connection_is_mutual_tls_though_the_servers_node_has_not_hea
         }
     }
     drop(deaf);
-    let streams = seen(&wire, 6);
+    let streams = wire.begun(6);
     for stream in &streams {
-        assert!(stream.is_tls() && !stream.contains(SECRET), "{}", shown(stream));
+        assert!(stream.is_tls13() && !stream.contains(SECRET), "{}", shown(stream));
     }
 }
 
@@ -57,8 +57,8 @@ fn where_the_mode_is_disabled_the_same_look_at_the_wire_finds_clear_bytes() {
     };
     let wire = Wire::new(&stage.api);
     stage.echoes(API, SECRET).unwrap();
-    let streams = seen(&wire, 2);
-    assert!(streams.iter().all(|stream| !stream.is_tls() && stream.contains(SECRET)));
+    let streams = wire.begun(2);
+    assert!(streams.iter().all(|stream| !stream.is_tls13() && stream.contains(SECRET)));
 }
 
 #[test]
@@ -115,10 +115,10 @@ fn an_apps_own_tls_passes_untouched_and_between_nodes_inside_the_meshs() {
             }
         }
     }
-    let streams = wire.streams();
+    let streams = wire.begun(6);
     let (of_mesh, own): (Vec<_>, Vec<_>) = streams.iter().partition(|stream| stream.contains(b"weft/1"));
     assert!(!of_mesh.is_empty() && own.len() >= 3, "{} and {}", of_mesh.len(), own.len());
-    assert!(of_mesh.iter().all(|stream| stream.is_tls() && !stream.contains(b"app/1")), "it is inside");
+    assert!(of_mesh.iter().all(|stream| stream.is_tls13() && !stream.contains(b"app/1")), "it is inside");
     assert!(own.iter().any(|stream| stream.contains(b"app/1")), "it is the stranger's own");
 }
 
@@ -141,11 +141,11 @@ fn a_port_goes_its_own_way() {
     stage.echoes(other, SECRET).unwrap();
     let is_other = |stream: &&Stream| stream.from == other || stream.to == other;
     soon(|| wire.streams().iter().filter(is_other).count() >= 2);
-    let (clear, sealed): (Vec<_>, Vec<_>) = wire.streams().into_iter().partition(|stream| is_other(&stream));
+    let (clear, sealed): (Vec<_>, Vec<_>) = wire.begun(4).into_iter().partition(|stream| is_other(&stream));
     assert_eq!(clear.len(), 2);
     assert!(sealed.len() >= 2);
     assert!(clear.iter().all(|stream| stream.contains(SECRET)));
-    assert!(sealed.iter().all(Stream::is_tls));
+    assert!(sealed.iter().all(Stream::is_tls13));
 }
 
 #[test]
@@ -253,12 +253,6 @@ fn a_large_body_arrives_whole_both_ways_and_a_reader_that_stops_holds_its_writer
     }
     written.join().unwrap();
     assert_eq!(read, LARGE);
-}
-
-/// What went over the wire, once both ways of so many connections are there: who captures is behind who sends.
-fn seen(wire: &Wire, directions: usize) -> Vec<Stream> {
-    soon(|| wire.streams().len() >= directions);
-    wire.streams()
 }
 
 /// A byte both ways, so that both ends are connected.
