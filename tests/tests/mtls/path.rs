@@ -5,12 +5,13 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 use weft_tests::wire::{Stream, Wire};
 use weft_tests::{Node, Suspended, manifests, soon, text};
 
+use crate::forged::resident;
 use crate::stage::{API, Stage, talks};
 
 #[test]
@@ -255,6 +256,71 @@ fn a_large_body_arrives_whole_both_ways_and_a_reader_that_stops_holds_its_writer
     assert_eq!(read, LARGE);
 }
 
+#[test]
+fn back_pressure_passes_through_mutual_tls_and_a_bounded_amount_of_bytes_is_held() {
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_echo(8081)]) else { return };
+    soon(|| stage.echoes(stage.api.addr(8081), b"there?").is_ok());
+    let listener = stage.api.tcp_listen(stage.api.addr(8080)).unwrap();
+    let proxies = [&stage.a, &stage.b].map(Node::proxy_pid);
+    for client_writes in [true, false] {
+        let client = connect(&stage, API);
+        let (server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        exchange(&client, &server);
+        let before = proxies.map(resident);
+        let (writer, reader) = if client_writes { (client, server) } else { (server, client) };
+        let held = write_until_held(&writer);
+        assert!(held < kernel_holds() + PROXIES_HOLD, "{held} bytes wait for a reader that stands still");
+        for (proxy, before) in proxies.into_iter().zip(before) {
+            let grown = resident(proxy).saturating_sub(before);
+            assert!(grown < PROXIES_HOLD, "a proxy holds {grown} bytes in its own memory");
+        }
+        // Once it is read, all of it has arrived, and the writer goes on.
+        let (mut expected, mut wanted, mut part) = (Noise::default(), vec![0; 1 << 16], vec![0; 1 << 16]);
+        let mut left = held;
+        while left > 0 {
+            let size = left.min(part.len());
+            (&reader).read_exact(&mut part[..size]).unwrap();
+            expected.fill(&mut wanted[..size]);
+            assert!(part[..size] == wanted[..size], "other bytes, {left} before the last");
+            left -= size;
+        }
+        exchange(&writer, &reader);
+    }
+}
+
+/// Writes until nothing has gone for a second; how many bytes have.
+fn write_until_held(writer: &TcpStream) -> usize {
+    writer.set_nonblocking(true).unwrap();
+    let (mut made, mut part, mut written, mut begin) = (Noise::default(), vec![0; 1 << 16], 0, 0);
+    let mut last = Instant::now();
+    made.fill(&mut part);
+    while last.elapsed() < Duration::from_secs(1) {
+        match (&*writer).write(&part[begin..]) {
+            Ok(some) => {
+                (last, written, begin) = (Instant::now(), written + some, begin + some);
+                if begin == part.len() {
+                    made.fill(&mut part);
+                    begin = 0;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    writer.set_nonblocking(false).unwrap();
+    written
+}
+
+/// What the kernel lets wait in the sockets on the way: of each of the three connections both ends' buffers.
+fn kernel_holds() -> usize {
+    let largest = |which: &str| {
+        let sizes = fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_{which}")).unwrap();
+        sizes.split_whitespace().last().unwrap().parse::<usize>().unwrap()
+    };
+    3 * (largest("rmem") + largest("wmem"))
+}
+
 /// A byte both ways, so that both ends are connected.
 fn exchange(mut client: &TcpStream, mut server: &TcpStream) {
     client.write_all(b"a").unwrap();
@@ -297,4 +363,6 @@ pub(crate) fn shown(stream: &Stream) -> String {
 
 pub(crate) const SECRET: &[u8] = b"the secret that nobody on the wire reads";
 const LARGE: usize = 1 << 30;
+/// A stream's window is 512 KiB, and TLS seals 256 KiB ahead.
+const PROXIES_HOLD: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
