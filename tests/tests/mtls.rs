@@ -2,6 +2,8 @@
 //! the wire between them.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "mtls/attacks.rs"]
+mod attacks;
 #[path = "mtls/failures.rs"]
 mod failures;
 #[path = "mtls/forged.rs"]
