@@ -18,6 +18,8 @@ mod path;
 mod policy;
 #[path = "mtls/race.rs"]
 mod race;
+#[path = "mtls/race_of_requests.rs"]
+mod race_of_requests;
 #[path = "mtls/reuse.rs"]
 mod reuse;
 #[path = "mtls/shown.rs"]
