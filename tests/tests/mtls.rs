@@ -10,6 +10,8 @@ mod failures;
 mod forged;
 #[path = "mtls/forwarded.rs"]
 mod forwarded;
+#[path = "mtls/identities.rs"]
+mod identities;
 #[path = "mtls/live.rs"]
 mod live;
 #[path = "mtls/path.rs"]
