@@ -4,6 +4,8 @@
 
 #[path = "mtls/attacks.rs"]
 mod attacks;
+#[path = "mtls/expired.rs"]
+mod expired;
 #[path = "mtls/failures.rs"]
 mod failures;
 #[path = "mtls/forged.rs"]
