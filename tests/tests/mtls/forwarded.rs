@@ -75,6 +75,21 @@ fn the_servers_proxy_says_who_asks_where_it_judges_requests_and_removes_what_the
 }
 
 #[test]
+fn where_nobody_reads_http_a_forged_header_comes_as_it_was_sent() {
+    // No route, no policy by request: between nodes bytes inside mutual TLS, on the node the kernel's path.
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_http(8080, "api")]) else { return };
+    let near = stage.b.pod("shop/near").service_account("near").start();
+    stage.settle();
+    for client in [&stage.web, &near] {
+        soon(|| client.get(API, "/", &[]).is_ok());
+        let seen = client.get(API, "/", &FORGED).unwrap().seen().headers;
+        for (name, forged) in FORGED {
+            assert_eq!(seen[name], forged, "no app may believe it there (docs/strict.md)");
+        }
+    }
+}
+
+#[test]
 fn the_hash_of_the_clients_certificate_is_another_one_once_it_is_renewed_and_no_answer_is_cut() {
     let spec = "{targetRefs: [{group: \"\", kind: Pod, selector: {matchLabels: {app: api}}}], action: DENY, rules: \
                 [{httpAttributes: {paths: [{type: PathPrefix, value: /admin}]}}]}";
