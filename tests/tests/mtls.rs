@@ -4,6 +4,8 @@
 
 #[path = "mtls/attacks.rs"]
 mod attacks;
+#[path = "mtls/enrolment.rs"]
+mod enrolment;
 #[path = "mtls/expired.rs"]
 mod expired;
 #[path = "mtls/failures.rs"]
