@@ -4,13 +4,15 @@
 //! object wins where two disagree. Must not know: the kernel, connections, how a snapshot is used.
 //!
 //! ```text
-//! files ──► document ──► decode (core, kinds) ──► manifests::Catalog ──► build ──► Snapshot
-//!           text, lines  typed, checked, compact  who declares it       only what changed
+//! files ────► document ──► decode (core, kinds) ──► catalog ────────► build ──► Snapshot
+//! API server  text, lines  typed, checked, compact  who declares it   only what changed
 //! ```
 #![forbid(unsafe_code)]
 
 mod analyze;
+mod assembly;
 mod build;
+mod catalog;
 mod core;
 mod decode;
 mod document;
@@ -19,8 +21,10 @@ mod finding;
 mod kinds;
 mod manifests;
 mod object;
+mod source;
 mod syntax;
 
 pub use analyze::analyze;
 pub use error::Error;
-pub use manifests::{ManifestSource, Options, Refresh};
+pub use manifests::ManifestSource;
+pub use source::{Options, Refresh, Source};

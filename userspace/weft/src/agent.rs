@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use weft_datapath::{Enforcer, Tenancy, last_good};
 use weft_identity::KeySets;
 use weft_keeper::Keeper;
-use weft_kubernetes::{ManifestSource, Options, Refresh};
+use weft_kubernetes::{ManifestSource, Options, Refresh, Source};
 use weft_model::Snapshot;
 use weft_runtime::{Shutdown, Tasks};
 use weft_telemetry::{
@@ -50,7 +50,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let last_good = last_good(&args.state_dir, &node);
     let options =
         Options { node: node.as_str().into(), last_good: Some(last_good), mutual_tls: args.mutual_tls() };
-    let (mut source, snapshots) = ManifestSource::open(&args.manifests, options)?;
+    let (source, snapshots) = ManifestSource::open(&args.manifests, options)?;
+    let mut source: Box<dyn Source> = Box::new(source);
     let (observer, lines) = Observer::new();
     let observer = Arc::new(observer);
     let enforcer = Enforcer::open(args.datapath(node.clone()), observer.live().clone())?;
@@ -84,8 +85,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     };
     enforcer.start(&tasks, snapshots, known);
     let stopped = stop.clone().cancelled_owned();
-    tasks.spawn("manifests", async {
-        source.run(stopped).await;
+    tasks.spawn("source", async {
+        source.run(Box::pin(stopped)).await;
         Ok::<_, Infallible>(())
     });
     // Ends by itself with the agent; a standard output that takes no more lines is no reason to end it.
