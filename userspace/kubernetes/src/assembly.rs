@@ -37,6 +37,11 @@ impl Assembly {
         self.jwks = jwks;
     }
 
+    /// The next snapshot is newer than `last`, which is in force.
+    pub(crate) fn go_on_after(&mut self, last: &Arc<Snapshot>) {
+        self.snapshot = Arc::clone(last);
+    }
+
     /// Builds what the catalog holds, without a snapshot of it.
     pub(crate) fn take_over(&mut self) {
         self.builder.apply(self.catalog.settle());

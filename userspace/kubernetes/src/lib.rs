@@ -1,6 +1,6 @@
 //! Kubernetes objects to [`weft_model::Snapshot`]: sources, our kinds, validation.
 //!
-//! Owns: the manifests directory, the syntax and the rules of every kind that weft reads, and which
+//! Owns: the manifests directory, the watches of an API server, the syntax and the rules of every kind that weft reads, and which
 //! object wins where two disagree. Must not know: the kernel, connections, how a snapshot is used.
 //!
 //! ```text
@@ -13,6 +13,7 @@ mod analyze;
 mod assembly;
 mod build;
 mod catalog;
+mod cluster;
 mod core;
 mod decode;
 mod document;
@@ -20,11 +21,14 @@ mod error;
 mod finding;
 mod kinds;
 mod manifests;
+mod node;
 mod object;
 mod source;
 mod syntax;
 
 pub use analyze::analyze;
+pub use cluster::{ClusterSource, Connection, Failing, Health};
 pub use error::Error;
 pub use manifests::ManifestSource;
+pub use node::{kubelet_cgroup, subtree};
 pub use source::{Options, Refresh, Source};

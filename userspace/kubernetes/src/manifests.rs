@@ -26,7 +26,7 @@ use weft_model::{JwksHeld, Snapshot};
 use self::{store::Store, watch::Wake};
 use crate::{
     Error,
-    source::{self, Options, Refresh, Source},
+    source::{self, Options, Refresh, Source, blocking},
 };
 
 pub(crate) use self::directory::files;
@@ -116,15 +116,6 @@ impl Source for ManifestSource {
 
     fn run(self: Box<Self>, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         Box::pin(self.follow(shutdown))
-    }
-}
-
-/// Work that blocks; `None` when the runtime is shutting down.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Some(done),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => None,
     }
 }
 

@@ -70,3 +70,12 @@ pub(crate) fn publish(to: &latest::Sender<Arc<Snapshot>>, snapshot: Arc<Snapshot
         changed
     });
 }
+
+/// Work that blocks; `None` when the runtime is shutting down.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
