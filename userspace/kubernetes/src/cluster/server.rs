@@ -96,7 +96,11 @@ impl Server for Remote {
             let list: List =
                 in_time(self.client.request(request)).await?.map_err(|error| Trouble::of(&error))?;
             let after = Some(list.metadata.after).filter(|token| !token.is_empty());
-            Ok(Page { objects: list.items, version: list.metadata.resource_version, after })
+            Ok(Page {
+                objects: list.items.unwrap_or_default(),
+                version: list.metadata.resource_version,
+                after,
+            })
         })
     }
 
@@ -120,7 +124,7 @@ impl Server for Remote {
             let request = request.map_err(|error| Trouble::Refused(error.to_string()))?;
             let lines = in_time(self.client.request_stream(request)).await?;
             let lines = lines.map_err(|error| Trouble::of(&error))?.lines();
-            Ok(lines.map(|line| event(&line.map_err(|error| Trouble::Away(error.to_string()))?)).boxed())
+            Ok(lines.map(|line| event(&line.map_err(|error| Trouble::broken(&error))?)).boxed())
         })
     }
 }
@@ -150,8 +154,8 @@ fn event(line: &str) -> Result<Event, Trouble> {
 #[derive(Deserialize)]
 struct List {
     metadata: ListMeta,
-    #[serde(default)]
-    items: Vec<Value>,
+    /// `null` where there are none.
+    items: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]

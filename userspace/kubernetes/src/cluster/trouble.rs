@@ -34,6 +34,11 @@ impl Trouble {
         }
     }
 
+    /// A connection that broke in the middle of an answer.
+    pub(super) fn broken(error: &std::io::Error) -> Self {
+        Self::Away(format!("the connection to the API server broke: {}", innermost(error)))
+    }
+
     /// What a status of the API server means.
     pub(super) fn said(code: u16, message: &str) -> Self {
         match code {
