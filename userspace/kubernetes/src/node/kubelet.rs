@@ -17,7 +17,14 @@ pub fn kubelet_cgroup(proc: &Path, mount: &Path, node: &Path) -> Option<PathBuf>
     pids.filter_map(|pid| Process::find(proc, pid)).find_map(|process| {
         let name = fs::read_to_string(proc.join(process.pid.to_string()).join("comm")).ok()?;
         let group = process.cgroup(proc).filter(|_| name.trim_end() == "kubelet")?;
-        let group = mount.join(groups::v2(&group)?.strip_prefix('/')?);
+        // From a cgroup namespace of its own others are seen by way of `..`.
+        let group = groups::v2(&group)?.split('/').filter(|name| *name != "..");
+        let group =
+            group.filter(|name| !name.is_empty()).fold(mount.to_owned(), |path, name| path.join(name));
+        let inside = fs::read_to_string(group.join("cgroup.procs")).ok()?;
+        if !inside.lines().any(|line| line.parse() == Ok(process.pid)) {
+            return None;
+        }
         let is_its_own = group.starts_with(node) && group != node && sandboxes::roots(&group).is_empty();
         // A program of that name in a pod is no kubelet.
         let in_a_pod = group.iter().any(|part| part.to_str().is_some_and(groups::is_of_pods));
@@ -35,7 +42,9 @@ mod tests {
         fs::write(process.join("comm"), format!("{name}\n")).unwrap();
         fs::write(process.join("stat"), format!("{pid} ({name}) S {} 5 0", ["0"; 18].join(" "))).unwrap();
         fs::write(process.join("cgroup"), format!("0::{group}\n")).unwrap();
-        fs::create_dir_all(root.join("cgroup").join(group.trim_start_matches('/'))).unwrap();
+        let group = root.join("cgroup").join(group.trim_start_matches('/').trim_start_matches("../"));
+        fs::create_dir_all(&group).unwrap();
+        fs::write(group.join("cgroup.procs"), format!("1\n{pid}\n")).unwrap();
     }
 
     fn found(root: &Path, node: &str) -> Option<PathBuf> {
@@ -54,6 +63,15 @@ mod tests {
         assert_eq!(found(root.path(), "n1").as_deref(), Some(Path::new("n1/system.slice/kubelet.service")));
         assert_eq!(found(root.path(), "n2").as_deref(), Some(Path::new("n2/kubelet")));
         assert_eq!(found(root.path(), "n3"), None);
+    }
+
+    #[test]
+    fn it_is_found_from_a_cgroup_namespace_of_the_agents_own() {
+        let root = tempfile::tempdir().unwrap();
+        process(root.path(), 11, "kubelet", "/../../../system.slice/kubelet.service");
+        assert_eq!(found(root.path(), "").as_deref(), Some(Path::new("system.slice/kubelet.service")));
+        fs::write(root.path().join("cgroup/system.slice/kubelet.service/cgroup.procs"), "12\n").unwrap();
+        assert_eq!(found(root.path(), ""), None, "another group of that name");
     }
 
     #[test]
