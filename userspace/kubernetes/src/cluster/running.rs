@@ -1,6 +1,6 @@
 //! The source at work: news in, snapshots out.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -11,6 +11,7 @@ use weft_model::{JwksHeld, ObjectName, Snapshot};
 
 use super::{
     ClusterSource,
+    follow::Told,
     health::{Failures, Health},
     lookups::{Decided, Lookups},
     resource::Resource,
@@ -50,9 +51,20 @@ struct Parts {
     sandboxes: Sandboxes,
 }
 
+/// What is taken over together.
+struct Batch {
+    decided: Vec<Decided>,
+    told: Vec<(Kind, Told)>,
+    /// The kinds that there are, once that is known.
+    there: Option<Vec<Kind>>,
+    jwks: Arc<JwksHeld>,
+    /// Whether namespaces are looked for.
+    scan: bool,
+}
+
 /// What there is to do.
 enum News {
-    Told(Vec<(Of, super::follow::Told)>),
+    Told(Vec<(Of, Told)>),
     Decided(Result<Decided, Trouble>),
     Asked(Asked),
     Keys,
@@ -156,34 +168,15 @@ impl Running {
             News::Scan | News::Keys | News::Keep | News::Due => {}
         }
         self.watch(&decided);
-        let complete = self.lookups.are_done();
-        let there: Vec<Kind> = self.watches.kinds().collect();
-        let jwks = Arc::clone(&self.jwks.borrow_and_update());
-        let Parts { mut store, mut sandboxes } = self.parts.take()?;
-        let (parts, snapshot) = blocking(move || {
-            store.hold(jwks);
-            for (kind, version) in decided {
-                match version {
-                    Some(version) => store.expect(kind, Resource::optional(kind, version)),
-                    None => store.withdraw(kind),
-                }
-            }
-            if complete {
-                store.know_kinds(&there);
-            }
-            let now = std::time::Instant::now();
-            for (kind, told) in told {
-                store.take(kind, told, now);
-            }
-            if scan {
-                let paths: HashMap<Arc<str>, PathBuf> = sandboxes.scan(&store.sandboxes());
-                store.place(paths);
-            }
-            // What is half told is not told on, unless nothing else was ever known.
-            let snapshot = (!store.is_synced() || store.is_settled(now)).then(|| store.snapshot()).flatten();
-            (Parts { store, sandboxes }, snapshot)
-        })
-        .await?;
+        let batch = Batch {
+            decided,
+            told,
+            there: self.lookups.are_done().then(|| self.watches.kinds().collect()),
+            jwks: Arc::clone(&self.jwks.borrow_and_update()),
+            scan,
+        };
+        let parts = self.parts.take()?;
+        let (parts, snapshot) = blocking(move || parts.apply(batch)).await?;
         self.parts = Some(parts);
         if let Some(snapshot) = snapshot {
             self.publish(snapshot);
@@ -261,6 +254,34 @@ impl Running {
             }
             other
         });
+    }
+}
+
+impl Parts {
+    /// Takes over a batch; the snapshot that is fit to be published, if there is one.
+    fn apply(mut self, batch: Batch) -> (Self, Option<Arc<Snapshot>>) {
+        let Self { store, sandboxes } = &mut self;
+        store.hold(batch.jwks);
+        for (kind, version) in batch.decided {
+            match version {
+                Some(version) => store.expect(kind, Resource::optional(kind, version)),
+                None => store.withdraw(kind),
+            }
+        }
+        if let Some(there) = batch.there {
+            store.know_kinds(&there);
+        }
+        let now = std::time::Instant::now();
+        for (kind, told) in batch.told {
+            store.take(kind, told, now);
+        }
+        if batch.scan {
+            store.place(sandboxes.scan(&store.sandboxes()));
+        }
+        // What is half told is not told on, unless all that is known is what was kept.
+        let fit = !store.is_synced() || store.is_settled(now);
+        let snapshot = if fit { store.snapshot() } else { None };
+        (self, snapshot)
     }
 }
 

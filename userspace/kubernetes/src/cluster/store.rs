@@ -69,8 +69,11 @@ impl Store {
         store
     }
 
-    /// `kind` is there: nothing is complete until it has been listed.
+    /// `kind` is there: nothing is complete until it has been listed. Again the same is no news.
     pub(super) fn expect(&mut self, kind: Kind, resource: Resource) {
+        if self.kinds.get(&kind).is_some_and(|watched| watched.resource == resource) {
+            return;
+        }
         let seeds = self.kinds.remove(&kind).map(|watched| watched.listing).unwrap_or_default();
         self.kinds.insert(kind, Watched { resource, listing: seeds.anew() });
     }

@@ -120,6 +120,25 @@ fn nothing_is_known_before_every_kind_was_listed() {
 }
 
 #[test]
+fn a_definition_that_changes_and_serves_the_same_version_is_no_news() {
+    let mut cluster = Cluster::new();
+    let kind = Kind::AuthorizationPolicy;
+    let resource = || Resource::optional(kind, WEFT);
+    cluster.store.expect(kind, resource());
+    cluster.list(kind, vec![policy("DENY")]);
+    cluster.store.expect(kind, resource());
+    cluster.store.know_kinds(&[kind]);
+    for kind in CORE {
+        cluster.list(kind, Vec::new());
+    }
+    assert!(cluster.store.is_synced(), "nobody lists it once more");
+    assert_eq!(cluster.snapshot().policies.len(), 1);
+    cluster.store.expect(kind, Resource::optional(kind, "weft.dev/v1beta1"));
+    assert_eq!(cluster.store.unlisted().collect::<Vec<_>>(), ["AuthorizationPolicy"], "another version is");
+    assert_eq!(cluster.snapshot().policies.len(), 1, "and what is known stays meanwhile");
+}
+
+#[test]
 fn a_list_is_one_swap() {
     let mut cluster = Cluster::synced(&[
         (Kind::Service, service("a", "10.96.0.1")),
