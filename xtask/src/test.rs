@@ -23,7 +23,8 @@ pub(crate) struct Args {
     /// Only tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
-    /// unit: no privilege needed; e2e: real namespaces, real kernel, as root [default: all, unless --kernel or --mutants]
+    /// unit: no privilege needed; e2e: real namespaces, real kernel, as root; cluster: a real API server, as root, with
+    /// programs that `cargo xtask cluster up` builds, and never part of all [default: all, unless --kernel or --mutants]
     #[arg(long)]
     tier: Option<Tier>,
     /// Runs the data-path tests on these kernels in qemu: 5.10, 6.1, 6.12, 6.18, 7.2.
@@ -41,12 +42,19 @@ pub(crate) struct Args {
 enum Tier {
     Unit,
     E2e,
+    Cluster,
     All,
 }
 
 /// Runs what was asked for; ends with a line per tier and the sum. Fails if any test failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
     kernels::check_names(&args.kernel)?;
+    if args.tier == Some(Tier::Cluster) {
+        let mut report = Report::default();
+        report.tier("cluster", || cluster(args.filter.as_deref()).map(Some))?;
+        report.show();
+        return report.verdict(args.filter.as_deref());
+    }
     let built = build::workspace()?;
     let mut report = Report::default();
     if args.runs(Tier::Unit) {
@@ -148,6 +156,13 @@ fn e2e(built: &Built, filter: Option<&str>) -> Result<Counts> {
         counts = counts + run_binary(test, built, filter)?;
     }
     Ok(counts)
+}
+
+/// A few API servers beside each other are as much as a small machine bears.
+fn cluster(filter: Option<&str>) -> Result<Counts> {
+    let mut tests = shell::cargo();
+    tests.args(["test", "-p", "weft-kubernetes", "--test", "cluster", "--", "--test-threads=2"]).args(filter);
+    stream(&mut tests, "weft-kubernetes, against an API server")
 }
 
 fn needs_root(test: &Executable) -> bool {
