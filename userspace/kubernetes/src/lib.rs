@@ -12,6 +12,7 @@
 mod analyze;
 mod build;
 mod core;
+mod crds;
 mod decode;
 mod document;
 mod error;
@@ -22,5 +23,6 @@ mod object;
 mod syntax;
 
 pub use analyze::analyze;
+pub use crds::crds;
 pub use error::Error;
 pub use manifests::{ManifestSource, Options, Refresh};
