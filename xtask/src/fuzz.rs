@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("there is no fuzz target `{unknown}`; there are {}", all.join(", "));
     }
     let wanted = if args.targets.is_empty() { &all } else { &args.targets };
-    let host = host()?;
+    let host = shell::host()?;
     screen::step("build", || build(wanted, &host))?;
     for target in wanted {
         screen::title(target);
@@ -44,13 +44,6 @@ fn targets() -> Result<Vec<String>> {
     let mut names: Vec<_> = names.map(str::to_owned).collect();
     names.sort();
     Ok(names)
-}
-
-/// What `rustc` compiles for by itself. Named explicitly, so that flags are the targets' and not those of build scripts.
-fn host() -> Result<String> {
-    let says = shell::capture(Command::new("rustc").arg("-vV"))?;
-    let host = says.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
 fn build(targets: &[String], host: &str) -> Result<()> {

@@ -4,16 +4,19 @@
 //! setup ── build ──┬── test ── kernels (qemu)      gates: layers, sizes, deny, codegen --check
 //!                  ├── demo                        ci    : fmt, clippy, the gates, test, kernels
 //!                  ├── bench
-//!                  └── fuzz
+//!                  ├── fuzz
+//!                  └── image ── cluster
 //! ```
 
 mod bench;
 mod build;
 mod ci;
+mod cluster;
 mod codegen;
 mod demo;
 mod deny;
 mod fuzz;
+mod image;
 mod kernels;
 mod layers;
 mod mutants;
@@ -76,6 +79,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// A real Kubernetes on this machine, for the tests that need one.
+    #[command(subcommand)]
+    Cluster(cluster::Action),
+    /// `weft` as a container image, `target/image/weft.tar`.
+    Image,
     /// Fails on a dependency that goes up, sideways or through a wall.
     Layers,
     /// Shows how long files and functions are; fails on the ones nobody can read at a sitting.
@@ -110,6 +118,8 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Demo { args } => demo::run(&args),
         Command::Bench { name, args } => bench::run(name, &args),
+        Command::Cluster(action) => cluster::run(action),
+        Command::Image => image::run(),
         Command::Layers => layers::run(),
         Command::Sizes => sizes::run(),
         Command::Codegen { check } => codegen::run(check),

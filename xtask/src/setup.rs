@@ -5,7 +5,7 @@
 
 mod envoy;
 mod h2spec;
-mod packages;
+pub(crate) mod packages;
 mod toolchain;
 
 use std::fs;
@@ -26,6 +26,11 @@ pub(crate) fn run() -> Result<()> {
     let route = toolchain::provide()?;
     screen::done(format_args!("tools and packages are in place ({route})"), started.elapsed());
     Ok(())
+}
+
+/// Provides what building `weft` takes, without what tests and benches call.
+pub(crate) fn bpf_toolchain() -> Result<()> {
+    toolchain::provide().map(drop)
 }
 
 pub(crate) use envoy::provide as envoy;

@@ -12,6 +12,13 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
+/// What `rustc` compiles for by itself. A build that names it keeps its flags from build scripts and macros.
+pub(crate) fn host() -> Result<String> {
+    let says = capture(Command::new("rustc").arg("-vV"))?;
+    let host = says.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
+}
+
 /// Runs `command` with its output on the terminal.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("start `{}`", shown(command)))?;
@@ -47,18 +54,20 @@ pub(crate) fn logged(command: &mut Command, log: &Path) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let said = fs::read_to_string(log).unwrap_or_default();
-    bail!("`{}` failed ({status}), all of it in {}:\n{}", shown(command), log.display(), tail(&said));
+    bail!("`{}` failed ({status}), all of it in {}:\n{}", shown(command), log.display(), tail(log));
+}
+
+/// The last lines of a log file.
+pub(crate) fn tail(log: &Path) -> String {
+    let said = fs::read(log).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
 const LOG_LINES: usize = 20;

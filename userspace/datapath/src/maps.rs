@@ -292,7 +292,8 @@ fn info(map: &Map) -> Option<aya::maps::MapInfo> {
     }
 }
 
-fn is_absent(error: &MapError) -> bool {
+/// Whether a row was not there. Of a look-up aya says so itself; of a removal it is the kernel's ENOENT.
+pub(crate) fn is_absent(error: &MapError) -> bool {
     match error {
         MapError::KeyNotFound => true,
         MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::ENOENT),

@@ -14,7 +14,10 @@ use weft_abi::{self as abi, BePort, OriginKey, names::map};
 use weft_model::{ObjectName, ServiceAccount};
 use weft_transport::{Attested, Netns, Origin, Origins};
 
-use crate::{maps::Error, rows::token};
+use crate::{
+    maps::{Error, is_absent},
+    rows::token,
+};
 
 /// An enrolled pod of this node, whose network namespace is held.
 #[derive(Clone, Debug)]
@@ -113,10 +116,11 @@ impl OriginMap {
             Err(MapError::KeyNotFound) => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        // Two connections never have the same key at once: whoever finds it is the one it is for.
+        // Two connections never have the same key at once: whoever finds it is the one it is for. It goes by itself
+        // when the client breaks off, which may be right now.
         match map.remove(&key) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(Some(origin)),
-            Err(error) => Err(unreadable(error)),
+            Err(error) if !is_absent(&error) => Err(unreadable(error)),
+            _ => Ok(Some(origin)),
         }
     }
 }
