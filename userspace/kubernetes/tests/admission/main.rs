@@ -80,6 +80,50 @@ fn what_is_good_is_accepted() {
 }
 
 #[test]
+fn a_policy_that_is_full_is_accepted_and_one_more_of_anything_is_not() {
+    let server = Server::with_crds();
+    let policy = |rules: usize, sources: usize, paths: usize, length: usize, labels: usize| {
+        let source = |i: usize| match i % 3 {
+            0 => json!({"type": "CIDR", "cidr": format!("10.{i}.0.0/16")}),
+            1 => {
+                json!({"type": "ServiceAccount", "serviceAccount": {"namespace": "shop", "name": format!("a{i}")}})
+            }
+            _ => json!({"type": "SPIFFE", "spiffe": format!("spiffe://a.example/ns/shop/sa/a{i}")}),
+        };
+        let path = |i: usize| {
+            let start = format!("/{i}");
+            json!({"type": "Exact", "value": format!("{start}{}", "/a".repeat(length)).chars().take(length).collect::<String>()})
+        };
+        let rule = json!({
+            "sources": (0..sources).map(source).collect::<Vec<_>>(),
+            "httpAttributes": {"paths": (0..paths).map(path).collect::<Vec<_>>()},
+        });
+        let labels: serde_json::Map<_, _> = (0..labels).map(|i| (format!("a{i}"), "b".into())).collect();
+        let mut policy = object("AuthorizationPolicy", "{}");
+        policy["spec"]["targetRefs"] = json!([{"kind": "Pod", "selector": {"matchLabels": labels}}]);
+        policy["spec"]["rules"] = vec![rule; rules].into();
+        policy
+    };
+    good(&server.judge(&policy(32, 64, 16, 1024, 16)));
+    for (policy, expected) in [
+        (policy(33, 64, 16, 10, 16), "spec.rules: Too many: 33: must have at most 32 items"),
+        (policy(1, 65, 16, 10, 16), "spec.rules[0].sources: Too many: 65: must have at most 64 items"),
+        (
+            policy(1, 64, 17, 10, 16),
+            "spec.rules[0].httpAttributes.paths: Too many: 17: must have at most 16 items",
+        ),
+        (
+            policy(1, 64, 16, 1025, 16),
+            "spec.rules[0].httpAttributes.paths[0].value: Too long: may not be more than 1024",
+        ),
+        (policy(1, 64, 16, 10, 17), "spec.targetRefs[0].selector.matchLabels: Too many: 17"),
+    ] {
+        let said = server.judge(&policy);
+        assert!(!said.good && said.err.contains(expected), "not \"{expected}\" but {said:?}");
+    }
+}
+
+#[test]
 fn columns_say_what_status_says() {
     let server = Server::with_crds();
     let condition = |name: &str, status: &str| {
