@@ -9,7 +9,30 @@ use crate::{screen, shell};
 
 /// Writes every generated file, or with `check` compares it.
 pub(crate) fn run(check: bool) -> Result<()> {
-    GENERATED.iter().try_for_each(|file| file.update(check))
+    GENERATED.iter().chain(CRDS).try_for_each(|file| file.update(check))
+}
+
+/// The same of `deploy/crds` alone, which are generated from the types in `userspace/kubernetes/src/kinds`.
+pub(crate) fn crds(check: bool) -> Result<()> {
+    CRDS.iter().try_for_each(|file| file.update(check))
+}
+
+macro_rules! crd {
+    ($plural:literal) => {
+        Generated {
+            path: concat!("deploy/crds/weft.dev_", $plural, ".yaml"),
+            made_by: &[
+                "run",
+                "--quiet",
+                "--package",
+                "weft-kubernetes",
+                "--example",
+                "crds",
+                "--",
+                concat!($plural, ".weft.dev"),
+            ],
+        }
+    };
 }
 
 struct Generated {
@@ -38,6 +61,8 @@ impl Generated {
             bail!("{} is out of date ({place}): run `cargo xtask codegen` and commit it", self.path);
         }
         screen::note(format_args!("wrote {}", self.path));
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         fs::write(path, wanted).with_context(|| format!("write {}", self.path))
     }
 }
@@ -66,6 +91,15 @@ const GENERATED: &[Generated] = &[
         path: "docs/reasons.md",
         made_by: &["run", "--quiet", "--package", "weft-abi", "--features", "user", "--example", "reasons"],
     },
+];
+
+/// One file for each `CustomResourceDefinition`, printed by an example of the crate that has the types.
+const CRDS: &[Generated] = &[
+    crd!("meshconfigs"),
+    crd!("trafficpolicies"),
+    crd!("authorizationpolicies"),
+    crd!("authenticationpolicies"),
+    crd!("telemetrypolicies"),
 ];
 
 #[cfg(test)]

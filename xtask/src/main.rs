@@ -94,6 +94,12 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Writes deploy/crds from the types that read our kinds; `codegen` does it, too.
+    Crds {
+        /// Changes nothing, fails when a file is out of date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Checks licences, sources and the walls around third-party crates.
     Deny,
     /// Changes the policy and eBPF decisions one place at a time; fails when tests miss more than 5 % of the changes.
@@ -117,6 +123,7 @@ fn run(command: Command) -> Result<()> {
         Command::Layers => layers::run(),
         Command::Sizes => sizes::run(),
         Command::Codegen { check } => codegen::run(check),
+        Command::Crds { check } => codegen::crds(check),
         Command::Deny => deny::run(),
         Command::Mutants => mutants::run(),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -9,6 +9,7 @@ mod log_filter;
 mod mesh_config;
 mod reference_grant;
 mod route;
+mod schema;
 mod selector;
 mod target_ref;
 mod tcp_route;
@@ -17,6 +18,7 @@ mod tls_route;
 mod traffic_policy;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{
     Deserialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -103,6 +105,26 @@ fn route<S: DeserializeOwned>(
     let created = common(&object.metadata, report);
     let mut context = Context { key, names, report };
     Some(Object::Route(check(&object.spec, created, &mut context).into()))
+}
+
+/// The schema of what is in `spec`, as the type says that reads it. `None` for kinds that are not ours.
+pub(crate) fn spec_schema(kind: Kind) -> Option<Schema> {
+    Some(match kind {
+        Kind::TrafficPolicy => schema_of::<traffic_policy::Spec>(),
+        Kind::AuthorizationPolicy => schema_of::<authorization_policy::Spec>(),
+        Kind::AuthenticationPolicy => schema_of::<authentication_policy::Spec>(),
+        Kind::TelemetryPolicy => schema_of::<telemetry_policy::Spec>(),
+        Kind::MeshConfig => schema_of::<mesh_config::Spec>(),
+        _ => return None,
+    })
+}
+
+fn schema_of<S: JsonSchema>() -> Schema {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    settings.into_generator().into_root_schema_for::<S>()
 }
 
 fn common(metadata: &ObjectMeta, report: &mut Report<'_>) -> Created {

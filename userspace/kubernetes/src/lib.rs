@@ -15,6 +15,7 @@ mod build;
 mod catalog;
 mod cluster;
 mod core;
+mod crds;
 mod decode;
 mod document;
 mod error;
@@ -28,6 +29,7 @@ mod syntax;
 
 pub use analyze::analyze;
 pub use cluster::{ClusterSource, Connection, Failing, Health};
+pub use crds::crds;
 pub use error::Error;
 pub use manifests::ManifestSource;
 pub use node::{kubelet_cgroup, subtree};

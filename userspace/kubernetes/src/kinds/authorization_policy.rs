@@ -4,6 +4,7 @@ mod request;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_model::{
     Action, Mode, ObjectName, PolicyTarget, PortRange, RouteKind, RouteName, Rule, ServiceAccount, Source,
@@ -12,7 +13,7 @@ use weft_model::{
 
 use self::request::{HttpAttributes, Jwt};
 use super::{
-    check,
+    check, schema,
     target_ref::{self, TargetKind, TargetRef, Targets},
 };
 use crate::{
@@ -21,18 +22,47 @@ use crate::{
     syntax,
 };
 
-#[derive(Debug, Deserialize)]
+/// Who may reach what. Without a policy that allows, everybody may; with one, nobody but those that it allows; whoever
+/// a policy denies may not in any case.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["targetRefs"], "x-kubernetes-validations" = [
+    schema::rule_at(
+        ".rules",
+        "!has(self.action) || self.action != 'DENY' || (has(self.rules) && self.rules.size() > 0)",
+        "a DENY policy without rules denies nothing: add rules; to deny everything write an ALLOW policy without rules",
+    ),
+    schema::rule_at(
+        ".rules",
+        "self.targetRefs.all(target, target.kind in ['Pod', 'Service']) || !has(self.rules) \
+         || self.rules.all(r, !has(r.networkAttributes) \
+         || (!has(r.networkAttributes.ports) && !has(r.networkAttributes.portRanges)))",
+        "ports are pods', and a route is judged before it leads to one: remove networkAttributes, \
+         or target kind: Service",
+    ),
+]))]
 pub(super) struct Spec {
+    /// What the policy protects: the pods that a selector matches, the pods behind Services, or requests that take a
+    /// route or one of its rules. Policies never merge: all that are for a target are asked.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 16), extend(
+        "x-kubernetes-list-type" = "atomic",
+        "x-kubernetes-validations" = schema::targets(&["Pod", "Service", "HTTPRoute", "GRPCRoute"]),
+    ))]
     target_refs: Vec<TargetRef>,
+    /// What happens to those whom a rule matches. DENY goes before ALLOW.
+    #[schemars(extend("default" = "ALLOW"))]
     action: Option<ActionWord>,
+    /// Audit is a dry run: verdicts are logged and counted, and nobody is refused.
+    #[schemars(extend("default" = "Enforce"))]
     mode: Option<ModeWord>,
+    /// One of them has to match. An ALLOW policy without rules allows nobody.
     #[serde(default)]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     rules: Vec<RuleSpec>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 enum ActionWord {
     #[serde(rename = "ALLOW")]
     Allow,
@@ -40,31 +70,60 @@ enum ActionWord {
     Deny,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 enum ModeWord {
     Enforce,
     Audit,
 }
 
-#[derive(Debug, Deserialize)]
+/// All that a rule names has to match.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule(
+    "has(self.sources) || has(self.jwt) \
+     || (has(self.networkAttributes) && (has(self.networkAttributes.ports) || has(self.networkAttributes.portRanges))) \
+     || (has(self.httpAttributes) && (self.httpAttributes.?methods.orValue([]).size() > 0 \
+     || self.httpAttributes.?paths.orValue([]).size() > 0 || self.httpAttributes.?hosts.orValue([]).size() > 0 \
+     || self.httpAttributes.?headers.orValue([]).size() > 0))",
+    "the rule names nothing, which would match everyone: to mean everyone write sources: \
+     [{type: CIDR, cidr: 0.0.0.0/0}, {type: CIDR, cidr: \"::/0\"}], or leave the policy out",
+)]))]
 struct RuleSpec {
+    /// Who asks; one of them has to be it. Absent, or null: anybody, with or without an identity. An empty list is
+    /// nobody.
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     sources: Option<Vec<SourceSpec>>,
+    /// Ports that are asked for.
     network_attributes: Option<NetworkAttributes>,
+    /// What the request is like. Where there is no HTTP, a rule of ALLOW with it does not match, and one of DENY
+    /// matches without it.
     http_attributes: Option<HttpAttributes>,
+    /// What the request's token says.
     jwt: Option<Jwt>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Who asks: of the fields beside type the one that it names.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    schema::member("ServiceAccount", "serviceAccount"),
+    schema::member("SPIFFE", "spiffe"),
+    schema::member("CIDR", "cidr"),
+]))]
 struct SourceSpec {
+    /// What the source is named by.
     r#type: SourceType,
+    /// A ServiceAccount of this mesh, proven by a certificate or the kernel.
     service_account: Option<ServiceAccountRef>,
+    /// A SPIFFE ID, proven by a certificate, like `spiffe://cluster.local/ns/shop/sa/web`.
+    #[schemars(with = "Option<schema::SpiffeId>")]
     spiffe: Option<String>,
+    /// A block of addresses without host bits, like 10.8.0.0/16.
+    #[schemars(with = "Option<schema::Cidr>")]
     cidr: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 enum SourceType {
     ServiceAccount,
     #[serde(rename = "SPIFFE")]
@@ -73,22 +132,44 @@ enum SourceType {
     Cidr,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct ServiceAccountRef {
+    /// Its namespace.
+    #[schemars(with = "schema::ServiceName")]
     namespace: String,
+    /// Its name, or "*" for all of the namespace.
+    #[schemars(with = "schema::AccountName")]
     name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule(
+    "(!has(self.ports) && !has(self.portRanges)) || (has(self.ports) ? self.ports.size() : 0) \
+     + (has(self.portRanges) ? self.portRanges.size() : 0) > 0",
+    "no port is named, so nothing could match: name ports, or remove networkAttributes",
+)]))]
 struct NetworkAttributes {
+    /// Ports of the pod, whatever the Service's are.
+    #[schemars(length(max = 64), inner(range(min = 1, max = 65535)), extend("x-kubernetes-list-type" = "atomic"))]
     ports: Option<Vec<i64>>,
+    /// Ranges of such ports.
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     port_ranges: Option<Vec<PortRangeSpec>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule_at(
+    ".end",
+    "self.start <= self.end",
+    "the range ends before it starts: write start <= end",
+)]))]
 struct PortRangeSpec {
+    /// The first port.
+    #[schemars(range(min = 1, max = 65535))]
     start: i64,
+    /// The last port.
+    #[schemars(range(min = 1, max = 65535))]
     end: i64,
 }
 

@@ -2,15 +2,22 @@
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_model::REGEX_SIZE;
 
+use super::schema;
 use crate::{finding::Report, object::traffic::RetryFields, syntax};
 
 /// A share of requests, where it is no percentage.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [schema::fraction()]))]
 pub(super) struct Fraction {
+    /// So many requests.
+    #[schemars(range(min = 0, max = LARGEST))]
     numerator: i64,
+    /// Of so many.
+    #[schemars(range(min = 1, max = LARGEST), extend("default" = 100))]
     denominator: Option<i64>,
 }
 

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_model::{MtlsMode, Selector, Snapshot, SpiffeId};
 
-use super::{check, selector::LabelSelector, telemetry_policy};
+use super::{check, schema, selector::LabelSelector, telemetry_policy};
 use crate::{
     build::DEFAULT_TRUST_DOMAIN,
     core::ENROLMENT,
@@ -13,75 +14,116 @@ use crate::{
     object::{Key, MeshConfig},
 };
 
-#[derive(Debug, Deserialize)]
+/// The settings of the whole mesh. There is one MeshConfig, named default; without it all settings have their defaults.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Spec {
+    /// The trust domain of all identities of the mesh. It cannot be changed.
+    #[schemars(with = "Option<schema::OwnTrustDomain>", extend("default" = DEFAULT_TRUST_DOMAIN))]
     trust_domain: Option<String>,
+    /// Trust domains whose identities stand for those of trustDomain in rules.
     #[serde(default)]
+    #[schemars(with = "Vec<schema::TrustDomain>", length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     trust_domain_aliases: Vec<String>,
+    /// The namespaces whose pods are in the mesh. A pod's own label weft.dev/mesh goes before.
+    #[schemars(extend("default" = {"matchLabels": {ENROLMENT: "enabled"}}))]
     namespace_selector: Option<LabelSelector>,
+    /// Mutual TLS where no AuthenticationPolicy says anything.
+    #[schemars(extend("default" = {"mode": "Permissive"}))]
     mtls: Option<Mtls>,
+    /// Connections to what is not in the mesh.
+    #[schemars(extend("default" = {"mode": "AllowAny"}))]
     outbound_traffic_policy: Option<Outbound>,
+    /// Certificates of workloads.
+    #[schemars(extend("default" = {}))]
     certificates: Option<Certificates>,
+    /// What is told of connections and requests where no TelemetryPolicy says anything.
     telemetry: Option<Telemetry>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Mtls {
+    /// What pods take: Strict mutual TLS only, Permissive plaintext too, Disabled plaintext only.
+    #[schemars(with = "schema::MtlsMode")]
     mode: MtlsMode,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Outbound {
+    /// `AllowAny` lets all pass. `RegistryOnly`, only Services and pods of the cluster, is not enforced yet.
     mode: OutboundMode,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, JsonSchema, PartialEq)]
 enum OutboundMode {
     AllowAny,
     RegistryOnly,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Certificates {
+    /// How long a certificate is valid, from 10m to 2160h; it is renewed long before its end. As little as 30s is
+    /// taken, to watch rotation.
+    #[schemars(with = "Option<schema::LifeTime>", extend("default" = "24h"))]
     ttl: Option<String>,
+    /// Who signs certificates.
+    #[schemars(extend("default" = {"type": "SelfSigned"}))]
     issuer: Option<Issuer>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    schema::member("SecretRef", "secretRef"),
+    schema::rule_at(
+        ".podCertificate",
+        "!has(self.podCertificate) || self.type == 'PodCertificate'",
+        "podCertificate goes with type PodCertificate alone: remove it, or change the type",
+    ),
+]))]
 struct Issuer {
+    /// `SelfSigned` is an authority that weft makes, `SecretRef` one that is brought, `PodCertificate` the cluster's.
     r#type: IssuerType,
+    /// For type `SecretRef`: a Secret with the authority's certificate and key.
     secret_ref: Option<SecretRef>,
+    /// For type `PodCertificate`: which signer.
     pod_certificate: Option<PodCertificate>,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, JsonSchema, PartialEq)]
 enum IssuerType {
     SelfSigned,
     SecretRef,
     PodCertificate,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct SecretRef {
+    /// The Secret's name.
     #[serde(rename = "name")]
+    #[schemars(with = "schema::Name")]
     _name: String,
+    /// The Secret's namespace. Absent: weft's own.
     #[serde(default, rename = "namespace")]
+    #[schemars(with = "Option<schema::ServiceName>")]
     _namespace: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct PodCertificate {
+    /// The signer's name, like example.com/signer.
     #[serde(rename = "signerName")]
+    #[schemars(length(min = 1, max = 571))]
     _signer_name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Telemetry {
+    /// Traces of requests. They are not made yet.
     tracing: Option<telemetry_policy::Tracing>,
+    /// A line for each request, and for each connection without requests.
     access_log: Option<telemetry_policy::AccessLog>,
 }
 

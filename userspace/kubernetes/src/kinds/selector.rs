@@ -2,29 +2,47 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_model::{Expression, Operator, Selector};
 
+use super::schema;
 use crate::{document::entry_path, finding::Report, syntax};
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub(super) struct LabelSelector {
+    /// Labels that an object has, each with this value.
     #[serde(default)]
+    #[schemars(with = "schema::Labels")]
     match_labels: BTreeMap<String, String>,
+    /// What else is asked of its labels. All of it has to hold.
     #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     match_expressions: Vec<Requirement>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What is asked of one label.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule_at(
+    ".values",
+    "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+    "In and NotIn need values, Exists and DoesNotExist take none: add values, or change the operator",
+)]))]
 struct Requirement {
+    /// The label's key.
+    #[schemars(with = "schema::LabelKey")]
     key: String,
+    /// How the label is compared. `NotIn` and `DoesNotExist` hold where it is not there, too.
     operator: Word,
+    /// What In and `NotIn` compare the label with.
     #[serde(default)]
+    #[schemars(with = "Vec<schema::Label>", length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     values: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 enum Word {
     In,
     NotIn,

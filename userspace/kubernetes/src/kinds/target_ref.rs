@@ -2,27 +2,61 @@
 
 use std::{fmt, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_model::Selector;
 
-use super::selector::LabelSelector;
+use super::{schema, selector::LabelSelector};
 use crate::{
     finding::Report,
     object::{Kind, Names},
     syntax,
 };
 
-#[derive(Debug, Deserialize)]
+/// What a policy is for, in the policy's own namespace.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    schema::rule_at(
+        ".group",
+        "self.?group.orValue('') == (self.kind in ['Pod', 'Service'] ? '' : 'gateway.networking.k8s.io')",
+        "not the kind's group: write \"\" for a Pod or Service, gateway.networking.k8s.io for a route",
+    ),
+    schema::rule_at(
+        ".selector",
+        "(self.kind == 'Pod') == has(self.selector)",
+        "pods are targeted by selector: {matchLabels: {...}}, or {} for all of the namespace; other kinds by name: \
+         add selector, or remove it",
+    ),
+    schema::rule_at(
+        ".name",
+        "(self.kind != 'Pod') == has(self.name)",
+        "Services and routes are targeted by name, pods by selector: add name, or remove it",
+    ),
+    schema::rule_at(
+        ".sectionName",
+        "!has(self.sectionName) || self.kind in ['HTTPRoute', 'GRPCRoute']",
+        "only routes have sections that a policy could be for: remove sectionName",
+    ),
+]))]
 pub(super) struct TargetRef {
+    /// The kind's API group: "" for a Pod or Service, gateway.networking.k8s.io for a route.
+    #[schemars(length(max = 253), extend("default" = ""))]
     group: Option<String>,
+    /// The kind; the same in all targets of a policy.
     kind: TargetKind,
+    /// The name of the Service or route.
+    #[schemars(with = "Option<schema::Name>")]
     name: Option<String>,
+    /// The name of one rule of the route; absent: all of them.
+    #[schemars(length(min = 1, max = 253))]
     section_name: Option<String>,
+    /// For kind Pod: the labels of the pods. An empty selector is every pod of the namespace; in weft's own namespace
+    /// it is every pod of the mesh.
     selector: Option<LabelSelector>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 pub(super) enum TargetKind {
     Pod,
     Service,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
 use weft_model::{LogFormat, PolicyTarget};
 
 use super::{
-    check, log_filter,
+    check, log_filter, schema,
     target_ref::{self, TargetKind, TargetRef, Targets},
 };
 use crate::{
@@ -14,104 +15,168 @@ use crate::{
     object::{Created, Key, LogSettings, Names, TelemetryPolicy},
 };
 
-#[derive(Debug, Deserialize)]
+/// What is told of connections and requests.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["targetRefs"], "x-kubernetes-validations" = [schema::rule(
+    "has(self.tracing) || has(self.accessLog)",
+    "neither tracing nor accessLog is there: add one of them, or remove the policy",
+)]))]
 pub(super) struct Spec {
+    /// The pods or Services that the policy is for. A policy for pods has one target, with a selector; of several
+    /// policies for one pod the more specific wins, field by field, and then the oldest.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 16), extend(
+        "x-kubernetes-list-type" = "atomic",
+        "x-kubernetes-validations" = schema::targets(&["Pod", "Service"]),
+    ))]
     target_refs: Vec<TargetRef>,
+    /// Traces of requests. They are not made yet.
     tracing: Option<Tracing>,
+    /// A line for each request, and for each connection without requests.
     access_log: Option<AccessLog>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tracing {
+    /// Whether there are traces.
     mode: Option<Mode>,
+    /// Where they go.
     provider: Option<TracingProvider>,
+    /// Which part of requests is traced.
     sampling_rate: Option<Fraction>,
+    /// Whether the client's decision is kept.
     #[serde(default, rename = "parentBasedSampling")]
     _parent_based_sampling: Option<ParentBased>,
+    /// What spans say besides.
     #[serde(default)]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     attributes: Vec<Attribute>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct AccessLog {
+    /// Whether there is a log.
     mode: Option<Mode>,
+    /// How its lines are written.
     format: Option<Format>,
+    /// Which lines are written, in CEL, like response.code >= 500 || response.duration > duration('1s'). Absent: all.
+    #[schemars(length(min = 1, max = 2048))]
     filter: Option<String>,
+    /// Where its lines go. Absent: the agent's standard output.
     provider: Option<LogProvider>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 enum Mode {
     Enabled,
     Disabled,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 enum Format {
     #[serde(rename = "JSON")]
     Json,
     Text,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct ParentBased {
+    /// Whether it is.
     #[serde(rename = "mode")]
     _mode: Mode,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct TracingProvider {
+    /// A Service that takes OTLP over gRPC.
     backend_ref: BackendRef,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::member("OTLP", "backendRef")]))]
 struct LogProvider {
+    /// Stdout is the agent's standard output, OTLP a collector.
     r#type: LogProviderType,
+    /// For type OTLP: a Service that takes OTLP over gRPC.
     backend_ref: Option<BackendRef>,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, JsonSchema, PartialEq)]
 enum LogProviderType {
     Stdout,
     #[serde(rename = "OTLP")]
     Otlp,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct BackendRef {
+    /// "", or absent.
     #[serde(default, rename = "group")]
+    #[schemars(length(max = 253))]
     _group: Option<String>,
+    /// Service, or absent.
     #[serde(default, rename = "kind")]
+    #[schemars(length(max = 63))]
     _kind: Option<String>,
+    /// The Service's name.
     #[serde(rename = "name")]
+    #[schemars(with = "schema::ServiceName")]
     _name: String,
+    /// The Service's namespace. Absent: the policy's.
     #[serde(default, rename = "namespace")]
+    #[schemars(with = "Option<schema::ServiceName>")]
     _namespace: Option<String>,
+    /// The Service's port.
+    #[schemars(range(min = 1, max = 65535))]
     port: Option<i64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [schema::fraction()]))]
 struct Fraction {
+    /// So many requests.
+    #[schemars(range(min = 0, max = check::LARGEST))]
     numerator: i64,
+    /// Of so many.
+    #[schemars(range(min = 1, max = check::LARGEST), extend("default" = 100))]
     denominator: Option<i64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    schema::member("Literal", "literalValue"),
+    schema::member("RequestHeader", "requestHeader"),
+]))]
 struct Attribute {
+    /// What the attribute is called.
     #[serde(rename = "name")]
+    #[schemars(length(min = 1, max = 255))]
     _name: String,
+    /// Where its value is from.
     r#type: AttributeType,
+    /// For type Literal: the value.
+    #[schemars(length(max = 1024))]
     literal_value: Option<String>,
+    /// For type `RequestHeader`: which.
+    #[schemars(with = "Option<RequestHeader>")]
     request_header: Option<IgnoredAny>,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+/// What [`Attribute::request_header`] will be, once there are traces.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "its schema is what it is for")]
+struct RequestHeader {
+    /// The header's name, in whatever case.
+    #[schemars(with = "schema::HeaderName")]
+    name: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema, PartialEq)]
 enum AttributeType {
     Literal,
     RequestHeader,

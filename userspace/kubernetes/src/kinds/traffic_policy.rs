@@ -5,7 +5,9 @@ mod load_balancer;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 use weft_model::{ObjectName, TrafficSettings};
 
 use self::{
@@ -13,7 +15,7 @@ use self::{
     load_balancer::LoadBalancerSpec,
 };
 use super::{
-    check,
+    check, schema,
     target_ref::{self, TargetKind, TargetRef, Targets},
 };
 use crate::{
@@ -21,52 +23,132 @@ use crate::{
     object::{Created, Key, Kind, Names, PolicyTargetRef, TrafficPolicy, traffic::Fields},
 };
 
-#[derive(Debug, Deserialize)]
+/// How connections and requests to Services, or requests that take routes, are handled. What is left out is as a less
+/// specific policy says: Service, then route, then one rule of a route. What an HTTPRoute says itself goes before.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["targetRefs"], "x-kubernetes-validations" = [
+    schema::rule(
+        "has(self.loadBalancer) || has(self.circuitBreaker) || has(self.outlierDetection) || has(self.timeouts) \
+         || has(self.retry) || has(self.retryConstraint) || has(self.rateLimit) || has(self.faultInjection)",
+        "the policy says nothing about its target: add loadBalancer, timeouts or another section, or remove the policy",
+    ),
+    of_services("loadBalancer"),
+    of_services("circuitBreaker"),
+    of_services("outlierDetection"),
+]))]
 pub(super) struct Spec {
+    /// The Services or routes that the policy is for. Of two policies for one target the oldest holds.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 16), extend(
+        "x-kubernetes-list-type" = "atomic",
+        "x-kubernetes-validations" = schema::targets(&["Service", "HTTPRoute", "GRPCRoute"]),
+    ))]
     target_refs: Vec<TargetRef>,
+    /// Which endpoint is next. For Services only.
     load_balancer: Option<LoadBalancerSpec>,
+    /// Limits of what goes to a Service at a time, from each node. What is over them is answered with 503. For Services
+    /// only.
     circuit_breaker: Option<CircuitBreaker>,
+    /// Endpoints that fail get nothing for a while. The last endpoint of a Service is never ejected. For Services only.
     outlier_detection: Option<OutlierDetection>,
+    /// How long things may take.
     timeouts: Option<Timeouts>,
+    /// Which requests are tried again.
     retry: Option<Retry>,
+    /// How many retries there may be, of all requests together.
     retry_constraint: Option<RetryConstraint>,
+    /// How many requests there may be. What is over it is answered with 429, or `RESOURCE_EXHAUSTED`.
     rate_limit: Option<RateLimit>,
+    /// Faults made on purpose, to see what clients do about them.
     fault_injection: Option<FaultInjection>,
 }
 
-#[derive(Debug, Deserialize)]
+fn of_services(section: &str) -> Value {
+    schema::rule_at(
+        &format!(".{section}"),
+        &format!("self.targetRefs.all(target, target.kind == 'Service') || !has(self.{section})"),
+        &format!("{section} is for Services, not for routes: target kind: Service"),
+    )
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "the API's names")]
 struct CircuitBreaker {
+    /// Connections to one Service. Default: 1024.
+    #[schemars(range(min = 0, max = LARGEST))]
     max_connections: Option<i64>,
+    /// Requests that wait for a connection. Default: 1024.
+    #[schemars(range(min = 0, max = LARGEST))]
     max_pending_requests: Option<i64>,
+    /// Requests at a time. Default: 1024.
+    #[schemars(range(min = 0, max = LARGEST))]
     max_parallel_requests: Option<i64>,
+    /// Retries at a time. Default: 1024.
+    #[schemars(range(min = 0, max = LARGEST))]
     max_parallel_retries: Option<i64>,
+    /// Requests that one connection carries before it is closed. Default: no limit.
+    #[schemars(range(min = 1, max = LARGEST))]
     max_requests_per_connection: Option<i64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule_at(
+    ".maxEjectionTime",
+    "!has(self.maxEjectionTime) \
+     || duration(self.maxEjectionTime) >= duration(self.?baseEjectionTime.orValue('30s'))",
+    "shorter than baseEjectionTime, which is 30s where it is left out: make it at least as long",
+)]))]
 struct OutlierDetection {
+    /// So many answers of 5xx in a row eject an endpoint, failures to get an answer included. 0 is never. Default: 5.
     #[serde(rename = "consecutive5xxErrors")]
+    #[schemars(range(min = 0, max = LARGEST))]
     consecutive_5xx_errors: Option<i64>,
+    /// So many answers of 502, 503 or 504 in a row eject an endpoint, failures to get an answer included. 0 is never. Default: 0.
+    #[schemars(range(min = 0, max = LARGEST))]
     consecutive_gateway_errors: Option<i64>,
+    /// So many tries in a row without an answer eject an endpoint. 0 is never. Default: 5.
+    #[schemars(range(min = 0, max = LARGEST))]
     consecutive_local_origin_failures: Option<i64>,
+    /// An endpoint that stays in for so long has one ejection fewer against it. Default: 10s.
+    #[schemars(with = "Option<schema::Duration>")]
     interval: Option<String>,
+    /// How long an endpoint is ejected, times how often it was. Default: 30s.
+    #[schemars(with = "Option<schema::Duration>")]
     base_ejection_time: Option<String>,
+    /// The longest that an endpoint is ejected. Default: 300s, or baseEjectionTime where that is longer.
+    #[schemars(with = "Option<schema::Duration>")]
     max_ejection_time: Option<String>,
+    /// The largest part of endpoints that is ejected, in percent; one always may be. Default: 10.
+    #[schemars(range(min = 0, max = 100))]
     max_ejection_percent: Option<i64>,
+    /// Below this share of healthy endpoints, in percent, nobody is left out. Default: 0, which is off.
+    #[schemars(range(min = 0, max = 100))]
     min_health_percent: Option<i64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule_at(
+    ".backendRequest",
+    "!has(self.request) || !has(self.backendRequest) || duration(self.request) == duration('0s') \
+     || duration(self.backendRequest) <= duration(self.request)",
+    "a try may take longer than the whole request: make it at most timeouts.request",
+)]))]
 struct Timeouts {
+    /// Until an endpoint has accepted a connection. Default: 10s.
+    #[schemars(with = "Option<schema::Duration>")]
     connect: Option<String>,
+    /// Without a byte in either direction, until a connection is closed. Default: 1h.
+    #[schemars(with = "Option<schema::Duration>")]
     idle: Option<String>,
+    /// From a request to the end of its answer, with all tries. 0s, or nothing: no limit.
+    #[schemars(with = "Option<schema::Duration>")]
     request: Option<String>,
+    /// The same of one try. 0s, or nothing: no limit.
+    #[schemars(with = "Option<schema::Duration>")]
     backend_request: Option<String>,
 }
 

@@ -2,47 +2,101 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_model::{Jwks, JwksSource, JwtProvider, ObjectName, TokenHeader};
 
-use super::super::check;
+use super::super::{check, schema};
 use crate::{finding::Report, object::Names, syntax};
 
-#[derive(Debug, Deserialize)]
+/// Who signs tokens.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Jwt {
+    /// How rules of AuthorizationPolicies call the provider.
+    #[schemars(length(min = 1, max = 253))]
     name: String,
+    /// The iss claim of its tokens.
+    #[schemars(length(min = 1, max = 2048))]
     issuer: String,
+    /// One of them has to be in a token's aud claim. Absent or empty: a token for anybody is believed.
     #[serde(default)]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
     audiences: Vec<String>,
+    /// Where the keys are that verify its tokens. Exactly one of the three.
     jwks: JwksSpec,
+    /// Headers that carry tokens. Absent or empty: Authorization, after "Bearer ".
     #[serde(default)]
+    #[schemars(length(max = 16), extend(
+        "x-kubernetes-list-type" = "atomic",
+        "x-kubernetes-validations" = [schema::rule(
+            "self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii() \
+             && (has(o.prefix) ? o.prefix : '') == (has(h.prefix) ? h.prefix : '')))",
+            "the same header and prefix twice: remove one of the two",
+        )],
+    ))]
     from_headers: Vec<FromHeader>,
+    /// Whether the app receives the token. By default it is taken away.
     #[serde(default)]
     forward_original_token: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule(
+    "[has(self.uri), has(self.inline), has(self.backendRef)].filter(there, there).size() == 1",
+    "exactly one of uri, inline and backendRef says where the keys are: keep one of the three",
+)]))]
 struct JwksSpec {
+    /// An http or https URL of a JSON Web Key Set. It is fetched every five minutes.
+    #[schemars(with = "Option<schema::JwksUri>")]
     uri: Option<String>,
+    /// The JSON Web Key Set itself, as JSON.
+    #[schemars(length(min = 1, max = 65536))]
     inline: Option<String>,
+    /// A Service of the mesh that has the keys.
     backend_ref: Option<BackendRef>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["name", "port"], "x-kubernetes-validations" = [schema::rule(
+    "self.?group.orValue('') == '' && self.?kind.orValue('Service') == 'Service'",
+    "only a Service has keys: write kind: Service, with group \"\" or none",
+)]))]
 struct BackendRef {
+    /// "", or absent.
+    #[schemars(length(max = 253))]
     group: Option<String>,
+    /// Service, or absent.
+    #[schemars(length(max = 63))]
     kind: Option<String>,
+    /// The policy's own namespace, or absent.
+    #[schemars(with = "Option<schema::ServiceName>")]
     namespace: Option<String>,
+    /// The Service's name.
+    #[schemars(with = "schema::ServiceName")]
     name: String,
+    /// The Service's port.
+    #[schemars(range(min = 1, max = 65535))]
     port: Option<i64>,
+    /// Where the Service has its keys. Absent: /.well-known/jwks.json.
+    #[schemars(with = "Option<schema::JwksPath>")]
     path: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule_at(
+    ".name",
+    "!(self.name.lowerAscii() in ['connection', 'content-length', 'content-type', 'expect', 'host', 'te', \
+     'transfer-encoding', 'upgrade'])",
+    "the header holds the message together and carries no token: name another header",
+)]))]
 struct FromHeader {
+    /// The header's name, in whatever case.
+    #[schemars(with = "schema::HeaderName")]
     name: String,
+    /// What stands before the token. Absent: "Bearer " for Authorization, nothing for other headers.
+    #[schemars(with = "Option<schema::HeaderPrefix>")]
     prefix: Option<String>,
 }
 

@@ -1,53 +1,78 @@
 //! What a rule asks of a request: `httpAttributes` and `jwt`.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_model::{ClaimRule, HeaderRule, HttpAttributes as Attributes, PathRule, TokenRule};
 use weft_policy::path;
 
-use super::super::check;
+use super::super::{check, schema};
 use crate::{finding::Report, object::Names, syntax};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct HttpAttributes {
+    /// One of them has to be the method.
     #[serde(default)]
+    #[schemars(with = "Vec<schema::Method>", length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     methods: Vec<String>,
+    /// One of them has to match the path. That of gRPC is /package.Service/Method.
     #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     paths: Vec<PathMatch>,
+    /// One of them has to be the host, whatever the port. *.example.com is all below example.com.
     #[serde(default)]
+    #[schemars(with = "Vec<schema::Host>", length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     hosts: Vec<String>,
+    /// All of them have to be there.
     #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     headers: Vec<HeaderMatch>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct PathMatch {
+    /// Exact is this path alone, `PathPrefix` everything below it, too, element by element.
     r#type: PathType,
+    /// A normalised path, like /reviews.
+    #[schemars(with = "schema::Path")]
     value: String,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 enum PathType {
     Exact,
     PathPrefix,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct HeaderMatch {
+    /// The header's name, in whatever case.
+    #[schemars(with = "schema::HeaderName")]
     name: String,
+    /// Its exact value. For a rule of DENY it is enough that it is in a list.
+    #[schemars(with = "schema::HeaderValue")]
     value: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Jwt {
+    /// A provider of an AuthenticationPolicy that is for the same workload.
+    #[schemars(length(min = 1, max = 253))]
     provider: String,
+    /// All of them have to be in the token.
     #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     claims: Vec<Claim>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["name", "values"]))]
 struct Claim {
+    /// The claim, below others with dots, like realm.roles.
+    #[schemars(with = "schema::Claim")]
     name: String,
+    /// One of them has to be the claim, or in its list.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 64), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
     values: Vec<String>,
 }
 

@@ -2,24 +2,33 @@
 
 use std::{sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{LARGEST, check, check::Fraction};
+use super::{LARGEST, check, check::Fraction, schema};
 use crate::{
     finding::Report,
     object::traffic::{BudgetFields, RetryFields},
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Retry {
+    /// Tries after the first one. Default: 2.
+    #[schemars(range(min = 1, max = LARGEST))]
     attempts: Option<i64>,
+    /// Statuses of HTTP that are tried again, of 400 to 599. Default: 500, 502, 503 and 504.
+    #[schemars(length(max = 64), inner(range(min = 400, max = 599)), extend("x-kubernetes-list-type" = "set"))]
     codes: Option<Vec<i64>>,
+    /// Statuses of gRPC that are tried again.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
     grpc_codes: Option<Vec<GrpcCode>>,
+    /// The shortest wait before a retry; it doubles with each, with jitter, to ten times this. Default: 25ms.
+    #[schemars(with = "Option<schema::Duration>")]
     backoff: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum GrpcCode {
     Cancelled,
@@ -40,64 +49,90 @@ enum GrpcCode {
     Unauthenticated,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RetryConstraint {
+    /// The part of all requests that retries may be.
     budget: Option<Budget>,
+    /// Retries that there may be whatever the budget is.
     min_retry_rate: Option<Rate>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Budget {
+    /// So many retries, in percent of all requests. Default: 20.
+    #[schemars(range(min = 0, max = 100))]
     percent: Option<i64>,
+    /// Over which time both are counted. Default: 10s.
+    #[schemars(with = "Option<schema::Duration>")]
     interval: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Rate {
+    /// So many retries. Default: 10.
+    #[schemars(range(min = 1, max = 1_000_000))]
     count: Option<i64>,
+    /// In this time. Default: 1s.
+    #[schemars(with = "Option<schema::Duration>")]
     interval: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct RateLimit {
+    /// Limits that each node counts by itself.
     local: LocalRateLimit,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["rules"]))]
 struct LocalRateLimit {
+    /// Limits; all of them hold.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     rules: Vec<RateLimitRule>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RateLimitRule {
+    /// How many requests there may be.
     limit: Limit,
+    /// How many there may be at once, after a time without any. Absent: as many as limit.requests.
+    #[schemars(range(min = 1, max = LARGEST))]
     burst: Option<i64>,
+    /// What is counted apart: each combination of values has the limit to itself. Absent or empty: all requests are
+    /// counted together.
     #[serde(default)]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     key: Vec<LimitKey>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Limit {
+    /// So many requests.
+    #[schemars(range(min = 1, max = LARGEST))]
     requests: i64,
+    /// In so much time.
     unit: Unit,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 enum Unit {
     Second,
     Minute,
     Hour,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [schema::member("Header", "header")]))]
 struct LimitKey {
+    /// `SourceIdentity` is the client's ServiceAccount, `SourceIP` its address, Header the value of a header.
     r#type: LimitKeyType,
+    /// For type Header: which.
     header: Option<HeaderName>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 enum LimitKeyType {
     SourceIdentity,
     #[serde(rename = "SourceIP")]
@@ -105,32 +140,59 @@ enum LimitKeyType {
     Header,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct HeaderName {
+    /// The header's name, in whatever case.
+    #[schemars(with = "schema::HeaderName")]
     name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule(
+    "has(self.delay) || has(self.abort)",
+    "neither delay nor abort is there: add one of them, or remove faultInjection",
+)]))]
 pub(super) struct FaultInjection {
+    /// Requests that are held up.
     delay: Option<Delay>,
+    /// Requests that are answered by weft, and never sent on or tried again.
     abort: Option<Abort>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::share()]))]
 struct Delay {
+    /// How long a request is held up.
     #[serde(rename = "fixedDelay")]
+    #[schemars(with = "schema::Duration")]
     fixed: String,
+    /// Which part of requests, in percent. Without percent and fraction: all.
+    #[schemars(range(min = 0, max = 100))]
     percent: Option<i64>,
+    /// Which part of requests, where it is no percentage.
     fraction: Option<Fraction>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    schema::share(),
+    schema::rule(
+        "has(self.httpStatus) != has(self.grpcStatus)",
+        "exactly one of httpStatus and grpcStatus says how: keep one of the two",
+    ),
+]))]
 struct Abort {
+    /// The answer's status.
+    #[schemars(range(min = 200, max = 599))]
     http_status: Option<i64>,
+    /// The answer's status, of gRPC.
     grpc_status: Option<GrpcCode>,
+    /// Which part of requests, in percent. Without percent and fraction: all.
+    #[schemars(range(min = 0, max = 100))]
     percent: Option<i64>,
+    /// Which part of requests, where it is no percentage.
     fraction: Option<Fraction>,
 }
 

@@ -2,21 +2,30 @@
 
 use std::{sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_model::{HttpLoadBalancer, LoadBalancer};
 
-use super::check;
+use super::{check, schema};
 use crate::{finding::Report, syntax};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule_at(
+    ".consistentHash",
+    "(has(self.type) && self.type == 'ConsistentHash') == has(self.consistentHash)",
+    "type ConsistentHash and consistentHash go together: add the one, or remove the other",
+)]))]
 pub(super) struct LoadBalancerSpec {
+    /// How an endpoint is chosen. Default: `LeastRequest` for requests, Random for connections that stay in the kernel.
     r#type: Option<Algorithm>,
+    /// For type `ConsistentHash`: what is hashed, and how.
     consistent_hash: Option<ConsistentHash>,
+    /// Endpoints that are new get less at first.
     slow_start: Option<SlowStart>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 enum Algorithm {
     RoundRobin,
     LeastRequest,
@@ -26,18 +35,30 @@ enum Algorithm {
     ConsistentHash,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    schema::member("Header", "header"),
+    schema::member("Cookie", "cookie"),
+    schema::member("QueryParam", "queryParam"),
+]))]
 struct ConsistentHash {
+    /// What is hashed. `SourceIP` is the client's address.
     r#type: HashKey,
+    /// For type Header: which.
     header: Option<Named>,
+    /// For type Cookie: which. A client without it is given one.
     cookie: Option<Cookie>,
-    query_param: Option<Named>,
+    /// For type `QueryParam`: which.
+    query_param: Option<Parameter>,
+    /// How the hash finds an endpoint. Default: Maglev.
     algorithm: Option<HashAlgorithm>,
+    /// The size of Maglev's table, a prime. Default: 65537.
+    #[schemars(range(min = 2, max = MAX_TABLE_SIZE))]
     table_size: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 enum HashKey {
     #[serde(rename = "SourceIP")]
     SourceIp,
@@ -46,26 +67,44 @@ enum HashKey {
     QueryParam,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, JsonSchema, PartialEq)]
 enum HashAlgorithm {
     Maglev,
+    #[schemars(skip)]
     RingHash,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Named {
+    /// The header's name, in whatever case.
+    #[schemars(with = "schema::HeaderName")]
     name: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct Cookie {
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Parameter {
+    /// The parameter's name.
+    #[schemars(length(min = 1, max = 256))]
     name: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Cookie {
+    /// The cookie's name.
+    #[schemars(with = "schema::HeaderName")]
+    name: String,
+    /// The path that the cookie is for. Absent: the request's.
+    #[schemars(with = "Option<schema::CookiePath>")]
     path: Option<String>,
+    /// How long a client keeps the cookie. Absent: as long as its session.
+    #[schemars(with = "Option<schema::Duration>")]
     ttl: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct SlowStart {
+    /// How long an endpoint is new.
+    #[schemars(with = "schema::Duration")]
     window: String,
 }
 
@@ -128,9 +167,13 @@ impl ConsistentHash {
         let key = match self.r#type {
             HashKey::SourceIp => weft_model::HashKey::SourceIp,
             HashKey::Header => {
-                weft_model::HashKey::Header(name_of(self.header.as_ref()).to_ascii_lowercase().into())
+                let name = self.header.as_ref().map(|header| header.name.to_ascii_lowercase());
+                weft_model::HashKey::Header(name.unwrap_or_default().into())
             }
-            HashKey::QueryParam => weft_model::HashKey::Query(name_of(self.query_param.as_ref()).into()),
+            HashKey::QueryParam => {
+                let name = self.query_param.as_ref().map(|query| query.name.as_str()).unwrap_or_default();
+                weft_model::HashKey::Query(name.into())
+            }
             HashKey::Cookie => cookie.unwrap_or(weft_model::HashKey::SourceIp),
         };
         let in_kernel = match self.r#type {
@@ -157,10 +200,6 @@ impl ConsistentHash {
         }
         size
     }
-}
-
-fn name_of(named: Option<&Named>) -> &str {
-    named.map(|named| named.name.as_str()).unwrap_or_default()
 }
 
 impl Cookie {
