@@ -3,6 +3,7 @@
 //! The files in `tests/conformance/cases` hold them. Each case is run through `weft_policy::decide`,
 //! through rows and the hooks' logic, and through the real kernel; all have to say the same.
 
+pub mod asked;
 pub mod placing;
 
 use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-use crate::Pod;
+use crate::{Pod, soon};
 
 /// Captures all TCP on a pod's `eth0` until it is dropped.
 pub struct Wire {
@@ -70,6 +70,17 @@ impl Wire {
         };
         taken.directions.iter().filter_map(stream).collect()
     }
+
+    /// As [`Wire::streams`], once there are so many, each with the whole of its first record: who captures is behind who
+    /// sends.
+    #[track_caller]
+    pub fn begun(&self, directions: usize) -> Vec<Stream> {
+        soon(|| {
+            let streams = self.streams();
+            streams.len() >= directions && streams.iter().all(Stream::has_first_record)
+        });
+        self.streams()
+    }
 }
 
 impl Drop for Wire {
@@ -83,8 +94,52 @@ impl Drop for Wire {
 }
 
 impl Stream {
+    /// Whether all of it is TLS 1.3: records, and at their beginning a client that offers this version, or a server that
+    /// selects it (RFC 8446 4.2.1).
+    pub fn is_tls13(&self) -> bool {
+        let Some((CLIENT_HELLO, [_, versions @ ..]) | (SERVER_HELLO, versions)) = self.hello() else {
+            return false;
+        };
+        self.is_records() && versions.chunks(2).any(|version| version == TLS13)
+    }
+
+    /// The kind of the message that it begins with, and what that says of versions beside the old field, which is 1.2 in both.
+    fn hello(&self) -> Option<(u8, &[u8])> {
+        let [HANDSHAKE, _, _, high, low, body @ ..] = &*self.bytes else { return None };
+        let message = body.get(..usize::from(u16::from_be_bytes([*high, *low])))?;
+        let (kind, mut rest) = (*message.first()?, message.get(4 + 2 + 32..)?);
+        skip(&mut rest, 1)?; // the session
+        match kind {
+            CLIENT_HELLO => {
+                skip(&mut rest, 2)?; // cipher suites
+                skip(&mut rest, 1)?; // compression
+            }
+            _ => rest = rest.get(3..)?,
+        }
+        let mut extensions = skip(&mut rest, 2)?;
+        while let [high, low, behind @ ..] = extensions {
+            extensions = behind;
+            let body = skip(&mut extensions, 2)?;
+            if u16::from_be_bytes([*high, *low]) == SUPPORTED_VERSIONS {
+                return Some((kind, body));
+            }
+        }
+        None
+    }
+
+    /// Whether what it begins with is there; of what is no record, anything is.
+    fn has_first_record(&self) -> bool {
+        match &*self.bytes {
+            [HANDSHAKE, _, _, high, low, body @ ..] => {
+                body.len() >= usize::from(u16::from_be_bytes([*high, *low]))
+            }
+            [first, ..] => *first != HANDSHAKE,
+            [] => false,
+        }
+    }
+
     /// Whether all of it parses as records of TLS that begin with a handshake (RFC 8446 5.1). The last one may be cut.
-    pub fn is_tls(&self) -> bool {
+    fn is_records(&self) -> bool {
         let mut rest = &*self.bytes;
         let mut first = true;
         while let [kind, 3, 1 | 3, high, low, body @ ..] = rest {
@@ -104,6 +159,15 @@ impl Stream {
     pub fn contains(&self, text: &[u8]) -> bool {
         self.bytes.windows(text.len()).any(|window| window == text)
     }
+}
+
+/// Takes a part off the front of `bytes`, before which its length stands in so many bytes.
+fn skip<'a>(bytes: &mut &'a [u8], head: usize) -> Option<&'a [u8]> {
+    let (length, rest) = bytes.split_at_checked(head)?;
+    let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    let (part, rest) = rest.split_at_checked(length)?;
+    *bytes = rest;
+    Some(part)
 }
 
 impl Direction {
@@ -196,6 +260,10 @@ fn segment(packet: &[u8]) -> Option<Segment<'_>> {
 const TCP: u8 = 6;
 const SYN: u8 = 2;
 const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+const SUPPORTED_VERSIONS: u16 = 43;
+const TLS13: &[u8] = &[3, 4];
 /// With what encryption adds.
 const LARGEST_RECORD: usize = (1 << 14) + 256;
 /// `lo` is the first interface of every namespace.

@@ -13,6 +13,7 @@ use weft_datapath::rows::policy::compile;
 use weft_kubernetes::{ManifestSource, Options};
 use weft_model::{ObjectName, ProvenClaims, Snapshot, Workload, eligible};
 use weft_policy::{Claims, HttpRequest, Identity, Policies, Request, Requests, decide, open, path::Readings};
+use weft_tests::conformance::asked::Question;
 use weft_tests::conformance::{Asked, Case, Client, Connection, Family, Server, cases};
 
 use self::memory::Memory;
@@ -35,6 +36,19 @@ fn cases_can_be_told_apart_and_fit_one_small_network() {
         let pods = case.objects.iter().filter(|object| object["kind"] == "Pod").count();
         assert!((2..=6).contains(&pods), "{} pods: {}", pods, case.name);
     }
+}
+
+#[test]
+fn the_command_line_can_be_asked_about_all_but_clients_that_are_no_pods() {
+    let cases = cases().unwrap();
+    let all = || cases.iter().flat_map(|case| case.connections.iter().map(move |one| (case, one)));
+    let questions: Vec<_> = all().filter_map(|(case, one)| Question::of(case, one)).collect();
+    let of_nobody = all().filter(|(_, one)| matches!(one.from, Client::Ip { .. })).count();
+    assert_eq!(questions.len() + of_nobody, all().count());
+    let explained = questions.iter().filter(|question| question.can_be_explained()).count();
+    let requests = all().filter(|(_, one)| one.request.is_some()).count();
+    eprintln!("{} of {} connections: {explained} of {requests} requests", questions.len(), all().count());
+    assert!(questions.len() > 300 && explained > 150, "the suites ask less than they say");
 }
 
 fn failures(case: &Case) -> Vec<String> {

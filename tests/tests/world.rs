@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use weft_tests::packet::{Sniffer, send_datagram, send_syn};
+use weft_tests::wire::Wire;
 use weft_tests::{SocketRequest, World, manifests, soon};
 use weft_transport::{Diag, Query, States, netns_cookie, socket_cookie};
 
@@ -30,6 +31,33 @@ fn pods_on_two_nodes_reach_each_other_over_tcp_and_udp_and_both_families() {
         assert_eq!(web.ask_udp(to).unwrap(), ("dns".to_owned(), to));
     }
     assert_eq!(api.addr6(80), "[fd77::9]:80".parse().unwrap());
+}
+
+#[test]
+fn a_look_at_the_wire_tells_tls_1_3_from_what_is_older_and_from_clear_bytes() {
+    let Some(world) = World::new() else { return };
+    let node = world.node("a");
+    let (web, api) = (node.pod("shop/web").start(), node.pod("shop/api").start());
+    let [certificate, key] = ["crt", "key"].map(|name| world.dir().join(name).display().to_string());
+    let new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=api"];
+    assert!(api.exec(&[&new[..], &["-keyout", &key, "-out", &certificate]].concat()).status.success());
+    let serve = ["openssl", "s_server", "-accept", "8443", "-cert", &certificate, "-key", &key, "-quiet"];
+    let _server = api.spawn(&serve);
+    let to = api.addr(8443).to_string();
+    for (version, is_tls13) in [("-tls1_3", true), ("-tls1_2", false)] {
+        let wire = Wire::new(&api);
+        let ask = ["openssl", "s_client", "-connect", &to, version];
+        soon(|| web.exec(&ask).status.success());
+        // Both ways: the client would take TLS 1.3 alone, or none of it; the server selects it, or does not.
+        for stream in wire.begun(2) {
+            assert_eq!(stream.is_tls13(), is_tls13, "{version}: from {}", stream.from);
+        }
+    }
+    let _clear = api.serve_echo(80);
+    let wire = Wire::new(&api);
+    let mut stream = web.tcp_connect(api.addr(80)).unwrap();
+    stream.write_all(b"clear").unwrap();
+    assert!(wire.begun(1).iter().all(|stream| !stream.is_tls13()));
 }
 
 #[test]

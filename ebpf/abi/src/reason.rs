@@ -58,14 +58,17 @@ reasons! {
     POLICY_DENIED = 1, "PolicyDenied", EACCES, 403, "UAEX";
     /// ALLOW policies protect the port and none of their rules matches. Fails closed.
     NOT_ALLOWED = 2, "NotAllowed", EACCES, 403, "UAEX";
-    /// An ALLOW rule names the client's identity, but nothing proves it: neither a certificate nor the
-    /// kernel of the server's node. Fails closed.
+    /// An ALLOW rule names the client's identity, or mode Strict takes it for a pod of the server's node, by its address
+    /// alone: nothing proves it, neither a certificate nor the kernel of that node. Fails closed.
     IDENTITY_UNPROVEN = 3, "IdentityUnproven", EACCES, 403, "UAEX";
     /// The Service, or the share of it that was drawn, has no endpoint that takes connections.
     NO_ENDPOINTS = 4, "NoEndpoints", ECONNREFUSED, 503, "UH";
     /// The connection is to go through the node's proxy, which is not there. Fails closed, unless the Service
     /// says `weft.dev/proxy-failure: open`.
     PROXY_UNAVAILABLE = 5, "ProxyUnavailable", ECONNREFUSED, 0, "UF";
+    /// The connection is to the port of a pod's own listener, to which only hooks send: nobody may use it directly. Fails
+    /// closed.
+    DIRECT_TO_LISTENER = 6, "DirectToListener", ECONNREFUSED, 0, "-";
 
     // The http path: what the proxy refuses, and what breaks on the way.
 
@@ -250,6 +253,9 @@ reasons! {
     PLAINTEXT = 144, "Plaintext", ECONNREFUSED, 503, "UF";
     /// This node knows no workload at the address that it is to reach by mutual TLS. Fails closed.
     UNKNOWN_WORKLOAD = 145, "UnknownWorkload", ECONNREFUSED, 503, "UF";
+    /// A record of the TLS handshake does not open with this connection's keys: it was recorded of another connection and
+    /// sent again, or changed on its way. Fails closed.
+    TLS_DECRYPT = 146, "TlsDecrypt", ECONNREFUSED, 503, "UF";
 
     // Tokens (AuthenticationPolicy, `jwt`): why a request that has one is not taken with it. Each fails closed.
 

@@ -80,7 +80,7 @@ pub fn is_backdoor<T: Tables>(tables: &T, arrival: &Arrival) -> bool {
 pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
     let Some(pod) = tables.pod_at(&arrival.local) else { return Admission::Pass };
     if is_inbound(pod, arrival) || (is_for_proxy(pod, arrival) && !own(tables, arrival, pod.netns, false)) {
-        return refused(Client::NOBODY, Reason::NOT_ALLOWED);
+        return refused(Client::NOBODY, Reason::DIRECT_TO_LISTENER);
     }
     let (policy, netns) = (pod.policy, pod.netns);
     let mode = match arrival.protocol {
@@ -123,7 +123,10 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
             Capture::Captured => captured = true,
             Capture::NoProxy => return refused(client, Reason::PROXY_UNAVAILABLE),
             Capture::Plain if mode & pod_flags::STRICT != 0 => return refused(client, Reason::PLAINTEXT),
-            Capture::Plain => {}
+            Capture::Unproven if mode & pod_flags::STRICT != 0 => {
+                return refused(client, Reason::IDENTITY_UNPROVEN);
+            }
+            Capture::Plain | Capture::Unproven => {}
         }
     }
     if policy == 0 {

@@ -29,6 +29,8 @@ pub(crate) enum Capture {
     NoProxy,
     /// It is no mutual TLS: the mode says whether it may come in.
     Plain,
+    /// As [`Capture::Plain`], from the address of a pod of this node, which the kernel did not see send it.
+    Unproven,
 }
 
 /// Whether mutual TLS may come from where `arrival` does.
@@ -38,8 +40,10 @@ pub(crate) enum Capture {
 #[inline(always)]
 pub(crate) fn capture<T: Tables>(tables: &T, row: &PodRow, arrival: &Arrival) -> Capture {
     let client = tables.pod_at(&arrival.remote);
-    let plain = client.is_some_and(|client| client.netns != 0 || client.flags & pod_flags::ENROLLED == 0);
-    if plain {
+    if client.is_some_and(|client| client.netns != 0) {
+        return Capture::Unproven;
+    }
+    if client.is_some_and(|client| client.flags & pod_flags::ENROLLED == 0) {
         return Capture::Plain;
     }
     if row.inbound.be != 0 && proxy_is_there(tables) {

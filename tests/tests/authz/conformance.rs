@@ -1,4 +1,5 @@
-//! The conformance cases about requests, through the real kernel and the proxy.
+//! The conformance cases about requests, through the real kernel and the proxy, and through what the command line says of
+//! them.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -7,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use weft_abi::Reason;
+use weft_tests::conformance::asked::{Question, services};
 use weft_tests::conformance::placing::{addresses, ends, placed, ports, servers};
 use weft_tests::conformance::{Asked, Case, Connection, cases};
 use weft_tests::{Agent, HttpClient, Node, Pod, World, soon};
@@ -63,12 +65,17 @@ impl Bench {
     /// What of `case` does not hold.
     fn failures(&self, case: &Case) -> Vec<String> {
         let place = |ip: &IpAddr| self.pods.get(ip).map(|pod| pod.netns_path().display().to_string());
-        self.node.apply_and_wait("case.yaml", &placed(case, place).manifest().unwrap());
+        let manifest = [placed(case, place).manifest().unwrap(), services(case)].join("---\n");
+        self.node.apply_and_wait("case.yaml", &manifest);
         soon(|| self.node.has_proxy());
-        let wrong = case.connections.iter().filter_map(|connection| {
+        let wrong = case.connections.iter().flat_map(|connection| {
             let (from, to) = ends(case, connection);
-            let error = self.check(&self.pods[&from], to.into(), connection).err()?;
-            Some(format!("{}: {connection:?}: {error}", case.name))
+            let errors = self.check(&self.pods[&from], to.into(), connection).err().into_iter();
+            let asked = Question::of(case, connection);
+            let said = asked.map(|question| question.disagreements(&self.node, connection));
+            let name = &case.name;
+            let all = errors.chain(said.into_iter().flatten());
+            all.map(move |error| format!("{name}: {connection:?}: {error}")).collect::<Vec<_>>()
         });
         wrong.collect()
     }

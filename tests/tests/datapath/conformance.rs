@@ -1,4 +1,4 @@
-//! The conformance cases through the real kernel.
+//! The conformance cases through the real kernel, and through what the command line says of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 use weft_abi::Reason;
 use weft_model::Protocol;
+use weft_tests::conformance::asked::{Question, services};
 use weft_tests::conformance::placing::{addresses, ends, placed, ports, servers};
 use weft_tests::conformance::{Case, Connection, cases};
 use weft_tests::{Agent, Node, Pod, World, eventually};
@@ -87,11 +88,16 @@ impl Bench {
     /// What of `case` does not hold.
     fn failures(&mut self, case: &Case) -> Vec<String> {
         let place = |ip: &IpAddr| self.pods.get(ip).map(|pod| pod.netns_path().display().to_string());
-        self.node.apply_and_wait("case.yaml", &placed(case, place).manifest().unwrap());
-        let wrong = case.connections.iter().filter_map(|connection| {
+        let manifest = [placed(case, place).manifest().unwrap(), services(case)].join("---\n");
+        self.node.apply_and_wait("case.yaml", &manifest);
+        let wrong = case.connections.iter().flat_map(|connection| {
             let (from, to) = ends(case, connection);
-            let error = self.check(&self.pods[&from], to.into(), connection).err()?;
-            Some(format!("{}: {connection:?}: {error}", case.name))
+            let errors = self.check(&self.pods[&from], to.into(), connection).err().into_iter();
+            let asked = Question::of(case, connection);
+            let said = asked.map(|question| question.disagreements(&self.node, connection));
+            let name = &case.name;
+            let all = errors.chain(said.into_iter().flatten());
+            all.map(move |error| format!("{name}: {connection:?}: {error}")).collect::<Vec<_>>()
         });
         let mut failures: Vec<String> = wrong.collect();
         let expected: Vec<_> = case.connections.iter().filter_map(said).collect();

@@ -2,19 +2,20 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use weft_tests::packet::send_syn;
 use weft_tests::wire::Wire;
 use weft_tests::{Pod, SocketRequest, eventually, manifests, soon, text};
 use weft_transport::{Diag, Query, State, States};
 
 use crate::path::SECRET;
-use crate::stage::{API, Stage};
+use crate::stage::{API, Stage, talks};
 
 #[test]
 fn each_certificate_that_is_not_as_it_should_be_is_refused_with_its_own_reason() {
@@ -51,14 +52,18 @@ fn each_certificate_that_is_not_as_it_should_be_is_refused_with_its_own_reason()
 #[test]
 fn a_handshake_that_stands_still_ends_and_many_of_them_cost_little_and_keep_nobody_out() {
     let Some(forger) = Forger::open() else { return };
-    let hello = hello();
+    let hello = hello("-tls1_3");
     let pid = forger.stage.b.proxy_pid();
     let before = resident(pid);
     let standing: Vec<_> = (0..MANY).map(|_| forger.send(&hello)).collect();
     soon(|| standing.iter().all(|stream| stream.peek(&mut [0]).is_ok()));
-    let each = resident(pid).saturating_sub(before) / MANY;
+    // As long as a first message may be, and not at its end.
+    let half = [&[22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc][..], &vec![3; 16_000]].concat();
+    let halves: Vec<_> = (0..MANY).map(|_| forger.send(&half)).collect();
+    let each = resident(pid).saturating_sub(before) / (2 * MANY);
     assert!(each < 64 << 10, "{each} bytes for a handshake that stands still");
     forger.stage.echoes(API, SECRET).unwrap();
+    drop(halves);
     forger.was_refused("TlsTimeout");
     let ends = |stream: &TcpStream| {
         let mut bytes = [0; 8192];
@@ -71,13 +76,16 @@ fn a_handshake_that_stands_still_ends_and_many_of_them_cost_little_and_keep_nobo
 #[test]
 fn half_a_record_garbage_in_a_handshake_and_a_replayed_one_are_refused() {
     let Some(forger) = Forger::open() else { return };
-    let hello = hello();
+    let hello = hello("-tls1_3");
     let half = forger.send(&[&hello[..], &[0x17, 3, 3, 0, 100, 1, 2, 3]].concat());
     drop(half);
     forger.was_refused("TlsBroken");
-    let garbage = forger.send(&[&hello[..], &[0x17, 3, 3, 0, 32], &[7; 32]].concat());
+    let garbage = forger.send(&[&hello[..], &[0xff; 64]].concat());
     forger.was_refused("TlsMalformed");
     drop(garbage);
+    let changed = forger.send(&[&hello[..], &[0x17, 3, 3, 0, 32], &[7; 32]].concat());
+    forger.was_refused("TlsDecrypt");
+    drop(changed);
 
     // All that the client's node has sent of a connection that was let in, sent again.
     let wire = Wire::new(&forger.stage.api);
@@ -87,10 +95,12 @@ fn half_a_record_garbage_in_a_handshake_and_a_replayed_one_are_refused() {
     soon(|| wire.streams().iter().any(|stream| stream.to == to && stream.bytes.len() > 1000));
     let streams = wire.streams();
     let recorded = streams.iter().find(|stream| stream.to == to).unwrap();
-    let refused = || forger.refusals("TlsMalformed");
+    let refused = || forger.refusals("TlsDecrypt");
     let before = refused();
+    let counted = forger.counted("TlsDecrypt");
     let mut replayed = forger.send(&recorded.bytes);
     soon(|| refused() > before);
+    soon(|| forger.counted("TlsDecrypt") > counted);
     let mut answer = Vec::new();
     let _ = replayed.read_to_end(&mut answer);
     assert!(!answer.windows(SECRET.len()).any(|window| window == SECRET));
@@ -109,7 +119,7 @@ fn nobody_comes_to_a_pods_listeners_by_their_ports() {
     let ports: Vec<_> =
         listening.iter().map(|socket| socket.local.port()).filter(|port| *port != 8080).collect();
     assert_eq!(ports.len(), 2, "one for its own connections, one for others': {ports:?}");
-    for port in ports {
+    for port in ports.iter().copied() {
         for client in [&near, &plain, &forger.stranger] {
             let end = client.tcp_connect(api.addr(port)).map(drop).map_err(|error| error.kind());
             assert_eq!(end, Err(ErrorKind::ConnectionRefused), "port {port}");
@@ -119,21 +129,35 @@ fn nobody_comes_to_a_pods_listeners_by_their_ports() {
         let _ = sealed.write_all(SECRET);
         assert!(matches!(sealed.read(&mut [0; 64]), Ok(0) | Err(_)), "port {port}");
     }
-    forger.was_refused("NotAllowed");
+    for client in [&near, &plain, &forger.stranger] {
+        soon(|| forger.refusals_of(client.ip(), "DirectToListener") >= 2);
+    }
+    soon(|| b.metric("weft_drops_total", &["reason=\"DirectToListener\""]) >= 6.0);
+    // The pod itself comes no further than its proxy, which knows of no connection that a hook has sent there.
+    let ends = ports.iter().map(|port| {
+        let mut own = api.tcp_connect(api.addr(*port))?;
+        own.set_read_timeout(Some(PATIENCE))?;
+        own.read(&mut [0; 8])
+    });
+    let ends: Vec<_> = ends.map(|end| end.map_err(|error| error.kind())).collect();
+    assert!(ends.contains(&Err(ErrorKind::ConnectionRefused)), "{ends:?}");
+    assert!(ends.contains(&Err(ErrorKind::ConnectionReset)), "{ends:?}");
+    soon(|| forger.refusals_of(api.ip(), "NoOrigin") > 0);
+    soon(|| b.metric("weft_proxy_rejected_total", &["reason=\"NoOrigin\""]) >= 1.0);
     forger.stage.echoes(API, SECRET).unwrap();
 }
 
 #[test]
 fn a_mark_changes_nothing_neither_what_is_sent_nor_what_is_taken() {
     let Some(forger) = Forger::open() else { return };
-    let Stage { web, api, .. } = &forger.stage;
+    let Stage { a, b, web, api, .. } = &forger.stage;
     let wire = Wire::new(api);
     let to = api.addr(8080);
     let marked = |pod: &Pod, mark: u32| {
         let socket = pod.open(&SocketRequest::new(libc::AF_INET, libc::SOCK_STREAM, 0)).unwrap();
         setsockopt(&socket, sockopt::Mark, &mark).unwrap();
         let socket = socket2::Socket::from(socket);
-        socket.connect(&to.into()).unwrap();
+        socket.connect(&to.into()).map_err(|error| error.kind())?;
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut stream = TcpStream::from(socket);
         let mut back = vec![0; SECRET.len()];
@@ -144,6 +168,15 @@ fn a_mark_changes_nothing_neither_what_is_sent_nor_what_is_taken() {
         assert!(marked(&forger.stranger, mark).is_err(), "{mark:#x}: Strict takes no plaintext");
     }
     let own = |from: SocketAddr| from.ip() == web.ip();
+    // What is refused is the plaintext, marked or not: of whom nobody knows by the proxy, of whom the node knows to be
+    // outside the mesh by the kernel.
+    soon(|| forger.refusals("Plaintext") >= 3);
+    soon(|| b.metric("weft_proxy_rejected_total", &[PLAINTEXT]) >= 3.0);
+    let plain = a.pod("field/plain").enrolled(false).start();
+    forger.stage.settle();
+    assert!(marked(&plain, 0x539).is_err());
+    soon(|| forger.refusals_of(plain.ip(), "Plaintext") > 0);
+    soon(|| b.metric("weft_drops_total", &[PLAINTEXT]) >= 1.0);
     // They share a connection.
     soon(|| wire.streams().iter().any(|stream| own(stream.from)));
     assert!(wire.streams().iter().filter(|stream| own(stream.from)).all(|stream| !stream.contains(SECRET)));
@@ -162,7 +195,7 @@ fn a_rule_that_names_a_service_account_is_not_satisfied_by_the_address_of_a_pod_
     let thief = stage.a.pod("shop/thief").outsider().start();
     stage.settle();
     let to = stage.api.addr(8080);
-    let unproven = |ip: std::net::Ipv4Addr| {
+    let unproven = |ip: Ipv4Addr| {
         let ip = ip.to_string();
         let flows = stage.b.flows(&[]);
         let is = |flow: &serde_json::Value| {
@@ -188,17 +221,34 @@ fn a_rule_that_names_a_service_account_is_not_satisfied_by_the_address_of_a_pod_
         true
     };
     soon(|| from_web() && unproven(web));
+    // The one by the kernel at the SYN, the other by the proxy, which has waited for a certificate.
+    for metric in ["weft_drops_total", "weft_proxy_rejected_total"] {
+        soon(|| stage.b.metric(metric, &["reason=\"IdentityUnproven\""]) >= 1.0);
+    }
+}
+
+#[test]
+fn a_packet_that_claims_to_come_from_a_pod_of_the_node_is_unproven_to_a_strict_pod() {
+    let Some(forger) = Forger::open() else { return };
+    let Stage { b, api, .. } = &forger.stage;
+    let near = b.pod("shop/near").start();
+    forger.stage.settle();
+    // What the kernel has not seen this pod send, it has not sent.
+    send_syn(&forger.stranger, near.addr(41_000), api.addr(8080)).unwrap();
+    soon(|| forger.refusals_of(near.ip(), "IdentityUnproven") > 0);
+    soon(|| b.metric("weft_drops_total", &["reason=\"IdentityUnproven\""]) >= 1.0);
+    assert_eq!(talks(&near, api.addr(8080)), Ok(()));
 }
 
 /// A client in a pod that no agent knows, with all the secrets of the authority, in front of a Strict pod.
-struct Forger {
-    stranger: Pod,
+pub(crate) struct Forger {
+    pub(crate) stranger: Pod,
     folder: PathBuf,
-    stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 impl Forger {
-    fn open() -> Option<Self> {
+    pub(crate) fn open() -> Option<Self> {
         let stage = Stage::open(&[("mesh.yaml", manifests::mesh_config("{mtls: {mode: Strict}}"))])?;
         let stranger = stage.a.pod("shop/stranger").outsider().start();
         let folder = stage.world.dir().join("forged");
@@ -207,7 +257,7 @@ impl Forger {
     }
 
     /// Arguments by which openssl shows a certificate with these names, of the mesh's own issuer if it is `vouched` for.
-    fn certificate(
+    pub(crate) fn certificate(
         &self,
         name: &str,
         names: Vec<SanType>,
@@ -258,7 +308,12 @@ impl Forger {
 
     /// So many connections of the stranger were refused for this reason.
     fn refusals(&self, reason: &str) -> usize {
-        let ip = self.stranger.ip().to_string();
+        self.refusals_of(self.stranger.ip(), reason)
+    }
+
+    /// So many connections from this address were.
+    fn refusals_of(&self, ip: Ipv4Addr, reason: &str) -> usize {
+        let ip = ip.to_string();
         let flows = self.stage.b.flows(&[]);
         let is = |flow: &&serde_json::Value| flow["reason"] == reason && flow["source"]["ip"] == ip.as_str();
         flows.iter().filter(is).count()
@@ -268,12 +323,14 @@ impl Forger {
     #[track_caller]
     fn was_refused(&self, reason: &str) {
         eventually(Duration::from_mins(1), || self.refusals(reason) > 0);
+        soon(|| self.counted(reason) >= 1.0);
+    }
+
+    /// Connections that were refused for this reason at the server's node, by the kernel or the proxy.
+    pub(crate) fn counted(&self, reason: &str) -> f64 {
         let label = format!("reason=\"{reason}\"");
-        let counted = || {
-            let by_proxy = self.stage.b.metric("weft_proxy_rejected_total", &[&label]);
-            by_proxy + self.stage.b.metric("weft_drops_total", &[&label])
-        };
-        soon(|| counted() >= 1.0);
+        let metrics = ["weft_proxy_rejected_total", "weft_drops_total"];
+        metrics.iter().map(|metric| self.stage.b.metric(metric, &[&label])).sum()
     }
 
     #[track_caller]
@@ -285,7 +342,7 @@ impl Forger {
     }
 
     /// A connection on which these bytes were sent.
-    fn send(&self, bytes: &[u8]) -> TcpStream {
+    pub(crate) fn send(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = self.stranger.tcp_connect(self.stage.api.addr(8080)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(bytes).unwrap();
@@ -294,19 +351,19 @@ impl Forger {
 }
 
 /// The first block of this kind.
-fn block(pem: &str, kind: &str) -> String {
+pub(crate) fn block(pem: &str, kind: &str) -> String {
     let (begin, end) = (format!("-----BEGIN {kind}-----"), format!("-----END {kind}-----"));
     let from = pem.find(&begin).expect("the file has one");
     let until = from + pem[from..].find(&end).expect("it ends") + end.len();
     format!("{}\n", &pem[from..until])
 }
 
-/// What a client of the mesh says first, as openssl would say it.
-fn hello() -> Vec<u8> {
+/// What a client of the mesh says first, as openssl would say it with this version.
+pub(crate) fn hello(version: &str) -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap().to_string();
     let mut client = Command::new("openssl")
-        .args(["s_client", "-connect", &to, "-alpn", "weft/1", "-tls1_3"])
+        .args(["s_client", "-connect", &to, "-alpn", "weft/1", version])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -323,11 +380,12 @@ fn hello() -> Vec<u8> {
 }
 
 /// Bytes of memory of a process.
-fn resident(pid: i32) -> usize {
+pub(crate) fn resident(pid: i32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
+const PLAINTEXT: &str = "reason=\"Plaintext\"";
 const MANY: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(20);

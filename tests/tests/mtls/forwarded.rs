@@ -1,6 +1,8 @@
 //! What a server is told of whose request it is.
 
-use weft_tests::{Pod, manifests, soon};
+use std::time::Duration;
+
+use weft_tests::{Answer, Pod, manifests, soon};
 
 use crate::stage::{API, Stage};
 
@@ -70,6 +72,54 @@ fn the_servers_proxy_says_who_asks_where_it_judges_requests_and_removes_what_the
     let by_kernel = "By=spiffe://cluster.local/ns/shop/sa/api;URI=spiffe://cluster.local/ns/shop/sa/near";
     assert_eq!(told(&near).as_deref(), Some(by_kernel), "it has shown no certificate");
     assert_eq!(told(&plain), None, "nobody has proven anything");
+}
+
+#[test]
+fn where_nobody_reads_http_a_forged_header_comes_as_it_was_sent() {
+    // No route, no policy by request: between nodes bytes inside mutual TLS, on the node the kernel's path.
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_http(8080, "api")]) else { return };
+    let near = stage.b.pod("shop/near").service_account("near").start();
+    stage.settle();
+    for client in [&stage.web, &near] {
+        soon(|| client.get(API, "/", &[]).is_ok());
+        let seen = client.get(API, "/", &FORGED).unwrap().seen().headers;
+        for (name, forged) in FORGED {
+            assert_eq!(seen[name], forged, "no app may believe it there (docs/strict.md)");
+        }
+    }
+}
+
+#[test]
+fn the_hash_of_the_clients_certificate_is_another_one_once_it_is_renewed_and_no_answer_is_cut() {
+    let spec = "{targetRefs: [{group: \"\", kind: Pod, selector: {matchLabels: {app: api}}}], action: DENY, rules: \
+                [{httpAttributes: {paths: [{type: PathPrefix, value: /admin}]}}]}";
+    let documents = [
+        ("policy.yaml", manifests::authorization_policy("shop/api", spec)),
+        ("mesh.yaml", manifests::mesh_config("{certificates: {ttl: 30s}}")),
+    ];
+    let Some(stage) = Stage::start(&documents, |api| vec![api.serve_http(8080, "api")]) else { return };
+    soon(|| stage.web.get(API, "/admin", &[]).is_ok_and(|answer| answer.status == 403));
+    let mut live = stage.web.http(API).unwrap();
+    live.stream().set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let hash = |answer: &Answer| {
+        let seen = answer.seen().headers;
+        let parts = seen["x-forwarded-client-cert"].split(';').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(parts.last().map(String::as_str), Some("URI=spiffe://cluster.local/ns/shop/sa/web"));
+        parts.into_iter().find(|part| part.starts_with("Hash=")).expect("the server has seen a certificate")
+    };
+    let mut of_live = || hash(&live.ask(("GET", "/"), &[], &[]).unwrap());
+    let first = of_live();
+    let mut renewed = 0;
+    let mut last = first.clone();
+    soon(|| {
+        // Of a connection it is the certificate that it was opened with, whatever is renewed meanwhile.
+        assert_eq!(of_live(), first);
+        let now = hash(&stage.web.get(API, "/", &[]).unwrap());
+        renewed += u32::from(now != last);
+        last = now;
+        // Twice: the first one has ended by then.
+        renewed >= 2
+    });
 }
 
 /// With a route, so that requests take the path `http`.

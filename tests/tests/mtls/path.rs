@@ -5,12 +5,13 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 use weft_tests::wire::{Stream, Wire};
 use weft_tests::{Node, Suspended, manifests, soon, text};
 
+use crate::forged::resident;
 use crate::stage::{API, Stage, talks};
 
 #[test]
@@ -22,9 +23,9 @@ fn what_goes_between_nodes_is_tls_from_the_first_byte_of_a_new_pod_on() {
         stage.echoes(to, SECRET).unwrap_or_else(|error| panic!("{to}: {error}"));
     }
     // Those to the same address and port may share one.
-    let streams = seen(&wire, 4);
+    let streams = wire.begun(4);
     for stream in &streams {
-        assert!(stream.is_tls(), "{}", shown(stream));
+        assert!(stream.is_tls13(), "{}", shown(stream));
         assert!(!stream.contains(SECRET));
     }
 }
@@ -43,9 +44,9 @@ fn a_new_pods_first_connection_is_mutual_tls_though_the_servers_node_has_not_hea
         }
     }
     drop(deaf);
-    let streams = seen(&wire, 6);
+    let streams = wire.begun(6);
     for stream in &streams {
-        assert!(stream.is_tls() && !stream.contains(SECRET), "{}", shown(stream));
+        assert!(stream.is_tls13() && !stream.contains(SECRET), "{}", shown(stream));
     }
 }
 
@@ -57,8 +58,8 @@ fn where_the_mode_is_disabled_the_same_look_at_the_wire_finds_clear_bytes() {
     };
     let wire = Wire::new(&stage.api);
     stage.echoes(API, SECRET).unwrap();
-    let streams = seen(&wire, 2);
-    assert!(streams.iter().all(|stream| !stream.is_tls() && stream.contains(SECRET)));
+    let streams = wire.begun(2);
+    assert!(streams.iter().all(|stream| !stream.is_tls13() && stream.contains(SECRET)));
 }
 
 #[test]
@@ -115,10 +116,10 @@ fn an_apps_own_tls_passes_untouched_and_between_nodes_inside_the_meshs() {
             }
         }
     }
-    let streams = wire.streams();
+    let streams = wire.begun(6);
     let (of_mesh, own): (Vec<_>, Vec<_>) = streams.iter().partition(|stream| stream.contains(b"weft/1"));
     assert!(!of_mesh.is_empty() && own.len() >= 3, "{} and {}", of_mesh.len(), own.len());
-    assert!(of_mesh.iter().all(|stream| stream.is_tls() && !stream.contains(b"app/1")), "it is inside");
+    assert!(of_mesh.iter().all(|stream| stream.is_tls13() && !stream.contains(b"app/1")), "it is inside");
     assert!(own.iter().any(|stream| stream.contains(b"app/1")), "it is the stranger's own");
 }
 
@@ -141,11 +142,11 @@ fn a_port_goes_its_own_way() {
     stage.echoes(other, SECRET).unwrap();
     let is_other = |stream: &&Stream| stream.from == other || stream.to == other;
     soon(|| wire.streams().iter().filter(is_other).count() >= 2);
-    let (clear, sealed): (Vec<_>, Vec<_>) = wire.streams().into_iter().partition(|stream| is_other(&stream));
+    let (clear, sealed): (Vec<_>, Vec<_>) = wire.begun(4).into_iter().partition(|stream| is_other(&stream));
     assert_eq!(clear.len(), 2);
     assert!(sealed.len() >= 2);
     assert!(clear.iter().all(|stream| stream.contains(SECRET)));
-    assert!(sealed.iter().all(Stream::is_tls));
+    assert!(sealed.iter().all(Stream::is_tls13));
 }
 
 #[test]
@@ -255,10 +256,69 @@ fn a_large_body_arrives_whole_both_ways_and_a_reader_that_stops_holds_its_writer
     assert_eq!(read, LARGE);
 }
 
-/// What went over the wire, once both ways of so many connections are there: who captures is behind who sends.
-fn seen(wire: &Wire, directions: usize) -> Vec<Stream> {
-    soon(|| wire.streams().len() >= directions);
-    wire.streams()
+#[test]
+fn back_pressure_passes_through_mutual_tls_and_a_bounded_amount_of_bytes_is_held() {
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_echo(8081)]) else { return };
+    soon(|| stage.echoes(stage.api.addr(8081), b"there?").is_ok());
+    let listener = stage.api.tcp_listen(stage.api.addr(8080)).unwrap();
+    let proxies = [&stage.a, &stage.b].map(Node::proxy_pid);
+    for client_writes in [true, false] {
+        let client = connect(&stage, API);
+        let (server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        exchange(&client, &server);
+        let before = proxies.map(resident);
+        let (writer, reader) = if client_writes { (client, server) } else { (server, client) };
+        let held = write_until_held(&writer);
+        assert!(held < kernel_holds() + PROXIES_HOLD, "{held} bytes wait for a reader that stands still");
+        for (proxy, before) in proxies.into_iter().zip(before) {
+            let grown = resident(proxy).saturating_sub(before);
+            assert!(grown < PROXIES_HOLD, "a proxy holds {grown} bytes in its own memory");
+        }
+        // Once it is read, all of it has arrived, and the writer goes on.
+        let (mut expected, mut wanted, mut part) = (Noise::default(), vec![0; 1 << 16], vec![0; 1 << 16]);
+        let mut left = held;
+        while left > 0 {
+            let size = left.min(part.len());
+            (&reader).read_exact(&mut part[..size]).unwrap();
+            expected.fill(&mut wanted[..size]);
+            assert!(part[..size] == wanted[..size], "other bytes, {left} before the last");
+            left -= size;
+        }
+        exchange(&writer, &reader);
+    }
+}
+
+/// Writes until nothing has gone for a second; how many bytes have.
+fn write_until_held(writer: &TcpStream) -> usize {
+    writer.set_nonblocking(true).unwrap();
+    let (mut made, mut part, mut written, mut begin) = (Noise::default(), vec![0; 1 << 16], 0, 0);
+    let mut last = Instant::now();
+    made.fill(&mut part);
+    while last.elapsed() < Duration::from_secs(1) {
+        match (&*writer).write(&part[begin..]) {
+            Ok(some) => {
+                (last, written, begin) = (Instant::now(), written + some, begin + some);
+                if begin == part.len() {
+                    made.fill(&mut part);
+                    begin = 0;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    writer.set_nonblocking(false).unwrap();
+    written
+}
+
+/// What the kernel lets wait in the sockets on the way: of each of the three connections both ends' buffers.
+fn kernel_holds() -> usize {
+    let largest = |which: &str| {
+        let sizes = fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_{which}")).unwrap();
+        sizes.split_whitespace().last().unwrap().parse::<usize>().unwrap()
+    };
+    3 * (largest("rmem") + largest("wmem"))
 }
 
 /// A byte both ways, so that both ends are connected.
@@ -303,4 +363,6 @@ pub(crate) fn shown(stream: &Stream) -> String {
 
 pub(crate) const SECRET: &[u8] = b"the secret that nobody on the wire reads";
 const LARGE: usize = 1 << 30;
+/// A stream's window is 512 KiB, and TLS seals 256 KiB ahead.
+const PROXIES_HOLD: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,12 +1,13 @@
 //! A policy that changes again and again while clients of another node connect: each connection is registered, then decided
 //! about, then guarded, so that no moment is between two of them.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use socket2::Socket;
 use weft_tests::{manifests, soon, throughout};
 
 use crate::stage::{API, Stage};
@@ -32,6 +33,34 @@ fn no_connection_outlives_a_policy_that_forbids_it_and_none_that_is_allowed_is_c
         seen
     });
     eprintln!("exchanges that were judged in each phase: {seen:?}");
+}
+
+/// The moment between the decision and the guard, made as long as one likes: the app's queue is full, so that it is being
+/// connected to when the policy changes.
+#[test]
+fn a_connection_that_is_forbidden_while_its_app_is_connected_to_does_not_come_in() {
+    let Some(stage) = Stage::open(&[("policy.yaml", policy(0))]) else { return };
+    let slow = Socket::from(stage.api.socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap());
+    slow.bind(&stage.api.addr(8081).into()).unwrap();
+    slow.listen(0).unwrap();
+    // The kernel drops the SYNs to a full queue.
+    let _waits = stage.api.tcp_connect(stage.api.addr(8081)).unwrap();
+    let mut stream = stage.web.tcp_connect(stage.api.addr(8081)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"?").unwrap();
+    stage.world.apply("policy.yaml", &policy(1));
+    stage.b.wait();
+    slow.accept().unwrap();
+    let end = stream.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(end, Err(ErrorKind::ConnectionReset));
+    // What came to the app, if anything did, has ended without a byte.
+    slow.set_nonblocking(true).unwrap();
+    while let Ok((socket, _)) = slow.accept() {
+        let mut heard = TcpStream::from(socket);
+        heard.set_nonblocking(false).unwrap();
+        heard.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(!matches!(heard.read(&mut [0]), Ok(1..)), "the app has heard a forbidden byte");
+    }
 }
 
 struct Race<'a> {

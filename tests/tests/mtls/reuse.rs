@@ -30,8 +30,8 @@ fn connections_between_the_same_pods_share_the_handshakes_of_a_few() {
         let shaken = handshakes(node, pod);
         assert!((1.0..=most).contains(&shaken), "{pod}: {shaken} handshakes, {most} workers");
     }
-    let streams = wire.streams();
-    assert!(streams.iter().all(Stream::is_tls), "{}", shown(&streams[0]));
+    let streams = wire.begun(2);
+    assert!(streams.iter().all(Stream::is_tls13), "{}", shown(&streams[0]));
 }
 
 #[test]

@@ -57,9 +57,8 @@ fn requests_that_take_a_route_go_by_mutual_tls_too() {
     soon(|| stage.web.get(API, "/", &header).is_ok_and(|answer| answer.status == 200));
     let answer = stage.web.get(API, "/", &header).unwrap();
     assert_eq!(answer.seen().headers["x-secret"], header[0].1);
-    let is_clear = |stream: &&Stream| !stream.is_tls();
-    soon(|| wire.streams().len() >= 2);
-    assert_eq!(wire.streams().iter().find(is_clear).map(shown), None);
+    let is_clear = |stream: &&Stream| !stream.is_tls13();
+    assert_eq!(wire.begun(2).iter().find(is_clear).map(shown), None);
     soon(|| {
         let labels = ["connection_security_policy=\"mutual_tls\"", "destination_workload=\"api\""];
         stage.a.metric("istio_requests_total", &labels) >= 1.0

@@ -321,7 +321,7 @@ fn only_the_pod_itself_comes_to_the_listener_of_its_proxy() {
     for policy in [0, POLICY] {
         memory.pod_ips.insert(addr(1), PodRow { policy, outbound, ..row });
         for stranger in [2, 3, 9] {
-            let refusal = Admission::Deny(Client::NOBODY, refused(Reason::NOT_ALLOWED));
+            let refusal = Admission::Deny(Client::NOBODY, refused(Reason::DIRECT_TO_LISTENER));
             assert_eq!(admit(&memory, &from(stranger, TCP)), refusal);
         }
         assert_eq!(admit(&memory, &from(1, TCP)), Admission::Pass, "the pod itself");

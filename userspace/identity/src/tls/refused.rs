@@ -40,6 +40,15 @@ pub enum Refused {
         /// What is wrong with it.
         source: Error,
     },
+    /// Well formed, and sealed with other keys.
+    #[error(
+        "a record of the handshake does not open with this connection's keys: it was recorded and sent again, or changed on \
+         its way: {source}"
+    )]
+    Decrypt {
+        /// What rustls says.
+        source: Error,
+    },
     /// The connection ended.
     #[error("the connection ended in the TLS handshake: {source}")]
     Broken {
@@ -75,6 +84,7 @@ impl Refused {
             Self::Parameters { .. } => Reason::TLS_PARAMETERS,
             Self::Protocol => Reason::TLS_PROTOCOL,
             Self::Malformed { .. } => Reason::TLS_MALFORMED,
+            Self::Decrypt { .. } => Reason::TLS_DECRYPT,
             Self::Broken { .. } => Reason::TLS_BROKEN,
             Self::Timeout { .. } => Reason::TLS_TIMEOUT,
             Self::ByPeer { .. } => Reason::TLS_REFUSED,
@@ -103,6 +113,7 @@ impl Refused {
             Error::InvalidCertificate(error) => Self::Certificate(unacceptable(error)),
             Error::PeerIncompatible(ref what) if is_version(what) => Self::Version,
             Error::PeerIncompatible(_) => Self::Parameters { source: error },
+            Error::DecryptError => Self::Decrypt { source: error },
             source => Self::Malformed { source },
         }
     }

@@ -1,6 +1,6 @@
 //! What the policies would say to a connection that nobody has made.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use weft_abi::Reason;
 use weft_model::{
@@ -186,7 +186,7 @@ impl Judged<'_> {
     ) -> PodAnswer {
         let workload = server.pod.as_ref().and_then(|name| self.snapshot.workloads.get(name));
         let (verdict, reason, rule) = match workload {
-            Some(workload) => self.workload(client, protocol, workload, server.address.port(), request),
+            Some(workload) => self.workload(client, protocol, workload, server.address, request),
             None => (Verdict::Forwarded, None, None), // no pod: nobody protects it
         };
         PodAnswer {
@@ -204,12 +204,13 @@ impl Judged<'_> {
         client: &Client<'_>,
         protocol: Protocol,
         workload: &Workload,
-        port: u16,
+        at: SocketAddr,
         request: Option<&AskedRequest>,
     ) -> Outcome {
+        let port = at.port();
         let mtls = &self.snapshot.mtls;
         let sealed = |client: &Workload| protocol == Protocol::Tcp && mtls.is_between(client, workload, port);
-        let (source, identity) = client.seen_by(workload, sealed);
+        let (source, identity) = client.seen_by(workload, at.ip(), sealed);
         let protection = self.policies.protection(workload);
         let mut request = request.cloned();
         let mut claims = None;
@@ -238,12 +239,17 @@ fn outcome(decision: Decision) -> Outcome {
 impl<'a> Client<'a> {
     /// Its address and what `server` can know of its identity: the kernel attests enrolled pods of
     /// the server's own node, certificates those whose connections are `sealed`; of others only the address is known.
-    fn seen_by(&self, server: &Workload, sealed: impl Fn(&Workload) -> bool) -> (IpAddr, Identity<'a>) {
+    /// It comes from its address of the family that it dials.
+    fn seen_by(
+        &self,
+        server: &Workload,
+        at: IpAddr,
+        sealed: impl Fn(&Workload) -> bool,
+    ) -> (IpAddr, Identity<'a>) {
         match *self {
             Self::Supposed(account) => (Ipv4Addr::UNSPECIFIED.into(), Identity::Proven(account)),
             Self::Pod(pod) => {
-                let family = |ip: &&IpAddr| server.ips.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
-                let address = pod.ips.iter().find(family).copied();
+                let address = pod.ips.iter().find(|ip| ip.is_ipv4() == at.is_ipv4()).copied();
                 let attested = (pod.enrolled && pod.is_beside(server)) || sealed(pod);
                 let account = &pod.service_account;
                 let identity =
