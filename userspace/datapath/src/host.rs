@@ -70,6 +70,11 @@ pub(crate) fn network_namespaces() -> Vec<Netns> {
     found.into_values().collect()
 }
 
+/// Where the v2 tree of control groups is mounted, if it is.
+pub fn cgroup_mount() -> Option<PathBuf> {
+    cgroup2_mount(&fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
 /// The cgroup to attach to: `wanted`, else the root of the host's v2 tree.
 pub(crate) fn cgroup(wanted: Option<&Path>) -> Result<PathBuf, Error> {
     let root = cgroup2_mount(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())

@@ -35,6 +35,7 @@ mod tenancy;
 
 pub use check::check;
 pub use enforcer::Enforcer;
+pub use host::cgroup_mount;
 pub use layout::{Error as LayoutError, check_layout};
 pub use load::MapSizes;
 pub use maps::Error as MapError;

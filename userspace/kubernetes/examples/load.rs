@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use weft_kubernetes::{ManifestSource, Options};
+use weft_kubernetes::{ManifestSource, Options, Source as _};
 use weft_model::{ObjectName, Snapshot};
 
 const CHANGES: usize = 50;
@@ -76,7 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let shutdown = async {
         let _ = stopped.await;
     };
-    let (done, ()) = tokio::join!(changes, source.run(shutdown));
+    let (done, ()) = tokio::join!(changes, Box::new(source).run(Box::pin(shutdown)));
     println!("resident memory      {:>8.1} MiB", mebi(resident()?));
     done
 }

@@ -4,10 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use weft_model::Problem;
 
-use crate::{
-    build::Builder,
-    manifests::{self, Catalog},
-};
+use crate::{build::Builder, catalog::Catalog, manifests};
 
 /// Everything wrong with the manifests at `paths`, files or directories, taken together.
 ///

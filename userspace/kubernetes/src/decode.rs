@@ -49,6 +49,18 @@ pub(crate) fn decode(text: &str, names: &mut Names) -> Decoded {
     decoded
 }
 
+/// Reads one object that an API server has.
+pub(crate) fn decode_object(object: &serde_json::Value, names: &mut Names) -> Decoded {
+    let mut decoded = Decoded::default();
+    item(&Node::of_json(object), names, &mut decoded);
+    decoded
+}
+
+/// The `apiVersion`s of `kind` that can be read, the best first.
+pub(crate) fn versions(kind: Kind) -> &'static [&'static str] {
+    KINDS.iter().find(|(known, _)| *known == kind).map_or(&[], |(_, versions)| versions)
+}
+
 impl Decoded {
     /// Whether every object in it can be in force.
     pub(crate) fn is_good(&self) -> bool {
@@ -155,38 +167,44 @@ fn read(root: &Node<'_>, key: &Key, names: &mut Names, report: &mut Report<'_>) 
     let name = &key.name;
     Some(match key.kind {
         Kind::Namespace => {
-            let object: api::Namespace = lenient_object(root, report)?;
+            let object: api::Namespace = core_object(root, report)?;
             core::object_meta(&object.metadata, report);
             Object::Namespace(core::namespace(&object).into())
         }
         Kind::Node => {
-            let object: api::Node = lenient_object(root, report)?;
+            let object: api::Node = core_object(root, report)?;
             core::object_meta(&object.metadata, report);
             Object::Node(core::node(&object, names).into())
         }
         Kind::ServiceAccount => {
-            let object: api::ServiceAccount = lenient_object(root, report)?;
+            let object: api::ServiceAccount = core_object(root, report)?;
             core::object_meta(&object.metadata, report);
             Object::Noted
         }
         Kind::Service => {
-            let object: api::Service = lenient_object(root, report)?;
+            let object: api::Service = core_object(root, report)?;
             core::object_meta(&object.metadata, report);
             Object::Service(core::service(&object, name, names, report).into())
         }
         Kind::EndpointSlice => {
-            let object: discovery::v1::EndpointSlice = lenient_object(root, report)?;
+            let object: discovery::v1::EndpointSlice = core_object(root, report)?;
             core::object_meta(&object.metadata, report);
             core::endpoint_slice(&object, name, names, report)
                 .map_or(Object::Noted, |slice| Object::EndpointSlice(slice.into()))
         }
         Kind::Pod => {
-            let object: api::Pod = lenient_object(root, report)?;
+            let object: api::Pod = core_object(root, report)?;
             core::object_meta(&object.metadata, report);
             Object::Pod(core::pod(&object, name, names, report).into())
         }
         _ => return kinds::read(root, key, names, report),
     })
+}
+
+/// An object of Kubernetes' own kinds. An API server that is newer has fields that we do not know in each of them, which nobody
+/// has to be told.
+fn core_object<T: DeserializeOwned>(root: &Node<'_>, report: &mut Report<'_>) -> Option<T> {
+    if root.is_of_a_file() { lenient_object(root, report) } else { object(root, report, |_, _| {}) }
 }
 
 /// An object of a kind that is not ours: newer versions may have fields that we do not know.

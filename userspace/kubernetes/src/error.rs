@@ -1,3 +1,5 @@
+//! Why there is no source.
+
 use std::{io, path::PathBuf};
 
 /// Why a source of objects cannot be opened.
@@ -12,6 +14,31 @@ pub enum Error {
         directory: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The kubeconfig cannot be used.
+    #[error("cannot use the kubeconfig {path}: {message}")]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// There is neither a directory nor an API server to read.
+    #[error(
+        "there is nothing to read objects from: give --manifests DIR or --kubeconfig FILE, or run in a pod that has a \
+         ServiceAccount's token ({message})"
+    )]
+    NoCluster {
+        /// What a pod would have.
+        message: String,
+    },
+    /// No client can be made of what is known of the API server.
+    #[error("cannot speak to the API server {server}: {message}")]
+    Client {
+        /// Its URL.
+        server: String,
+        /// What is wrong.
+        message: String,
     },
     /// The manifests directory cannot be watched.
     #[error(

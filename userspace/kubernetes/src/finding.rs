@@ -17,7 +17,7 @@ pub(crate) struct Finding {
 
 impl From<Fault> for Finding {
     fn from(fault: Fault) -> Self {
-        let Fault { field, line, message, remedy } = fault;
+        let Fault { field, line, message, remedy, .. } = fault;
         Self { severity: Severity::Error, field, line, message, remedy }
     }
 }

@@ -1,16 +1,19 @@
 //! Kubernetes objects to [`weft_model::Snapshot`]: sources, our kinds, validation.
 //!
-//! Owns: the manifests directory, the syntax and the rules of every kind that weft reads, and which
+//! Owns: the manifests directory, the watches of an API server, the syntax and the rules of every kind that weft reads, and which
 //! object wins where two disagree. Must not know: the kernel, connections, how a snapshot is used.
 //!
 //! ```text
-//! files ──► document ──► decode (core, kinds) ──► manifests::Catalog ──► build ──► Snapshot
-//!           text, lines  typed, checked, compact  who declares it       only what changed
+//! files ────► document ──► decode (core, kinds) ──► catalog ────────► build ──► Snapshot
+//! API server  text, lines  typed, checked, compact  who declares it   only what changed
 //! ```
 #![forbid(unsafe_code)]
 
 mod analyze;
+mod assembly;
 mod build;
+mod catalog;
+mod cluster;
 mod core;
 mod decode;
 mod document;
@@ -18,9 +21,14 @@ mod error;
 mod finding;
 mod kinds;
 mod manifests;
+mod node;
 mod object;
+mod source;
 mod syntax;
 
 pub use analyze::analyze;
+pub use cluster::{ClusterSource, Connection, Failing, Health};
 pub use error::Error;
-pub use manifests::{ManifestSource, Options, Refresh};
+pub use manifests::ManifestSource;
+pub use node::{kubelet_cgroup, subtree};
+pub use source::{Options, Refresh, Source};

@@ -5,7 +5,6 @@
 //! are. inotify tells of changes; a slow scan by modification time, size and inode catches what it
 //! cannot see (a link's target, a network file system).
 
-mod catalog;
 mod directory;
 mod memory;
 mod store;
@@ -13,11 +12,11 @@ mod watch;
 
 use std::{
     path::{Path, PathBuf},
-    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tokio::{
     sync::{mpsc, oneshot, watch as latest},
     time::{MissedTickBehavior, interval},
@@ -25,22 +24,12 @@ use tokio::{
 use weft_model::{JwksHeld, Snapshot};
 
 use self::{store::Store, watch::Wake};
-use crate::Error;
+use crate::{
+    Error,
+    source::{self, Options, Refresh, Source, blocking},
+};
 
-pub(crate) use self::catalog::Catalog;
 pub(crate) use self::directory::files;
-
-/// How a source reads its objects.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The node of this agent.
-    pub node: Arc<str>,
-    /// Where the last good version of every file is kept for the next agent; `None` keeps it in memory
-    /// alone.
-    pub last_good: Option<PathBuf>,
-    /// Whether the node's workloads have certificates.
-    pub mutual_tls: bool,
-}
 
 /// A watched directory of manifests.
 #[derive(Debug)]
@@ -51,13 +40,6 @@ pub struct ManifestSource {
     requests: mpsc::Receiver<oneshot::Sender<u64>>,
     refresh: Refresh,
     jwks: latest::Receiver<Arc<JwksHeld>>,
-}
-
-/// Asks a running [`ManifestSource`] to look again.
-#[derive(Clone, Debug)]
-pub struct Refresh {
-    requests: mpsc::Sender<oneshot::Sender<u64>>,
-    latest: latest::Receiver<Arc<Snapshot>>,
 }
 
 impl ManifestSource {
@@ -74,30 +56,16 @@ impl ManifestSource {
         let wake = Wake::new(&directory)?;
         let snapshot = store.rescan();
         let (publish, latest) = latest::channel(snapshot);
-        let (sender, requests) = mpsc::channel(16);
-        let refresh = Refresh { requests: sender, latest: latest.clone() };
+        let (refresh, requests) = Refresh::channel(&latest);
         // Nobody sends any, unless `follow_jwks` says who.
         let jwks = latest::channel(Arc::default()).1;
         Ok((Self { store, wake, publish, requests, refresh, jwks }, latest))
     }
 
-    /// A handle that has the directory read again on demand, once this runs.
-    pub fn refresh_handle(&self) -> Refresh {
-        self.refresh.clone()
-    }
-
-    /// From now on the snapshots have these keys of providers, too: whoever fetches them learns from the snapshots which.
-    pub fn follow_jwks(&mut self, jwks: latest::Receiver<Arc<JwksHeld>>) {
-        self.jwks = jwks;
-        self.jwks.mark_changed();
-    }
-
-    /// Publishes a snapshot for every change, until `shutdown`.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    async fn follow(self, mut shutdown: BoxFuture<'static, ()>) {
         let Self { mut store, mut wake, publish, mut requests, refresh, mut jwks } = self;
         // Our own handle would keep the channel open for ever.
         drop(refresh);
-        let mut shutdown = pin!(shutdown);
         let mut slow = interval(SLOW_RESCAN);
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -117,11 +85,7 @@ impl ManifestSource {
             let Some((same, snapshot)) = scan.await else { return };
             store = same;
             let version = snapshot.version;
-            publish.send_if_modified(|latest| {
-                let changed = !Arc::ptr_eq(latest, &snapshot);
-                *latest = snapshot;
-                changed
-            });
+            source::publish(&publish, snapshot);
             // Nobody waits for the disk but who asked whether all is done.
             let Some(same) = blocking(move || {
                 store.keep();
@@ -140,26 +104,18 @@ impl ManifestSource {
     }
 }
 
-impl Refresh {
-    /// Reads the directory now. The snapshot of the version returned holds everything that was in it
-    /// when this was called, and has been published.
-    pub async fn refresh(&self) -> u64 {
-        let (sender, answer) = oneshot::channel();
-        let version = match self.requests.send(sender).await {
-            Ok(()) => answer.await.ok(),
-            Err(_) => None,
-        };
-        // A source that has ended publishes nothing newer than its last.
-        version.unwrap_or_else(|| self.latest.borrow().version)
+impl Source for ManifestSource {
+    fn refresh_handle(&self) -> Refresh {
+        self.refresh.clone()
     }
-}
 
-/// Work that blocks; `None` when the runtime is shutting down.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Some(done),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => None,
+    fn follow_jwks(&mut self, jwks: latest::Receiver<Arc<JwksHeld>>) {
+        self.jwks = jwks;
+        self.jwks.mark_changed();
+    }
+
+    fn run(self: Box<Self>, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        Box::pin(self.follow(shutdown))
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use weft_kubernetes::{ManifestSource, Options, Refresh};
+use weft_kubernetes::{ManifestSource, Options, Refresh, Source as _};
 use weft_model::{
     Jwks, JwksHeld, ObjectName, RouteKind, RouteName, RouteReason, RouteSet, Service, Severity, Snapshot,
 };
@@ -40,9 +40,9 @@ impl Running {
         let refresh = source.refresh_handle();
         let (stop, stopped) = oneshot::channel::<()>();
         #[expect(clippy::disallowed_methods, reason = "the test owns this task and joins it")]
-        let task = tokio::spawn(source.run(async {
+        let task = tokio::spawn(Box::new(source).run(Box::pin(async {
             let _ = stopped.await;
-        }));
+        })));
         Self { directory, snapshots, refresh, stop: Some(stop), task: Some(task) }
     }
 

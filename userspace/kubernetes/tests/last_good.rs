@@ -4,7 +4,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use tempfile::TempDir;
-use weft_kubernetes::{ManifestSource, Options};
+use weft_kubernetes::{ManifestSource, Options, Source as _};
 use weft_model::{ObjectName, Snapshot};
 
 /// Manifests, and where the last good ones are kept.
@@ -34,10 +34,10 @@ impl Folders {
         let options = Options { node: "n1".into(), last_good, mutual_tls: false };
         let (source, snapshots) = ManifestSource::open(self.manifests.path(), options).unwrap();
         let refresh = source.refresh_handle();
-        let running = source.run(async {
+        let read = async move {
             refresh.refresh().await;
-        });
-        running.await;
+        };
+        Box::new(source).run(Box::pin(read)).await;
         Arc::clone(&snapshots.borrow())
     }
 }
@@ -107,10 +107,9 @@ async fn what_cannot_be_kept_is_no_reason_to_stop() {
     };
     let (source, snapshots) = ManifestSource::open(Path::new(folders.manifests.path()), options).unwrap();
     let refresh = source.refresh_handle();
-    source
-        .run(async {
-            refresh.refresh().await;
-        })
-        .await;
+    let read = async move {
+        refresh.refresh().await;
+    };
+    Box::new(source).run(Box::pin(read)).await;
     assert_eq!(ips(&snapshots.borrow()), ["10.96.0.1"]);
 }

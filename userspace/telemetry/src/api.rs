@@ -18,6 +18,7 @@ mod jwks;
 mod objects;
 mod proxy;
 mod route;
+mod source;
 mod status;
 mod time;
 mod traffic;
@@ -40,6 +41,7 @@ pub use objects::{
 };
 pub use proxy::{GenerationState, GenerationStatus, ProxyState, ProxyStatus, ProxyUpgraded};
 pub use route::{BackendShareView, ConditionView, RouteParentView, RouteRuleView, RouteView};
+pub use source::SourceView;
 pub use status::{
     Degradation, MapStatus, PeerAddress, Peers, PodState, PodStatus, ProgramStatus, Shown, Status, Synced,
 };

@@ -1,4 +1,4 @@
-//! The agent: manifests to the data path, the data path to whoever asks.
+//! The agent: objects to the data path, the data path to whoever asks.
 
 use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use weft_datapath::{Enforcer, Tenancy, last_good};
 use weft_identity::KeySets;
 use weft_keeper::Keeper;
-use weft_kubernetes::{ManifestSource, Options, Refresh};
+use weft_kubernetes::{Options, Refresh};
 use weft_model::Snapshot;
 use weft_runtime::{Shutdown, Tasks};
 use weft_telemetry::{
@@ -31,6 +31,7 @@ use crate::{
     jwks,
     node_proxy::{self, gone},
     settings::{AgentArgs, ServiceScope},
+    source::{self, Opened, Place, Told},
 };
 
 /// Runs until a signal asks it to end, or a part of it fails.
@@ -50,10 +51,11 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let last_good = last_good(&args.state_dir, &node);
     let options =
         Options { node: node.as_str().into(), last_good: Some(last_good), mutual_tls: args.mutual_tls() };
-    let (mut source, snapshots) = ManifestSource::open(&args.manifests, options)?;
+    let place = Place::of(&args);
+    let Opened { mut source, snapshots, told } = source::open(&args, &place, options).await?;
     let (observer, lines) = Observer::new();
     let observer = Arc::new(observer);
-    let enforcer = Enforcer::open(args.datapath(node.clone()), observer.live().clone())?;
+    let enforcer = Enforcer::open(args.datapath(node.clone(), &place), observer.live().clone())?;
     let keeper = node_proxy::open(&args, &enforcer)?;
 
     let tasks = Tasks::new();
@@ -64,6 +66,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         core_dump::leave_memory_out();
     }
     let issued = args.ca_dir.as_deref().map(|ca_dir| Issued::start(ca_dir, snapshots.clone(), &tasks));
+    let location = told.location().to_owned();
     let agent = Arc::new(NodeAgent {
         enforcer: enforcer.clone(),
         keeper: keeper.clone(),
@@ -73,6 +76,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         issued: issued.clone(),
         keys,
         scope: args.service_scope,
+        node: node.clone(),
+        told,
     });
     let known = match keeper {
         Some(keeper) => {
@@ -84,8 +89,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     };
     enforcer.start(&tasks, snapshots, known);
     let stopped = stop.clone().cancelled_owned();
-    tasks.spawn("manifests", async {
-        source.run(stopped).await;
+    tasks.spawn("source", async {
+        source.run(Box::pin(stopped)).await;
         Ok::<_, Infallible>(())
     });
     // Ends by itself with the agent; a standard output that takes no more lines is no reason to end it.
@@ -97,7 +102,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     });
     tasks.spawn("api", admin::serve_api(Arc::clone(&agent) as _, socket, stop.clone()));
     tasks.spawn("health", admin::serve_health(agent, health, stop));
-    tracing::info!(node, manifests = %args.manifests.display(), run_dir = %args.run_dir.display(), "agent started");
+    tracing::info!(node, source = location, run_dir = %args.run_dir.display(), "agent started");
 
     let failed = tokio::select! {
         signal = shutdown.asked() => {
@@ -123,6 +128,8 @@ struct NodeAgent {
     issued: Option<Issued>,
     keys: KeySets,
     scope: ServiceScope,
+    node: String,
+    told: Told,
 }
 
 impl admin::Agent for NodeAgent {
@@ -131,11 +138,13 @@ impl admin::Agent for NodeAgent {
         let proxy = self.keeper.as_ref().map(|keeper| node_proxy::status(keeper, &self.enforcer));
         let mut status = self.enforcer.status(&snapshot);
         status.degradations.extend(gone::degradations(&snapshot, proxy.as_ref()));
+        status.degradations.extend(self.told.degradations(&self.node));
         let mut peers = self.keeper.as_ref().map(Keeper::peers).unwrap_or_default();
         for pod in &mut status.pods {
             pod.peers = peers.remove(&pod.name).unwrap_or_default();
         }
-        Status { proxy, certificates: self.certificates(), jwks: jwks::view(&self.keys), ..status }
+        let (certificates, jwks) = (self.certificates(), jwks::view(&self.keys));
+        Status { source: Some(self.told.view()), proxy, certificates, jwks, ..status }
     }
 
     fn ready(&self) -> Result<(), Failure> {

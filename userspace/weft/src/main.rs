@@ -12,6 +12,7 @@ mod local;
 mod node_proxy;
 mod proxy;
 mod settings;
+mod source;
 
 use std::{fmt::Display, io, process::ExitCode};
 
@@ -38,7 +39,7 @@ struct Cli {
 enum Command {
     /// Run the agent of a node
     ///
-    /// Loads the eBPF programs, reads the manifests, and keeps the kernel at what they say. Enforcement
+    /// Loads the eBPF programs, reads the manifests or a cluster's API server, and keeps the kernel at what they say. Enforcement
     /// stays in the kernel when the agent ends; the next one takes it over without a gap. Broken documents
     /// are reported (see `weft status`) and skipped, and the last good version of them stays in force.
     Agent(AgentArgs),

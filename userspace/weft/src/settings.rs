@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 use weft_abi::names::map;
 use weft_telemetry::logging;
 
+use crate::source::Place;
+
 /// What `weft agent` is given.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -14,12 +16,17 @@ Several agents can run on one machine: give each its own --node, --run-dir,
 
 Examples:
   weft agent --manifests /etc/weft/manifests
+  weft agent --kubeconfig /etc/kubernetes/weft.conf --node worker-1
   weft agent --manifests ./n1 --node n1 --run-dir /run/weft-n1 \\
     --cgroup /sys/fs/cgroup/n1 --metrics 127.0.0.1:9471")]
 pub(crate) struct AgentArgs {
-    /// Directory of Kubernetes YAML and JSON files, read now and whenever it changes
+    /// Directory of Kubernetes YAML and JSON files, read now and whenever it changes [default: an API server]
     #[arg(long, value_name = "DIR")]
-    pub(crate) manifests: PathBuf,
+    pub(crate) manifests: Option<PathBuf>,
+    /// The cluster whose objects are read, by the current context of a kubeconfig [default: that of the pod which the
+    /// agent runs in]
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Name of this node, as in spec.nodeName [default: the host's name]
     #[arg(long, value_name = "NAME", value_parser = node_name)]
     node: Option<String>,
@@ -29,9 +36,9 @@ pub(crate) struct AgentArgs {
     /// Where the agent keeps what must outlive a reboot
     #[arg(long, value_name = "DIR", default_value = "/var/lib/weft")]
     pub(crate) state_dir: PathBuf,
-    /// The cgroup v2 whose sockets are in reach [default: the root of the tree]
+    /// The cgroup v2 whose sockets are in reach [default: the root of the tree; in a pod, what is above the kubelet's pods]
     #[arg(long, value_name = "PATH")]
-    cgroup: Option<PathBuf>,
+    pub(crate) cgroup: Option<PathBuf>,
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
     pub(crate) metrics: SocketAddr,
@@ -45,9 +52,10 @@ pub(crate) struct AgentArgs {
     /// Whose connections to Services are balanced
     #[arg(long, value_name = "SCOPE", value_enum, default_value_t)]
     pub(crate) service_scope: ServiceScope,
-    /// The cgroup whose connections pass all policies, as the kubelet's probes must [default: none]
+    /// The cgroup whose connections pass all policies, as the kubelet's probes must [default: the kubelet's; with
+    /// --manifests none]
     #[arg(long, value_name = "PATH")]
-    probe_cgroup: Option<PathBuf>,
+    pub(crate) probe_cgroup: Option<PathBuf>,
     /// Which connections within the node are accelerated, where this kernel passes a self-test; `off` also ends it
     /// for those that are, as soon as their readers have taken what they were sent
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
@@ -130,14 +138,14 @@ impl AgentArgs {
         })
     }
 
-    /// What the data path must know, on `node`.
-    pub(crate) fn datapath(&self, node: String) -> weft_datapath::Settings {
+    /// What the data path must know, on `node`, which is there on the machine.
+    pub(crate) fn datapath(&self, node: String, place: &Place) -> weft_datapath::Settings {
         weft_datapath::Settings {
             node,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            cgroup: self.cgroup.clone(),
+            cgroup: place.cgroup.clone(),
             balance_everyone: self.service_scope == ServiceScope::Node,
-            probe_cgroup: self.probe_cgroup.clone(),
+            probe_cgroup: place.probes.clone(),
             proxy: self.has_proxy(),
             acceleration: match self.acceleration {
                 Acceleration::Auto => weft_datapath::Acceleration::Auto,

@@ -65,14 +65,16 @@ fn help_fits_a_terminal_of_80_columns() {
 }
 
 #[test]
-fn an_agent_needs_its_manifests_and_has_a_default_for_the_rest() {
+fn an_agent_has_one_source_and_a_default_for_the_rest() {
     let parsed = Cli::try_parse_from(["weft", "agent", "--manifests", "m"]).unwrap();
     let Command::Agent(args) = parsed.command else { panic!("no agent") };
     assert_eq!(args.run_dir, Path::new("/run/weft"));
     assert_eq!(args.state_dir, Path::new("/var/lib/weft"));
     assert_eq!(args.metrics, "127.0.0.1:9470".parse().unwrap());
     assert!(matches!(args.service_scope, ServiceScope::Enrolled));
-    let error = Cli::try_parse_from(["weft", "agent"]).map(drop).unwrap_err();
+    assert!(Cli::try_parse_from(["weft", "agent"]).is_ok(), "in a pod of a cluster");
+    let both = ["weft", "agent", "--manifests", "m", "--kubeconfig", "k"];
+    let error = Cli::try_parse_from(both).map(drop).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("--manifests <DIR>"), "{error}");
     let error =

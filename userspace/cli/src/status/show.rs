@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use weft_telemetry::api::{
-    CertificatesView, GenerationStatus, JwksView, PodStatus, ProxyState, ProxyStatus, Status,
+    CertificatesView, GenerationStatus, JwksView, PodStatus, ProxyState, ProxyStatus, SourceView, Status,
 };
 
 use crate::{
@@ -53,6 +53,9 @@ fn head(status: &Status) -> String {
         ("Cgroup", status.cgroup.clone()),
         ("Configuration", enforced),
     ];
+    if let Some(view) = &status.source {
+        lines.push(("Source", source(view)));
+    }
     if let Some(failure) = &status.failure {
         lines.push(("Failure", failure.to_string()));
     }
@@ -102,6 +105,31 @@ fn certificates(view: &CertificatesView) -> String {
     }
     if let Some(warning) = view.issuer.as_ref().and_then(|issuer| issuer.warning.as_ref()) {
         let _ = write!(words, "; {warning}");
+    }
+    words
+}
+
+/// `https://10.96.0.1/, not heard for 3m20s: Connection refused (os error 111)`.
+fn source(view: &SourceView) -> String {
+    let mut words = view.location.clone();
+    let age = || units::span(Duration::from_secs(view.age_seconds.unwrap_or_default()));
+    match (&view.failure, view.synced) {
+        (Some(why), true) => {
+            let _ = write!(words, ", not heard for {}: {why}", age());
+        }
+        (Some(why), false) => {
+            let _ = write!(words, ", not heard: {why}");
+        }
+        (None, true) => {}
+        (None, false) => {
+            let _ = write!(words, ", not all read yet: {} missing", view.unlisted.join(", "));
+        }
+    }
+    if !view.synced {
+        let _ = match view.as_of {
+            Some(_) => write!(words, "; what is in force was kept {} ago", age()),
+            None => write!(words, "; nothing is in force yet"),
+        };
     }
     words
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use weft_model::{Endpoint, ObjectName, PortRouting, Service};
 
 use super::{Builder, Built, Notice};
-use crate::manifests::Catalog;
+use crate::catalog::Catalog;
 
 /// A catalog and a builder without a directory around them.
 struct World {

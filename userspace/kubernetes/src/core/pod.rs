@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Where a pod's network namespace is, without a container runtime to ask.
-const NETNS: &str = "weft.dev/netns";
+pub(crate) const NETNS: &str = "weft.dev/netns";
 
 /// The compact form of `object`.
 pub(crate) fn pod(object: &api::Pod, name: &ObjectName, names: &mut Names, report: &mut Report<'_>) -> Pod {

@@ -9,8 +9,10 @@ use serde::de;
 pub(crate) struct Fault {
     /// The field's path; empty for the document itself.
     pub(crate) field: String,
-    /// Its line in the document, from 1; 0 as long as it is not placed.
+    /// Its line in the document, from 1; 0 as long as it is not placed, and where there are no lines.
     pub(crate) line: u32,
+    /// Its place has been noted.
+    pub(super) placed: bool,
     /// What is wrong.
     pub(crate) message: String,
     /// What to do about it.
@@ -24,8 +26,8 @@ impl Fault {
 
     /// Says where it happened, unless a deeper place has been noted already.
     pub(super) fn placed(mut self, line: u32, path: impl FnOnce() -> String) -> Self {
-        if self.line == 0 {
-            self.line = line;
+        if !self.placed {
+            (self.placed, self.line) = (true, line);
             let missing = std::mem::replace(&mut self.field, path());
             if !missing.is_empty() {
                 self.field = join(&self.field, &missing);

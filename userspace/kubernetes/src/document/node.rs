@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// The line of what comes from no file.
+pub(super) const NO_LINE: u32 = 0;
+
 /// A value and the line it begins at, counted from the document's first line as 1.
 #[derive(Clone, Debug)]
 pub(crate) struct Node<'a> {

@@ -11,7 +11,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{Catalog, directory, shown};
+use super::{directory, shown};
+use crate::catalog::Catalog;
 
 /// A copy of the manifests, less what is broken in them.
 #[derive(Debug)]

@@ -1,26 +1,23 @@
 //! The directory's content, its objects and the snapshot of them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     fs, io,
     path::PathBuf,
     sync::Arc,
     thread,
 };
 
-use weft_model::{JwksHeld, RouteName, RouteStatus, Snapshot};
+use weft_model::{JwksHeld, Snapshot};
 
 use super::{
-    Catalog, Options,
+    Options,
     directory::{self, CLOCK_STEP, Entry, Stamp},
     memory::Memory,
     shown,
     watch::Ledger,
 };
-use crate::{
-    Error,
-    build::{Builder, Built, refused},
-};
+use crate::{Error, assembly::Assembly};
 
 /// Everything read so far. Knows no runtime: reading blocks.
 #[derive(Debug)]
@@ -29,11 +26,8 @@ pub(super) struct Store {
     /// The files read, by the names they are shown by.
     stamps: HashMap<Arc<str>, Stamp>,
     ledger: Ledger,
-    catalog: Catalog,
+    assembly: Assembly,
     memory: Option<Memory>,
-    builder: Builder,
-    jwks: Arc<JwksHeld>,
-    snapshot: Arc<Snapshot>,
 }
 
 impl Store {
@@ -44,16 +38,13 @@ impl Store {
         let mut store = Self {
             ledger: Ledger::new(&root)?,
             stamps: HashMap::new(),
-            catalog: Catalog::default(),
+            assembly: Assembly::new(node, mutual_tls),
             memory: memory.map(|folder| Memory::new(folder, root.clone())),
             root,
-            builder: Builder::with_mutual_tls(node, mutual_tls),
-            jwks: Arc::default(),
-            snapshot: Arc::default(),
         };
         if let Some(memory) = &mut store.memory {
-            memory.recall(&mut store.catalog);
-            store.builder.apply(store.catalog.settle());
+            memory.recall(&mut store.assembly.catalog);
+            store.assembly.take_over();
         }
         Ok(store)
     }
@@ -61,13 +52,13 @@ impl Store {
     /// Keeps what has changed for the next agent.
     pub(super) fn keep(&mut self) {
         if let Some(memory) = &mut self.memory {
-            memory.write(&self.catalog);
+            memory.write(&self.assembly.catalog);
         }
     }
 
     /// These keys are in the snapshot from the next scan on.
     pub(super) fn hold(&mut self, jwks: Arc<JwksHeld>) {
-        self.jwks = jwks;
+        self.assembly.hold(jwks);
     }
 
     /// Reads what has changed; the same snapshot where nothing has.
@@ -84,14 +75,7 @@ impl Store {
                 }
             }
         }
-        let changes = self.catalog.settle();
-        let built = self.builder.apply(changes);
-        let problems = self.catalog.problems(built.notices.values().flatten());
-        let routes = routes(built, &self.catalog);
-        if let Some(snapshot) = next(&self.snapshot, built, &self.jwks, routes, problems) {
-            self.snapshot = Arc::new(snapshot);
-        }
-        Arc::clone(&self.snapshot)
+        self.assembly.snapshot()
     }
 
     /// Reads files that have changed, but for half-written ones; whether nobody wrote meanwhile.
@@ -128,7 +112,7 @@ impl Store {
             quiet &= self.take(some);
         }
         for name in gone {
-            self.catalog.remove(&name);
+            self.assembly.catalog.remove(&name);
             self.stamps.remove(&name);
             self.memory.iter_mut().for_each(|memory| memory.note(&name));
         }
@@ -147,67 +131,13 @@ impl Store {
             if bytes.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
                 continue;
             }
-            self.catalog.put_bytes(name, bytes);
+            self.assembly.catalog.put_bytes(name, bytes);
             self.ledger.was_read(&entry.path);
             self.stamps.insert(Arc::clone(name), entry.stamp);
             self.memory.iter_mut().for_each(|memory| memory.note(name));
         }
         touched.is_empty()
     }
-}
-
-/// What became of each route, those included that cannot be read.
-fn routes(built: &Built, catalog: &Catalog) -> Arc<BTreeMap<RouteName, Arc<RouteStatus>>> {
-    let mut routes = Arc::clone(&built.routes);
-    for (name, reason, message) in catalog.refusals() {
-        let status = refused(reason, &message, built.routes.get(&name).map(|status| &**status));
-        Arc::make_mut(&mut routes).insert(name, Arc::new(status));
-    }
-    routes
-}
-
-/// The snapshot after `old`; `None` where it would hold the same.
-fn next(
-    old: &Snapshot,
-    built: &Built,
-    jwks: &Arc<JwksHeld>,
-    routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
-    problems: Vec<weft_model::Problem>,
-) -> Option<Snapshot> {
-    let Built { locality, services, workloads, policies, mtls, jwt, access_logs, .. } = built;
-    let same = old.version > 0
-        && old.trust_domain == built.trust_domain
-        && old.trust_domain_aliases == built.trust_domain_aliases
-        && old.certificate_ttl == built.certificate_ttl
-        && old.locality == *locality
-        && Arc::ptr_eq(&old.services, services)
-        && Arc::ptr_eq(&old.workloads, workloads)
-        && Arc::ptr_eq(&old.policies, policies)
-        && Arc::ptr_eq(&old.mtls, mtls)
-        && Arc::ptr_eq(&old.jwt, jwt)
-        && old.jwks == *jwks
-        && Arc::ptr_eq(&old.access_logs, access_logs);
-    let problems = if *old.problems == problems { Arc::clone(&old.problems) } else { Arc::new(problems) };
-    let routes = if old.routes == routes { Arc::clone(&old.routes) } else { routes };
-    if same && Arc::ptr_eq(&old.routes, &routes) && Arc::ptr_eq(&old.problems, &problems) {
-        return None;
-    }
-    Some(Snapshot {
-        version: old.version + 1,
-        trust_domain: Arc::clone(&built.trust_domain),
-        trust_domain_aliases: Arc::clone(&built.trust_domain_aliases),
-        certificate_ttl: built.certificate_ttl,
-        locality: Arc::clone(locality),
-        services: Arc::clone(services),
-        workloads: Arc::clone(workloads),
-        policies: Arc::clone(policies),
-        mtls: Arc::clone(mtls),
-        jwt: Arc::clone(jwt),
-        jwks: Arc::clone(jwks),
-        access_logs: Arc::clone(access_logs),
-        routes,
-        problems,
-    })
 }
 
 /// How often to read again what was written while it was read.

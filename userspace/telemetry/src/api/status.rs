@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use serde::{Deserialize, Serialize};
 use weft_model::Problem;
 
-use super::{CertificatesView, Failure, JwksView, ProxyStatus};
+use super::{CertificatesView, Failure, JwksView, ProxyStatus, SourceView};
 
 /// How an agent is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Status {
     pub cgroup: String,
     /// Version of the kernel maps' layout.
     pub schema: u32,
+    /// Where the configuration is read, and how that is.
+    #[serde(default)]
+    pub source: Option<SourceView>,
     /// Version of the configuration that was read last.
     pub snapshot_version: u64,
     /// Version of the configuration that the kernel enforces.

@@ -19,7 +19,8 @@ use weft_model::{
 use weft_telemetry::api::{
     CertificateFailure, CertificateView, CertificatesView, ConnectionView, Degradation, Destination, Flow,
     FlowKind, GenerationState, GenerationStatus, IssuerView, JwksView, MapStatus, Path, PodState, PodStatus,
-    ProgramStatus, ProxyState, ProxyStatus, Source as Client, Status, Table, Time, Unprotected, Verdict,
+    ProgramStatus, ProxyState, ProxyStatus, Source as Client, SourceView, Status, Table, Time, Unprotected,
+    Verdict,
 };
 
 pub(crate) use explained::explain;
@@ -150,6 +151,14 @@ pub(crate) fn status() -> Status {
         node: "n1".into(),
         cgroup: "/sys/fs/cgroup".into(),
         schema: 1,
+        source: Some(SourceView {
+            location: "https://10.96.0.1/".into(),
+            synced: true,
+            unlisted: Vec::new(),
+            as_of: None,
+            age_seconds: Some(200),
+            failure: Some("Connection refused (os error 111)".into()),
+        }),
         snapshot_version: 12,
         enforced_version: 12,
         failure: None,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
+    hash::{DefaultHasher, Hash, Hasher as _},
     io,
     sync::Arc,
 };
@@ -11,7 +11,7 @@ use weft_model::{Problem, RouteName, RouteReason, Severity};
 
 use crate::{
     build::Notice,
-    decode::{Declared, Decoded, decode},
+    decode::{Declared, Decoded, decode, decode_object},
     document::{Text, documents},
     finding::Finding,
     object::{Key, Names, Object},
@@ -58,6 +58,28 @@ struct Claims {
 impl Catalog {
     /// Takes over the text of a file, reading only the documents that are new in it.
     pub(crate) fn put(&mut self, name: &Arc<str>, text: &str) {
+        let parts = documents(text).into_iter();
+        self.replace(name, parts.map(|part| (hash(part.text), part.first_line, part.text)), decode);
+    }
+
+    /// Takes over an object of an API server, which is a file of its own, under `name`. Its problems name no file.
+    pub(crate) fn put_object(&mut self, name: &Arc<str>, object: &serde_json::Value) {
+        self.replace(name, std::iter::once((hash(object), 0, object)), decode_object);
+    }
+
+    /// Whether all that `name` declares can be in force.
+    pub(crate) fn is_good(&self, name: &str) -> bool {
+        let good = |file: &File| file.documents.iter().all(|document| document.decoded.is_good());
+        self.files.get(name).is_some_and(good)
+    }
+
+    /// Takes over what is in a file now: of each document its hash, its line, and what `decode` reads where it is new.
+    fn replace<T>(
+        &mut self,
+        name: &Arc<str>,
+        parts: impl Iterator<Item = (u64, u32, T)>,
+        decode: impl Fn(T, &mut Names) -> Decoded,
+    ) {
         let old = self.files.remove(name).unwrap_or_default();
         let mut known: HashMap<u64, Vec<Document>> = HashMap::new();
         for document in old.documents {
@@ -65,15 +87,14 @@ impl Catalog {
         }
         let mut touched = HashSet::new();
         let mut file = File::default();
-        for part in documents(text) {
-            let hash = hash(part.text);
+        for (hash, first_line, part) in parts {
             let document = known.get_mut(&hash).and_then(Vec::pop);
             let document = document.unwrap_or_else(|| {
-                let decoded = decode(part.text, &mut self.names);
+                let decoded = decode(part, &mut self.names);
                 touched.extend(decoded.declared.iter().map(|declared| declared.key.clone()));
                 Document { hash, first_line: 0, decoded }
             });
-            file.documents.push(Document { first_line: part.first_line, ..document });
+            file.documents.push(Document { first_line, ..document });
         }
         let gone = known.into_values().flatten().flat_map(|document| document.decoded.declared);
         let gone: Vec<_> = gone.chain(old.held).collect();
@@ -259,11 +280,17 @@ impl File {
     }
 }
 
+/// A first line of 0 is that of an object which is in no file.
 fn problem(file: &str, first_line: u32, object: String, finding: &Finding) -> Problem {
+    let line = match (first_line, finding.line) {
+        (0, _) => 0,
+        (first, 0) => first,
+        (first, line) => first + line - 1,
+    };
     Problem {
         severity: finding.severity,
-        file: file.to_owned(),
-        line: if finding.line == 0 { first_line } else { first_line + finding.line - 1 },
+        file: if first_line == 0 { String::new() } else { file.to_owned() },
+        line,
         object,
         field: finding.field.clone(),
         message: finding.message.clone(),
@@ -284,8 +311,8 @@ fn joined(documents: &[&str]) -> String {
     text
 }
 
-fn hash(text: &str) -> u64 {
+fn hash(of: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    of.hash(&mut hasher);
     hasher.finish()
 }

@@ -1,0 +1,128 @@
+//! An API server as a source of snapshots.
+//!
+//! ```text
+//! API server ─► server, follow   one watch for each kind, lists as a stream   /proc, cgroups
+//!      │            watches                                                        │
+//!      ├─ definitions, lookups   which kinds there are, in which version      node::Sandboxes
+//!      ▼                                                                           ▼
+//! trim ─────────────────────► store: catalog, lists, pods of this node ◄── where namespaces are
+//!                                ├─► snapshots
+//!                                └─► kept: the last one, for an agent that begins without a server
+//! ```
+//!
+//! Objects are parsed as plain JSON: in a typed watch one unknown word in one object stops all of its kind.
+
+mod connect;
+mod definitions;
+mod follow;
+mod health;
+mod kept;
+mod lookups;
+mod resource;
+mod running;
+mod server;
+mod store;
+mod trim;
+mod trouble;
+mod watches;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch as latest};
+use weft_model::{JwksHeld, Snapshot};
+
+pub use self::{
+    connect::Connection,
+    health::{Failing, Health},
+};
+use self::{
+    kept::Kept, lookups::Lookups, resource::CORE, resource::Resource, running::Running, store::Store,
+    watches::Watches,
+};
+use crate::{
+    Error,
+    node::Sandboxes,
+    source::{Asked, Options, Refresh, Source},
+};
+
+/// The objects of a cluster.
+#[derive(Debug)]
+pub struct ClusterSource {
+    store: Store,
+    watches: Watches,
+    lookups: Lookups,
+    sandboxes: Sandboxes,
+    server: String,
+    options: Options,
+    publish: latest::Sender<Arc<Snapshot>>,
+    health: latest::Sender<Arc<Health>>,
+    requests: mpsc::Receiver<Asked>,
+    refresh: Refresh,
+    jwks: latest::Receiver<Arc<JwksHeld>>,
+}
+
+impl ClusterSource {
+    /// Looks at what an earlier agent has kept, and asks the API server nothing yet: the receiver holds what was in force
+    /// last, or a snapshot of version 0, which stands for nothing, until all is listed.
+    ///
+    /// Pods of this node have their control groups below `groups`.
+    pub async fn open(
+        connection: &Connection,
+        groups: PathBuf,
+        options: Options,
+    ) -> Result<(Self, latest::Receiver<Arc<Snapshot>>), Error> {
+        let (client, server) = connection.client().await?;
+        let Options { node, last_good, mutual_tls } = &options;
+        let kept = last_good.as_deref().and_then(|folder| Kept::read(folder, node, *mutual_tls));
+        let mut store = Store::new(Arc::clone(node), *mutual_tls, kept);
+        let mut sandboxes = Sandboxes::new(groups, Path::new("/proc").to_owned());
+        let paths = sandboxes.scan(&store.sandboxes());
+        store.place(paths);
+        let mut watches = Watches::new(client.clone());
+        watches.start(None, Resource::definitions());
+        for kind in CORE {
+            watches.start(Some(kind), Resource::core(kind));
+        }
+        let (publish, latest) = latest::channel(store.snapshot().unwrap_or_default());
+        let (refresh, requests) = Refresh::channel(&latest);
+        let source = Self {
+            store,
+            watches,
+            lookups: Lookups::new(client),
+            sandboxes,
+            health: latest::channel(Arc::new(Health { server: server.clone(), ..Health::default() })).0,
+            server,
+            options,
+            publish,
+            requests,
+            refresh,
+            // Nobody sends any, unless `follow_jwks` says who.
+            jwks: latest::channel(Arc::default()).1,
+        };
+        Ok((source, latest))
+    }
+
+    /// How it is doing, from now on.
+    pub fn health(&self) -> latest::Receiver<Arc<Health>> {
+        self.health.subscribe()
+    }
+}
+
+impl Source for ClusterSource {
+    fn refresh_handle(&self) -> Refresh {
+        self.refresh.clone()
+    }
+
+    fn follow_jwks(&mut self, jwks: latest::Receiver<Arc<JwksHeld>>) {
+        self.jwks = jwks;
+        self.jwks.mark_changed();
+    }
+
+    fn run(self: Box<Self>, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        Box::pin(Running::of(*self).follow(shutdown))
+    }
+}

@@ -1,0 +1,273 @@
+//! The source at work: news in, snapshots out.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::{mpsc, watch as latest},
+    time::{Instant, sleep_until},
+};
+use weft_model::{JwksHeld, ObjectName, Snapshot};
+
+use super::{
+    ClusterSource,
+    health::{Failures, Health},
+    lookups::{Decided, Lookups},
+    resource::Resource,
+    store::Store,
+    trouble::Trouble,
+    watches::{Of, Watches},
+};
+use crate::{
+    node::Sandboxes,
+    object::Kind,
+    source::{self, Asked, Options, blocking},
+};
+
+/// All of it, but for what is moved to threads that may block.
+pub(super) struct Running {
+    watches: Watches,
+    lookups: Lookups,
+    failures: Failures,
+    server: String,
+    options: Options,
+    publish: latest::Sender<Arc<Snapshot>>,
+    health: latest::Sender<Arc<Health>>,
+    requests: mpsc::Receiver<Asked>,
+    jwks: latest::Receiver<Arc<JwksHeld>>,
+    /// Who waits for what there is now.
+    waiting: Vec<Asked>,
+    scan_at: Instant,
+    /// When the next snapshot may be kept, and whether there is one.
+    keep_at: Instant,
+    unkept: bool,
+    /// What blocks; `None` only while it is elsewhere.
+    parts: Option<Parts>,
+}
+
+struct Parts {
+    store: Store,
+    sandboxes: Sandboxes,
+}
+
+/// What there is to do.
+enum News {
+    Told(Vec<(Of, super::follow::Told)>),
+    Decided(Result<Decided, Trouble>),
+    Asked(Asked),
+    Keys,
+    Scan,
+    Keep,
+    Due,
+}
+
+impl Running {
+    pub(super) fn of(source: ClusterSource) -> Self {
+        // The source's own handle (`refresh`) would keep the channel of requests open for ever.
+        let ClusterSource {
+            store,
+            watches,
+            lookups,
+            sandboxes,
+            server,
+            options,
+            publish,
+            health,
+            requests,
+            jwks,
+            ..
+        } = source;
+        let now = Instant::now();
+        Self {
+            watches,
+            lookups,
+            failures: Failures::default(),
+            server,
+            options,
+            publish,
+            health,
+            requests,
+            jwks,
+            waiting: Vec::new(),
+            scan_at: now,
+            keep_at: now,
+            unkept: false,
+            parts: Some(Parts { store, sandboxes }),
+        }
+    }
+
+    /// Publishes until `shutdown`.
+    pub(super) async fn follow(mut self, mut shutdown: BoxFuture<'static, ()>) {
+        loop {
+            let news = tokio::select! {
+                () = &mut shutdown => None,
+                news = self.news() => Some(news),
+            };
+            let done = match news {
+                Some(News::Keep) => self.keep().await,
+                Some(news) => self.take(news).await,
+                None => {
+                    self.keep().await;
+                    return;
+                }
+            };
+            // The runtime is shutting down.
+            if done.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn news(&mut self) -> News {
+        let now = Instant::now();
+        let due = self.parts.as_ref().and_then(|parts| parts.store.due()).map(Instant::from_std);
+        let due = due.filter(|due| *due > now);
+        tokio::select! {
+            told = self.watches.next() => News::Told(told),
+            decided = self.lookups.next() => News::Decided(decided),
+            Some(asked) = self.requests.recv() => News::Asked(asked),
+            Ok(()) = self.jwks.changed() => News::Keys,
+            () = sleep_until(self.scan_at) => News::Scan,
+            () = sleep_until(self.keep_at), if self.unkept => News::Keep,
+            () = sleep_until(due.unwrap_or(now)), if due.is_some() => News::Due,
+        }
+    }
+
+    async fn take(&mut self, news: News) -> Option<()> {
+        let (mut told, mut decided) = (Vec::new(), Vec::new());
+        let scan = matches!(news, News::Scan | News::Asked(_));
+        if scan {
+            self.scan_at = Instant::now() + SCAN;
+        }
+        match news {
+            News::Told(news) => {
+                for (of, one) in news {
+                    let name = of.map_or(DEFINITION, Kind::name);
+                    self.failures.take(name, &one);
+                    match of {
+                        Some(kind) => told.push((kind, one)),
+                        None => decided.extend(self.lookups.take(&one)),
+                    }
+                }
+            }
+            News::Decided(Ok(one)) => decided.push(one),
+            News::Decided(Err(trouble)) => drop(self.failures.fail(DEFINITION, &trouble)),
+            News::Asked(asked) => self.waiting.push(asked),
+            News::Scan | News::Keys | News::Keep | News::Due => {}
+        }
+        self.watch(&decided);
+        let complete = self.lookups.are_done();
+        let there: Vec<Kind> = self.watches.kinds().collect();
+        let jwks = Arc::clone(&self.jwks.borrow_and_update());
+        let Parts { mut store, mut sandboxes } = self.parts.take()?;
+        let (parts, snapshot) = blocking(move || {
+            store.hold(jwks);
+            for (kind, version) in decided {
+                match version {
+                    Some(version) => store.expect(kind, Resource::optional(kind, version)),
+                    None => store.withdraw(kind),
+                }
+            }
+            if complete {
+                store.know_kinds(&there);
+            }
+            let now = std::time::Instant::now();
+            for (kind, told) in told {
+                store.take(kind, told, now);
+            }
+            if scan {
+                let paths: HashMap<Arc<str>, PathBuf> = sandboxes.scan(&store.sandboxes());
+                store.place(paths);
+            }
+            // What is half told is not told on, unless nothing else was ever known.
+            let snapshot = (!store.is_synced() || store.is_settled(now)).then(|| store.snapshot()).flatten();
+            (Parts { store, sandboxes }, snapshot)
+        })
+        .await?;
+        self.parts = Some(parts);
+        if let Some(snapshot) = snapshot {
+            self.publish(snapshot);
+        }
+        self.tell_health();
+        Some(())
+    }
+
+    /// Watches what is there now.
+    fn watch(&mut self, decided: &[Decided]) {
+        for (kind, version) in decided {
+            match version {
+                Some(version) if self.watches.version(Some(*kind)) == Some(version) => {}
+                Some(version) => self.watches.start(Some(*kind), Resource::optional(*kind, version)),
+                None => {
+                    self.watches.stop(Some(*kind));
+                    self.failures.forget(kind.name());
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, snapshot: Arc<Snapshot>) {
+        let synced = self.parts.as_ref().is_some_and(|parts| parts.store.is_synced());
+        let other = !Arc::ptr_eq(&self.publish.borrow(), &snapshot);
+        self.unkept |= other && synced;
+        let pods = snapshot.workloads.values().filter(|pod| pod.local && pod.enrolled && !pod.terminating);
+        if pods.into_iter().any(|pod| pod.netns.is_none()) {
+            self.scan_at = self.scan_at.min(Instant::now() + SCAN_SOON);
+        }
+        let version = snapshot.version;
+        source::publish(&self.publish, snapshot);
+        if synced {
+            for asked in self.waiting.drain(..) {
+                // Whoever has stopped waiting needs no answer.
+                let _ = asked.send(version);
+            }
+        }
+    }
+
+    /// Keeps what is in force for the next agent.
+    async fn keep(&mut self) -> Option<()> {
+        self.keep_at = Instant::now() + KEEP;
+        let Some(folder) = self.options.last_good.clone().filter(|_| std::mem::take(&mut self.unkept)) else {
+            return Some(());
+        };
+        let draft = self.parts.as_ref()?.store.to_keep(&self.publish.borrow());
+        let written = blocking(move || (draft.write(&folder), folder)).await?;
+        if let (Err(error), folder) = written {
+            tracing::warn!(
+                %error, folder = %folder.display(),
+                "what is in force cannot be kept: an agent that begins while the API server is away has nothing"
+            );
+        }
+        Some(())
+    }
+
+    fn tell_health(&self) {
+        let Some(Parts { store, .. }) = &self.parts else { return };
+        let node = ObjectName::new("", Arc::clone(&self.options.node));
+        let kept = store.kept_at().map(|at| std::time::UNIX_EPOCH + Duration::from_secs(at));
+        let health = Health {
+            server: self.server.clone(),
+            synced: store.is_synced(),
+            unlisted: store.unlisted().collect(),
+            kept,
+            away: self.failures.away(),
+            refused: self.failures.refused(),
+            no_such_node: store.has(Kind::Node, &node) == Some(false),
+        };
+        self.health.send_if_modified(|latest| {
+            let other = **latest != health;
+            if other {
+                *latest = Arc::new(health);
+            }
+            other
+        });
+    }
+}
+
+/// How often pods' namespaces are looked for: while an enrolled pod has none, and else.
+const SCAN_SOON: Duration = Duration::from_millis(250);
+const SCAN: Duration = Duration::from_secs(2);
+/// How often what is in force is kept, at the most.
+const KEEP: Duration = Duration::from_secs(10);
+/// The kind of kinds.
+const DEFINITION: &str = "CustomResourceDefinition";
