@@ -62,4 +62,11 @@ mod tests {
         assert!(file.contains(&format!("/weft/{BINARY} /weft\n")), "it copies another file than {BINARY}");
         assert!(file.ends_with("ENTRYPOINT [\"/weft\"]\n"));
     }
+
+    #[test]
+    fn what_is_installed_names_the_same_image() {
+        let source = include_str!("../../userspace/cli/src/install.rs");
+        let name = NAME.replace(env!("CARGO_PKG_VERSION"), "\", env!(\"CARGO_PKG_VERSION\"))");
+        assert!(source.contains(&format!("concat!(\"{name}")), "it names another image than {NAME}");
+    }
 }

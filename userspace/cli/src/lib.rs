@@ -21,6 +21,7 @@ mod exit;
 mod explain;
 mod flow;
 mod get;
+pub mod install;
 mod observe;
 mod output;
 mod peers;

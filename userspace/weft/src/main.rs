@@ -19,7 +19,7 @@ use std::{fmt::Display, io, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime;
-use weft_cli::{Exit, Screen, Verb, ca};
+use weft_cli::{Exit, Screen, Verb, ca, install};
 
 use self::{
     local::{CheckArgs, CleanupArgs},
@@ -56,6 +56,8 @@ enum Command {
     /// needs no restart.
     #[command(after_help = "Example:\n  weft ca init --dir /etc/weft/ca")]
     Ca(ca::Args),
+    /// Print what a Kubernetes cluster is given, for kubectl
+    Install(install::Args),
     /// Show whether this machine can run weft
     Check(CheckArgs),
     /// Take everything of an agent out of the kernel
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => told(proxy::run(&args)),
         Command::Verb(verb) => ask(verb.run(&mut Screen::standard())),
         Command::Ca(args) => end(ca::run(args, &mut Screen::standard())),
+        Command::Install(args) => end(install::run(&args, &mut Screen::standard())),
         Command::Check(args) => end(local::run_check(&args, &mut Screen::standard())),
         Command::Cleanup(args) => end(local::run_cleanup(&args)),
         Command::Completion { shell } => {

@@ -1,0 +1,158 @@
+//! `weft install`: what a cluster is given, as YAML for `kubectl apply`.
+//!
+//! The texts are `deploy/install/*.yaml`, with `${name}` where a flag decides. Reasons stand beside what they are for, and
+//! stay there in what is printed.
+
+use std::fmt;
+
+use crate::{Error, Exit, Screen};
+
+/// What `weft install` is given.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "\
+Prints objects and changes nothing: look at them, or hand them to kubectl. None of them is of a kind that they
+define, so that one `kubectl apply` does.
+
+Examples:
+  weft install | kubectl apply -f -
+  weft install --service-scope node | kubectl apply -f -   # a cluster without kube-proxy
+  weft install | kubectl delete -f -")]
+pub struct Args {
+    /// The image of agent and proxy
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
+    image: String,
+    /// Whose connections to Services are balanced: `enrolled` pods', or everybody's on each `node`, where there is no
+    /// kube-proxy
+    #[arg(long, value_name = "SCOPE", default_value = "enrolled", value_parser = ["enrolled", "node"])]
+    service_scope: String,
+    /// Where /metrics, /healthz and /readyz are served, on each node's own addresses
+    #[arg(long, value_name = "PORT", default_value_t = 9470, value_parser = clap::value_parser!(u16).range(1..))]
+    metrics_port: u16,
+    /// What is logged: a level, or levels by target like `weft_datapath=debug,info`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+}
+
+/// Prints the objects.
+pub fn run(args: &Args, screen: &mut Screen) -> Result<Exit, Error> {
+    screen.write(&Objects(args).to_string())?;
+    Ok(Exit::Yes)
+}
+
+/// All objects, in the order in which they are made.
+struct Objects<'a>(&'a Args);
+
+impl fmt::Display for Objects<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.0.metrics_port.to_string();
+        let values = [
+            ("image", self.0.image.as_str()),
+            ("service-scope", &self.0.service_scope),
+            ("metrics-port", &port),
+            ("log", &self.0.log),
+        ];
+        for (index, text) in TEXTS.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "---\n" })?;
+            filled(text, &values, f)?;
+        }
+        Ok(())
+    }
+}
+
+/// `text` with each `${name}` replaced. Values stand in quotes where YAML would read another type, which is the text's
+/// own affair.
+fn filled(text: &str, values: &[(&str, &str)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut parts = text.split("${");
+    f.write_str(parts.next().unwrap_or_default())?;
+    for part in parts {
+        let (name, rest) = part.split_once('}').expect("the texts are ours, and a test fills each of them");
+        let value = values.iter().find(|(known, _)| *known == name);
+        f.write_str(value.expect("the texts name what there are flags for, which a test shows").1)?;
+        f.write_str(rest)?;
+    }
+    Ok(())
+}
+
+/// The name that `cargo xtask image` gives what it builds.
+pub const IMAGE: &str = concat!("ghcr.io/weft-mesh/weft:v", env!("CARGO_PKG_VERSION"));
+
+const TEXTS: &[&str] = &[
+    include_str!("../../../deploy/install/namespace.yaml"),
+    include_str!("../../../deploy/install/access.yaml"),
+    include_str!("../../../deploy/install/agent.yaml"),
+];
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde::Deserialize as _;
+    use serde_yaml::Value;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Weft {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn objects(flags: &[&str]) -> Vec<Value> {
+        let words = ["weft"].iter().chain(flags);
+        let text = Objects(&Weft::parse_from(words).args).to_string();
+        assert!(!text.contains("${"), "{text}");
+        let documents = serde_yaml::Deserializer::from_str(&text);
+        documents.map(|document| Value::deserialize(document).unwrap()).collect()
+    }
+
+    fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+        objects.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
+    }
+
+    fn container(objects: &[Value]) -> &Value {
+        &of_kind(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
+    }
+
+    #[test]
+    fn every_flag_is_where_it_belongs() {
+        let all = objects(&["--image=x/y:z", "--service-scope=node", "--metrics-port=9999", "--log=debug"]);
+        let container = container(&all);
+        assert_eq!(container["image"], "x/y:z");
+        let args: Vec<_> =
+            container["args"].as_sequence().unwrap().iter().filter_map(Value::as_str).collect();
+        for arg in ["--service-scope=node", "--metrics=0.0.0.0:9999", "--log=debug"] {
+            assert!(args.contains(&arg), "{args:?}");
+        }
+        assert_eq!(container["readinessProbe"]["httpGet"]["port"], 9999);
+    }
+
+    #[test]
+    fn an_agent_is_not_privileged_and_writes_nothing_of_its_image() {
+        let all = objects(&[]);
+        let context = &container(&all)["securityContext"];
+        assert_eq!(context["privileged"], false);
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        assert_eq!(context["capabilities"]["drop"][0], "ALL");
+        let pod = &of_kind(&all, "DaemonSet")["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        assert_eq!(container(&all)["ports"], Value::Null, "they would be ports of the host");
+    }
+
+    #[test]
+    fn agents_read_and_change_nothing() {
+        for rule in of_kind(&objects(&[]), "ClusterRole")["rules"].as_sequence().unwrap() {
+            let verbs = rule["verbs"].as_sequence().unwrap();
+            assert!(verbs.iter().all(|verb| ["get", "list", "watch"].contains(&verb.as_str().unwrap())));
+            assert!(rule["resources"].as_sequence().unwrap().iter().all(|resource| resource != "secrets"));
+        }
+    }
+
+    #[test]
+    fn every_object_is_in_its_namespace_and_none_is_of_our_kinds() {
+        for object in objects(&[]) {
+            assert!(!object["apiVersion"].as_str().unwrap().starts_with("weft.dev/"));
+            if let Some(namespace) = object["metadata"].get("namespace") {
+                assert_eq!(namespace, "weft-system");
+            }
+        }
+    }
+}
