@@ -161,7 +161,19 @@ fn e2e(built: &Built, filter: Option<&str>) -> Result<Counts> {
 /// A few API servers beside each other are as much as a small machine bears.
 fn cluster(filter: Option<&str>) -> Result<Counts> {
     let mut tests = shell::cargo();
-    tests.args(["test", "-p", "weft-kubernetes", "--test", "cluster", "--test", "admission", "--", "--test-threads=2"]).args(filter);
+    tests
+        .args([
+            "test",
+            "-p",
+            "weft-kubernetes",
+            "--test",
+            "cluster",
+            "--test",
+            "admission",
+            "--",
+            "--test-threads=2",
+        ])
+        .args(filter);
     stream(&mut tests, "weft-kubernetes, against an API server")
 }
 
