@@ -27,6 +27,7 @@ mod relay;
 pub mod seqpacket;
 mod sock_diag;
 mod socket;
+mod sysctl;
 mod tcp;
 pub mod testing;
 mod transparent;

@@ -12,7 +12,6 @@
 //! `tcp_fwmark_accept` (3.15), for both families; `SO_MARK` by `CAP_NET_RAW` (5.17); `IP_TRANSPARENT` as an option of
 //! IPv6 sockets, too (5.9). A mark does not leave the namespace: a veth clears it.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -27,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpSocket;
 
 use crate::sock_diag::wire::{self, Message};
+use crate::sysctl;
 use crate::tcp::send_unpaced;
 use crate::{Error, Netns};
 
@@ -138,7 +138,7 @@ impl Routing {
 
     /// Has accepted sockets take the mark of the SYN. The number of IPv4's rule says for later whether this was so before.
     fn mark_what_is_accepted(&mut self) -> Result<(), Error> {
-        let was_on = fs::read_to_string(SETTING).map_err(Error::MarkSetting)?.trim() != "0";
+        let was_on = sysctl::read(SETTING).map_err(Error::MarkSetting)? != "0";
         let is_new = self.add_rule(Family::V4, BY_US)?;
         if !was_on {
             return switch(true);
@@ -237,11 +237,11 @@ impl Family {
 }
 
 fn switch(on: bool) -> Result<(), Error> {
-    fs::write(SETTING, if on { "1" } else { "0" }).map_err(Error::MarkSetting)
+    sysctl::write(SETTING, if on { "1" } else { "0" }).map_err(Error::MarkSetting)
 }
 
 /// Of the thread's own namespace.
-const SETTING: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+const SETTING: &str = "net/ipv4/tcp_fwmark_accept";
 /// "weft" in ASCII. Chooses a route; nobody is trusted for it.
 const MARK: u32 = 0x7765_6674;
 const TABLE: u32 = 0x7765;

@@ -6,9 +6,11 @@ mod namespace;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
-use std::{fs, io};
+use std::{fs, io, thread};
 
 use namespace::namespace;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weft_transport::{Netns, Transparent};
 
@@ -53,6 +55,28 @@ fn all_that_was_put_into_a_namespace_can_be_put_there_twice_and_is_gone_afterwar
             assert_eq!(setting_of(&inside), setting, "as it was found");
         }
     }
+}
+
+#[test]
+fn a_namespace_is_made_ready_where_proc_sys_is_read_only_as_it_is_in_a_container() {
+    let inside = with_addresses();
+    inside.run(|| fs::write(SETTING, "0").unwrap()).unwrap();
+    let made = thread::scope(|scope| {
+        let in_a_container = scope.spawn(|| {
+            let nowhere = None::<&str>;
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            mount(nowhere, "/", nowhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nowhere).unwrap();
+            mount(Some("/proc/sys"), "/proc/sys", nowhere, MsFlags::MS_BIND, nowhere).unwrap();
+            let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+            mount(nowhere, "/proc/sys", nowhere, read_only, nowhere).unwrap();
+            let refused = inside.run(|| fs::write(SETTING, "0").unwrap_err().kind()).unwrap();
+            assert_eq!(refused, io::ErrorKind::ReadOnlyFilesystem);
+            inside.make_transparent()
+        });
+        in_a_container.join().unwrap()
+    });
+    assert_eq!(made.families(), BOTH, "{made:?}");
+    assert_eq!(setting_of(&inside), "1");
 }
 
 #[test]
