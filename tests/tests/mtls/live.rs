@@ -42,7 +42,7 @@ fn a_live_connection_between_nodes_is_listed_once_at_each_with_its_path_and_both
 #[test]
 fn where_an_app_sees_its_pods_own_address_its_connections_are_listed_as_their_clients_and_alone() {
     let hidden = "mount -t tmpfs none \"$0\"";
-    let wrapper = private(hidden, Path::new("/proc/sys"));
+    let wrapper = private(hidden, Path::new("/proc/sys/net"));
     let serve = |api: &Pod| vec![api.serve_echo(8080)];
     let Some(stage) = Stage::start_by(["ca", "ca"], &wrapper, &[], serve) else { return };
     stage.wait();

@@ -78,7 +78,7 @@ fn the_policies_of_a_pod_hold_for_whom_its_app_sees_and_a_change_that_allows_him
 #[test]
 fn where_the_namespace_does_not_allow_it_an_app_sees_the_pods_own_address_and_status_says_why() {
     let hidden = "mount -t tmpfs none \"$0\"";
-    let wrapper = private(hidden, Path::new("/proc/sys"));
+    let wrapper = private(hidden, Path::new("/proc/sys/net"));
     let mut app = None;
     let serve = |api: &Pod| {
         app = Some(listen(api));
