@@ -12,6 +12,7 @@
 //!
 //! Objects are parsed as plain JSON: in a typed watch one unknown word in one object stops all of its kind.
 
+mod asked;
 mod connect;
 mod definitions;
 mod follow;
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, watch as latest};
 use weft_model::{JwksHeld, Snapshot};
 
 pub use self::{
+    asked::{AskError, Cluster, Values, ValuesKind},
     connect::Connection,
     health::{Failing, Health},
 };

@@ -28,7 +28,7 @@ mod source;
 mod syntax;
 
 pub use analyze::analyze;
-pub use cluster::{ClusterSource, Connection, Failing, Health};
+pub use cluster::{AskError, Cluster, ClusterSource, Connection, Failing, Health, Values, ValuesKind};
 pub use crds::crds;
 pub use error::Error;
 pub use manifests::ManifestSource;

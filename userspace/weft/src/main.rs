@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod controller;
 mod core_dump;
 mod explain;
 mod identities;
@@ -22,6 +23,7 @@ use tokio::runtime;
 use weft_cli::{Exit, Screen, Verb, ca, install};
 
 use self::{
+    controller::ControllerArgs,
     local::{CheckArgs, CleanupArgs},
     proxy::{ProxyArgs, ProxyVerb},
     settings::AgentArgs,
@@ -48,6 +50,10 @@ enum Command {
     /// It carries the connections that need more than the kernel can do: routes for HTTP and gRPC. It lives on
     /// when the agent ends, with two capabilities of all that root has.
     Proxy(ProxyArgs),
+    /// Run the controller of a mesh on Kubernetes
+    ///
+    /// What the mesh needs once, for all nodes. Several may run; while none does, nodes go on with what they have.
+    Controller(ControllerArgs),
     #[command(flatten)]
     Verb(Verb),
     /// Make or rotate the certificate authority of a mesh without a controller
@@ -72,7 +78,8 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Agent(args) => run_agent(args),
+        Command::Agent(args) => serve(agent::run(args)),
+        Command::Controller(args) => serve(controller::run(args)),
         Command::Proxy(ProxyArgs { verb: Some(ProxyVerb::Upgrade(args)), .. }) => {
             ask(weft_cli::proxy::upgrade(args, &mut Screen::standard()))
         }
@@ -89,13 +96,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_agent(args: AgentArgs) -> ExitCode {
+/// Runs what lives as long as the process.
+fn serve(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     let done = runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("weft")
         .build()
         .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(agent::run(args)));
+        .and_then(|runtime| runtime.block_on(work));
     told(done)
 }
 

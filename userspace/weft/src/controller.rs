@@ -1,0 +1,55 @@
+//! What the controller is told.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use weft_controller::Settings;
+use weft_kubernetes::Connection;
+use weft_model::ROOT_NAMESPACE;
+use weft_runtime::Shutdown;
+use weft_telemetry::logging;
+
+use crate::settings::LogFormat;
+
+/// What `weft controller` is given.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  weft controller                                       # in a pod, as `weft install` has it
+  weft controller --kubeconfig ~/.kube/config --listen 127.0.0.1:9475")]
+pub(crate) struct ControllerArgs {
+    /// The cluster whose mesh it is for, by the current context of a kubeconfig [default: that of the pod which the
+    /// controller runs in]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The namespace that the mesh itself lives in
+    #[arg(long, value_name = "NAME", default_value = ROOT_NAMESPACE)]
+    namespace: String,
+    /// Where agents ask, over HTTPS
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9475")]
+    listen: SocketAddr,
+    /// Where /metrics, /healthz and /readyz are served
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9476")]
+    metrics: SocketAddr,
+    /// What is logged: a level, or levels by target like `weft_controller=debug,info`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// How it is logged
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// Runs until a signal asks it to end, or a part of it fails.
+pub(crate) async fn run(args: ControllerArgs) -> Result<()> {
+    logging::start(&args.log, args.log_format.into())?;
+    let shutdown = Shutdown::catch()?;
+    let settings = Settings {
+        connection: args.kubeconfig.map_or(Connection::InCluster, Connection::Kubeconfig),
+        namespace: args.namespace.into(),
+        listen: args.listen,
+        metrics: args.metrics,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Ok(weft_controller::run(settings, shutdown).await?)
+}
