@@ -4,11 +4,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use weft_model::{JwksHeld, Problem, RouteName, RouteStatus, Snapshot};
+use weft_model::{Generations, JwksHeld, Problem, RouteName, RouteStatus, Snapshot};
 
 use crate::{
     build::{Builder, Built, refused},
     catalog::Catalog,
+    object::Key,
+    status::{Judge, Judgement, Revision},
 };
 
 /// All that a source has read, and the snapshot of it.
@@ -18,6 +20,7 @@ pub(crate) struct Assembly {
     pub(crate) catalog: Catalog,
     builder: Builder,
     jwks: Arc<JwksHeld>,
+    generations: Arc<Generations>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -28,6 +31,7 @@ impl Assembly {
             catalog: Catalog::default(),
             builder: Builder::with_mutual_tls(node, mutual_tls),
             jwks: Arc::default(),
+            generations: Arc::default(),
             snapshot: Arc::default(),
         }
     }
@@ -35,6 +39,11 @@ impl Assembly {
     /// These keys are in the snapshot from the next on.
     pub(crate) fn hold(&mut self, jwks: Arc<JwksHeld>) {
         self.jwks = jwks;
+    }
+
+    /// The objects in the catalog that are in force are of these generations.
+    pub(crate) fn at(&mut self, generations: Arc<Generations>) {
+        self.generations = generations;
     }
 
     /// The next snapshot is newer than `last`, which is in force.
@@ -52,10 +61,22 @@ impl Assembly {
         let built = self.builder.apply(self.catalog.settle());
         let problems = self.catalog.problems(built.notices.values().flatten());
         let routes = routes(built, &self.catalog);
-        if let Some(snapshot) = next(&self.snapshot, built, &self.jwks, routes, problems) {
+        if let Some(snapshot) = next(&self.snapshot, built, (&self.jwks, &self.generations), routes, problems)
+        {
             self.snapshot = Arc::new(snapshot);
         }
         Arc::clone(&self.snapshot)
+    }
+
+    /// What is to be said of the objects of these `revisions`, which `snapshot` is built of; what is the same as `before`
+    /// is the same allocation.
+    pub(crate) fn judge(
+        &self,
+        revisions: &BTreeMap<Key, Arc<Revision>>,
+        snapshot: &Arc<Snapshot>,
+        before: &Judgement,
+    ) -> Judgement {
+        Judge::new(&self.catalog, self.builder.noticed(), &snapshot.routes).all(revisions, snapshot, before)
     }
 }
 
@@ -73,7 +94,7 @@ fn routes(built: &Built, catalog: &Catalog) -> Arc<BTreeMap<RouteName, Arc<Route
 fn next(
     old: &Snapshot,
     built: &Built,
-    jwks: &Arc<JwksHeld>,
+    (jwks, generations): (&Arc<JwksHeld>, &Arc<Generations>),
     routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     problems: Vec<Problem>,
 ) -> Option<Snapshot> {
@@ -89,7 +110,8 @@ fn next(
         && Arc::ptr_eq(&old.mtls, mtls)
         && Arc::ptr_eq(&old.jwt, jwt)
         && old.jwks == *jwks
-        && Arc::ptr_eq(&old.access_logs, access_logs);
+        && Arc::ptr_eq(&old.access_logs, access_logs)
+        && old.generations == *generations;
     let problems = if *old.problems == problems { Arc::clone(&old.problems) } else { Arc::new(problems) };
     let routes = if old.routes == routes { Arc::clone(&old.routes) } else { routes };
     if same && Arc::ptr_eq(&old.routes, &routes) && Arc::ptr_eq(&old.problems, &problems) {
@@ -110,5 +132,6 @@ fn next(
         access_logs: Arc::clone(access_logs),
         routes,
         problems,
+        generations: Arc::clone(generations),
     })
 }

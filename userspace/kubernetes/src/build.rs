@@ -9,6 +9,7 @@ mod mtls;
 mod notice;
 mod objects;
 mod outside;
+mod rivals;
 mod routing;
 mod selection;
 mod service;
@@ -33,7 +34,10 @@ use self::{
     attach::Attachment,
     objects::{Dirty, Objects},
 };
-pub(crate) use self::{notice::Notice, status::refused};
+pub(crate) use self::{
+    notice::{Meaning, Notice},
+    status::refused,
+};
 use crate::object::{Key, Object};
 
 /// Keeps all objects, and what was built from them.
@@ -111,18 +115,23 @@ impl Builder {
             self.modes(name);
             self.providers(name);
         }
-        for name in telemetry::beside(&self.objects, &dirty.telemetry) {
-            let notices = telemetry::conflicts(&self.objects, &name);
-            self.notices(&telemetry::key(&name), notices);
+        for key in rivals::touched(&self.objects, &dirty) {
+            let notices = rivals::notices(&self.objects, &key);
+            self.notices(&key, notices);
         }
         for name in &dirty.policies {
             self.policy(name);
         }
-        for name in unverified::touched(&self.objects, &dirty) {
-            let notices = unverified::notices(&self.objects, &self.built, &name);
+        for name in authorization::touched(&self.objects, &dirty) {
+            let notices = authorization::notices(&self.objects, &self.built, &name);
             self.notices(&unverified::key(&name), notices);
         }
         &self.built
+    }
+
+    /// Everything that was found.
+    pub(crate) fn noticed(&self) -> impl Iterator<Item = &Notice> {
+        self.built.notices.values().flatten()
     }
 
     /// Trust domain, certificates and locality.

@@ -179,13 +179,24 @@ impl Catalog {
         })
     }
 
+    /// What was found in the declaration of an object that counts, and whether that is refused.
+    pub(crate) fn findings(&self, key: &Key) -> (&[Finding], bool) {
+        let declared = self.objects.get(key).and_then(|claims| claims.declared.first());
+        declared.map_or((&[], false), |(_, declared)| (&declared.findings, declared.object.is_none()))
+    }
+
+    /// The version of an object that is in force.
+    pub(crate) fn in_force(&self, key: &Key) -> Option<&Object> {
+        self.objects.get(key)?.in_force.as_ref()
+    }
+
     /// Everything that is wrong, in the order of files and lines.
     pub(crate) fn problems<'n>(&self, notices: impl IntoIterator<Item = &'n Notice>) -> Vec<Problem> {
         let mut problems: Vec<_> = self.files.values().flat_map(|file| &file.problems).cloned().collect();
         for key in &self.doubled {
             problems.extend(self.double(key));
         }
-        for Notice { key, finding } in notices {
+        for Notice { key, finding, .. } in notices {
             let Some((file, declared)) = self.objects.get(key).and_then(|claims| claims.declared.first())
             else {
                 continue;

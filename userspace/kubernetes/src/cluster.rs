@@ -45,10 +45,13 @@ use self::{
     kept::Kept, lookups::Lookups, resource::CORE, resource::Resource, running::Running, store::Store,
     watches::Watches,
 };
+pub(crate) use self::{resource::path_of, trouble::Trouble};
 use crate::{
     Error,
     node::Sandboxes,
+    object::Kind,
     source::{Asked, Options, Refresh, Source},
+    status::Judgement,
 };
 
 /// The objects of a cluster.
@@ -65,6 +68,7 @@ pub struct ClusterSource {
     requests: mpsc::Receiver<Asked>,
     refresh: Refresh,
     jwks: latest::Receiver<Arc<JwksHeld>>,
+    judgement: Option<latest::Sender<Arc<Judgement>>>,
 }
 
 impl ClusterSource {
@@ -104,8 +108,18 @@ impl ClusterSource {
             refresh,
             // Nobody sends any, unless `follow_jwks` says who.
             jwks: latest::channel(Arc::default()).1,
+            judgement: None,
         };
         Ok((source, latest))
+    }
+
+    /// From now on it is judged, too, what is to be said of objects in their status; of XMesh, too, which no node needs.
+    pub fn judge(&mut self) -> latest::Receiver<Arc<Judgement>> {
+        self.store.judge();
+        self.lookups.want(Kind::XMesh);
+        let (told, latest) = latest::channel(Arc::default());
+        self.judgement = Some(told);
+        latest
     }
 
     /// How it is doing, from now on.

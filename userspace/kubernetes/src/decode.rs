@@ -273,13 +273,16 @@ fn places(object: &Object, root: &Node<'_>) -> Vec<(String, u32)> {
             let targets = policy.targets.iter().map(|target| target.field.clone());
             targets.chain(["kind".to_owned(), "spec".to_owned()]).map(place).collect()
         }
-        Object::AuthorizationPolicy(_) => (0..16).map(|i| place(format!("spec.targetRefs[{i}]"))).collect(),
+        Object::AuthorizationPolicy(_) | Object::AuthenticationPolicy(_) | Object::TelemetryPolicy(_) => {
+            let each = (0..16).map(|i| format!("spec.targetRefs[{i}]"));
+            each.chain(["spec.targetRefs".to_owned()]).map(place).collect()
+        }
         _ => Vec::new(),
     }
 }
 
 const WEFT: &[&str] = &["weft.dev/v1alpha1"];
-const KINDS: [(Kind, &[&str]); 16] = [
+const KINDS: [(Kind, &[&str]); 17] = [
     (Kind::MeshConfig, WEFT),
     (Kind::Namespace, &["v1"]),
     (Kind::Node, &["v1"]),
@@ -296,6 +299,7 @@ const KINDS: [(Kind, &[&str]); 16] = [
     (Kind::AuthorizationPolicy, WEFT),
     (Kind::AuthenticationPolicy, WEFT),
     (Kind::TelemetryPolicy, WEFT),
+    (Kind::XMesh, &["gateway.networking.x-k8s.io/v1alpha1"]),
 ];
 /// Kinds of `v1` that are no misspelling of ours.
 const OTHER_CORE_KINDS: [&str; 12] = [

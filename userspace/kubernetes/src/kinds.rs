@@ -16,6 +16,7 @@ mod tcp_route;
 mod telemetry_policy;
 mod tls_route;
 mod traffic_policy;
+mod x_mesh;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
@@ -25,6 +26,7 @@ use serde::{
 };
 
 use self::route::Context;
+pub(crate) use self::x_mesh::CONTROLLER_NAME;
 use crate::{
     core,
     decode::{lenient_object, strict_object},
@@ -88,6 +90,11 @@ pub(crate) fn read(root: &Node<'_>, key: &Key, names: &mut Names, report: &mut R
             common(&object.metadata, report);
             reference_grant::check(&object.spec, report);
             Some(Object::Noted)
+        }
+        Kind::XMesh => {
+            let object: Resource<x_mesh::Spec> = lenient_object(root, report)?;
+            common(&object.metadata, report);
+            Some(Object::XMesh(x_mesh::check(&object.spec, report).into()))
         }
         // Kubernetes' own kinds are read elsewhere.
         _ => None,

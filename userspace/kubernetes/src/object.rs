@@ -41,6 +41,7 @@ pub(crate) enum Kind {
     AuthorizationPolicy,
     AuthenticationPolicy,
     TelemetryPolicy,
+    XMesh,
 }
 
 /// Which object: its kind and name.
@@ -64,6 +65,7 @@ pub(crate) enum Object {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     AuthenticationPolicy(Arc<AuthenticationPolicy>),
     TelemetryPolicy(Arc<TelemetryPolicy>),
+    XMesh(Arc<XMesh>),
     /// Checked and valid; nothing of it reaches the snapshot.
     Noted,
 }
@@ -258,6 +260,15 @@ pub(crate) struct TelemetryPolicy {
     pub(crate) access_log: LogSettings,
 }
 
+/// A mesh, as the Gateway API has it.
+#[derive(Debug)]
+pub(crate) struct XMesh {
+    /// Whether it names weft as its controller.
+    pub(crate) ours: bool,
+    /// Whether it refers to the MeshConfig.
+    pub(crate) has_parameters: bool,
+}
+
 /// What one policy says of the access log; `None` is left to a less specific one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogSettings {
@@ -347,12 +358,13 @@ impl Kind {
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::AuthenticationPolicy => "AuthenticationPolicy",
             Self::TelemetryPolicy => "TelemetryPolicy",
+            Self::XMesh => "XMesh",
         }
     }
 
     /// Whether its objects live outside namespaces.
     pub(crate) fn is_cluster_scoped(self) -> bool {
-        matches!(self, Self::MeshConfig | Self::Namespace | Self::Node)
+        matches!(self, Self::MeshConfig | Self::Namespace | Self::Node | Self::XMesh)
     }
 }
 

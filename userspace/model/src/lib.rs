@@ -13,6 +13,7 @@
 
 mod access_log;
 mod eligible;
+mod generations;
 mod identity;
 mod jwt;
 mod maglev;
@@ -20,6 +21,7 @@ mod mtls;
 mod name;
 mod policy;
 mod problem;
+mod progress;
 mod route;
 mod selector;
 mod service;
@@ -29,6 +31,7 @@ mod workload;
 
 pub use access_log::{AccessLog, Comparison, LogFilter, LogFormat, LogNumber, LogText, TextTest};
 pub use eligible::{Locality, eligible};
+pub use generations::{Generations, digest};
 pub use identity::{ServiceAccount, SpiffeError, SpiffeId};
 pub use jwt::{
     Jwks, JwksError, JwksHeld, JwksSource, JwtKey, JwtProvider, KeyMaterial, ProvenClaims, SkippedKey,
@@ -42,6 +45,7 @@ pub use policy::{
     PortRange, ROOT_NAMESPACE, Rule, Source, TokenRule,
 };
 pub use problem::{Problem, Severity};
+pub use progress::{Count, Progress};
 pub use route::{
     AppProtocol, Backend, BackendShare, BackendTarget, Condition, Cors, Filter, Fraction, HeaderModifier,
     Mirror, NameMatch, OriginPattern, ParentStatus, PathMatch, PathRewrite, PortRouting, REGEX_SIZE,

@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessLog, AuthorizationPolicy, JwksHeld, JwtProvider, Locality, Mtls, ObjectName, Problem, RouteName,
-    RouteStatus, Service, Workload,
+    AccessLog, AuthorizationPolicy, Generations, JwksHeld, JwtProvider, Locality, Mtls, ObjectName, Problem,
+    RouteName, RouteStatus, Service, Workload,
 };
 
 /// Everything the data path needs, immutable. Readers share it; parts that did not change between
@@ -47,6 +47,10 @@ pub struct Snapshot {
     pub routes: Arc<BTreeMap<RouteName, Arc<RouteStatus>>>,
     /// What is wrong with the input.
     pub problems: Arc<Vec<Problem>>,
+    /// Which generation of an API server's objects this is; of those that have a status. Known to those alone that have
+    /// read them.
+    #[serde(skip)]
+    pub generations: Arc<Generations>,
 }
 
 impl Snapshot {
@@ -71,6 +75,7 @@ impl Default for Snapshot {
             access_logs: Arc::default(),
             routes: Arc::default(),
             problems: Arc::default(),
+            generations: Arc::default(),
         }
     }
 }

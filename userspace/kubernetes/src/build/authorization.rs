@@ -1,7 +1,15 @@
-//! AuthorizationPolicies in the snapshot's form.
+//! AuthorizationPolicies in the snapshot's form, and what others show of them.
 
-use weft_model::{AuthorizationPolicy, Rule, Source};
+use std::{collections::BTreeSet, sync::Arc};
 
+use weft_model::{AuthorizationPolicy, ObjectName, PolicyTarget, Rule, Source};
+
+use super::{
+    Built, NameSet,
+    notice::Notice,
+    objects::{Dirty, Objects, within},
+    unverified,
+};
 use crate::object;
 
 /// The policy in the snapshot's form: a SPIFFE ID of our own trust domain is a ServiceAccount.
@@ -26,4 +34,27 @@ pub(super) fn build(
         target: policy.target.clone(),
         rules: policy.rules.iter().map(rule).collect(),
     }
+}
+
+/// The policies of which there may be something else to tell.
+pub(super) fn touched(objects: &Objects, dirty: &Dirty) -> NameSet {
+    let namespaces: BTreeSet<_> =
+        dirty.routes.iter().map(|route| Arc::clone(&route.name.namespace)).collect();
+    let beside = namespaces.iter().flat_map(|namespace| within(&objects.authorization, namespace));
+    let for_routes = beside.filter(|(_, policy)| matches!(policy.target, PolicyTarget::Routes(_)));
+    let for_routes = for_routes.map(|(name, _)| name.clone());
+    unverified::touched(objects, dirty).into_iter().chain(for_routes).collect()
+}
+
+/// Tokens that nobody verifies, and routes that are not there; of a Service that is not there its own place tells.
+pub(super) fn notices(objects: &Objects, built: &Built, name: &ObjectName) -> Vec<Notice> {
+    let mut notices = unverified::notices(objects, built, name);
+    let target = objects.authorization.get(name).map(|policy| &policy.target);
+    let Some(PolicyTarget::Routes(routes)) = target else { return notices };
+    for (i, route) in routes.iter().enumerate().filter(|(_, route)| !objects.routes.contains_key(route)) {
+        let remedy = "add the route, or correct the name; it takes effect as soon as the route is there";
+        let field = format!("spec.targetRefs[{i}]");
+        notices.push(Notice::missing(unverified::key(name), &field, format!("there is no {route}"), remedy));
+    }
+    notices
 }

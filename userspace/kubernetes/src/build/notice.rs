@@ -12,9 +12,24 @@ use crate::{
 pub(crate) struct Notice {
     pub(crate) key: Key,
     pub(crate) finding: Finding,
+    pub(crate) meaning: Meaning,
+}
+
+/// What that does to the object, or to the one of its targets that the field names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// It holds, in part or otherwise than its owner may expect.
+    Partly,
+    /// What it is for is not there.
+    TargetNotFound,
+    /// Another one holds in its place.
+    Conflicted,
 }
 
 impl Notice {
+    /// How the message of a conflict begins.
+    pub(crate) const CONFLICTED: &str = "Conflicted: ";
+
     /// The object is used, and not as its owner may expect.
     pub(super) fn warning(
         key: impl Into<Key>,
@@ -29,7 +44,17 @@ impl Notice {
             message: message.into(),
             remedy: remedy.into(),
         };
-        Self { key: key.into(), finding }
+        Self { key: key.into(), finding, meaning: Meaning::Partly }
+    }
+
+    /// What the object is for is not there.
+    pub(super) fn missing(
+        key: impl Into<Key>,
+        field: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { meaning: Meaning::TargetNotFound, ..Self::warning(key, field, message, remedy) }
     }
 
     /// Another object of its kind holds for `target` already.
@@ -39,9 +64,9 @@ impl Notice {
         target: impl std::fmt::Display,
         winner: impl std::fmt::Display,
     ) -> Self {
-        let message = format!("Conflicted: {winner} holds for {target} already");
+        let message = format!("{}{winner} holds for {target} already", Self::CONFLICTED);
         let remedy = "the oldest wins, then the first by name: merge the two, or remove one";
-        Self::warning(loser, field, message, remedy)
+        Self { meaning: Meaning::Conflicted, ..Self::warning(loser, field, message, remedy) }
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Dirty {
     /// Those that changed: the log of anybody of their namespaces may have.
     pub(super) telemetry: NameSet,
     /// As `telemetry`, of modes.
-    authentication: NameSet,
+    pub(super) authentication: NameSet,
     /// Services of pods with these names and labels, before or after the change.
     pods: Vec<Arc<Pod>>,
     namespaces: BTreeSet<Arc<str>>,

@@ -101,7 +101,7 @@ fn note_missing(objects: &Objects, name: &ObjectName, notices: &mut Vec<Notice>)
             let message = format!("there is no Service {name}");
             let remedy =
                 "add the Service, or correct the name; it takes effect as soon as the Service is there";
-            notices.push(Notice::warning(key.clone(), &field, message, remedy));
+            notices.push(Notice::missing(key.clone(), &field, message, remedy));
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use weft_model::{AccessLog, ObjectName, PolicyTarget, Workload};
 
-use super::{NameSet, notice::Notice, objects::Objects};
-use crate::object::{Key, Kind, LogSettings, TelemetryPolicy};
+use super::objects::Objects;
+use crate::object::{LogSettings, TelemetryPolicy};
 
 /// The access log of `workload`'s requests; `None` where they are not logged.
 pub(super) fn access_log(objects: &Objects, workload: &Workload) -> Option<AccessLog> {
@@ -21,31 +21,6 @@ pub(super) fn access_log(objects: &Objects, workload: &Workload) -> Option<Acces
     let held = levels.into_iter().flatten().fold(mesh, |held, policy| policy.access_log.over(held));
     let log = AccessLog { format: held.format.unwrap_or_default(), filter: held.filter };
     held.enabled.unwrap_or(false).then_some(log)
-}
-
-/// `changed`, and the policies of their namespaces: any of them may have a conflict with one that changed.
-pub(super) fn beside(objects: &Objects, changed: &NameSet) -> NameSet {
-    let namespaces = changed.iter().map(|policy| &policy.namespace);
-    let beside = namespaces.flat_map(|namespace| super::objects::within(&objects.telemetry, namespace));
-    beside.map(|(name, _)| name).chain(changed).cloned().collect()
-}
-
-/// That another policy for the very same target wins over `name`.
-pub(super) fn conflicts(objects: &Objects, name: &ObjectName) -> Vec<Notice> {
-    let Some(policy) = objects.telemetry.get(name) else { return Vec::new() };
-    let order = |policy: &TelemetryPolicy| (policy.created.clone(), policy.name.clone());
-    let others = super::objects::within(&objects.telemetry, &name.namespace).map(|(_, other)| other);
-    let before = others.filter(|other| other.target == policy.target && order(other) < order(policy));
-    let winner = before.min_by_key(|other| order(other));
-    let notice = |winner: &Arc<TelemetryPolicy>| {
-        Notice::conflicted(key(name), "spec.targetRefs", "the same target", key(&winner.name))
-    };
-    winner.map(notice).into_iter().collect()
-}
-
-/// The policy `name`, as messages have it.
-pub(super) fn key(name: &ObjectName) -> Key {
-    Key { kind: Kind::TelemetryPolicy, name: name.clone() }
 }
 
 /// 0 for a policy that is for every pod of its namespace, 1 for one that names some; `None` for another's.

@@ -114,7 +114,7 @@ impl RoutePolicies<'_> {
                 }
                 Some(_) => continue,
             };
-            notices.push(Notice::warning(policy.key(), field, message, remedy));
+            notices.push(Notice::missing(policy.key(), field, message, remedy));
         }
     }
 }

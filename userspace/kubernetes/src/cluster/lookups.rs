@@ -25,6 +25,7 @@ use crate::object::Kind;
 /// What is asked about definitions, whose watch tells of their metadata alone.
 pub(super) struct Lookups {
     client: Client,
+    wanted: BTreeSet<Kind>,
     running: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Which question about a kind is the last one.
     last: BTreeMap<Kind, u64>,
@@ -46,8 +47,12 @@ pub(super) type Decided = (Kind, Option<&'static str>);
 
 impl Lookups {
     pub(super) fn new(client: Client) -> Self {
+        // Of a mesh as such, nodes need to know nothing.
+        let wanted =
+            OPTIONAL.iter().map(|optional| optional.kind).filter(|kind| *kind != Kind::XMesh).collect();
         Self {
             client,
+            wanted,
             running: FuturesUnordered::new(),
             last: BTreeMap::new(),
             next: 0,
@@ -57,18 +62,23 @@ impl Lookups {
         }
     }
 
+    /// This kind is asked for, too.
+    pub(super) fn want(&mut self, kind: Kind) {
+        self.wanted.insert(kind);
+    }
+
     /// Takes over what the watch of definitions tells; what that decides at once.
     pub(super) fn take(&mut self, told: &Told) -> Vec<Decided> {
         match told {
             Told::Listing => self.seen.clear(),
             Told::Is(object) => {
-                if let Some(kind) = kind(object) {
+                if let Some(kind) = self.kind(object) {
                     self.seen.insert(kind);
                     self.ask(kind, Duration::ZERO);
                 }
             }
             Told::Was(object) => {
-                if let Some(kind) = kind(object) {
+                if let Some(kind) = self.kind(object) {
                     self.seen.remove(&kind);
                     self.last.remove(&kind);
                     return vec![(kind, None)];
@@ -76,8 +86,7 @@ impl Lookups {
             }
             Told::Listed => {
                 self.listed = true;
-                let missing = OPTIONAL.iter().map(|optional| optional.kind);
-                let missing: Vec<_> = missing.filter(|kind| !self.seen.contains(kind)).collect();
+                let missing: Vec<_> = self.wanted.difference(&self.seen).copied().collect();
                 self.last.retain(|kind, _| self.seen.contains(kind));
                 return missing.into_iter().map(|kind| (kind, None)).collect();
             }
@@ -116,6 +125,13 @@ impl Lookups {
         self.listed && self.last.is_empty()
     }
 
+    /// The kind that a definition defines, where it is one that is wanted.
+    fn kind(&self, definition: &Value) -> Option<Kind> {
+        let name = trim::name(definition)?;
+        let found = OPTIONAL.iter().find(|optional| *optional.definition == *name.name)?;
+        Some(found.kind).filter(|kind| self.wanted.contains(kind))
+    }
+
     fn ask(&mut self, kind: Kind, wait: Duration) {
         let Some(Optional { definition, .. }) = OPTIONAL.iter().find(|optional| optional.kind == kind) else {
             return;
@@ -137,10 +153,4 @@ impl fmt::Debug for Lookups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lookups").field("last", &self.last).finish_non_exhaustive()
     }
-}
-
-/// The kind that a definition defines, where it is one of ours.
-fn kind(definition: &Value) -> Option<Kind> {
-    let name = trim::name(definition)?;
-    OPTIONAL.iter().find(|optional| *optional.definition == *name.name).map(|optional| optional.kind)
 }

@@ -29,8 +29,8 @@ pub(super) struct Optional {
 pub(super) const CORE: [Kind; 5] =
     [Kind::Namespace, Kind::Node, Kind::Service, Kind::EndpointSlice, Kind::Pod];
 
-/// The kinds that have `CustomResourceDefinition`s.
-pub(super) const OPTIONAL: [Optional; 10] = [
+/// The kinds that have `CustomResourceDefinition`s. Of XMesh nothing is for nodes: who judges objects asks for it.
+pub(super) const OPTIONAL: [Optional; 11] = [
     Optional { kind: Kind::MeshConfig, definition: "meshconfigs.weft.dev" },
     Optional { kind: Kind::TcpRoute, definition: "tcproutes.gateway.networking.k8s.io" },
     Optional { kind: Kind::HttpRoute, definition: "httproutes.gateway.networking.k8s.io" },
@@ -41,6 +41,7 @@ pub(super) const OPTIONAL: [Optional; 10] = [
     Optional { kind: Kind::AuthorizationPolicy, definition: "authorizationpolicies.weft.dev" },
     Optional { kind: Kind::AuthenticationPolicy, definition: "authenticationpolicies.weft.dev" },
     Optional { kind: Kind::TelemetryPolicy, definition: "telemetrypolicies.weft.dev" },
+    Optional { kind: Kind::XMesh, definition: "xmeshes.gateway.networking.x-k8s.io" },
 ];
 
 impl Resource {
@@ -80,6 +81,15 @@ impl Resource {
     pub(super) fn path(&self) -> String {
         let root = if self.api_version.contains('/') { "/apis" } else { "/api" };
         format!("{root}/{}/{}", self.api_version, self.plural)
+    }
+}
+
+/// The path of the objects of `kind`, in one namespace or (of kinds without) in none.
+pub(crate) fn path_of(kind: Kind, api_version: &str, namespace: &str) -> String {
+    let path = Resource::optional(kind, api_version).path();
+    match path.rsplit_once('/') {
+        Some((group, plural)) if !namespace.is_empty() => format!("{group}/namespaces/{namespace}/{plural}"),
+        _ => path,
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
     node::Sandboxes,
     object::Kind,
     source::{self, Asked, Options, blocking},
+    status::Judgement,
 };
 
 /// All of it, but for what is moved to threads that may block.
@@ -36,6 +37,8 @@ pub(super) struct Running {
     health: latest::Sender<Arc<Health>>,
     requests: mpsc::Receiver<Asked>,
     jwks: latest::Receiver<Arc<JwksHeld>>,
+    /// Whom it is told what is to be said of objects.
+    judgement: Option<latest::Sender<Arc<Judgement>>>,
     /// Who waits for what there is now.
     waiting: Vec<Asked>,
     scan_at: Instant,
@@ -51,6 +54,14 @@ struct Parts {
     sandboxes: Sandboxes,
 }
 
+/// What came of a batch.
+struct Applied {
+    parts: Parts,
+    /// Fit to be published.
+    snapshot: Option<Arc<Snapshot>>,
+    judgement: Option<Arc<Judgement>>,
+}
+
 /// What is taken over together.
 struct Batch {
     decided: Vec<Decided>,
@@ -58,6 +69,8 @@ struct Batch {
     /// The kinds that there are, once that is known.
     there: Option<Vec<Kind>>,
     jwks: Arc<JwksHeld>,
+    /// What was said of objects last, where anybody asks.
+    judged: Option<Arc<Judgement>>,
     /// Whether namespaces are looked for.
     scan: bool,
 }
@@ -87,6 +100,7 @@ impl Running {
             health,
             requests,
             jwks,
+            judgement,
             ..
         } = source;
         let now = Instant::now();
@@ -100,6 +114,7 @@ impl Running {
             health,
             requests,
             jwks,
+            judgement,
             waiting: Vec::new(),
             scan_at: now,
             keep_at: now,
@@ -173,13 +188,17 @@ impl Running {
             told,
             there: self.lookups.are_done().then(|| self.watches.kinds().collect()),
             jwks: Arc::clone(&self.jwks.borrow_and_update()),
+            judged: self.judgement.as_ref().map(|told| Arc::clone(&told.borrow())),
             scan,
         };
         let parts = self.parts.take()?;
-        let (parts, snapshot) = blocking(move || parts.apply(batch)).await?;
+        let Applied { parts, snapshot, judgement } = blocking(move || parts.apply(batch)).await?;
         self.parts = Some(parts);
         if let Some(snapshot) = snapshot {
             self.publish(snapshot);
+        }
+        if let (Some(told), Some(judgement)) = (&self.judgement, judgement) {
+            told.send_replace(judgement);
         }
         self.tell_health();
         Some(())
@@ -258,8 +277,8 @@ impl Running {
 }
 
 impl Parts {
-    /// Takes over a batch; the snapshot that is fit to be published, if there is one.
-    fn apply(mut self, batch: Batch) -> (Self, Option<Arc<Snapshot>>) {
+    /// Takes over a batch.
+    fn apply(mut self, batch: Batch) -> Applied {
         let Self { store, sandboxes } = &mut self;
         store.hold(batch.jwks);
         for (kind, version) in batch.decided {
@@ -281,7 +300,9 @@ impl Parts {
         // What is half told is not told on, unless all that is known is what was kept.
         let fit = !store.is_synced() || store.is_settled(now);
         let snapshot = if fit { store.snapshot() } else { None };
-        (self, snapshot)
+        let judgement = snapshot.as_ref().zip(batch.judged);
+        let judgement = judgement.and_then(|(snapshot, before)| store.judgement(snapshot, &before));
+        Applied { parts: self, snapshot, judgement }
     }
 }
 

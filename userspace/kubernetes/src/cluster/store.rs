@@ -2,6 +2,7 @@
 
 mod listing;
 mod pods;
+mod revisions;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,8 +14,8 @@ use std::{
 use serde_json::Value;
 use weft_model::{JwksHeld, ObjectName, Snapshot};
 
-use self::listing::Listing;
 pub(super) use self::pods::Pods;
+use self::{listing::Listing, revisions::Revisions};
 use super::{
     follow::Told,
     kept::{self, Kept},
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     assembly::Assembly,
     object::{Key, Kind},
+    status::Judgement,
 };
 
 /// Objects of an API server, and what was built of them.
@@ -36,6 +38,7 @@ pub(super) struct Store {
     pods: Pods,
     /// The last good version of each object that may become a bad one.
     good: BTreeMap<Arc<str>, Arc<Value>>,
+    revisions: Revisions,
     /// What is in force until all is listed for the first time.
     kept: Option<Kept>,
     /// All was listed once: from then on what is told is in force as it comes.
@@ -57,6 +60,7 @@ impl Store {
             complete: false,
             pods: Pods::new(node),
             good: BTreeMap::new(),
+            revisions: Revisions::default(),
             kept: None,
             begun: false,
         };
@@ -106,9 +110,14 @@ impl Store {
                 }
             }
             Told::Is(mut object) => {
+                let seen = self.revisions.see(kind, &watched.resource.api_version, &object);
                 trim::trim(&watched.resource, &mut object);
                 if let Some(name) = trim::name(&object) {
-                    self.put(kind, name, object);
+                    self.put(kind, name.clone(), object);
+                    if let Some(seen) = seen {
+                        let good = self.assembly.catalog.is_good(&file(kind, &name));
+                        self.revisions.keep(kind, &name, seen, good);
+                    }
                 }
             }
             Told::Was(object) => {
@@ -186,7 +195,28 @@ impl Store {
         if let Some(kept) = self.kept.take() {
             self.assembly.go_on_after(&kept.snapshot);
         }
+        self.assembly.at(Arc::clone(self.revisions.generations()));
         Some(self.assembly.snapshot())
+    }
+
+    /// From now on it is judged what is to be said of objects, too.
+    pub(super) fn judge(&mut self) {
+        self.revisions.judge();
+    }
+
+    /// What is to be said of objects by `snapshot`, the last one, and whether anything of that may have changed since
+    /// `snapshot` before it; `None` where nothing has, or nobody asks.
+    pub(super) fn judgement(
+        &mut self,
+        snapshot: &Arc<Snapshot>,
+        before: &Arc<Judgement>,
+    ) -> Option<Arc<Judgement>> {
+        let changed = self.revisions.have_changed();
+        let revisions = self.revisions.all()?;
+        if !changed && before.is_of(snapshot) {
+            return None;
+        }
+        Some(Arc::new(self.assembly.judge(revisions, snapshot, before)))
     }
 
     /// Since when what is in force is no more than what was kept, in seconds since 1970.
@@ -249,6 +279,7 @@ impl Store {
         }
         let file = file(kind, name);
         self.good.remove(&file);
+        self.revisions.forget(&Key { kind, name: name.clone() });
         self.assembly.catalog.remove(&file);
     }
 }

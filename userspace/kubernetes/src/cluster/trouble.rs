@@ -2,7 +2,7 @@
 
 /// Why a question had no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// It forgot the version that was asked for: all has to be listed anew.
     #[error("the API server no longer has the changes since then")]
     Expired,
@@ -22,7 +22,7 @@ pub(super) enum Trouble {
 
 impl Trouble {
     /// What became of a request.
-    pub(super) fn of(error: &kube::Error) -> Self {
+    pub(crate) fn of(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::said(status.code, &status.message),
             kube::Error::Auth(error) => {
@@ -35,12 +35,12 @@ impl Trouble {
     }
 
     /// A connection that broke in the middle of an answer.
-    pub(super) fn broken(error: &std::io::Error) -> Self {
+    pub(crate) fn broken(error: &std::io::Error) -> Self {
         Self::Away(format!("the connection to the API server broke: {}", innermost(error)))
     }
 
     /// What a status of the API server means.
-    pub(super) fn said(code: u16, message: &str) -> Self {
+    pub(crate) fn said(code: u16, message: &str) -> Self {
         match code {
             410 => Self::Expired,
             // "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled".

@@ -40,6 +40,7 @@ impl Snapshot {
             access_logs: Arc::default(),
             routes: Arc::default(),
             problems: Arc::default(),
+            generations: Arc::default(),
         }
     }
 
