@@ -16,6 +16,7 @@ mod error;
 mod health;
 mod metrics;
 mod run;
+mod status;
 
 pub use error::Error;
 pub use run::{Settings, run};

@@ -2,11 +2,12 @@
 
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use weft_kubernetes::{Cluster, ClusterSource, Connection, Options, Source as _};
+use weft_model::Progress;
 use weft_runtime::{Shutdown, Tasks};
 
-use crate::{Error, health, metrics::Metrics};
+use crate::{Error, health, metrics::Metrics, status};
 
 /// What a controller is told.
 #[derive(Clone, Debug)]
@@ -29,11 +30,13 @@ pub async fn run(settings: Settings, mut shutdown: Shutdown) -> Result<(), Error
     let cluster = Cluster::connect(&settings.connection).await?;
     // No pod is its own: of a node without a name there are none, and no control groups to look for them in.
     let options = Options { node: "".into(), last_good: None, mutual_tls: false };
-    let (source, _snapshots) = ClusterSource::open(&settings.connection, PathBuf::new(), options).await?;
+    let (mut source, _snapshots) = ClusterSource::open(&settings.connection, PathBuf::new(), options).await?;
     let (source_health, metrics) = (source.health(), Arc::new(Metrics::new(settings.version)));
 
     let tasks = Tasks::new();
     let stop = tasks.stop_signal();
+    let nodes = watch::Sender::<Arc<Progress>>::default();
+    status::start(&cluster, &settings.namespace, &mut source, nodes.subscribe(), &tasks);
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn("source", async {
         Box::new(source).run(Box::pin(stopped)).await;
