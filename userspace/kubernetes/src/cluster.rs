@@ -18,7 +18,9 @@ mod definitions;
 mod follow;
 mod health;
 mod kept;
+mod lend;
 mod lookups;
+mod membership;
 mod resource;
 mod running;
 mod server;
@@ -40,6 +42,8 @@ pub use self::{
     asked::{AskError, Cluster, Values, ValuesKind},
     connect::Connection,
     health::{Failing, Health},
+    lend::lend,
+    membership::{Unknown, ask_membership, kept_membership, members_file},
 };
 use self::{
     kept::Kept, lookups::Lookups, resource::CORE, resource::Resource, running::Running, store::Store,
@@ -47,7 +51,8 @@ use self::{
 };
 pub(crate) use self::{resource::path_of, trouble::Trouble};
 use crate::{
-    Error,
+    Announcer, Error,
+    announce::Call,
     node::Sandboxes,
     object::Kind,
     source::{Asked, Options, Refresh, Source},
@@ -67,6 +72,8 @@ pub struct ClusterSource {
     health: latest::Sender<Arc<Health>>,
     requests: mpsc::Receiver<Asked>,
     refresh: Refresh,
+    calls: mpsc::Receiver<Call>,
+    announcer: Announcer,
     jwks: latest::Receiver<Arc<JwksHeld>>,
     judgement: Option<latest::Sender<Arc<Judgement>>>,
 }
@@ -86,8 +93,8 @@ impl ClusterSource {
         let kept = last_good.as_deref().and_then(|folder| Kept::read(folder, node, *mutual_tls));
         let mut store = Store::new(Arc::clone(node), *mutual_tls, kept);
         let mut sandboxes = Sandboxes::new(groups, Path::new("/proc").to_owned());
-        let paths = sandboxes.scan(&store.sandboxes());
-        store.place(paths);
+        let networks = sandboxes.scan(&store.sandboxes());
+        store.place(networks);
         let mut watches = Watches::new(client.clone());
         watches.start(None, Resource::definitions());
         for kind in CORE {
@@ -95,6 +102,7 @@ impl ClusterSource {
         }
         let (publish, latest) = latest::channel(store.snapshot().unwrap_or_default());
         let (refresh, requests) = Refresh::channel(&latest);
+        let (announcer, calls) = Announcer::channel();
         let source = Self {
             store,
             watches,
@@ -106,6 +114,8 @@ impl ClusterSource {
             publish,
             requests,
             refresh,
+            calls,
+            announcer,
             // Nobody sends any, unless `follow_jwks` says who.
             jwks: latest::channel(Arc::default()).1,
             judgement: None,
@@ -131,6 +141,10 @@ impl ClusterSource {
 impl Source for ClusterSource {
     fn refresh_handle(&self) -> Refresh {
         self.refresh.clone()
+    }
+
+    fn announcer(&self) -> Option<Announcer> {
+        Some(self.announcer.clone())
     }
 
     fn follow_jwks(&mut self, jwks: latest::Receiver<Arc<JwksHeld>>) {

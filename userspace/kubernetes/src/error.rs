@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use weft_model::ServiceAccount;
+
 /// Why a source of objects cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -39,6 +41,25 @@ pub enum Error {
         server: String,
         /// What is wrong.
         message: String,
+    },
+    /// The API server gives no token of a ServiceAccount.
+    #[error(
+        "cannot have a token of the ServiceAccount {account}: {message}; `weft install` makes the account, and lets the agent \
+         ask for its tokens"
+    )]
+    Token {
+        /// The account.
+        account: ServiceAccount,
+        /// What the API server says.
+        message: String,
+    },
+    /// A kubeconfig cannot be written, or what is to be in it cannot be read.
+    #[error("cannot read or write {path}: {source}")]
+    Lent {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The manifests directory cannot be watched.
     #[error(

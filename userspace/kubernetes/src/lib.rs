@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod analyze;
+mod announce;
 mod assembly;
 mod build;
 mod catalog;
@@ -30,7 +31,11 @@ mod status;
 mod syntax;
 
 pub use analyze::analyze;
-pub use cluster::{AskError, Cluster, ClusterSource, Connection, Failing, Health, Values, ValuesKind};
+pub use announce::{Announced, Announcer, Known};
+pub use cluster::{
+    AskError, Cluster, ClusterSource, Connection, Failing, Health, Unknown, Values, ValuesKind,
+    ask_membership, kept_membership, lend, members_file,
+};
 pub use crds::crds;
 pub use error::Error;
 pub use leader::{Election, Leadership};

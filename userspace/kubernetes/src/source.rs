@@ -6,12 +6,20 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use weft_model::{JwksHeld, Snapshot};
 
+use crate::Announcer;
+
 /// Publishes a snapshot for every change of the objects it reads.
 ///
 /// Broken objects are no error: they are in [`Snapshot::problems`], and their last good versions stay in force.
 pub trait Source: Send {
     /// A handle that has everything read again on demand, once this runs.
     fn refresh_handle(&self) -> Refresh;
+
+    /// A handle by which the container runtime's plugin tells of pods' networks, once this runs. `None` of a source whose objects
+    /// say that by themselves.
+    fn announcer(&self) -> Option<Announcer> {
+        None
+    }
 
     /// From now on the snapshots have these keys of providers, too: whoever fetches them learns from the snapshots which.
     fn follow_jwks(&mut self, jwks: latest::Receiver<Arc<JwksHeld>>);

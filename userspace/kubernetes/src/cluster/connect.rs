@@ -21,6 +21,16 @@ pub enum Connection {
 impl Connection {
     /// A client, and the address of its server. Asks nothing yet.
     pub(super) async fn client(&self) -> Result<(Client, String), Error> {
+        let config = self.config().await?;
+        let server = config.cluster_url.to_string();
+        match Client::try_from(config) {
+            Ok(client) => Ok((client, server)),
+            Err(error) => Err(Error::Client { server, message: error.to_string() }),
+        }
+    }
+
+    /// What is known of the server.
+    pub(super) async fn config(&self) -> Result<Config, Error> {
         let mut config = match self {
             Self::Kubeconfig(path) => {
                 let failed = |error: kube::config::KubeconfigError| Error::Kubeconfig {
@@ -37,11 +47,7 @@ impl Connection {
         config.connect_timeout = Some(CONNECT);
         // What fails is tried again by whoever asks, with a word in status meanwhile.
         config.default_retry = false;
-        let server = config.cluster_url.to_string();
-        match Client::try_from(config) {
-            Ok(client) => Ok((client, server)),
-            Err(error) => Err(Error::Client { server, message: error.to_string() }),
-        }
+        Ok(config)
     }
 }
 

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_model::{JwksHeld, ObjectName, Snapshot};
 
-use super::{resource::OPTIONAL, store::Pods};
-use crate::object::Kind;
+use super::{membership::Members, resource::OPTIONAL, store::Pods};
+use crate::{node::Network, object::Kind};
 
 /// What an earlier agent left.
 #[derive(Debug)]
@@ -75,9 +75,9 @@ impl Kept {
         Some(kept)
     }
 
-    /// Takes over where the pods' namespaces are; whether that changes anything.
+    /// Takes over where the pods are; whether that changes anything.
     pub(super) fn place(&mut self, pods: &Pods) -> bool {
-        self.relocate(|uid| pods.path(uid).map(Path::to_owned))
+        self.relocate(|uid| pods.network(uid).cloned())
     }
 
     /// The keys of providers of tokens.
@@ -94,12 +94,20 @@ impl Kept {
         self.uids.values()
     }
 
-    fn relocate(&mut self, path: impl Fn(&str) -> Option<PathBuf>) -> bool {
+    /// The same, with the names of the pods.
+    pub(super) fn named_uids(&self) -> impl Iterator<Item = (&ObjectName, &Arc<str>)> {
+        self.uids.iter()
+    }
+
+    fn relocate(&mut self, network: impl Fn(&str) -> Option<Network>) -> bool {
         let local = self.snapshot.workloads.values().filter(|workload| workload.local);
         let moved: Vec<_> = local
             .filter_map(|workload| {
-                let netns = self.uids.get(&workload.name).and_then(|uid| path(uid));
-                (workload.netns != netns).then(|| (workload.name.clone(), netns))
+                let found = self.uids.get(&workload.name).and_then(|uid| network(uid));
+                let told = found.as_ref().and_then(|found| found.ips.as_ref());
+                let ips = told.map_or_else(|| workload.ips.clone(), |ips| ips.to_vec());
+                let netns = found.map(|found| found.path);
+                (workload.netns != netns || workload.ips != ips).then(|| (workload.name.clone(), netns, ips))
             })
             .collect();
         if moved.is_empty() {
@@ -108,9 +116,10 @@ impl Kept {
         let snapshot = Arc::make_mut(&mut self.snapshot);
         snapshot.version += 1;
         let workloads = Arc::make_mut(&mut snapshot.workloads);
-        for (name, netns) in moved {
+        for (name, netns, ips) in moved {
             if let Some(workload) = workloads.get_mut(&name) {
-                Arc::make_mut(workload).netns = netns;
+                let workload = Arc::make_mut(workload);
+                (workload.netns, workload.ips) = (netns, ips);
             }
         }
         true
@@ -130,7 +139,8 @@ impl Draft {
         let file = File { format: FORMAT, at, uids: uids.clone(), good: good.clone(), snapshot: &**snapshot };
         serde_json::to_writer(&mut to, &file)?;
         to.into_inner()?.sync_data()?;
-        fs::rename(&draft, file_in(folder))
+        fs::rename(&draft, file_in(folder))?;
+        Members::of(snapshot, uids).write(folder)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The source at work: news in, snapshots out.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::{
-    sync::{mpsc, watch as latest},
+    sync::{mpsc, oneshot, watch as latest},
     time::{Instant, sleep_until},
 };
 use weft_model::{JwksHeld, ObjectName, Snapshot};
@@ -20,6 +20,7 @@ use super::{
     watches::{Of, Watches},
 };
 use crate::{
+    announce::{Announced, Call, Known},
     node::Sandboxes,
     object::Kind,
     source::{self, Asked, Options, blocking},
@@ -36,11 +37,14 @@ pub(super) struct Running {
     publish: latest::Sender<Arc<Snapshot>>,
     health: latest::Sender<Arc<Health>>,
     requests: mpsc::Receiver<Asked>,
+    calls: mpsc::Receiver<Call>,
     jwks: latest::Receiver<Arc<JwksHeld>>,
     /// Whom it is told what is to be said of objects.
     judgement: Option<latest::Sender<Arc<Judgement>>>,
     /// Who waits for what there is now.
     waiting: Vec<Asked>,
+    /// The UIDs of pods that the runtime has told of, and who waits for them to be known.
+    announced: Vec<(Arc<str>, oneshot::Sender<Known>)>,
     scan_at: Instant,
     /// When the next snapshot may be kept, and whether there is one.
     keep_at: Instant,
@@ -71,12 +75,21 @@ struct Batch {
     jwks: Arc<JwksHeld>,
     /// What was said of objects last, where anybody asks.
     judged: Option<Arc<Judgement>>,
+    called: Vec<Called>,
     /// Whether namespaces are looked for.
     scan: bool,
 }
 
+/// A [`Call`], less whoever waits for the answer.
+enum Called {
+    Add(Announced),
+    Remove(Arc<str>),
+    Keep(HashSet<Arc<str>>),
+}
+
 /// What there is to do.
 enum News {
+    Called(Vec<Call>),
     Told(Vec<(Of, Told)>),
     Decided(Result<Decided, Trouble>),
     Asked(Asked),
@@ -99,6 +112,7 @@ impl Running {
             publish,
             health,
             requests,
+            calls,
             jwks,
             judgement,
             ..
@@ -113,9 +127,11 @@ impl Running {
             publish,
             health,
             requests,
+            calls,
             jwks,
             judgement,
             waiting: Vec::new(),
+            announced: Vec::new(),
             scan_at: now,
             keep_at: now,
             unkept: false,
@@ -153,6 +169,7 @@ impl Running {
             told = self.watches.next() => News::Told(told),
             decided = self.lookups.next() => News::Decided(decided),
             Some(asked) = self.requests.recv() => News::Asked(asked),
+            calls = next_of(&mut self.calls) => News::Called(calls),
             Ok(()) = self.jwks.changed() => News::Keys,
             () = sleep_until(self.scan_at) => News::Scan,
             () = sleep_until(self.keep_at), if self.unkept => News::Keep,
@@ -162,7 +179,8 @@ impl Running {
 
     async fn take(&mut self, news: News) -> Option<()> {
         let (mut told, mut decided) = (Vec::new(), Vec::new());
-        let scan = matches!(news, News::Scan | News::Asked(_));
+        let mut called = Vec::new();
+        let scan = matches!(news, News::Scan | News::Asked(_) | News::Called(_));
         if scan {
             self.scan_at = Instant::now() + SCAN;
         }
@@ -180,6 +198,7 @@ impl Running {
             News::Decided(Ok(one)) => decided.push(one),
             News::Decided(Err(trouble)) => drop(self.failures.fail(DEFINITION, &trouble)),
             News::Asked(asked) => self.waiting.push(asked),
+            News::Called(calls) => called.extend(calls.into_iter().map(|call| self.heard(call))),
             News::Scan | News::Keys | News::Keep | News::Due => {}
         }
         self.watch(&decided);
@@ -189,6 +208,7 @@ impl Running {
             there: self.lookups.are_done().then(|| self.watches.kinds().collect()),
             jwks: Arc::clone(&self.jwks.borrow_and_update()),
             judged: self.judgement.as_ref().map(|told| Arc::clone(&told.borrow())),
+            called,
             scan,
         };
         let parts = self.parts.take()?;
@@ -196,6 +216,7 @@ impl Running {
         self.parts = Some(parts);
         if let Some(snapshot) = snapshot {
             self.publish(snapshot);
+            self.answer();
         }
         if let (Some(told), Some(judgement)) = (&self.judgement, judgement) {
             told.send_replace(judgement);
@@ -232,6 +253,32 @@ impl Running {
             for asked in self.waiting.drain(..) {
                 // Whoever has stopped waiting needs no answer.
                 let _ = asked.send(version);
+            }
+        }
+    }
+
+    /// What a call says; whoever waits for it is noted.
+    fn heard(&mut self, call: Call) -> Called {
+        match call {
+            Call::Add(network, answer) => {
+                self.announced.push((Arc::clone(&network.uid), answer));
+                Called::Add(network)
+            }
+            Call::Remove(sandbox) => Called::Remove(sandbox),
+            Call::Keep(sandboxes) => Called::Keep(sandboxes),
+        }
+    }
+
+    /// Answers whoever waits for a pod that is known by now.
+    fn answer(&mut self) {
+        let Some(Parts { store, .. }) = &self.parts else { return };
+        let published = Arc::clone(&self.publish.borrow());
+        for (uid, answer) in std::mem::take(&mut self.announced) {
+            match store.known(&uid, &published) {
+                // Whoever has stopped waiting needs no answer.
+                Some(known) => drop(answer.send(known)),
+                None if answer.is_closed() => {}
+                None => self.announced.push((uid, answer)),
             }
         }
     }
@@ -294,6 +341,13 @@ impl Parts {
         for (kind, told) in batch.told {
             store.take(kind, told, now);
         }
+        for called in batch.called {
+            match called {
+                Called::Add(network) => sandboxes.announce(network),
+                Called::Remove(sandbox) => sandboxes.withdraw(&sandbox),
+                Called::Keep(those) => sandboxes.keep(&those),
+            }
+        }
         if batch.scan {
             store.place(sandboxes.scan(&store.sandboxes()));
         }
@@ -306,6 +360,17 @@ impl Parts {
     }
 }
 
+/// The calls that have come by now, once there is one. A source that nobody can call any more waits for other things.
+async fn next_of(calls: &mut mpsc::Receiver<Call>) -> Vec<Call> {
+    let mut batch = Vec::new();
+    if calls.recv_many(&mut batch, CALLS).await == 0 {
+        std::future::pending::<()>().await;
+    }
+    batch
+}
+
+/// How many calls are taken over together.
+const CALLS: usize = 64;
 /// How often pods' namespaces are looked for: while an enrolled pod has none, and else.
 const SCAN_SOON: Duration = Duration::from_millis(250);
 const SCAN: Duration = Duration::from_secs(2);

@@ -6,7 +6,6 @@ mod revisions;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
@@ -23,7 +22,9 @@ use super::{
     trim,
 };
 use crate::{
+    announce::Known,
     assembly::Assembly,
+    node::Network,
     object::{Key, Kind},
     status::Judgement,
 };
@@ -129,9 +130,9 @@ impl Store {
         }
     }
 
-    /// These are the network namespaces of pods now, by their UIDs. Whether that changed anything.
-    pub(super) fn place(&mut self, paths: HashMap<Arc<str>, PathBuf>) -> bool {
-        let changed = self.pods.place(paths);
+    /// These are the networks of pods now, by their UIDs. Whether that changed anything.
+    pub(super) fn place(&mut self, networks: HashMap<Arc<str>, Network>) -> bool {
+        let changed = self.pods.place(networks);
         for (name, object) in &changed {
             self.assembly.catalog.put_object(&file(Kind::Pod, name), object);
         }
@@ -148,6 +149,17 @@ impl Store {
             Some(kept) => kept.uids().chain(self.pods.uids()).cloned().collect(),
             None => self.pods.uids().cloned().collect(),
         }
+    }
+
+    /// The pod of this node that has the UID, and where it is: what `snapshot` says of it.
+    pub(super) fn known(&self, uid: &str, snapshot: &Snapshot) -> Option<Known> {
+        let kept = self.kept.iter().flat_map(Kept::named_uids);
+        let (pod, _) = self.pods.named_uids().chain(kept).find(|(_, known)| &***known == uid)?;
+        let workload = snapshot.workloads.get(pod)?;
+        let found = self.pods.network(uid)?;
+        let is_there = workload.netns.as_ref() == Some(&found.path);
+        let known = Known { pod: pod.clone(), enrolled: workload.enrolled, version: snapshot.version };
+        (is_there && snapshot.version > 0).then_some(known)
     }
 
     /// These keys are in the snapshots from now on.

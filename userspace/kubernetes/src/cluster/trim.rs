@@ -2,9 +2,9 @@
 //!
 //! What is left out does not make an object anew when it changes: a pod's heartbeats, a route's status, who wrote what.
 
-use std::sync::Arc;
+use std::{net::IpAddr, path::Path, sync::Arc};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use weft_model::ObjectName;
 
 use super::resource::Resource;
@@ -71,13 +71,22 @@ fn hash_of_file(object: &Value) -> Option<&str> {
     (hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(hash)
 }
 
-/// `object` with the path of its network namespace.
-pub(super) fn with_netns(object: &Value, path: &str) -> Value {
+/// `object` with the path of its network namespace, and with the addresses that it has there where the runtime says which:
+/// the kubelet tells of those some time after they are in use, and meanwhile of those that an earlier sandbox had.
+pub(super) fn with_network(object: &Value, path: &Path, ips: Option<&[IpAddr]>) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         let annotations = metadata.entry("annotations").or_insert_with(|| Map::new().into());
         if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(NETNS.to_owned(), path.into());
+            annotations.insert(NETNS.to_owned(), path.to_string_lossy().into());
+        }
+    }
+    if let (Some(ips), Some(fields)) = (ips, object.as_object_mut()) {
+        let status = fields.entry("status").or_insert_with(|| Map::new().into());
+        if let Some(status) = status.as_object_mut() {
+            status.insert("podIP".to_owned(), ips.first().map(ToString::to_string).into());
+            let all = ips.iter().map(|ip| json!({"ip": ip.to_string()}));
+            status.insert("podIPs".to_owned(), all.collect());
         }
     }
     object
@@ -139,8 +148,6 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::object::Kind;
 
@@ -197,8 +204,21 @@ mod tests {
         let mut pod = running();
         trim(&Resource::core(Kind::Pod), &mut pod);
         assert!(!pod.to_string().contains("someone-else"));
-        let pod = with_netns(&pod, "/proc/41/ns/net");
-        assert_eq!(pod["metadata"]["annotations"]["weft.dev/netns"], "/proc/41/ns/net");
+        let placed = with_network(&pod, Path::new("/proc/41/ns/net"), None);
+        assert_eq!(placed["metadata"]["annotations"]["weft.dev/netns"], "/proc/41/ns/net");
+        assert_eq!(placed["status"], pod["status"]);
+    }
+
+    #[test]
+    fn addresses_that_the_runtime_tells_are_in_the_place_of_older_ones_and_of_none() {
+        let ips = ["10.1.0.9".parse().unwrap(), "fd00::9".parse().unwrap()];
+        let mut new = running();
+        new.as_object_mut().unwrap().remove("status");
+        for pod in [running(), new] {
+            let placed = with_network(&pod, Path::new("/run/netns/cni-1"), Some(&ips));
+            assert_eq!(placed["status"]["podIP"], "10.1.0.9");
+            assert_eq!(placed["status"]["podIPs"], json!([{"ip": "10.1.0.9"}, {"ip": "fd00::9"}]));
+        }
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! Where the network namespaces of pods are.
 
+mod announced;
+
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use self::announced::Announcements;
 use super::{groups, processes::Process};
+use crate::announce::Announced;
 
 /// Finds pods' namespaces, and holds on to what it has found while that is true.
 #[derive(Debug)]
@@ -19,19 +24,45 @@ pub(crate) struct Sandboxes {
     known: HashMap<Arc<str>, Process>,
     /// The groups below which the kubelet keeps pods.
     roots: Vec<PathBuf>,
+    announced: Announcements,
+}
+
+/// Where a pod is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    /// Its namespace.
+    pub(crate) path: PathBuf,
+    /// Its addresses, where the runtime has told them; else they are its object's affair.
+    pub(crate) ips: Option<Arc<[IpAddr]>>,
 }
 
 impl Sandboxes {
     /// Of the node whose control groups are below `groups`.
     pub(crate) fn new(groups: PathBuf, proc: PathBuf) -> Self {
-        Self { groups, proc, known: HashMap::new(), roots: Vec::new() }
+        Self { groups, proc, known: HashMap::new(), roots: Vec::new(), announced: Announcements::default() }
     }
 
-    /// The paths of the namespaces of the pods with these UIDs, as far as they are there.
+    /// The runtime has made this network: the pod is there, and nowhere else, as long as its path leads there.
+    pub(crate) fn announce(&mut self, network: Announced) {
+        self.announced.add(network);
+    }
+
+    /// The runtime takes this sandbox away.
+    pub(crate) fn withdraw(&mut self, sandbox: &str) {
+        self.announced.remove(sandbox);
+    }
+
+    /// The runtime knows no sandboxes but these.
+    pub(crate) fn keep(&mut self, sandboxes: &HashSet<Arc<str>>) {
+        self.announced.keep(sandboxes);
+    }
+
+    /// The networks of the pods with these UIDs, as far as they are there.
     ///
-    /// A path is that of a process, and is true until this is called next: the number of a process is given to another one
-    /// no sooner than when all others were.
-    pub(crate) fn scan(&mut self, uids: &[Arc<str>]) -> HashMap<Arc<str>, PathBuf> {
+    /// A path is that of a process, where there is one already, and is true until this is called next: the number of a process
+    /// is given to another one no sooner than when all others were.
+    pub(crate) fn scan(&mut self, uids: &[Arc<str>]) -> HashMap<Arc<str>, Network> {
+        self.announced.look();
         let mut known = std::mem::take(&mut self.known);
         let mut missing = Vec::new();
         for uid in uids {
@@ -48,15 +79,27 @@ impl Sandboxes {
                 }
             }
         }
-        self.known.iter().map(|(uid, process)| (Arc::clone(uid), process.netns(&self.proc))).collect()
+        uids.iter().filter_map(|uid| Some((Arc::clone(uid), self.network(uid)?))).collect()
     }
 
-    /// Whether `process` lives, is in the pod `uid`, and has another network namespace than this node.
+    /// Where the pod `uid` is, as far as it is known now.
+    fn network(&self, uid: &str) -> Option<Network> {
+        let announced = self.announced.get(uid);
+        let process = self.known.get(uid).map(|process| process.netns(&self.proc));
+        // A process' path is told rather than the runtime's: it is there whoever mounts what.
+        let path = process.or_else(|| Some(announced?.path.clone()))?;
+        Some(Network { path, ips: announced.map(|announced| Arc::clone(&announced.ips)) })
+    }
+
+    /// Whether `process` lives, is in the pod `uid`, and has another network namespace than this node: the one that was
+    /// announced for the pod, if one was.
     fn holds(&self, process: Process, uid: &str) -> bool {
         let inside = process.cgroup(&self.proc).and_then(|text| groups::pod_of(&text));
         let own = fs::read_link(self.proc.join("self/ns/net")).ok();
         let its = fs::read_link(process.netns(&self.proc)).ok();
-        inside.as_deref() == Some(uid) && its.is_some() && its != own
+        let announced = self.announced.get(uid);
+        let is_announced = |its: &Path| announced.is_none_or(|announced| announced.is_at(its));
+        inside.as_deref() == Some(uid) && its != own && its.as_deref().is_some_and(is_announced)
     }
 
     /// The oldest process in `group` that has the namespace of the pod `uid`.

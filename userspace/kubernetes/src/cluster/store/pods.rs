@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use serde_json::Value;
 use weft_model::ObjectName;
 
-use crate::cluster::trim::{self, Placed};
+use crate::{
+    cluster::trim::{self, Placed},
+    node::Network,
+};
 
 /// This node's pods, whole but trimmed: when a namespace is found, the object is read again with it.
 #[derive(Debug)]
@@ -17,7 +19,7 @@ pub(in crate::cluster) struct Pods {
     node: Arc<str>,
     here: BTreeMap<ObjectName, Here>,
     /// By the UIDs of pods.
-    paths: HashMap<Arc<str>, PathBuf>,
+    networks: HashMap<Arc<str>, Network>,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,7 @@ struct Here {
 
 impl Pods {
     pub(super) fn new(node: Arc<str>) -> Self {
-        Self { node, here: BTreeMap::new(), paths: HashMap::new() }
+        Self { node, here: BTreeMap::new(), networks: HashMap::new() }
     }
 
     /// The trimmed pod `object` as it is to be read; `None` for one that runs nowhere yet.
@@ -39,7 +41,7 @@ impl Pods {
         }
         let Some(placed) = trim::placed(&object) else { return Some(object) };
         let here = Here { object, placed };
-        let read = here.read(&self.paths);
+        let read = here.read(&self.networks);
         self.here.insert(name.clone(), here);
         Some(read)
     }
@@ -48,17 +50,17 @@ impl Pods {
         self.here.remove(name);
     }
 
-    /// Takes over all paths that are known now; the objects that are to be read again.
-    pub(super) fn place(&mut self, paths: HashMap<Arc<str>, PathBuf>) -> Vec<(ObjectName, Value)> {
-        let before = std::mem::replace(&mut self.paths, paths);
-        let moved = |here: &&Here| before.get(&here.placed.uid) != self.paths.get(&here.placed.uid);
+    /// Takes over all networks that are known now; the objects that are to be read again.
+    pub(super) fn place(&mut self, networks: HashMap<Arc<str>, Network>) -> Vec<(ObjectName, Value)> {
+        let before = std::mem::replace(&mut self.networks, networks);
+        let moved = |here: &&Here| before.get(&here.placed.uid) != self.networks.get(&here.placed.uid);
         let moved = self.here.iter().filter(|(_, here)| moved(here));
-        moved.map(|(name, here)| (name.clone(), here.read(&self.paths))).collect()
+        moved.map(|(name, here)| (name.clone(), here.read(&self.networks))).collect()
     }
 
-    /// Where the pod `uid` has its namespace.
-    pub(in crate::cluster) fn path(&self, uid: &str) -> Option<&Path> {
-        self.paths.get(uid).map(PathBuf::as_path)
+    /// Where the pod `uid` is.
+    pub(in crate::cluster) fn network(&self, uid: &str) -> Option<&Network> {
+        self.networks.get(uid)
     }
 
     /// The UIDs of those that have a sandbox.
@@ -74,11 +76,13 @@ impl Pods {
 }
 
 impl Here {
-    fn read(&self, paths: &HashMap<Arc<str>, PathBuf>) -> Value {
-        // A pod has no address in the first moments of its namespace; then nothing can be enforced there.
-        let wanted = self.placed.has_sandbox && self.placed.has_address;
-        match paths.get(&self.placed.uid).filter(|_| wanted) {
-            Some(path) => trim::with_netns(&self.object, &path.to_string_lossy()),
+    fn read(&self, networks: &HashMap<Arc<str>, Network>) -> Value {
+        let found = networks.get(&self.placed.uid).filter(|found| {
+            // Without an address nothing can be enforced there.
+            self.placed.has_sandbox && (self.placed.has_address || found.ips.is_some())
+        });
+        match found {
+            Some(Network { path, ips }) => trim::with_network(&self.object, path, ips.as_deref()),
             None => self.object.clone(),
         }
     }

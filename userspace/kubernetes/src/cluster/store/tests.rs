@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::json;
 use weft_model::Severity;
@@ -62,7 +62,8 @@ impl Cluster {
     }
 
     fn place(&mut self, paths: &[(&str, &str)]) -> bool {
-        self.store.place(paths.iter().map(|(uid, path)| ((*uid).into(), PathBuf::from(path))).collect())
+        let network = |path: &str| Network { path: path.into(), ips: None };
+        self.store.place(paths.iter().map(|(uid, path)| ((*uid).into(), network(path))).collect())
     }
 
     fn netns(&mut self, pod: &str) -> Option<PathBuf> {
@@ -254,6 +255,28 @@ fn a_pod_of_this_node_has_the_namespace_that_is_found_for_its_uid() {
     assert_eq!(cluster.netns("ours"), Some("/proc/77/ns/net".into()));
     assert!(cluster.place(&[]));
     assert_eq!(cluster.netns("ours"), None);
+}
+
+#[test]
+fn a_pod_is_known_once_both_its_runtime_and_the_api_server_have_told_of_it() {
+    let mut cluster = Cluster::synced(&[(Kind::Namespace, namespace("shop"))]);
+    let network =
+        Network { path: "/run/netns/cni-1".into(), ips: Some(["10.1.0.7".parse().unwrap()].into()) };
+    let announced = HashMap::from([(Arc::from("uid-web"), network)]);
+    cluster.store.place(announced.clone());
+    let snapshot = cluster.snapshot();
+    assert_eq!(cluster.store.known("uid-web", &snapshot), None, "the API server has not told of it");
+    let mut web = pod("web", "n1", "");
+    web["status"] = json!({"phase": "Pending"});
+    cluster.tell(Kind::Pod, Told::Is(web));
+    let snapshot = cluster.snapshot();
+    let known = cluster.store.known("uid-web", &snapshot).unwrap();
+    assert_eq!((known.pod.to_string().as_str(), known.enrolled), ("shop/web", true));
+    let workload = &snapshot.workloads[&known.pod];
+    assert_eq!(workload.ips, ["10.1.0.7".parse::<std::net::IpAddr>().unwrap()], "its object has none yet");
+    assert_eq!(workload.netns, Some("/run/netns/cni-1".into()));
+    // An older snapshot does not say where it is.
+    assert_eq!(cluster.store.known("uid-web", &Snapshot::default()), None);
 }
 
 /// What an agent leaves that knew these objects.

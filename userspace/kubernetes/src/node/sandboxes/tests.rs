@@ -1,4 +1,4 @@
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use tempfile::TempDir;
 
@@ -51,11 +51,32 @@ impl Machine {
 
     /// The number of the process by which the pod's namespace is known.
     fn found(&mut self) -> Option<u32> {
-        let paths = self.sandboxes.scan(&[UID.into()]);
-        let path = paths.get(UID)?.strip_prefix(self.folder.path().join("proc")).unwrap().to_owned();
+        let found = self.sandboxes.scan(&[UID.into()]);
+        let path = found.get(UID)?.path.strip_prefix(self.folder.path().join("proc")).unwrap().to_owned();
         let (pid, rest) = path.to_str().unwrap().split_once('/').unwrap();
         assert_eq!(rest, "ns/net");
         Some(pid.parse().unwrap())
+    }
+}
+
+impl Machine {
+    /// Has the runtime tell of a namespace for the pod; which one that is.
+    fn announce(&mut self, sandbox: &str) -> u32 {
+        let path = self.runtime(sandbox);
+        fs::write(&path, "").unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let ips = vec!["10.1.0.7".parse().unwrap()];
+        self.sandboxes.announce(Announced { uid: UID.into(), sandbox: sandbox.into(), netns: path, ips });
+        inode.try_into().unwrap()
+    }
+
+    /// Where that namespace is.
+    fn runtime(&self, sandbox: &str) -> PathBuf {
+        self.folder.path().join(sandbox)
+    }
+
+    fn network(&mut self) -> Option<Network> {
+        self.sandboxes.scan(&[UID.into()]).remove(UID)
     }
 }
 
@@ -116,4 +137,49 @@ fn a_pod_that_nobody_asks_for_any_more_is_let_go_of() {
     assert_eq!(machine.found(), Some(41));
     assert!(machine.sandboxes.scan(&[]).is_empty());
     assert!(machine.sandboxes.known.is_empty());
+}
+
+#[test]
+fn what_the_runtime_says_holds_before_any_process_is_there_and_with_it() {
+    let mut machine = Machine::new();
+    let netns = machine.announce("sandbox-1");
+    let told = machine.network().unwrap();
+    assert_eq!(
+        (told.path, told.ips.as_deref()),
+        (machine.runtime("sandbox-1"), Some(&["10.1.0.7".parse().unwrap()][..]))
+    );
+    machine.start(41, 500, &group("pause"), netns);
+    assert_eq!(machine.found(), Some(41), "a process is more lasting than a path of the runtime's");
+    assert!(machine.network().unwrap().ips.is_some(), "the object may not have them yet");
+    fs::remove_file(machine.runtime("sandbox-1")).unwrap();
+    assert_eq!(machine.network().unwrap().ips, None, "by now it has");
+}
+
+#[test]
+fn a_new_sandbox_of_the_same_pod_is_believed_while_the_old_one_still_runs() {
+    let mut machine = Machine::new();
+    machine.start(41, 500, &group("pause"), 5);
+    assert_eq!(machine.found(), Some(41));
+    let netns = machine.announce("sandbox-2");
+    assert_eq!(machine.network().unwrap().path, machine.runtime("sandbox-2"));
+    machine.start(52, 800, &group("pause2"), netns);
+    assert_eq!(machine.found(), Some(52), "not the oldest, but the one in there");
+    machine.sandboxes.withdraw("sandbox-1");
+    assert_eq!(machine.found(), Some(52), "that was another one");
+}
+
+#[test]
+fn a_sandbox_that_the_runtime_takes_away_is_nowhere() {
+    let mut machine = Machine::new();
+    machine.announce("sandbox-1");
+    machine.sandboxes.withdraw("sandbox-1");
+    assert_eq!(machine.network(), None);
+    machine.announce("sandbox-2");
+    machine.sandboxes.keep(&["sandbox-2".into()].into());
+    assert!(machine.network().is_some());
+    machine.sandboxes.keep(&["sandbox-3".into()].into());
+    assert_eq!(machine.network(), None);
+    machine.announce("sandbox-4");
+    fs::remove_file(machine.runtime("sandbox-4")).unwrap();
+    assert_eq!(machine.network(), None, "it was removed, and nobody said so");
 }
