@@ -18,6 +18,7 @@ mod jwks;
 mod objects;
 mod proxy;
 mod route;
+mod runtime;
 mod source;
 mod status;
 mod time;
@@ -41,6 +42,7 @@ pub use objects::{
 };
 pub use proxy::{GenerationState, GenerationStatus, ProxyState, ProxyStatus, ProxyUpgraded};
 pub use route::{BackendShareView, ConditionView, RouteParentView, RouteRuleView, RouteView};
+pub use runtime::{Attached, Attachment, Sandboxes};
 pub use source::SourceView;
 pub use status::{
     Degradation, MapStatus, PeerAddress, Peers, PodState, PodStatus, ProgramStatus, Shown, Status, Synced,

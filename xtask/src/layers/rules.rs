@@ -92,6 +92,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("weft-keeper", 4),
     ("weft-controller", 4),
     ("weft-cli", 4),
+    ("weft-cni", 4),
     ("weft", 5),
     ("weft-fuzz", 6),
     ("weft-tests", 6),

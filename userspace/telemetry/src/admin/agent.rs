@@ -7,8 +7,8 @@ use weft_model::Snapshot;
 
 use crate::{
     api::{
-        AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation,
-        Failure, ProxyUpgraded, Status, Table,
+        Attached, Attachment, AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView,
+        ExplainQuery, Explanation, Failure, ProxyUpgraded, Sandboxes, Status, Table,
     },
     flows::FlowLog,
     metrics::Metrics,
@@ -33,6 +33,19 @@ pub trait Agent: Send + Sync + 'static {
     /// Replaces the node's proxy by the next generation. Returns when that alone accepts connections; when it
     /// cannot, the one before goes on.
     fn upgrade_proxy(&self) -> BoxFuture<'_, Result<ProxyUpgraded, Failure>>;
+
+    /// The container runtime has made a pod's network. Returns when what protects the pod there is in the kernel, or when that
+    /// takes too long for a runtime that waits.
+    fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Attached, Failure>>;
+
+    /// Whether the pod is still as [`Agent::attach`] has left it.
+    fn attached(&self, attachment: Attachment) -> BoxFuture<'_, Result<Attached, Failure>>;
+
+    /// The container runtime takes these sandboxes away.
+    fn detach(&self, sandboxes: Sandboxes) -> BoxFuture<'_, Result<(), Failure>>;
+
+    /// The container runtime has no sandboxes but these.
+    fn keep_attached(&self, sandboxes: Sandboxes) -> BoxFuture<'_, Result<(), Failure>>;
 
     /// The configuration that was read last.
     fn snapshot(&self) -> Arc<Snapshot>;

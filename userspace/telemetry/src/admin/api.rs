@@ -26,9 +26,10 @@ use super::{
 };
 use crate::{
     api::{
-        AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView, EndpointView, ExplainQuery,
-        Explanation, Failure, FlowFilter, FlowLine, PodDescription, PolicyView, ProxyUpgraded, RouteView,
-        ServiceDescription, ServiceView, Status, Synced, Table, TrafficQuery, TrafficView, WorkloadView,
+        Attached, Attachment, AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView,
+        EndpointView, ExplainQuery, Explanation, Failure, FlowFilter, FlowLine, PodDescription, PolicyView,
+        ProxyUpgraded, RouteView, Sandboxes, ServiceDescription, ServiceView, Status, Synced, Table,
+        TrafficQuery, TrafficView, WorkloadView,
     },
     views,
 };
@@ -38,6 +39,10 @@ pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/sync", post(sync))
         .route("/v1/proxy/upgrade", post(upgrade_proxy))
+        .route("/v1/runtime/attach", post(attach))
+        .route("/v1/runtime/attached", post(attached))
+        .route("/v1/runtime/detach", post(detach))
+        .route("/v1/runtime/keep", post(keep_attached))
         .route("/v1/services", get(services))
         .route("/v1/services/{namespace}/{name}", get(service))
         .route("/v1/endpoints", get(endpoints))
@@ -79,6 +84,22 @@ async fn sync(State(agent): Asked) -> Reply<Synced> {
 
 async fn upgrade_proxy(State(agent): Asked) -> Reply<ProxyUpgraded> {
     Ok(Json(agent.upgrade_proxy().await?))
+}
+
+async fn attach(State(agent): Asked, Json(attachment): Json<Attachment>) -> Reply<Attached> {
+    Ok(Json(agent.attach(attachment).await?))
+}
+
+async fn attached(State(agent): Asked, Json(attachment): Json<Attachment>) -> Reply<Attached> {
+    Ok(Json(agent.attached(attachment).await?))
+}
+
+async fn detach(State(agent): Asked, Json(sandboxes): Json<Sandboxes>) -> Reply<()> {
+    Ok(Json(agent.detach(sandboxes).await?))
+}
+
+async fn keep_attached(State(agent): Asked, Json(sandboxes): Json<Sandboxes>) -> Reply<()> {
+    Ok(Json(agent.keep_attached(sandboxes).await?))
 }
 
 async fn services(State(agent): Asked) -> Reply<Vec<ServiceView>> {

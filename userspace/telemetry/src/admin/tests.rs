@@ -18,8 +18,8 @@ use weft_runtime::{Stop, Tasks};
 use super::{Agent, SOCKET, bind, listen, serve_api, serve_health};
 use crate::{
     api::{
-        AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation,
-        Failure, ProxyUpgraded, Status, Table,
+        Attached, Attachment, AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView,
+        ExplainQuery, Explanation, Failure, ProxyUpgraded, Sandboxes, Status, Table,
     },
     flows::{FlowLog, sample},
     metrics::Metrics,
@@ -55,6 +55,27 @@ impl Agent for Configured {
         Box::pin(async {
             Ok(ProxyUpgraded { pid: 9, build: "1.2.3".into(), draining: vec![7], drain_seconds: 300 })
         })
+    }
+
+    fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Attached, Failure>> {
+        Box::pin(async move {
+            match &*attachment.pod {
+                "full" => Err(Failure::new("weft_policy is full", "--map-size")),
+                _ => Ok(Attached::Enrolled),
+            }
+        })
+    }
+
+    fn attached(&self, _: Attachment) -> BoxFuture<'_, Result<Attached, Failure>> {
+        Box::pin(async { Ok(Attached::Unknown) })
+    }
+
+    fn detach(&self, _: Sandboxes) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn keep_attached(&self, _: Sandboxes) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
