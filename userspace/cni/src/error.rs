@@ -40,6 +40,11 @@ impl Error {
         Self { code, message: message.into(), details: details.into() }
     }
 
+    /// The machine does not let the plugin work.
+    pub fn system(error: std::io::Error) -> Self {
+        Self::new(Code::Io, "weft-cni cannot work on this machine", error.to_string())
+    }
+
     /// As a runtime reads it, in the version that it has asked in.
     pub fn to_json(&self, version: Option<&str>) -> String {
         let Self { code, message, details } = self;

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use aya::maps::{MapData, RingBuf};
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
-use weft_model::Snapshot;
+use weft_model::{ObjectName, Snapshot};
 use weft_runtime::{Stop, Tasks};
 use weft_telemetry::{
     api::{BpfTable, ConnectionView, Failure, Status, Table},
@@ -39,6 +39,7 @@ struct Shared {
     settings: Settings,
     state: Mutex<State>,
     report: Mutex<Report>,
+    progress: watch::Sender<Progress>,
     names: Arc<ArcSwap<Names>>,
     log: Arc<FlowLog>,
     metrics: Arc<Metrics>,
@@ -59,6 +60,13 @@ struct Report {
     status: Status,
 }
 
+/// How far things are, for those who wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    applied: u64,
+    enforced: u64,
+}
+
 impl Enforcer {
     /// Loads the programs and adopts what an earlier agent left; attaches nothing yet. `live` is what the node's proxies
     /// tell of the connections that they carry.
@@ -68,6 +76,7 @@ impl Enforcer {
         let shared = Shared {
             state: Mutex::new(state),
             report: Mutex::default(),
+            progress: watch::Sender::default(),
             names: Arc::default(),
             log: Arc::default(),
             metrics,
@@ -117,6 +126,30 @@ impl Enforcer {
             (None, 0) => Err(Failure::new("nothing is enforced yet", "the agent has just started")),
             (None, version) => Ok(version),
         }
+    }
+
+    /// Waits until a Snapshot that is no older than `version` is in the kernel: for ever, where the kernel has no room for any.
+    pub async fn until_applied(&self, version: u64) {
+        self.until(|progress| progress.applied >= version).await;
+    }
+
+    /// As [`Enforcer::until_applied`], until the node's proxy knows it, too.
+    pub async fn until_enforced(&self, version: u64) {
+        self.until(|progress| progress.enforced >= version).await;
+    }
+
+    /// Whether the pod is protected in the network namespace with this inode.
+    pub fn protects(&self, pod: &ObjectName, inode: u64) -> bool {
+        let pods = self.shared.pods.borrow();
+        let is_it = |held: &LocalPod| held.name == *pod && held.netns.id().inode() == inode;
+        pods.as_deref().is_some_and(|pods| pods.iter().any(is_it))
+    }
+
+    /// Whose connections are probes from now on: those of this cgroup. Blocks.
+    pub fn probes_are(&self, cgroup: &Path) -> Result<(), Error> {
+        let id = host::cgroup_id(cgroup)
+            .map_err(|source| Error::ProbeCgroup { path: cgroup.to_owned(), source })?;
+        self.state().probes_are(id)
     }
 
     /// The live connections of this node's pods. Blocks.
@@ -231,6 +264,7 @@ impl Enforcer {
             self.apply(snapshot, known);
         } else {
             report.enforced = report.applied;
+            self.tell(&report);
         }
     }
 
@@ -265,6 +299,7 @@ impl Enforcer {
                         report.enforced = snapshot.version;
                     }
                     report.failure = unprotected;
+                    self.tell(&report);
                     tracing::debug!(version = snapshot.version, took = ?began.elapsed(), "enforced");
                 }
                 Err(error) => {
@@ -273,6 +308,17 @@ impl Enforcer {
                 }
             }
         });
+    }
+
+    fn tell(&self, report: &Report) {
+        let Report { applied, enforced, .. } = *report;
+        self.shared.progress.send_replace(Progress { applied, enforced });
+    }
+
+    async fn until(&self, holds: impl Fn(&Progress) -> bool) {
+        let mut progress = self.shared.progress.subscribe();
+        // The sender is in `self`.
+        let _ = progress.wait_for(|progress| holds(progress)).await;
     }
 
     /// Every few hundred milliseconds: namespaces that came or went, rows that are due to go, whether the kernel can

@@ -63,7 +63,7 @@ impl Namespaces {
         pods.sort_by_key(|(pod, _)| (pod.created, &pod.name));
         let wanted: HashMap<_, _> = pods.iter().map(|(pod, path)| (&pod.name, *path)).collect();
         let before = self.held.len();
-        self.held.retain(|name, held| wanted.get(name) == Some(&&held.path) && held.is_there());
+        self.held.retain(|name, held| wanted.get(name).is_some_and(|path| held.is_at(path)));
         let mut changed = self.held.len() != before;
         let shared = |waiting: &BTreeMap<ObjectName, Waiting>| -> Vec<_> {
             waiting.iter().filter_map(|(name, one)| Some((name.clone(), one.owner.clone()?))).collect()
@@ -212,6 +212,16 @@ impl Held {
                 tracing::warn!(%error, "the connections of a pod that is enrolled cannot be listed");
             }
         }
+    }
+
+    /// Whether `path` leads here: from now on it is the one. A runtime's path for a pod and that of the pod's first process are
+    /// two to the same namespace, whose connections know nothing of paths.
+    fn is_at(&mut self, path: &Path) -> bool {
+        let leads_here = matches!(NetnsId::at(path), Ok(Some(id)) if id == self.netns.id());
+        if leads_here && self.path != *path {
+            path.clone_into(&mut self.path);
+        }
+        leads_here
     }
 
     /// The path still leads here. A path below /run/netns is a bind mount, and stays a plain file for a

@@ -375,6 +375,16 @@ impl State {
         Ok(())
     }
 
+    /// By which cgroup probes are known: a kubelet that is started anew may have another one.
+    pub(crate) fn probes_are(&mut self, id: u64) -> Result<(), Error> {
+        let config = Config { probe_cgroup: id, ..self.config };
+        if config != self.config {
+            self.maps.configure(&config)?;
+            self.config = config;
+        }
+        Ok(())
+    }
+
     /// Whether it is known now if this kernel can accelerate: to be applied.
     pub(crate) fn trial_has_ended(&self) -> bool {
         self.trial.has_ended()

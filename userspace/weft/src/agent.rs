@@ -14,8 +14,8 @@ use weft_runtime::{Shutdown, Tasks};
 use weft_telemetry::{
     admin,
     api::{
-        AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView, ExplainQuery, Explanation,
-        Failure, ProxyUpgraded, Status, Table,
+        Attached, Attachment, AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView,
+        ExplainQuery, Explanation, Failure, ProxyUpgraded, Sandboxes, Status, Table,
     },
     flows::FlowLog,
     logging,
@@ -25,11 +25,13 @@ use weft_telemetry::{
 };
 
 use crate::{
+    cni::{node::Plugin, pods::RuntimePods},
     core_dump,
     explain::{authenticate, explain},
     identities::{self, Issued},
     jwks,
     node_proxy::{self, gone},
+    probes::Probes,
     settings::{AgentArgs, ServiceScope},
     source::{self, Opened, Place, Told},
 };
@@ -49,10 +51,14 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         .create(&args.state_dir)
         .map_err(|error| anyhow!("cannot make --state-dir {}: {error}", args.state_dir.display()))?;
     let last_good = last_good(&args.state_dir, &node);
-    let options =
-        Options { node: node.as_str().into(), last_good: Some(last_good), mutual_tls: args.mutual_tls() };
+    let options = Options {
+        node: node.as_str().into(),
+        last_good: Some(last_good.clone()),
+        mutual_tls: args.mutual_tls(),
+    };
     let place = Place::of(&args);
-    let Opened { mut source, snapshots, told } = source::open(&args, &place, options).await?;
+    let probes = Probes::of(&args, &place);
+    let Opened { mut source, snapshots, told } = source::open(&args, &place, probes.found(), options).await?;
     let (observer, lines) = Observer::new();
     let observer = Arc::new(observer);
     let enforcer = Enforcer::open(args.datapath(node.clone(), &place), observer.live().clone())?;
@@ -66,6 +72,13 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         core_dump::leave_memory_out();
     }
     let issued = args.ca_dir.as_deref().map(|ca_dir| Issued::start(ca_dir, snapshots.clone(), &tasks));
+    let plugin = Plugin::start(&args, &last_good, &tasks)?;
+    tasks.spawn("probes", probes.follow(enforcer.clone(), stop.clone()));
+    let runtime_pods = RuntimePods {
+        announcer: source.announcer(),
+        enforcer: enforcer.clone(),
+        snapshots: snapshots.clone(),
+    };
     let location = told.location().to_owned();
     let agent = Arc::new(NodeAgent {
         enforcer: enforcer.clone(),
@@ -78,6 +91,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         scope: args.service_scope,
         node: node.clone(),
         told,
+        runtime_pods,
+        plugin,
     });
     let known = match keeper {
         Some(keeper) => {
@@ -130,6 +145,8 @@ struct NodeAgent {
     scope: ServiceScope,
     node: String,
     told: Told,
+    runtime_pods: RuntimePods,
+    plugin: Option<Plugin>,
 }
 
 impl admin::Agent for NodeAgent {
@@ -139,6 +156,7 @@ impl admin::Agent for NodeAgent {
         let mut status = self.enforcer.status(&snapshot);
         status.degradations.extend(gone::degradations(&snapshot, proxy.as_ref()));
         status.degradations.extend(self.told.degradations(&self.node));
+        status.degradations.extend(self.plugin.iter().flat_map(Plugin::degradations));
         let mut peers = self.keeper.as_ref().map(Keeper::peers).unwrap_or_default();
         for pod in &mut status.pods {
             pod.peers = peers.remove(&pod.name).unwrap_or_default();
@@ -162,6 +180,22 @@ impl admin::Agent for NodeAgent {
                 None => Err(Failure::new("the agent runs without a proxy", "start it with --proxy auto")),
             }
         })
+    }
+
+    fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Attached, Failure>> {
+        Box::pin(async move { self.runtime_pods.attach(&attachment).await })
+    }
+
+    fn attached(&self, attachment: Attachment) -> BoxFuture<'_, Result<Attached, Failure>> {
+        Box::pin(async move { self.runtime_pods.attached(&attachment) })
+    }
+
+    fn detach(&self, Sandboxes { sandboxes }: Sandboxes) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.runtime_pods.detach(sandboxes))
+    }
+
+    fn keep_attached(&self, Sandboxes { sandboxes }: Sandboxes) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.runtime_pods.keep(sandboxes))
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

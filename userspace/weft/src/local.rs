@@ -6,6 +6,8 @@ use clap::Args;
 use weft_cli::{Error, Exit, Format, Screen, check};
 use weft_datapath::TenancyError;
 
+use crate::cni::node::Installed;
+
 /// Looks at kernel, BTF, cgroup tree, BPF filesystem, capabilities, helpers and foreign programs, and
 /// loads weft's own once. Leaves nothing behind.
 #[derive(Args, Clone, Debug)]
@@ -37,11 +39,16 @@ pub(crate) fn run_check(args: &CheckArgs, screen: &mut Screen) -> Result<Exit, E
 
 /// Runs `weft cleanup`: redirection first, so that no socket is sent to a listener that ends.
 pub(crate) fn run_cleanup(args: &CleanupArgs) -> anyhow::Result<Exit> {
+    let plugin = Installed::read(&args.run_dir)?;
     match weft_datapath::cleanup(&args.run_dir) {
         // What is left of a cleanup that could not end the proxy.
-        Err(TenancyError::Unknown { .. }) if weft_keeper::is_left(&args.run_dir) => {}
+        Err(TenancyError::Unknown { .. }) if weft_keeper::is_left(&args.run_dir) || plugin.is_some() => {}
         done => done?,
     }
     weft_keeper::cleanup(&args.run_dir)?;
+    // Last: a pod that starts meanwhile asks whether it is in the mesh, and starts later if it is.
+    if let Some(plugin) = plugin {
+        plugin.remove(&args.run_dir)?;
+    }
     Ok(Exit::Yes)
 }

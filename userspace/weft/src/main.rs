@@ -5,12 +5,14 @@
 
 mod agent;
 mod controller;
+mod cni;
 mod core_dump;
 mod explain;
 mod identities;
 mod jwks;
 mod local;
 mod node_proxy;
+mod probes;
 mod proxy;
 mod settings;
 mod source;
@@ -68,6 +70,11 @@ enum Command {
     Check(CheckArgs),
     /// Take everything of an agent out of the kernel
     Cleanup(CleanupArgs),
+    /// Answer a container runtime, as a plugin of the Container Network Interface
+    ///
+    /// Agents install it on their nodes under the name weft-cni. It has a pod of the mesh start once all that protects
+    /// it is in the kernel.
+    Cni,
     /// Print the completion script of a shell
     #[command(after_help = "Example:\n  source <(weft completion bash)")]
     Completion {
@@ -77,6 +84,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if cni::is_called() {
+        return cni::run();
+    }
     match Cli::parse().command {
         Command::Agent(args) => serve(agent::run(args)),
         Command::Controller(args) => serve(controller::run(args)),
@@ -89,6 +99,7 @@ fn main() -> ExitCode {
         Command::Install(args) => end(install::run(&args, &mut Screen::standard())),
         Command::Check(args) => end(local::run_check(&args, &mut Screen::standard())),
         Command::Cleanup(args) => end(local::run_cleanup(&args)),
+        Command::Cni => cni::run(),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "weft", &mut io::stdout());
             ExitCode::SUCCESS

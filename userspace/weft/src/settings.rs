@@ -56,6 +56,13 @@ pub(crate) struct AgentArgs {
     /// --manifests none]
     #[arg(long, value_name = "PATH")]
     pub(crate) probe_cgroup: Option<PathBuf>,
+    /// Where the container runtime looks for plugins: weft-cni is put there, and looked after, so that pods are in the mesh from
+    /// their first packet on [default: nowhere]
+    #[arg(long, value_name = "DIR", requires = "cni_conf_dir", conflicts_with = "manifests")]
+    pub(crate) cni_bin_dir: Option<PathBuf>,
+    /// Where the container runtime looks for networks: weft-cni is put into the first one
+    #[arg(long, value_name = "DIR", requires = "cni_bin_dir", conflicts_with = "manifests")]
+    pub(crate) cni_conf_dir: Option<PathBuf>,
     /// Which connections within the node are accelerated, where this kernel passes a self-test; `off` also ends it
     /// for those that are, as soon as their readers have taken what they were sent
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
@@ -136,6 +143,12 @@ impl AgentArgs {
             let message = format!("the host's name {host:?} is no node name ({hint}); give one with --node");
             io::Error::other(message)
         })
+    }
+
+    /// The API server whose objects are read.
+    pub(crate) fn connection(&self) -> weft_kubernetes::Connection {
+        use weft_kubernetes::Connection;
+        self.kubeconfig.clone().map_or(Connection::InCluster, Connection::Kubeconfig)
     }
 
     /// What the data path must know, on `node`, which is there on the machine.

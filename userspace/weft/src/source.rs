@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 use weft_datapath::cgroup_mount;
-use weft_kubernetes::{ClusterSource, Connection, Error, Health, ManifestSource, Options, Source};
+use weft_kubernetes::{ClusterSource, Error, Health, ManifestSource, Options, Source};
 use weft_model::Snapshot;
 use weft_telemetry::api::{Degradation, SourceView};
 
@@ -35,8 +35,8 @@ pub(crate) struct Opened {
 pub(crate) struct Told {
     location: String,
     health: Option<watch::Receiver<Arc<Health>>>,
-    /// There is a kubelet whose probes should pass, and it was not found.
-    without_kubelet: bool,
+    /// Whether the kubelet is found whose probes should pass, if there should be one.
+    kubelet: watch::Receiver<bool>,
 }
 
 impl Place {
@@ -62,18 +62,23 @@ impl Place {
 }
 
 /// Opens what the arguments name.
-pub(crate) async fn open(args: &AgentArgs, place: &Place, options: Options) -> Result<Opened, Error> {
+pub(crate) async fn open(
+    args: &AgentArgs,
+    place: &Place,
+    kubelet: watch::Receiver<bool>,
+    options: Options,
+) -> Result<Opened, Error> {
     if let Some(directory) = &args.manifests {
         let (source, snapshots) = ManifestSource::open(directory, options)?;
-        let told = Told { location: directory.display().to_string(), health: None, without_kubelet: false };
+        let told = Told { location: directory.display().to_string(), health: None, kubelet };
         return Ok(Opened { source: Box::new(source), snapshots, told });
     }
-    let connection = args.kubeconfig.clone().map_or(Connection::InCluster, Connection::Kubeconfig);
+    let connection = args.connection();
     let groups = place.cgroup.clone().or_else(cgroup_mount).unwrap_or_default();
     let (source, snapshots) = ClusterSource::open(&connection, groups, options).await?;
     let health = source.health();
     let location = health.borrow().server.clone();
-    let told = Told { location, health: Some(health), without_kubelet: place.probes.is_none() };
+    let told = Told { location, health: Some(health), kubelet };
     Ok(Opened { source: Box::new(source), snapshots, told })
 }
 
@@ -103,7 +108,7 @@ impl Told {
     pub(crate) fn degradations(&self, node: &str) -> Vec<Degradation> {
         let Some(health) = &self.health else { return Vec::new() };
         let mut lacks = degradations(&health.borrow(), node);
-        if self.without_kubelet {
+        if !*self.kubelet.borrow() {
             lacks.push(Degradation {
                 feature: "the kubelet's probes".to_owned(),
                 reason: "no kubelet of this node is found that has a control group of its own".to_owned(),

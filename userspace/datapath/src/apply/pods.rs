@@ -334,13 +334,16 @@ fn rows<'a>(
 ) -> Wanted {
     let place = |workload: &Workload| places.get(&workload.name).copied().unwrap_or_default();
     let mut rows = Wanted::default();
+    let mut claims: HashMap<Addr, _> = HashMap::new();
     for workload in workloads.clone() {
         let row = row(workload, place(workload), mtls);
         for ip in &workload.ips {
-            // An address that two pods claim is the one's that is here, else the first's by name.
-            let slot = rows.ips.entry(Addr::from(*ip)).or_insert(row);
-            if slot.netns == 0 && row.netns != 0 {
-                *slot = row;
+            // An address that two pods claim is the one's that is here, else the first's by name of those that do not leave:
+            // it may have been given on before the API server has forgotten who had it.
+            let claim = (row.netns != 0, !workload.terminating);
+            if claims.get(&Addr::from(*ip)).is_none_or(|before| *before < claim) {
+                claims.insert(Addr::from(*ip), claim);
+                rows.ips.insert(Addr::from(*ip), row);
             }
         }
     }
