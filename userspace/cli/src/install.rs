@@ -28,6 +28,12 @@ pub struct Args {
     /// Where /metrics, /healthz and /readyz are served, on each node's own addresses
     #[arg(long, value_name = "PORT", default_value_t = 9470, value_parser = clap::value_parser!(u16).range(1..))]
     metrics_port: u16,
+    /// Where nodes' container runtimes look for CNI plugins
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin", value_parser = absolute)]
+    cni_bin_dir: String,
+    /// Where they look for networks
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d", value_parser = absolute)]
+    cni_conf_dir: String,
     /// What is logged: a level, or levels by target like `weft_datapath=debug,info`
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -49,6 +55,8 @@ impl fmt::Display for Objects<'_> {
             ("image", self.0.image.as_str()),
             ("service-scope", &self.0.service_scope),
             ("metrics-port", &port),
+            ("cni-bin-dir", &self.0.cni_bin_dir),
+            ("cni-conf-dir", &self.0.cni_conf_dir),
             ("log", &self.0.log),
         ];
         for (index, text) in TEXTS.iter().enumerate() {
@@ -71,6 +79,17 @@ fn filled(text: &str, values: &[(&str, &str)], f: &mut fmt::Formatter<'_>) -> fm
         f.write_str(rest)?;
     }
     Ok(())
+}
+
+/// A directory of nodes.
+fn absolute(path: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let good = path.starts_with('/') && !path.ends_with('/') && path.chars().all(plain);
+    if good {
+        Ok(path.to_owned())
+    } else {
+        Err("an absolute path of letters, digits, '.', '_' and '-', like /opt/cni/bin")
+    }
 }
 
 /// The name that `cargo xtask image` gives what it builds.
@@ -143,6 +162,37 @@ mod tests {
             let verbs = rule["verbs"].as_sequence().unwrap();
             assert!(verbs.iter().all(|verb| ["get", "list", "watch"].contains(&verb.as_str().unwrap())));
             assert!(rule["resources"].as_sequence().unwrap().iter().all(|resource| resource != "secrets"));
+        }
+    }
+
+    #[test]
+    fn the_plugin_asks_for_single_objects_and_agents_for_its_tokens_alone() {
+        let all = objects(&[]);
+        let named = |kind: &str, name: &str| {
+            all.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name).unwrap()
+        };
+        for rule in named("ClusterRole", "weft-cni")["rules"].as_sequence().unwrap() {
+            assert_eq!(rule["verbs"], serde_yaml::from_str::<Value>("[get]").unwrap());
+        }
+        let tokens = named("Role", "weft-agent")["rules"].as_sequence().unwrap();
+        let tokens = tokens.iter().find(|rule| rule["resources"][0] == "serviceaccounts/token").unwrap();
+        assert_eq!(tokens["resourceNames"], serde_yaml::from_str::<Value>("[weft-cni]").unwrap());
+    }
+
+    #[test]
+    fn nodes_that_keep_cni_elsewhere_are_told_where() {
+        let all = objects(&["--cni-bin-dir=/usr/libexec/cni", "--cni-conf-dir=/var/cni.d"]);
+        let volumes =
+            of_kind(&all, "DaemonSet")["spec"]["template"]["spec"]["volumes"].as_sequence().unwrap();
+        let paths: Vec<_> = volumes.iter().filter_map(|volume| volume["hostPath"]["path"].as_str()).collect();
+        for (path, flag) in [("/usr/libexec/cni", "--cni-bin-dir"), ("/var/cni.d", "--cni-conf-dir")] {
+            assert!(paths.contains(&path), "{paths:?}");
+            let text = serde_yaml::to_string(container(&all)).unwrap();
+            assert!(text.contains(&format!("{flag}=/host{path}\n")), "{text}");
+            assert!(text.contains(&format!("mountPath: /host{path}\n")), "{text}");
+        }
+        for bad in ["opt/cni", "/opt/cni/", "/opt/c ni", "/a\": x"] {
+            assert!(absolute(bad).is_err(), "{bad}");
         }
     }
 

@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod agent;
-mod controller;
 mod cni;
+mod controller;
 mod core_dump;
 mod explain;
 mod identities;
