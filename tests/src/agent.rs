@@ -36,6 +36,9 @@ impl Agent {
         let log = OpenOptions::new().create(true).append(true).open(self.node.log());
         let log = log.expect("the node's folder can be written");
         let mut command = command(&self.node, &self.wrapper);
+        if !self.arguments.iter().any(|argument| argument == "--kubeconfig") {
+            command.arg("--manifests").arg(self.node.manifests_dir());
+        }
         if let Some(cgroup) = &self.cgroup {
             command.arg("--cgroup").arg(cgroup);
         }
@@ -127,11 +130,10 @@ impl Drop for Agent {
     }
 }
 
-/// `weft agent` of `node`, without `--cgroup`, started by the command `wrapper`.
+/// `weft agent` of `node`, without `--cgroup` and without a source of objects, started by the command `wrapper`.
 pub(crate) fn command(node: &Node, wrapper: &[String]) -> Command {
     let mut command = helper(["exec".as_ref(), node.agent_cgroup().as_os_str()]);
     command.args(wrapper).arg(weft()).arg("agent").args(["--node", node.name()]);
-    command.arg("--manifests").arg(node.manifests_dir());
     command.arg("--run-dir").arg(node.run_dir());
     command.arg("--state-dir").arg(node.state_dir());
     command.arg("--metrics").arg(node.metrics().to_string());

@@ -60,7 +60,7 @@ impl Node {
         agent
     }
 
-    /// Starts the agent with more arguments, and does not wait for it.
+    /// Starts the agent with more arguments, and does not wait for it. With a `--kubeconfig` among them it reads no manifests.
     pub fn spawn_agent(&self, arguments: &[&str]) -> Agent {
         self.spawn_agent_by(&[], arguments)
     }
@@ -84,6 +84,7 @@ impl Node {
     /// ended.
     pub fn refused_agent(&self, wrapper: &[String], arguments: &[&str]) -> Output {
         let mut command = agent::command(self, wrapper);
+        command.arg("--manifests").arg(self.manifests_dir());
         let child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.expect("the helper can be started");
         child.wait_with_output().expect("a child can be waited for")
@@ -186,6 +187,11 @@ impl Node {
     /// `--metrics` of its agent.
     pub fn metrics(&self) -> SocketAddr {
         self.metrics
+    }
+
+    /// A folder of the node's own, for what else it has.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Where its agent logs.

@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::build::{self, Built, Executable};
-use crate::{kernels, mutants, repo, screen, shell};
+use crate::{kernels, mutants, repo, screen, setup, shell};
 pub(crate) use outcome::{Counts, stream};
 
 /// What to test. Without any of them: all tiers.
@@ -160,21 +160,20 @@ fn e2e(built: &Built, filter: Option<&str>) -> Result<Counts> {
 
 /// A few API servers beside each other are as much as a small machine bears.
 fn cluster(filter: Option<&str>) -> Result<Counts> {
-    let mut tests = shell::cargo();
-    tests
-        .args([
-            "test",
-            "-p",
-            "weft-kubernetes",
-            "--test",
-            "cluster",
-            "--test",
-            "admission",
-            "--",
-            "--test-threads=2",
-        ])
-        .args(filter);
-    stream(&mut tests, "weft-kubernetes, against an API server")
+    // Tests of what runs on nodes start the binary, which nothing else builds here.
+    setup::bpf_toolchain()?;
+    shell::run(shell::cargo().args(["build", "-p", "weft", "-p", "weft-tests", "--bins"]))?;
+    let suites: [(&str, &[&str]); 2] = [
+        ("weft-kubernetes", &["--test", "cluster", "--test", "admission"]),
+        ("weft-tests", &["--test", "enrolment"]),
+    ];
+    let mut sum = Counts::default();
+    for (package, tests) in suites {
+        let mut cargo = shell::cargo();
+        cargo.args(["test", "-p", package]).args(tests).args(["--", "--test-threads=2"]).args(filter);
+        sum = sum + stream(&mut cargo, &format!("{package}, against an API server"))?;
+    }
+    Ok(sum)
 }
 
 fn needs_root(test: &Executable) -> bool {

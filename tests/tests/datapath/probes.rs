@@ -1,9 +1,10 @@
 //! Probes of the kubelet.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use weft_tests::{Agent, Node, Pod, SocketRequest, throughout};
+use weft_tests::{Agent, Node, Pod, SocketRequest, eventually, soon, throughout};
 
 use super::stage::{NOBODY, Stage, assert_reset_at_once, assert_untouched, from, listen, policy};
 
@@ -55,6 +56,25 @@ fn what_a_probe_leaves_behind_lets_nobody_in() {
     let listener = listen(api, 8080);
     assert!(other.open(&request).is_err(), "the same port of the same host");
     assert_untouched(&listener);
+}
+
+#[test]
+fn a_kubelet_that_is_started_anew_in_a_group_that_was_made_anew_passes_again() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { api, node, .. } = &stage;
+    let kubelet = node.host_process("kubelet");
+    let _server = api.serve_name(8080, "api");
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
+    let _agent = agent(node, &kubelet);
+    assert_eq!(kubelet.ask(api.addr(8080)).unwrap(), "api");
+    let group = kubelet.cgroup().to_owned();
+    drop(kubelet);
+    // As a service manager does when it has stopped the service.
+    soon(|| fs::remove_dir(&group).is_ok());
+    let kubelet = node.host_process("kubelet");
+    assert_eq!(kubelet.cgroup(), group);
+    eventually(Duration::from_secs(5), || kubelet.ask(api.addr(8080)).is_ok_and(|who| who == "api"));
+    assert_reset_at_once(&node.host_process("sshd"), api.addr(8080));
 }
 
 fn agent(node: &Node, kubelet: &Pod) -> Agent {

@@ -206,7 +206,9 @@ fn resource(api_version: &str, kind: &str) -> ApiResource {
 }
 
 fn program(name: &str) -> Command {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/cluster/bin").join(name);
+    let repository =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|path| path.join("Cargo.lock").exists());
+    let path = repository.expect("the package is in the repository").join("target/cluster/bin").join(name);
     assert!(path.exists(), "there is no {}; build it: cargo xtask cluster up", path.display());
     Command::new(path)
 }
