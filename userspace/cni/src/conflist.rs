@@ -59,15 +59,15 @@ pub(crate) fn with(text: &str, entry: &str) -> Result<String, NotANetwork> {
     if let Some(own) = list.plugins.iter().find(|plugin| plugin.kind == NAME) {
         return Ok(list.replaced(own.from, own.to, entry));
     }
-    let last = list.plugins.last().ok_or(NotANetwork::Empty)?;
-    let before = &text[..last.from];
+    let end = list.plugins.last().ok_or(NotANetwork::Empty)?;
+    let before = &text[..end.from];
     let indent = &before[before.rfind('\n').map_or(before.len(), |at| at + 1)..];
     let between = if indent.trim().is_empty() && before.contains('\n') {
         format!(",\n{indent}{entry}")
     } else {
         format!(", {entry}")
     };
-    Ok(list.replaced(last.to, last.to, &between))
+    Ok(list.replaced(end.to, end.to, &between))
 }
 
 /// The list as it was before [`with`]; the same where the plugin is not in it.

@@ -41,7 +41,7 @@ impl Error {
     }
 
     /// The machine does not let the plugin work.
-    pub fn system(error: std::io::Error) -> Self {
+    pub fn system(error: &std::io::Error) -> Self {
         Self::new(Code::Io, "weft-cni cannot work on this machine", error.to_string())
     }
 

@@ -206,7 +206,7 @@ struct Entry<'a> {
 const LOOK: Duration = Duration::from_secs(30);
 /// More repairs than that within so long are a contest.
 const MANY: usize = 5;
-const CONTEST: Duration = Duration::from_secs(60);
+const CONTEST: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ pub(crate) fn run() -> ExitCode {
     let answer = call.and_then(|call| {
         let others = Others { kubeconfig: &call.config.kubeconfig, members: &call.config.members };
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(weft_cni::Error::system)?;
+        let runtime = runtime.map_err(|error| weft_cni::Error::system(&error))?;
         let answer = runtime.block_on(weft_cni::answer(&call, &others));
         // Whoever has not answered yet is not waited for.
         runtime.shutdown_background();

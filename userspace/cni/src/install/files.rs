@@ -166,9 +166,9 @@ fn aside(file: &Path) -> PathBuf {
 
 /// What `file` is around, if it is such a list.
 fn inside(file: &Path) -> Option<PathBuf> {
-    let name = file.file_name()?.to_str()?.strip_suffix(AROUND)?;
-    let is_single = name.ends_with(".conf") || name.ends_with(".json");
-    is_single.then(|| file.with_file_name(name))
+    let inside = file.with_file_name(file.file_name()?.to_str()?.strip_suffix(AROUND)?);
+    let is_single = matches!(inside.extension()?.to_str()?, "conf" | "json");
+    is_single.then_some(inside)
 }
 
 fn with_suffix(file: &Path, suffix: &str) -> PathBuf {

@@ -70,7 +70,7 @@ impl Node {
     fn network(&self) -> Vec<String> {
         let files = files::networks(&self.conf("")).unwrap();
         let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
-        texts.filter_map(|text| crate::conflist::plugins(&text).ok()).next().unwrap_or_default()
+        texts.into_iter().find_map(|text| crate::conflist::plugins(&text).ok()).unwrap_or_default()
     }
 
     fn uninstall(&self) {

@@ -101,13 +101,13 @@ async fn lend(
     stop: Stop,
 ) -> Result<(), Infallible> {
     let account = ServiceAccount::new(SYSTEM, ACCOUNT);
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
     loop {
         let wait = match weft_kubernetes::lend(&connection, &account, &file).await {
             Ok(valid) => {
                 told.send_replace(None);
                 backoff.reset();
-                (valid / 2).clamp(Duration::from_secs(60), LONGEST)
+                (valid / 2).clamp(Duration::from_mins(1), LONGEST)
             }
             Err(error) => {
                 let error = error.to_string();
@@ -187,7 +187,7 @@ const SYSTEM: &str = "weft-system";
 const ACCOUNT: &str = "weft-cni";
 /// The file in the run directory that says where the plugin is.
 const RECORD: &str = "cni";
-const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
+const LONGEST: Duration = Duration::from_hours(6);
 
 #[cfg(test)]
 mod tests {
