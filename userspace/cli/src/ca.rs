@@ -1,4 +1,6 @@
-//! `weft ca init` and `weft ca rotate`: the certificate authority of a mesh without a controller.
+//! `weft ca init` and `weft ca rotate`: the certificate authority of a mesh, in a directory or in a cluster's Secret.
+
+mod secret;
 
 use std::{
     path::PathBuf,
@@ -10,8 +12,10 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use weft_identity::{
     Clock, Signer,
-    ca::{self, CaError, Standing},
+    ca::{self, CaError, Keeping, Standing},
 };
+
+use weft_model::ObjectName;
 
 use crate::{Error, Exit, Screen, describe::fields, output::Format, status::duration, units};
 
@@ -42,12 +46,16 @@ The root: the new one is trusted beside the old one, which also signs it, so tha
 nodes may learn of it in any order. When the certificates of the old one have
 ended, --finish stops trusting it, and refuses to do so earlier.
 
+In a cluster, controllers do all of that by themselves when it is time; this is for
+who cannot wait.
+
 Exit code: 0 done; 1 not now; 2 could not be done.
 
 Examples:
   weft ca rotate --dir /etc/weft/ca issuer
   weft ca rotate --dir /etc/weft/ca root
-  weft ca rotate --dir /etc/weft/ca root --finish")]
+  weft ca rotate --dir /etc/weft/ca root --finish
+  weft ca rotate --secret weft-system/weft-ca root")]
     Rotate(Rotate),
 }
 
@@ -67,8 +75,14 @@ struct Init {
 #[derive(clap::Args, Clone, Debug)]
 struct Rotate {
     /// The directory of the authority
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "secret")]
+    dir: Option<PathBuf>,
+    /// The Secret of the authority that controllers have made
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "dir", value_parser = secret::name)]
+    secret: Option<ObjectName>,
+    /// With --secret: the cluster, by the current context of a kubeconfig [default: as kubectl finds it]
+    #[arg(long, value_name = "FILE", requires = "secret")]
+    kubeconfig: Option<PathBuf>,
     /// Which of its certificates [default: issuer]
     #[arg(value_enum)]
     part: Option<Part>,
@@ -93,8 +107,8 @@ enum Part {
 }
 
 /// Runs `weft ca`.
-pub fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
-    let (output, done, next) = act(args.what)?;
+pub async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
+    let (output, done, next) = act(args.what).await?;
     match done {
         Ok(standing) => {
             let answer = Answer::of(&standing, next.sentence(&standing));
@@ -121,42 +135,80 @@ enum Next {
     DeleteTheOldRoot,
 }
 
-fn act(what: What) -> Result<Acted, Error> {
+/// A step of a rotation.
+#[derive(Clone, Copy)]
+enum Step {
+    Issuer,
+    Root,
+    Finish { overlap: Duration },
+}
+
+async fn act(what: What) -> Result<Acted, Error> {
     let clock = Clock::system();
-    let Rotate { dir, part, finish, overlap, output } = match what {
+    let Rotate { dir, secret, kubeconfig, part, finish, overlap, output } = match what {
         What::Init(Init { dir, trust_domain, output }) => {
             return Ok((output, ca::init(&dir, &trust_domain, &clock), Next::KeepTheRootAway));
         }
         What::Rotate(rotate) => rotate,
     };
-    let (done, next) = match (part, finish) {
+    let step = match (part, finish) {
         (Some(Part::Issuer), true) => return Err(Error::FinishIssuer),
-        (None | Some(Part::Issuer), false) => (ca::rotate_issuer(&dir, &clock), Next::UseTheIssuer),
-        (Some(Part::Root), false) => (ca::rotate_root(&dir, &clock), Next::Finish),
-        (None | Some(Part::Root), true) => (ca::finish_root(&dir, overlap, &clock), Next::DeleteTheOldRoot),
+        (None | Some(Part::Issuer), false) => Step::Issuer,
+        (Some(Part::Root), false) => Step::Root,
+        (None | Some(Part::Root), true) => Step::Finish { overlap },
     };
-    Ok((output, done, next))
+    let done = match (dir, secret) {
+        (Some(dir), _) => match step {
+            Step::Issuer => ca::rotate_issuer(&dir, &clock),
+            Step::Root => ca::rotate_root(&dir, &clock),
+            Step::Finish { overlap } => ca::finish_root(&dir, overlap, &clock),
+        },
+        (None, Some(name)) => secret::rotate(&name, kubeconfig, step, &clock).await?,
+        (None, None) => unreachable!("one of them is required"),
+    };
+    Ok((output, done, step.next()))
+}
+
+impl Step {
+    fn next(self) -> Next {
+        match self {
+            Self::Issuer => Next::UseTheIssuer,
+            Self::Root => Next::Finish,
+            Self::Finish { .. } => Next::DeleteTheOldRoot,
+        }
+    }
 }
 
 impl Next {
     fn sentence(self, standing: &Standing) -> String {
-        let dir = standing.dir.display();
-        match self {
-            Self::KeepTheRootAway => {
-                format!("keep {dir}/root.pem elsewhere, if you can: it is needed to rotate only")
+        let rotate = |what| standing.keeping.rotate(what);
+        match (self, &standing.keeping) {
+            (Self::KeepTheRootAway, keeping) => {
+                let root = ca::Place { keeping: keeping.clone(), name: ca::Part::Root.file() };
+                format!("keep {root} elsewhere, if you can: it is needed to rotate only")
             }
-            Self::UseTheIssuer if is_bound_by_its_root(standing) => {
-                format!("the issuer ends with its root; rotate that too: weft ca rotate --dir {dir} root")
+            (Self::UseTheIssuer, _) if is_bound_by_its_root(standing) => {
+                format!("the issuer ends with its root; rotate that too: {}", rotate("root"))
             }
-            Self::UseTheIssuer => {
+            (Self::UseTheIssuer, Keeping::Directory(_)) => {
                 "nothing, where agents share this directory; else copy issuer.pem to theirs".to_owned()
             }
-            Self::Finish => format!(
-                "when the old certificates have ended, in {} or MeshConfig's certificates.ttl: \
-                 weft ca rotate --dir {dir} root --finish",
-                units::span(ca::OVERLAP)
+            (Self::UseTheIssuer, _) => "nothing: controllers sign by it within seconds".to_owned(),
+            (Self::Finish, Keeping::Directory(_)) => format!(
+                "when the old certificates have ended, in {} or MeshConfig's certificates.ttl: {}",
+                units::span(ca::OVERLAP),
+                rotate("root --finish")
             ),
-            Self::DeleteTheOldRoot => "delete every copy of the old root.pem".to_owned(),
+            (Self::Finish, _) => format!(
+                "nothing: controllers finish it after 90 days; once the old certificates have ended, in {} or \
+                 MeshConfig's certificates.ttl, you may, too: {}",
+                units::span(ca::OVERLAP),
+                rotate("root --finish")
+            ),
+            (Self::DeleteTheOldRoot, Keeping::Directory(_)) => {
+                "delete every copy of the old root.pem".to_owned()
+            }
+            (Self::DeleteTheOldRoot, _) => "nothing: agents know it within a minute".to_owned(),
         }
     }
 }
@@ -169,7 +221,11 @@ fn is_bound_by_its_root(standing: &Standing) -> bool {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
-    directory: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<PathBuf>,
+    /// `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
     trust_domain: String,
     issuer: SignerView,
     /// Those that are trusted, the oldest first.
@@ -188,8 +244,13 @@ struct SignerView {
 
 impl Answer {
     fn of(standing: &Standing, next: String) -> Self {
+        let (directory, secret) = match &standing.keeping {
+            Keeping::Directory(dir) => (Some(dir.clone()), None),
+            Keeping::Secret(name) | Keeping::Brought(name) => (None, Some(name.to_string())),
+        };
         Self {
-            directory: standing.dir.clone(),
+            directory,
+            secret,
             trust_domain: standing.trust_domain.to_string(),
             issuer: SignerView::of(&standing.issuer),
             roots: standing.roots.iter().map(SignerView::of).collect(),
@@ -218,11 +279,10 @@ impl SignerView {
 }
 
 fn page(answer: &Answer, now: SystemTime, zone: &TimeZone) -> String {
-    let mut lines = vec![
-        ("Directory", answer.directory.display().to_string()),
-        ("Trust domain", answer.trust_domain.clone()),
-        ("Issuer", answer.issuer.line(now, zone)),
-    ];
+    let directory = answer.directory.as_ref().map(|dir| ("Directory", dir.display().to_string()));
+    let secret = answer.secret.clone().map(|name| ("Secret", name));
+    let mut lines: Vec<_> = directory.into_iter().chain(secret).collect();
+    lines.extend([("Trust domain", answer.trust_domain.clone()), ("Issuer", answer.issuer.line(now, zone))]);
     lines.extend(answer.roots.iter().map(|root| ("Trusted root", root.line(now, zone))));
     lines.push(("Next", answer.next.clone()));
     fields(&lines)
@@ -242,7 +302,7 @@ mod tests {
     #[test]
     fn an_issuer_that_its_root_cuts_short_says_so() {
         let mut standing = Standing {
-            dir: "/etc/weft/ca".into(),
+            keeping: Keeping::Directory("/etc/weft/ca".into()),
             trust_domain: Arc::from("cluster.local"),
             roots: vec![signer("weft root 0badcafe", 100)],
             issuer: signer("weft issuer 77aa01bc", 100),
@@ -256,7 +316,7 @@ mod tests {
     #[test]
     fn a_rotation_shows_both_roots_and_the_next_step() {
         let standing = Standing {
-            dir: "/etc/weft/ca".into(),
+            keeping: Keeping::Directory("/etc/weft/ca".into()),
             trust_domain: Arc::from("cluster.local"),
             roots: vec![signer("weft root 0badcafe", 100), signer("weft root 1a2b3c4d", 3650)],
             issuer: signer("weft issuer 77aa01bc", 365),

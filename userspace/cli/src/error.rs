@@ -59,6 +59,18 @@ pub enum Error {
     /// The certificate authority is not as it should be.
     #[error("{0}")]
     Authority(#[from] weft_identity::ca::CaError),
+    /// There is no cluster to ask.
+    #[error("{0}")]
+    Cluster(#[from] weft_kubernetes::Error),
+    /// The API server says no, or nothing.
+    #[error("{0}")]
+    ApiServer(#[from] weft_kubernetes::AskError),
+    /// The Secret of the authority is not there.
+    #[error("Secret {name} is not there; a controller makes it: kubectl -n {} get pods", name.namespace)]
+    NoSecret {
+        /// Its name.
+        name: weft_model::ObjectName,
+    },
     /// An issuer's rotation has no second step.
     #[error(
         "--finish ends the rotation of a root; an issuer is rotated in one step\n  weft ca rotate --dir DIR root --finish"

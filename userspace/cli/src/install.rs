@@ -98,6 +98,7 @@ pub const IMAGE: &str = concat!("ghcr.io/weft-mesh/weft:v", env!("CARGO_PKG_VERS
 const TEXTS: &[&str] = &[
     include_str!("../../../deploy/install/namespace.yaml"),
     include_str!("../../../deploy/install/access.yaml"),
+    include_str!("../../../deploy/install/controller.yaml"),
     include_str!("../../../deploy/install/agent.yaml"),
 ];
 

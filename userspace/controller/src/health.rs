@@ -10,6 +10,7 @@ use axum::{
     routing::get,
 };
 use tokio::{net::TcpListener, sync::watch};
+use weft_identity::controller::Serving;
 use weft_kubernetes::Health;
 use weft_runtime::Stop;
 
@@ -17,23 +18,19 @@ use crate::metrics::Metrics;
 
 /// What is asked.
 #[derive(Clone)]
-struct Asked {
-    metrics: Arc<Metrics>,
-    source: watch::Receiver<Arc<Health>>,
+pub(crate) struct Asked {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) source: watch::Receiver<Arc<Health>>,
+    pub(crate) serving: Serving,
 }
 
 /// Answers until `stop`.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    source: watch::Receiver<Arc<Health>>,
-    stop: Stop,
-) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, asked: Asked, stop: Stop) -> io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(metrics_text))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(Asked { metrics, source });
+        .with_state(asked);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
@@ -41,14 +38,17 @@ async fn metrics_text(State(asked): State<Asked>) -> Response {
     ([(CONTENT_TYPE, OPEN_METRICS)], asked.metrics.encode()).into_response()
 }
 
-/// Ready once all was listed, and from then on: an API server that is away is no reason to send agents elsewhere, since
+/// Ready once all was listed and there is an authority, and from then on: an API server that is away is no reason to send agents elsewhere, since
 /// it is away for all replicas.
 async fn ready(State(asked): State<Asked>) -> Response {
     let health = Arc::clone(&asked.source.borrow());
-    if health.synced {
+    let missing = if !health.synced {
+        format!("not yet listed from {}: {}\n", health.server, health.unlisted.join(", "))
+    } else if !asked.serving.is_ready() {
+        "there is no certificate authority yet; the log says why\n".to_owned()
+    } else {
         return "ready\n".into_response();
-    }
-    let missing = format!("not yet listed from {}: {}\n", health.server, health.unlisted.join(", "));
+    };
     (StatusCode::SERVICE_UNAVAILABLE, missing).into_response()
 }
 

@@ -12,10 +12,15 @@
 //! Replicas are alike. Whatever happens to all of them, the data path goes on with what agents have.
 #![forbid(unsafe_code)]
 
+mod agents;
+mod authority;
 mod error;
 mod health;
 mod metrics;
+mod placed;
+mod refused;
 mod run;
+mod server;
 mod status;
 
 pub use error::Error;

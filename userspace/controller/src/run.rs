@@ -1,13 +1,31 @@
 //! A controller from its start to its end.
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{net::TcpListener, sync::watch};
+use weft_identity::{
+    Clock,
+    controller::{self, Serving},
+};
 use weft_kubernetes::{Cluster, ClusterSource, Connection, Options, Source as _};
 use weft_model::Progress;
 use weft_runtime::{Shutdown, Tasks};
 
-use crate::{Error, health, metrics::Metrics, status};
+use crate::{
+    Error,
+    agents::Agents,
+    authority::Authority,
+    health,
+    metrics::Metrics,
+    server::{self, Asked},
+    status,
+};
 
 /// What a controller is told.
 #[derive(Clone, Debug)]
@@ -27,23 +45,9 @@ pub struct Settings {
 /// Runs until a signal asks it to end, or a part of it fails.
 pub async fn run(settings: Settings, mut shutdown: Shutdown) -> Result<(), Error> {
     let health = listen(settings.metrics, "metrics", "--metrics").await?;
-    let cluster = Cluster::connect(&settings.connection).await?;
-    // No pod is its own: of a node without a name there are none, and no control groups to look for them in.
-    let options = Options { node: "".into(), last_good: None, mutual_tls: false };
-    let (mut source, _snapshots) = ClusterSource::open(&settings.connection, PathBuf::new(), options).await?;
-    let (source_health, metrics) = (source.health(), Arc::new(Metrics::new(settings.version)));
-
+    let agents = listen(settings.listen, "agents", "--listen").await?;
     let tasks = Tasks::new();
-    let stop = tasks.stop_signal();
-    let nodes = watch::Sender::<Arc<Progress>>::default();
-    status::start(&cluster, &settings.namespace, &mut source, nodes.subscribe(), &tasks);
-    let stopped = stop.clone().cancelled_owned();
-    tasks.spawn("source", async {
-        Box::new(source).run(Box::pin(stopped)).await;
-        Ok::<_, Infallible>(())
-    });
-    tasks.spawn("health", health::serve(health, metrics, source_health, stop));
-    tracing::info!(server = cluster.server(), namespace = %settings.namespace, "controller started");
+    start(&settings, health, agents, &tasks).await?;
 
     let failed = tokio::select! {
         signal = shutdown.asked() => {
@@ -56,12 +60,52 @@ pub async fn run(settings: Settings, mut shutdown: Shutdown) -> Result<(), Error
     failed.map_or(Ok(()), |failed| Err(failed.into()))
 }
 
+/// Starts everything that a controller does.
+async fn start(
+    settings: &Settings,
+    health: TcpListener,
+    listener: TcpListener,
+    tasks: &Tasks,
+) -> Result<(), Error> {
+    let cluster = Cluster::connect(&settings.connection).await?;
+    // No pod is its own: of a node without a name there are none, and no control groups to look for them in.
+    let options = Options { node: "".into(), last_good: None, mutual_tls: false };
+    let (mut source, snapshots) = ClusterSource::open(&settings.connection, PathBuf::new(), options).await?;
+    let (namespace, clock) = (Arc::clone(&settings.namespace), Clock::system());
+    let (metrics, serving) = (Arc::new(Metrics::new(settings.version)), Serving::new());
+    let stop = tasks.stop_signal();
+
+    let ready =
+        health::Asked { metrics: Arc::clone(&metrics), source: source.health(), serving: serving.clone() };
+    tasks.spawn("health", health::serve(health, ready, stop.clone()));
+    let nodes = watch::Sender::<Arc<Progress>>::default();
+    status::start(&cluster, &namespace, &mut source, nodes.subscribe(), tasks);
+    let stopped = stop.clone().cancelled_owned();
+    tasks.spawn("source", async {
+        Box::new(source).run(Box::pin(stopped)).await;
+        Ok::<_, Infallible>(())
+    });
+    let authority = Authority::new(cluster.clone(), Arc::clone(&namespace), snapshots.clone(), clock.clone());
+    let host = controller::host(&namespace);
+    let kept = authority.clone().keep(host, serving.clone(), Arc::clone(&metrics), stop.clone());
+    tasks.spawn("authority", kept);
+    let agents = Agents::new(cluster.clone(), Arc::clone(&namespace), Arc::clone(&metrics));
+    let router = server::router(Asked { agents, authority, snapshots, metrics, clock });
+    tasks.spawn("agents", server::serve(listener, serving, router, tasks.clone(), stop));
+    tracing::info!(server = cluster.server(), %namespace, listen = %settings.listen, "controller started");
+    Ok(())
+}
+
 async fn listen(
     address: SocketAddr,
     purpose: &'static str,
     flag: &'static str,
 ) -> Result<TcpListener, Error> {
-    let listener = TcpListener::bind(address).await;
+    let mut listener = TcpListener::bind(address).await;
+    // All addresses of both families were meant; a kernel may have but the one.
+    if listener.is_err() && address.ip() == Ipv6Addr::UNSPECIFIED {
+        listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+    }
     listener.map_err(|source| Error::Listen { address, purpose, flag, source })
 }
 

@@ -1,4 +1,5 @@
-//! The certificate authority of a mesh without a controller: a directory that `weft ca` makes and rotates.
+//! The certificate authority of a mesh: without a controller a directory that `weft ca` makes and rotates, with one the
+//! values of a Secret.
 //!
 //! | file | what | who needs it |
 //! |---|---|---|
@@ -7,7 +8,7 @@
 //! | `roots.pem` | the roots that are trusted: one, during an overlap two | agents |
 //!
 //! A key and its certificates are one file, so that no reader sees the one without the other. Files are 0600, the
-//! directory 0700, each file is replaced in one step. The trust domain stands in every authority's certificate, as its
+//! directory 0700, each file is replaced in one step. In a Secret these are keys, and all are replaced at once. The trust domain stands in every authority's certificate, as its
 //! SPIFFE ID.
 //!
 //! # Rotation
@@ -35,10 +36,18 @@ mod error;
 mod files;
 mod make;
 mod rotate;
+mod secret;
+mod shelf;
+mod signing;
 
+pub(crate) use chain::certificates;
+pub use chain::encode;
 pub use directory::DirectoryIssuer;
 pub use error::CaError;
+pub(crate) use files::{make_folder, replace};
 pub use rotate::{Standing, finish_root, init, rotate_issuer, rotate_root};
+pub use secret::{Due, SecretAuthority, SecretIssuer, Values};
+pub use shelf::{Keeping, Part, Place};
 
 /// How long certificates of an old root are waited for, unless told otherwise: as long as they live by default.
 pub const OVERLAP: std::time::Duration = std::time::Duration::from_hours(24);

@@ -1,4 +1,4 @@
-//! Who issues certificates: today an authority's directory, later a controller, SPIRE or cert-manager.
+//! Who issues certificates: an authority's directory, or a mesh's controllers.
 
 use std::{
     sync::Arc,
@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use rustls::pki_types::CertificateDer;
 use weft_model::{ServiceAccount, SpiffeId};
 
-use crate::{Svid, SvidError, TrustError, Unacceptable, ca, clock::between};
+use crate::{Svid, SvidError, TrustError, Unacceptable, ca, clock::between, controller};
 
 /// Issues certificates. One that is away or broken stops nothing: what it has issued serves until it ends.
 pub trait Issuer: Send + Sync {
@@ -80,6 +80,9 @@ pub enum IssueError {
     /// The authority's directory.
     #[error("{0}")]
     Directory(#[from] ca::CaError),
+    /// The controllers.
+    #[error("{0}")]
+    Controller(#[from] controller::ControllerError),
     /// It does not answer.
     #[error("the issuer did not answer within {within:?}; is it up, and can this node reach it?")]
     Timeout {

@@ -34,9 +34,10 @@ impl PrivateKey {
         &self.0
     }
 
+    /// To sign with. Of an authority that was brought the key may be of another kind: RSA, and in the older forms.
     pub(crate) fn pair(&self) -> Result<Zeroizing<KeyPair>, rcgen::Error> {
-        let der = PrivatePkcs8KeyDer::from(self.pkcs8());
-        KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ECDSA_P256_SHA256).map(Zeroizing::new)
+        let der = PrivateKeyDer::try_from(self.pkcs8()).map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
+        KeyPair::try_from(&der).map(Zeroizing::new)
     }
 }
 

@@ -20,6 +20,7 @@ mod verifier;
 
 pub use endpoint::{ALPN, Endpoint, HANDSHAKE_TIME};
 pub use proof::Proof;
+pub(crate) use provider::provider;
 pub use refused::Refused;
 pub use stream::TlsStream;
 

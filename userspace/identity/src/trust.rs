@@ -84,6 +84,12 @@ pub struct Trust {
 /// Why roots cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
+    /// Their text cannot be read.
+    #[error("the roots cannot be read: {problem}")]
+    Pem {
+        /// What is wrong.
+        problem: String,
+    },
     /// There is none.
     #[error("there is no root to trust: every certificate would be refused")]
     NoRoot,

@@ -103,6 +103,7 @@ fn next(
         && old.trust_domain == built.trust_domain
         && old.trust_domain_aliases == built.trust_domain_aliases
         && old.certificate_ttl == built.certificate_ttl
+        && old.brought_authority == built.brought_authority
         && old.locality == *locality
         && Arc::ptr_eq(&old.services, services)
         && Arc::ptr_eq(&old.workloads, workloads)
@@ -122,6 +123,7 @@ fn next(
         trust_domain: Arc::clone(&built.trust_domain),
         trust_domain_aliases: Arc::clone(&built.trust_domain_aliases),
         certificate_ttl: built.certificate_ttl,
+        brought_authority: built.brought_authority.clone(),
         locality: Arc::clone(locality),
         services: Arc::clone(services),
         workloads: Arc::clone(workloads),

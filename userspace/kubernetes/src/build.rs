@@ -53,6 +53,7 @@ pub(crate) struct Built {
     pub(crate) trust_domain: Arc<str>,
     pub(crate) trust_domain_aliases: Arc<[Arc<str>]>,
     pub(crate) certificate_ttl: Duration,
+    pub(crate) brought_authority: Option<ObjectName>,
     pub(crate) locality: Arc<Locality>,
     pub(crate) services: Arc<BTreeMap<ObjectName, Arc<Service>>>,
     pub(crate) workloads: Arc<BTreeMap<ObjectName, Arc<Workload>>>,
@@ -79,6 +80,7 @@ impl Builder {
             trust_domain: DEFAULT_TRUST_DOMAIN.into(),
             trust_domain_aliases: Arc::default(),
             certificate_ttl: Snapshot::CERTIFICATE_TTL,
+            brought_authority: None,
             locality: Arc::new(Locality { node, zone: None }),
             services: Arc::default(),
             workloads: Arc::default(),
@@ -143,6 +145,7 @@ impl Builder {
             built.trust_domain_aliases =
                 mesh.map(|mesh| Arc::clone(&mesh.trust_domain_aliases)).unwrap_or_default();
             built.certificate_ttl = mesh.map_or(Snapshot::CERTIFICATE_TTL, |mesh| mesh.certificate_ttl);
+            built.brought_authority = mesh.and_then(|mesh| mesh.brought_authority.clone());
             dirty.policies.extend(self.objects.authorization.keys().cloned());
             let mode = mtls::of_mesh(&self.objects);
             if self.built.mtls.mesh != mode {

@@ -39,7 +39,7 @@ use tokio::sync::{mpsc, watch as latest};
 use weft_model::{JwksHeld, Snapshot};
 
 pub use self::{
-    asked::{AskError, Cluster, Values, ValuesKind},
+    asked::{AskError, Cluster, PodFacts, TokenAnswer, TokenUser, Values, ValuesKind},
     connect::Connection,
     health::{Failing, Health},
     lend::lend,

@@ -102,6 +102,7 @@ pub(crate) struct MeshConfig {
     /// Other names of it: their SPIFFE IDs are ours.
     pub(crate) trust_domain_aliases: Arc<[Arc<str>]>,
     pub(crate) certificate_ttl: Duration,
+    pub(crate) brought_authority: Option<ObjectName>,
     pub(crate) namespace_selector: Selector,
     pub(crate) mtls: MtlsMode,
     pub(crate) access_log: LogSettings,

@@ -27,6 +27,9 @@ pub struct Snapshot {
     pub trust_domain_aliases: Arc<[Arc<str>]>,
     /// How long workloads' certificates should be valid.
     pub certificate_ttl: Duration,
+    /// The Secret of an authority that somebody brings; `None` where controllers make their own. Without a namespace it is
+    /// in the mesh's own.
+    pub brought_authority: Option<ObjectName>,
     /// This node and its zone.
     pub locality: Arc<Locality>,
     /// Services by name.
@@ -65,6 +68,7 @@ impl Default for Snapshot {
             trust_domain: "cluster.local".into(),
             trust_domain_aliases: Arc::default(),
             certificate_ttl: Self::CERTIFICATE_TTL,
+            brought_authority: None,
             locality: Arc::default(),
             services: Arc::default(),
             workloads: Arc::default(),

@@ -32,7 +32,7 @@ use crate::{
     jwks,
     node_proxy::{self, gone},
     probes::Probes,
-    settings::{AgentArgs, ServiceScope},
+    settings::{AgentArgs, Issuing, ServiceScope},
     source::{self, Opened, Place, Told},
 };
 
@@ -51,11 +51,10 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         .create(&args.state_dir)
         .map_err(|error| anyhow!("cannot make --state-dir {}: {error}", args.state_dir.display()))?;
     let last_good = last_good(&args.state_dir, &node);
-    let options = Options {
-        node: node.as_str().into(),
-        last_good: Some(last_good.clone()),
-        mutual_tls: args.mutual_tls(),
-    };
+    let issuing = args.issuing().map_err(|why| anyhow!(why))?;
+    // Whose certificates there are for, and a proxy that shows them.
+    let mutual_tls = issuing != Issuing::None && args.has_proxy();
+    let options = Options { node: node.as_str().into(), last_good: Some(last_good.clone()), mutual_tls };
     let place = Place::of(&args);
     let probes = Probes::of(&args, &place);
     let Opened { mut source, snapshots, told } = source::open(&args, &place, probes.found(), options).await?;
@@ -68,10 +67,10 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let stop = tasks.stop_signal();
     let keys = jwks::start(args.jwks(&node), snapshots.clone(), &tasks);
     source.follow_jwks(keys.held());
-    if args.ca_dir.is_some() {
+    if issuing != Issuing::None {
         core_dump::leave_memory_out();
     }
-    let issued = args.ca_dir.as_deref().map(|ca_dir| Issued::start(ca_dir, snapshots.clone(), &tasks));
+    let issued = Issued::start(issuing, &args, &node, &snapshots, &tasks).await?;
     let plugin = Plugin::start(&args, &last_good, &tasks)?;
     tasks.spawn("probes", probes.follow(enforcer.clone(), stop.clone()));
     let runtime_pods = RuntimePods {

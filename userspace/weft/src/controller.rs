@@ -10,7 +10,7 @@ use weft_model::ROOT_NAMESPACE;
 use weft_runtime::Shutdown;
 use weft_telemetry::logging;
 
-use crate::settings::LogFormat;
+use crate::{core_dump, settings::LogFormat};
 
 /// What `weft controller` is given.
 #[derive(Args, Clone, Debug)]
@@ -43,6 +43,7 @@ pub(crate) struct ControllerArgs {
 /// Runs until a signal asks it to end, or a part of it fails.
 pub(crate) async fn run(args: ControllerArgs) -> Result<()> {
     logging::start(&args.log, args.log_format.into())?;
+    core_dump::leave_memory_out();
     let shutdown = Shutdown::catch()?;
     let settings = Settings {
         connection: args.kubeconfig.map_or(Connection::InCluster, Connection::Kubeconfig),

@@ -1,43 +1,62 @@
 //! The certificates of the node's pods: from the Snapshot to the issuer, and from there to the proxy.
 
+mod controllers;
 mod view;
 
-use std::{
-    convert::Infallible,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{convert::Infallible, sync::Arc, time::SystemTime};
 
 use tokio::sync::watch;
-use weft_identity::{Certificates, Clock, Held, TrustDomains, Wanted, ca::DirectoryIssuer};
+use weft_identity::{
+    Certificates, Clock, Held, Issuer, TrustDomains, Wanted,
+    ca::{DirectoryIssuer, Keeping},
+    controller::{ControllerIssuer, SECRET},
+};
 use weft_keeper::Identities;
 use weft_model::Snapshot;
 use weft_runtime::{Stop, Tasks};
 use weft_telemetry::api::CertificatesView;
 use weft_transport::memfd::{self, Sealed};
 
+use crate::settings::{AgentArgs, Issuing};
+
 /// The certificates of the node's pods, and the authority that issues them. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Issued {
     certificates: Certificates,
-    ca_dir: PathBuf,
+    /// Where the authority is that issues them.
+    keeping: Keeping,
 }
 
 impl Issued {
-    /// Issues for the pods of the Snapshots from now on, by the authority in `ca_dir`.
-    pub(crate) fn start(ca_dir: &Path, snapshots: watch::Receiver<Arc<Snapshot>>, tasks: &Tasks) -> Self {
+    /// Has certificates issued for the pods of the Snapshots from now on; `None` where nobody issues any.
+    pub(crate) async fn start(
+        issuing: Issuing,
+        args: &AgentArgs,
+        node: &str,
+        snapshots: &watch::Receiver<Arc<Snapshot>>,
+        tasks: &Tasks,
+    ) -> Result<Option<Self>, weft_kubernetes::Error> {
         let clock = Clock::system();
+        let (issuer, keeping): (Arc<dyn Issuer>, _) = match issuing {
+            Issuing::None => return Ok(None),
+            Issuing::Directory(dir) => {
+                (Arc::new(DirectoryIssuer::new(&dir, clock.clone())), Keeping::Directory(dir))
+            }
+            Issuing::Controllers(connection) => {
+                let controllers = controllers::find(&connection, args, node, snapshots, tasks).await?;
+                let secret = format!("{}/{SECRET}", args.namespace);
+                (Arc::new(ControllerIssuer::new(controllers)), Keeping::Secret(secret.into()))
+            }
+        };
         let certificates = Certificates::new(wanted(&snapshots.borrow()));
-        let issuer = Arc::new(DirectoryIssuer::new(ca_dir, clock.clone()));
         tasks.spawn("certificates", certificates.clone().run(issuer, clock, tasks.stop_signal()));
-        tasks.spawn("identities", follow_pods(certificates.clone(), snapshots, tasks.stop_signal()));
-        Self { certificates, ca_dir: ca_dir.to_owned() }
+        tasks.spawn("identities", follow_pods(certificates.clone(), snapshots.clone(), tasks.stop_signal()));
+        Ok(Some(Self { certificates, keeping }))
     }
 
     /// What `weft get certificates` shows.
     pub(crate) fn view(&self) -> CertificatesView {
-        view::view(&self.certificates.status(), &self.ca_dir, SystemTime::now())
+        view::view(&self.certificates.status(), &self.keeping, SystemTime::now())
     }
 }
 

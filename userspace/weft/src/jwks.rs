@@ -4,9 +4,11 @@ use std::{convert::Infallible, sync::Arc, time::SystemTime};
 
 use tokio::sync::watch;
 use weft_identity::{JwksOptions, JwksPlace, JwksWanted, KeySetStatus, KeySets};
-use weft_model::{JwksSource, ObjectName, Protocol, Snapshot};
+use weft_model::{JwksSource, ObjectName, Snapshot};
 use weft_runtime::{Stop, Tasks};
 use weft_telemetry::api::{CertificateFailure, JwksView};
+
+use crate::endpoints::endpoints;
 
 /// Fetches what the Snapshots name from now on.
 pub(crate) fn start(
@@ -64,23 +66,11 @@ fn place(snapshot: &Snapshot, source: &JwksSource) -> Option<JwksPlace> {
         JwksSource::Service { name, port, path } => {
             let ObjectName { namespace, name: service } = name;
             let host = format!("{service}.{namespace}.svc:{port}").into();
-            let addresses = endpoints(snapshot, name, *port);
+            let addresses = endpoints(snapshot, name, |it| it.port == *port);
             Some(JwksPlace::Endpoints { addresses, host, path: Arc::clone(path) })
         }
     }
 }
-
-/// The addresses of the ready endpoints: the agent is no pod, and the Service's own may mean nothing to it.
-fn endpoints(snapshot: &Snapshot, service: &ObjectName, port: u16) -> Vec<std::net::SocketAddr> {
-    let ports = snapshot.services.get(service).into_iter().flat_map(|service| &service.ports);
-    let ports = ports.filter(|it| it.port == port && it.protocol == Protocol::Tcp);
-    let endpoints = ports.flat_map(|port| &port.groups).flat_map(|group| &group.endpoints);
-    let ready = endpoints.filter(|endpoint| endpoint.ready && !endpoint.terminating);
-    ready.map(|endpoint| endpoint.address).take(MOST_ENDPOINTS).collect()
-}
-
-/// Each is asked only where those before it do not answer.
-const MOST_ENDPOINTS: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ mod agent;
 mod cni;
 mod controller;
 mod core_dump;
+mod endpoints;
 mod explain;
 mod identities;
 mod jwks;
@@ -95,7 +96,7 @@ fn main() -> ExitCode {
         }
         Command::Proxy(args) => told(proxy::run(&args)),
         Command::Verb(verb) => ask(verb.run(&mut Screen::standard())),
-        Command::Ca(args) => end(ca::run(args, &mut Screen::standard())),
+        Command::Ca(args) => ask(ca::run(args, &mut Screen::standard())),
         Command::Install(args) => end(install::run(&args, &mut Screen::standard())),
         Command::Check(args) => end(local::run_check(&args, &mut Screen::standard())),
         Command::Cleanup(args) => end(local::run_cleanup(&args)),

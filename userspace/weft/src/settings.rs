@@ -4,6 +4,8 @@ use std::{env, ffi::OsString, fs, io, net::SocketAddr, path::PathBuf, time::Dura
 
 use clap::{Args, ValueEnum};
 use weft_abi::names::map;
+use weft_kubernetes::Connection;
+use weft_model::ROOT_NAMESPACE;
 use weft_telemetry::logging;
 
 use crate::source::Place;
@@ -42,10 +44,20 @@ pub(crate) struct AgentArgs {
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
     pub(crate) metrics: SocketAddr,
-    /// The certificate authority that issues the certificates of this node's pods, as `weft ca init` makes it
-    /// [default: none, and pods have no certificates]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) ca_dir: Option<PathBuf>,
+    /// Who issues the certificates of this node's pods [default: with an API server the mesh's controllers, which pods
+    /// of other nodes are then spoken to by mutual TLS and not at all without; with --manifests nobody]
+    #[arg(long, value_name = "WHO", value_enum)]
+    ca: Option<Ca>,
+    /// The directory of a certificate authority that issues them instead, as `weft ca init` makes it
+    #[arg(long, value_name = "DIR", conflicts_with = "ca")]
+    ca_dir: Option<PathBuf>,
+    /// The token by which controllers know this node's agent, for the audience weft-ca: of its pod, as `weft install`
+    /// mounts it
+    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/weft/token")]
+    pub(crate) ca_token: PathBuf,
+    /// The namespace that the mesh itself lives in, with its controllers
+    #[arg(long, value_name = "NAME", default_value = ROOT_NAMESPACE)]
+    pub(crate) namespace: String,
     /// Certificates (PEM) of authorities that may vouch for the servers of tokens' keys, beside the public ones
     #[arg(long, value_name = "FILE")]
     jwks_ca_bundle: Option<PathBuf>,
@@ -84,6 +96,26 @@ pub(crate) struct AgentArgs {
     /// How it is logged
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
+}
+
+/// Who issues certificates, where that is no directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Ca {
+    /// The mesh's controllers, in the cluster whose API server is read
+    Controller,
+    /// Nobody: connections between nodes are in clear
+    None,
+}
+
+/// Who issues the certificates of the node's pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Issuing {
+    /// The authority in a directory.
+    Directory(PathBuf),
+    /// The mesh's controllers.
+    Controllers(Connection),
+    /// Nobody.
+    None,
 }
 
 /// Whose connections to Services are balanced.
@@ -146,8 +178,7 @@ impl AgentArgs {
     }
 
     /// The API server whose objects are read.
-    pub(crate) fn connection(&self) -> weft_kubernetes::Connection {
-        use weft_kubernetes::Connection;
+    pub(crate) fn connection(&self) -> Connection {
         self.kubeconfig.clone().map_or(Connection::InCluster, Connection::Kubeconfig)
     }
 
@@ -172,9 +203,18 @@ impl AgentArgs {
         }
     }
 
-    /// Whether the node's workloads have certificates, and a proxy that shows them.
-    pub(crate) fn mutual_tls(&self) -> bool {
-        self.ca_dir.is_some() && self.has_proxy()
+    /// Who issues certificates. Never does that follow from what is there: controllers that are not there yet, or whose
+    /// Service somebody has deleted, would turn encryption off.
+    pub(crate) fn issuing(&self) -> Result<Issuing, &'static str> {
+        let connection = self.manifests.is_none().then(|| self.connection());
+        match (&self.ca_dir, self.ca, connection) {
+            (Some(dir), _, _) => Ok(Issuing::Directory(dir.clone())),
+            (None, None | Some(Ca::Controller), Some(connection)) => Ok(Issuing::Controllers(connection)),
+            (None, Some(Ca::Controller), None) => Err(
+                "--ca controller needs a cluster; with --manifests give --ca-dir, as `weft ca init` makes it",
+            ),
+            (None, Some(Ca::None), _) | (None, None, None) => Ok(Issuing::None),
+        }
     }
 
     /// How the keys of providers of tokens are fetched and kept, on `node`.

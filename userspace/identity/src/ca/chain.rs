@@ -1,6 +1,4 @@
-//! A private key and the certificates with it, as one PEM file.
-
-use std::path::Path;
+//! A private key and the certificates with it, as one PEM text.
 
 use pem::Pem;
 use rustls::pki_types::{
@@ -9,10 +7,13 @@ use rustls::pki_types::{
 };
 use zeroize::Zeroizing;
 
-use super::{CaError, files};
+use super::{
+    CaError,
+    shelf::{Part, Place, Shelf},
+};
 use crate::{PrivateKey, leaf};
 
-/// `root.pem` or `issuer.pem`.
+/// The root or the issuer.
 #[derive(Debug)]
 pub(super) struct Keyed {
     pub(super) key: PrivateKey,
@@ -21,12 +22,17 @@ pub(super) struct Keyed {
 }
 
 impl Keyed {
-    /// Reads the file and holds it to what it should be; `what` is `root` or `issuer`.
-    pub(super) fn read(path: &Path, what: &'static str) -> Result<Self, CaError> {
+    /// Reads the part and holds it to what it should be.
+    pub(super) fn read(shelf: &impl Shelf, part: Part) -> Result<Self, CaError> {
+        Self::parse(&shelf.read(part)?, &shelf.place(part), part.noun())
+    }
+
+    /// The same of a text of `place`; `what` is `root` or `issuer`.
+    pub(super) fn parse(text: &str, place: &Place, what: &'static str) -> Result<Self, CaError> {
         let field = |field: &'static str| {
-            move |problem: String| CaError::Field { path: path.to_owned(), field, problem, what }
+            move |problem: String| CaError::Field { place: place.clone(), field, problem, what }
         };
-        let (mut keys, chain) = sections(&files::read(path, true)?).map_err(field("PEM"))?;
+        let (mut keys, chain) = sections(text).map_err(field("PEM"))?;
         let key = match (keys.pop(), keys.is_empty()) {
             (Some(key), true) => PrivateKey::from_pkcs8(key),
             (None, _) => return Err(field("private key")("there is none (PKCS#8)".to_owned())),
@@ -44,26 +50,33 @@ impl Keyed {
         Ok(Self { key, chain })
     }
 
-    /// Replaces the file.
-    pub(super) fn write(&self, path: &Path) -> Result<(), CaError> {
+    /// Replaces the part.
+    pub(super) fn write(&self, to: &mut impl Shelf, part: Part) -> Result<(), CaError> {
         let key = Zeroizing::new(pem::encode_config(&Pem::new("PRIVATE KEY", self.key.pkcs8()), UNIX));
-        files::replace(path, &Zeroizing::new([key.as_str(), &encode(&self.chain)].concat()))
+        to.write(part, &Zeroizing::new([key.as_str(), &encode(&self.chain)].concat()))
     }
 }
 
-/// The certificates of `roots.pem`.
-pub(super) fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaError> {
-    let field = |problem| CaError::Field { path: path.to_owned(), field: "roots", problem, what: "root" };
-    let (_, roots) = sections(&files::read(path, false)?).map_err(field)?;
-    if roots.is_empty() {
-        return Err(field("there is no certificate".to_owned()));
-    }
-    Ok(roots)
+/// The roots that are trusted.
+pub(super) fn read_roots(shelf: &impl Shelf) -> Result<Vec<CertificateDer<'static>>, CaError> {
+    parse_roots(&shelf.read(Part::Roots)?, &shelf.place(Part::Roots))
 }
 
-/// Replaces `roots.pem`.
-pub(super) fn write_roots(path: &Path, roots: &[CertificateDer<'static>]) -> Result<(), CaError> {
-    files::replace(path, &encode(roots))
+/// The same of a text of `place`.
+pub(super) fn parse_roots(text: &str, place: &Place) -> Result<Vec<CertificateDer<'static>>, CaError> {
+    let field = |problem| CaError::Field { place: place.clone(), field: "roots", problem, what: "root" };
+    certificates(text).map_err(field)
+}
+
+/// Replaces the roots that are trusted.
+pub(super) fn write_roots(shelf: &mut impl Shelf, roots: &[CertificateDer<'static>]) -> Result<(), CaError> {
+    shelf.write(Part::Roots, &encode(roots))
+}
+
+/// The certificates of a PEM text: one at the least, and nothing else but keys.
+pub(crate) fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let (_, certificates) = sections(text)?;
+    if certificates.is_empty() { Err("there is no certificate".to_owned()) } else { Ok(certificates) }
 }
 
 type Sections = (Vec<Zeroizing<Vec<u8>>>, Vec<CertificateDer<'static>>);
@@ -72,7 +85,9 @@ fn sections(text: &str) -> Result<Sections, String> {
     let (mut keys, mut certificates) = (Vec::new(), Vec::new());
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()) {
         match section.map_err(|error| error.to_string())? {
-            (SectionKind::PrivateKey, der) => keys.push(Zeroizing::new(der)),
+            (SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey, der) => {
+                keys.push(Zeroizing::new(der));
+            }
             (SectionKind::Certificate, der) => certificates.push(CertificateDer::from(der)),
             (other, _) => return Err(format!("{other:?} stands in it, which does not belong there")),
         }
@@ -80,7 +95,8 @@ fn sections(text: &str) -> Result<Sections, String> {
     Ok((keys, certificates))
 }
 
-fn encode(certificates: &[CertificateDer<'static>]) -> String {
+/// Certificates as PEM, one after the other.
+pub fn encode(certificates: &[CertificateDer<'static>]) -> String {
     certificates.iter().map(|der| pem::encode_config(&Pem::new("CERTIFICATE", der.as_ref()), UNIX)).collect()
 }
 

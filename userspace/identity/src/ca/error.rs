@@ -1,10 +1,11 @@
-//! What can be wrong with an authority's directory.
+//! What can be wrong with an authority.
 
 use std::{io, path::PathBuf, time::SystemTime};
 
 use weft_model::SpiffeError;
 
-use crate::{Unacceptable, clock::written};
+use super::{Keeping, Place};
+use crate::{TrustError, Unacceptable, clock::written};
 
 /// What was tried, on which file, and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -19,17 +20,17 @@ pub enum CaError {
         /// The cause.
         source: io::Error,
     },
-    /// There is no authority yet.
-    #[error("{} is not there; make an authority: weft ca init --dir {}", path.display(), folder(path))]
+    /// There is no authority yet, or not all of it.
+    #[error("{place} is not there; {}", missing(place))]
     Missing {
-        /// The file that every authority has.
-        path: PathBuf,
+        /// What every authority has.
+        place: Place,
     },
     /// The root is kept elsewhere.
-    #[error("{} is not there; if it is kept offline, bring it back for as long as weft ca rotate runs", path.display())]
+    #[error("{place} is not there; if it is kept offline, bring it back for as long as weft ca rotate runs")]
     RootAway {
         /// Where it should be.
-        path: PathBuf,
+        place: Place,
     },
     /// There is one already.
     #[error(
@@ -54,26 +55,26 @@ pub enum CaError {
         /// Its mode.
         mode: u32,
     },
-    /// A file does not hold what it should.
-    #[error("{}: {field}: {problem}; {}", path.display(), anew(path, what))]
+    /// A part does not hold what it should.
+    #[error("{place}: {field}: {problem}; {}", place.keeping.anew(what))]
     Field {
-        /// The file.
-        path: PathBuf,
-        /// Which part of it.
+        /// The part.
+        place: Place,
+        /// What of it.
         field: &'static str,
         /// What is wrong.
         problem: String,
-        /// Whose file it is: `issuer` or `root`.
+        /// Whose it is: `issuer` or `root`.
         what: &'static str,
     },
     /// An authority's time is over, or has not come.
     #[error(
-        "{}: the {what} is not valid now (from {} to {}); is the clock right? if so: {}",
-        path.display(), written(*not_before), written(*not_after), anew(path, what)
+        "{place}: the {what} is not valid now (from {} to {}); is the clock right? if so: {}",
+        written(*not_before), written(*not_after), place.keeping.anew(what)
     )]
     NotValidNow {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: Place,
         /// `issuer` or `root`.
         what: &'static str,
         /// From when it is valid.
@@ -83,13 +84,12 @@ pub enum CaError {
     },
     /// The issuer signs what no peer would accept.
     #[error(
-        "{}: what this issuer signs is refused under roots.pem beside it: {source}; weft ca rotate --dir {} issuer",
-        path.display(),
-        folder(path)
+        "{place}: what this issuer signs is refused under {} beside it: {source}; {}",
+        beside(place), place.keeping.rotate("issuer")
     )]
     NotVouched {
-        /// The issuer's file.
-        path: PathBuf,
+        /// Where the issuer is.
+        place: Place,
         /// Why.
         source: Unacceptable,
     },
@@ -103,25 +103,39 @@ pub enum CaError {
     },
     /// A root is being rotated.
     #[error(
-        "{}: two roots are trusted already; finish that rotation first: weft ca rotate --dir {} root --finish",
-        path.display(),
-        folder(path)
+        "{place}: two roots are trusted already; finish that rotation first: {}",
+        place.keeping.rotate("root --finish")
     )]
     OverlapRuns {
-        /// The file of roots.
-        path: PathBuf,
+        /// Where the roots are.
+        place: Place,
     },
     /// No root is being rotated.
-    #[error("{}: only one root is trusted, so no rotation is under way; begin one: weft ca rotate --dir {} root", path.display(), folder(path))]
+    #[error(
+        "{place}: only one root is trusted, so no rotation is under way; begin one: {}",
+        place.keeping.rotate("root")
+    )]
     NoOverlap {
-        /// The file of roots.
-        path: PathBuf,
+        /// Where the roots are.
+        place: Place,
     },
     /// The rotation did not come to its end.
-    #[error("{}: the newest root signs nothing: its rotation was interrupted; run it again: weft ca rotate --dir {} root", path.display(), folder(path))]
+    #[error(
+        "{place}: the newest root signs nothing: its rotation was interrupted; run it again: {}",
+        place.keeping.rotate("root")
+    )]
     Interrupted {
-        /// The file of roots.
-        path: PathBuf,
+        /// Where the roots are.
+        place: Place,
+    },
+    /// The roots cannot be trusted.
+    #[error("the trusted roots cannot be used: {0}")]
+    Roots(#[from] TrustError),
+    /// A request for a certificate cannot be granted as it is.
+    #[error("the request for a certificate cannot be used: {problem}; agents ask with a key of ECDSA P-256")]
+    Request {
+        /// What is wrong with it.
+        problem: String,
     },
     /// Certificates of the old root may live yet.
     #[error(
@@ -158,13 +172,19 @@ impl CaError {
     }
 }
 
-/// What makes a file anew that is of no use any more.
-fn anew(path: &std::path::Path, what: &str) -> String {
-    let dir = folder(path);
-    match what {
-        "issuer" => format!("weft ca rotate --dir {dir} issuer makes it anew"),
-        _ => "restore the file, or make an authority in another directory: weft ca init".to_owned(),
+fn missing(place: &Place) -> String {
+    match &place.keeping {
+        Keeping::Directory(dir) => format!("make an authority: weft ca init --dir {}", dir.display()),
+        Keeping::Secret(_) => place.keeping.anew("root"),
+        Keeping::Brought(_) => {
+            "an authority that is brought has tls.crt, tls.key and ca.crt, or issuer.pem and roots.pem"
+                .to_owned()
+        }
     }
+}
+
+fn beside(place: &Place) -> &'static str {
+    if place.name == super::secret::TLS_CERTIFICATE { super::secret::TLS_ROOTS } else { "roots.pem" }
 }
 
 fn folder(path: &std::path::Path) -> String {

@@ -9,15 +9,33 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::CaError;
+use super::{
+    CaError,
+    shelf::{Keeping, Part, Shelf},
+};
 
-pub(super) const ROOT: &str = "root.pem";
-pub(super) const ISSUER: &str = "issuer.pem";
-pub(super) const ROOTS: &str = "roots.pem";
 const LOCK: &str = ".lock";
 
+/// The directory of an authority.
+#[derive(Clone, Debug)]
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Shelf for Folder {
+    fn keeping(&self) -> Keeping {
+        Keeping::Directory(self.0.clone())
+    }
+
+    fn read(&self, part: Part) -> Result<Zeroizing<String>, CaError> {
+        read(self, part)
+    }
+
+    fn write(&mut self, part: Part, text: &str) -> Result<(), CaError> {
+        replace(&self.0.join(part.file()), text)
+    }
+}
+
 /// Makes the directory, and those above it, if they are not there.
-pub(super) fn make_folder(dir: &Path) -> Result<(), CaError> {
+pub(crate) fn make_folder(dir: &Path) -> Result<(), CaError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|source| CaError::Io { attempt: "make", path: dir.to_owned(), source })
 }
@@ -46,14 +64,14 @@ pub(super) fn lock(dir: &Path) -> Result<Locked, CaError> {
 
 /// The same, of a directory that has to be there.
 pub(super) fn lock_existing(dir: &Path) -> Result<Locked, CaError> {
-    if dir.join(ROOTS).symlink_metadata().is_err() {
-        return Err(CaError::Missing { path: dir.join(ROOTS) });
+    if dir.join(Part::Roots.file()).symlink_metadata().is_err() {
+        return Err(CaError::Missing { place: Folder(dir.to_owned()).place(Part::Roots) });
     }
     lock(dir)
 }
 
 /// Writes beside the file, then puts that in its place: a reader, or a crash, meets the old one or the new one whole.
-pub(super) fn replace(path: &Path, text: &str) -> Result<(), CaError> {
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), CaError> {
     let beside = path.with_extension("pem.new");
     let tried = |attempt: &'static str, at: &Path| {
         let path = at.to_owned();
@@ -66,9 +84,10 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), CaError> {
 }
 
 /// Reads a file. One that holds a private key must be its owner's alone.
-pub(super) fn read(path: &Path, secret: bool) -> Result<Zeroizing<String>, CaError> {
+fn read(folder: &Folder, part: Part) -> Result<Zeroizing<String>, CaError> {
+    let (path, secret) = (&folder.0.join(part.file()), part != Part::Roots);
     let tried = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => CaError::Missing { path: path.to_owned() },
+        io::ErrorKind::NotFound => CaError::Missing { place: folder.place(part) },
         _ => CaError::Io { attempt: "read", path: path.to_owned(), source },
     };
     let file = File::open(path).map_err(tried)?;
@@ -87,7 +106,7 @@ pub(super) fn read(path: &Path, secret: bool) -> Result<Zeroizing<String>, CaErr
 /// Fails if any of the authority's files is there.
 pub(super) fn none_there(dir: &Path) -> Result<(), CaError> {
     let there = |path: &PathBuf| path.symlink_metadata().is_ok();
-    match [ROOT, ISSUER, ROOTS].map(|name| dir.join(name)).into_iter().find(there) {
+    match [Part::Root, Part::Issuer, Part::Roots].map(|part| dir.join(part.file())).into_iter().find(there) {
         Some(path) => Err(CaError::Exists { path }),
         None => Ok(()),
     }

@@ -7,7 +7,7 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    PublicKeyData, SanType,
 };
 use rustls::pki_types::CertificateDer;
 use weft_model::SpiffeId;
@@ -38,7 +38,7 @@ pub(super) fn cross(
     let mut params = made.authority("root", &pair, trust_domain, BasicConstraints::Constrained(1))?;
     params.not_before = at(own.not_before.timestamp()).into();
     params.not_after = at(own.not_after.timestamp()).into();
-    made.sign(&params, &pair, old)
+    made.sign(&params, &*pair, old)
 }
 
 /// An issuer that `root` signs: one year, and no longer than the root.
@@ -48,7 +48,7 @@ pub(super) fn issuer(root: &Keyed, trust_domain: &str, now: SystemTime) -> Resul
     let mut params = made.authority("issuer", &pair, trust_domain, BasicConstraints::Constrained(0))?;
     let not_after = (now + ISSUER_TIME).min(end(&root.chain[0]));
     (params.not_before, params.not_after) = ((now - SKEW).into(), not_after.into());
-    let certificate = made.sign(&params, &pair, root)?;
+    let certificate = made.sign(&params, &*pair, root)?;
     // What the root has beside itself is for peers who do not know it yet.
     let cross = root.chain[1..].iter().cloned();
     Ok(Keyed { key, chain: std::iter::once(certificate).chain(cross).collect() })
@@ -58,7 +58,7 @@ pub(super) fn issuer(root: &Keyed, trust_domain: &str, now: SystemTime) -> Resul
 pub(super) fn workload(
     issuer: &Keyed,
     id: &SpiffeId,
-    key: &PrivateKey,
+    of: &impl PublicKeyData,
     ttl: Duration,
     now: SystemTime,
 ) -> Result<CertificateDer<'static>, CaError> {
@@ -74,8 +74,33 @@ pub(super) fn workload(
     params.use_authority_key_identifier_extension = true;
     params.not_before = (now - SKEW).into();
     params.not_after = (now + ttl.min(ISSUER_TIME)).min(end(&issuer.chain[0])).into();
-    let pair = made.done(key.pair())?;
-    made.sign(&params, &pair, issuer)
+    made.sign(&params, of, issuer)
+}
+
+/// The certificate by which controllers are known to agents: for `host`, and for no workload.
+pub(super) fn serving(
+    issuer: &Keyed,
+    host: &str,
+    of: &impl PublicKeyData,
+    ttl: Duration,
+    now: SystemTime,
+) -> Result<CertificateDer<'static>, CaError> {
+    let made = Making { what: "controller" };
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::DnsName(made.done(host.try_into())?)];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    params.not_before = (now - SKEW).into();
+    params.not_after = (now + ttl).min(end(&issuer.chain[0])).into();
+    made.sign(&params, of, issuer)
+}
+
+/// A key for what is made next.
+pub(super) fn key(what: &'static str) -> Result<(PrivateKey, Zeroizing<KeyPair>), CaError> {
+    Making { what }.key()
 }
 
 /// What is being made, for what goes wrong.
@@ -124,7 +149,7 @@ impl Making {
     fn sign(
         &self,
         params: &CertificateParams,
-        of: &KeyPair,
+        of: &impl PublicKeyData,
         by: &Keyed,
     ) -> Result<CertificateDer<'static>, CaError> {
         let pair = self.done(by.key.pair())?;

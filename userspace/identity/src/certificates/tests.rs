@@ -13,7 +13,7 @@ use weft_runtime::Tasks;
 use super::*;
 use crate::{
     Authority as Vouches, IssueError, Order,
-    ca::{self, CaError, DirectoryIssuer},
+    ca::{self, CaError, DirectoryIssuer, Keeping, Place},
     testing::{Authority, api, web},
 };
 
@@ -47,13 +47,17 @@ impl Issuer for Watched {
         lock(&self.asked).push((order.account.clone(), Instant::now()));
         match lock(&self.next).pop_front() {
             None => self.inner.issue(order),
-            Some(Fault::Fails) => Box::pin(ready(Err(CaError::Missing { path: "away".into() }.into()))),
+            Some(Fault::Fails) => Box::pin(ready(Err(CaError::Missing { place: away() }.into()))),
             Some(Fault::Hangs) => Box::pin(std::future::pending()),
             Some(Fault::Confuses) => {
                 self.inner.issue(Order { account: ServiceAccount::new("shop", "admin"), ..order })
             }
         }
     }
+}
+
+fn away() -> Place {
+    Place { keeping: Keeping::Directory("away".into()), name: "issuer.pem" }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -8,9 +8,7 @@ use http::{
     header::{ACCEPT, HOST, USER_AGENT},
     uri::{PathAndQuery, Scheme},
 };
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
@@ -20,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use weft_model::Jwks;
 
 use super::{FETCH_TIME, JwksPlace, LARGEST, error::FetchError, roots};
+use crate::exchange::{Broken, exchange};
 
 /// Fetches keys.
 #[derive(Clone, Debug)]
@@ -112,35 +111,16 @@ async fn get<IO>(io: IO, ask: &Ask) -> Result<Bytes, FetchError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |source| FetchError::Http { source };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
     let request = Request::get(ask.path.as_str())
         .header(HOST, &ask.authority)
         .header(ACCEPT, HeaderValue::from_static("application/json"))
         .header(USER_AGENT, HeaderValue::from_static(concat!("weft/", env!("CARGO_PKG_VERSION"))))
-        .body(Empty::<Bytes>::new())
+        .body(Full::default())
         .map_err(|source| FetchError::Url { source })?;
-    let answer = async {
-        let answer = sender.send_request(request).await.map_err(broken)?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status { status: answer.status() });
-        }
-        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
-            Ok(source) => FetchError::Http { source: *source },
-            Err(other) => {
-                debug_assert!(other.is::<LengthLimitError>(), "nothing else fails: {other}");
-                FetchError::TooLarge
-            }
-        })?;
-        Ok(body.to_bytes())
-    };
-    // Whoever drives the connection is dropped with the answer: nothing is left behind.
-    let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
-    tokio::select! {
-        biased;
-        done = &mut answer => done,
-        // It may end before its last bytes were taken.
-        _ = &mut connection => answer.await,
-    }
+    let (status, body) = exchange(io, request, LARGEST).await.map_err(|error| match error {
+        Broken::Request(source) => FetchError::Url { source },
+        Broken::Http(source) => FetchError::Http { source },
+        Broken::TooLarge { .. } => FetchError::TooLarge,
+    })?;
+    if status == StatusCode::OK { Ok(body) } else { Err(FetchError::Status { status }) }
 }

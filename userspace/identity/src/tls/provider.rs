@@ -14,7 +14,7 @@ use rustls::crypto::{
 /// X25519MLKEM768 first: what is recorded today stays closed to a quantum computer of tomorrow. The others are for
 /// peers that are not weft's own. AES-128 first: it has the fewest rounds. Of both ends' lists
 /// the client's order decides.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         Arc::new(CryptoProvider {
             cipher_suites: vec![

@@ -1,6 +1,7 @@
 //! An API server, for what is asked of it one by one: the objects of a controller, and not those of a mesh.
 
 mod error;
+mod tokens;
 mod values;
 
 use std::{fmt, time::Duration};
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 
 pub use self::{
     error::AskError,
+    tokens::{PodFacts, TokenAnswer, TokenUser},
     values::{Values, ValuesKind},
 };
 use super::Connection;

@@ -16,6 +16,8 @@ pub enum Connection {
     Kubeconfig(PathBuf),
     /// As every pod is told: by `KUBERNETES_SERVICE_HOST`, and the token of its ServiceAccount.
     InCluster,
+    /// As kubectl finds it: by `KUBECONFIG` or `~/.kube/config`; where there is none, as a pod.
+    AsKubectl,
 }
 
 impl Connection {
@@ -42,6 +44,9 @@ impl Connection {
             }
             Self::InCluster => {
                 Config::incluster().map_err(|error| Error::NoCluster { message: error.to_string() })?
+            }
+            Self::AsKubectl => {
+                Config::infer().await.map_err(|error| Error::NoCluster { message: error.to_string() })?
             }
         };
         config.connect_timeout = Some(CONNECT);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use weft_model::{MtlsMode, Selector, Snapshot, SpiffeId};
+use weft_model::{MtlsMode, ObjectName, Selector, Snapshot, SpiffeId};
 
 use super::{check, schema, selector::LabelSelector, telemetry_policy};
 use crate::{
@@ -100,13 +100,12 @@ enum IssuerType {
 #[derive(Debug, Deserialize, JsonSchema)]
 struct SecretRef {
     /// The Secret's name.
-    #[serde(rename = "name")]
     #[schemars(with = "schema::Name")]
-    _name: String,
+    name: String,
     /// The Secret's namespace. Absent: weft's own.
-    #[serde(default, rename = "namespace")]
+    #[serde(default)]
     #[schemars(with = "Option<schema::ServiceName>")]
-    _namespace: Option<String>,
+    namespace: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -157,6 +156,7 @@ pub(super) fn check(spec: &Spec, key: &Key, report: &mut Report<'_>) -> Option<M
         trust_domain,
         trust_domain_aliases,
         certificate_ttl: certificate_ttl.unwrap_or(Snapshot::CERTIFICATE_TTL),
+        brought_authority: certificates.and_then(Certificates::brought),
         namespace_selector,
         mtls: spec.mtls.as_ref().map(|mtls| mtls.mode).unwrap_or_default(),
         access_log,
@@ -173,6 +173,13 @@ impl MeshConfig {
 }
 
 impl Certificates {
+    /// The Secret of the authority that signs, where it is not weft's own.
+    fn brought(&self) -> Option<ObjectName> {
+        let issuer = self.issuer.as_ref().filter(|issuer| issuer.r#type == IssuerType::SecretRef)?;
+        let SecretRef { name, namespace } = issuer.secret_ref.as_ref()?;
+        Some(ObjectName::new(namespace.as_deref().unwrap_or_default(), name.as_str()))
+    }
+
     /// How long certificates are valid, where that is said.
     fn check(&self, report: &mut Report<'_>) -> Option<Duration> {
         let ttl = check::duration(self.ttl.as_ref(), "spec.certificates.ttl", report);
@@ -182,11 +189,10 @@ impl Certificates {
         let Some(issuer) = &self.issuer else { return ttl };
         let field = "spec.certificates.issuer";
         let kind = format!("{:?}", issuer.r#type);
-        // What `weft ca init` makes is self-signed.
-        if issuer.r#type != IssuerType::SelfSigned {
+        if issuer.r#type == IssuerType::PodCertificate {
             let message =
-                format!("{kind} is not honoured yet: agents issue by the folder that --ca-dir names");
-            let remedy = "write type: SelfSigned; `weft ca init --dir D` makes such a folder";
+                format!("{kind} is not honoured yet: controllers sign by an authority of their own");
+            let remedy = "write type: SelfSigned, or SecretRef to bring an authority";
             report.warning(&format!("{field}.type"), message, remedy);
         }
         let secret = issuer.r#type == IssuerType::SecretRef;
@@ -235,15 +241,29 @@ mod tests {
     fn an_issuer_that_nobody_honours_is_named() {
         let about = |issuer: &str| findings(&format!("certificates: {{issuer: {{{issuer}}}}}"));
         assert!(about("type: SelfSigned").is_empty());
-        for issuer in [
-            "type: SecretRef, secretRef: {name: a}",
-            "type: PodCertificate, podCertificate: {signerName: a/b}",
-        ] {
-            let found = about(issuer);
-            let [(field, message)] = &found[..] else { panic!("{found:?}") };
-            assert_eq!(field, "spec.certificates.issuer.type");
-            assert!(message.contains("not honoured yet"), "{message}");
-        }
+        assert!(about("type: SecretRef, secretRef: {name: a}").is_empty());
+        let found = about("type: PodCertificate, podCertificate: {signerName: a/b}");
+        let [(field, message)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(field, "spec.certificates.issuer.type");
+        assert!(message.contains("not honoured yet"), "{message}");
+    }
+
+    #[test]
+    fn an_authority_that_is_brought_is_named_by_its_secret() {
+        let brought = |issuer: &str| {
+            let text = format!(
+                "{{apiVersion: weft.dev/v1alpha1, kind: MeshConfig, metadata: {{name: default}}, \
+                 spec: {{certificates: {{issuer: {{{issuer}}}}}}}}}"
+            );
+            let decoded = decode(&text, &mut Names::default());
+            let Some(Object::MeshConfig(mesh)) = &decoded.declared[0].object else { panic!("{decoded:?}") };
+            mesh.brought_authority.as_ref().map(ToString::to_string)
+        };
+        assert_eq!(brought("type: SelfSigned"), None);
+        let in_ours = brought("type: SecretRef, secretRef: {name: corp}").unwrap();
+        assert!(in_ours.ends_with("corp"), "{in_ours}");
+        let elsewhere = brought("type: SecretRef, secretRef: {name: corp, namespace: pki}");
+        assert_eq!(elsewhere.as_deref(), Some("pki/corp"));
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl Snapshot {
             trust_domain: Arc::clone(&self.trust_domain),
             trust_domain_aliases: Arc::clone(&self.trust_domain_aliases),
             certificate_ttl: self.certificate_ttl,
+            brought_authority: None,
             locality: Arc::clone(&self.locality),
             services: Arc::new(services),
             workloads: Arc::new(workloads),

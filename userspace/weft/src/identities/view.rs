@@ -1,31 +1,28 @@
 //! What people see of the certificates.
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use weft_identity::{CertificateStatus, Failure, Signer, Status};
+use weft_identity::{CertificateStatus, Failure, Signer, Status, ca::Keeping};
 use weft_telemetry::api::{CertificateFailure, CertificateView, CertificatesView, IssuerView};
 
-/// How the certificates are at `now` that the authority in `ca_dir` issues.
-pub(super) fn view(status: &Status, ca_dir: &Path, now: SystemTime) -> CertificatesView {
+/// How the certificates are at `now` that the authority which is kept there issues.
+pub(super) fn view(status: &Status, keeping: &Keeping, now: SystemTime) -> CertificatesView {
     CertificatesView {
         trust_domain: status.trust_domain.clone(),
-        issuer: status.issuer.as_ref().map(|signer| issuer(signer, ca_dir, now)),
+        issuer: status.issuer.as_ref().map(|signer| issuer(signer, keeping, now)),
         roots: status.roots,
-        failure: failure(status, ca_dir, now),
+        failure: failure(status, keeping, now),
         certificates: status.certificates.iter().map(|one| certificate(one, now)).collect(),
     }
 }
 
 /// Why nothing can be issued, however long what was issued is valid yet.
-fn failure(status: &Status, ca_dir: &Path, now: SystemTime) -> Option<CertificateFailure> {
+fn failure(status: &Status, keeping: &Keeping, now: SystemTime) -> Option<CertificateFailure> {
     if let Some(why) = &status.failure {
         return Some(failed(why));
     }
     if let Some(signer) = status.issuer.as_ref().filter(|signer| signer.not_after < now) {
-        let error = format!("{} has ended: {}", signer.name, rotation(ca_dir));
+        let error = format!("{} has ended: {}", signer.name, rotation(keeping));
         return Some(CertificateFailure { error, since: signer.not_after.into(), tries: 0 });
     }
     let failing = status.certificates.iter().find_map(|one| Some((one, one.failure.as_ref()?)))?;
@@ -34,14 +31,14 @@ fn failure(status: &Status, ca_dir: &Path, now: SystemTime) -> Option<Certificat
     Some(CertificateFailure { error: format!("{account} gets none: {}", failure.error), ..failure })
 }
 
-fn issuer(signer: &Signer, ca_dir: &Path, now: SystemTime) -> IssuerView {
+fn issuer(signer: &Signer, keeping: &Keeping, now: SystemTime) -> IssuerView {
     let Signer { name, serial, not_before, not_after } = signer.clone();
     let left = signer.left(now);
     let days = left.as_secs() / DAY.as_secs();
     IssuerView {
         warning: signer
             .ends_soon(now)
-            .then(|| format!("{name} ends within {} days: {}", days + 1, rotation(ca_dir))),
+            .then(|| format!("{name} ends within {} days: {}", days + 1, rotation(keeping))),
         name,
         serial,
         not_before: not_before.into(),
@@ -70,8 +67,8 @@ fn failed(failure: &Failure) -> CertificateFailure {
     CertificateFailure { error, since: since.into(), tries }
 }
 
-fn rotation(ca_dir: &Path) -> String {
-    format!("weft ca rotate --dir {} issuer", ca_dir.display())
+fn rotation(keeping: &Keeping) -> String {
+    keeping.rotate("issuer")
 }
 
 const DAY: Duration = Duration::from_hours(24);
@@ -116,7 +113,7 @@ mod tests {
     }
 
     fn seen(status: &Status) -> CertificatesView {
-        view(status, Path::new("/etc/weft/ca"), now())
+        view(status, &Keeping::Directory("/etc/weft/ca".into()), now())
     }
 
     #[test]
