@@ -165,7 +165,7 @@ fn cluster(filter: Option<&str>) -> Result<Counts> {
     shell::run(shell::cargo().args(["build", "-p", "weft", "-p", "weft-tests", "--bins"]))?;
     let suites: [(&str, &[&str]); 2] = [
         ("weft-kubernetes", &["--test", "cluster", "--test", "admission"]),
-        ("weft-tests", &["--test", "enrolment"]),
+        ("weft-tests", &["--test", "enrolment", "--test", "controller"]),
     ];
     let mut sum = Counts::default();
     for (package, tests) in suites {

@@ -68,6 +68,11 @@ impl ApiServer {
 
     /// The kubeconfig of `user`: `admin`, or `agent`, who may nothing unless it is granted.
     pub(crate) fn kubeconfig(&self, user: &str) -> PathBuf {
+        self.kubeconfig_with(user, &format!("{user}-token"))
+    }
+
+    /// The kubeconfig of whoever has this token.
+    pub(crate) fn kubeconfig_with(&self, user: &str, token: &str) -> PathBuf {
         let path = self.folder.path().join(format!("{user}.kubeconfig"));
         let text = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "it",
@@ -75,11 +80,16 @@ impl ApiServer {
                 "server": format!("https://127.0.0.1:{}", self.port),
                 "certificate-authority": self.folder.path().join("certificates/apiserver.crt"),
             }}],
-            "users": [{"name": "it", "user": {"token": format!("{user}-token")}}],
+            "users": [{"name": "it", "user": {"token": token}}],
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         });
         fs::write(&path, text.to_string()).unwrap();
         path
+    }
+
+    /// The key that tokens of ServiceAccounts are signed with, PEM.
+    pub(crate) fn token_key(&self) -> String {
+        fs::read_to_string(self.folder.path().join("sa.key")).unwrap()
     }
 
     /// Ends the API server at once, as SIGKILL does.
