@@ -74,7 +74,9 @@ impl Stage {
     pub(crate) fn agent(&self) -> Agent {
         let kubeconfig = self.server.kubeconfig("admin").display().to_string();
         let [bin, conf] = [self.bin(), self.conf()].map(|path| path.display().to_string());
-        let arguments = ["--kubeconfig", &kubeconfig, "--cni-bin-dir", &bin, "--cni-conf-dir", &conf];
+        // No controller runs here.
+        let cluster = ["--kubeconfig", &kubeconfig, "--ca", "none"];
+        let arguments = [&cluster[..], &["--cni-bin-dir", &bin, "--cni-conf-dir", &conf]].concat();
         let agent = self.node.spawn_agent(&arguments);
         self.node.wait();
         soon(|| self.entry().is_some() && self.kubeconfig().exists());
