@@ -1,6 +1,7 @@
 //! The commands, asked of a live agent. How their tables look is tested in `weft-cli`.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -161,6 +162,51 @@ fn check_says_what_to_do_about_each_thing_that_is_not_as_it_should_be() {
     let foreign = lines.iter().find(|line| line["name"] == "foreign program").unwrap();
     let id = format!("id {}", others.id().unwrap());
     assert!(foreign["detail"].as_str().unwrap().contains(&id), "{foreign} names {id}");
+    drop(others);
+
+    let others = Foreign::connect4(node.cgroup(), Sharing::Exclusive).unwrap();
+    let (code, _, lines) = check(node.cgroup());
+    let foreign = lines.iter().find(|line| line["name"] == "foreign program").unwrap();
+    assert_eq!((code, &foreign["outcome"]), (Some(1), &"Failed".into()), "{foreign}");
+    let remedy = foreign["remedy"].as_str().unwrap();
+    assert!(remedy.contains("hostNamespaceOnly") && remedy.contains("BPF_F_ALLOW_MULTI"), "{remedy}");
+    drop(others);
+}
+
+#[test]
+fn a_preflight_names_what_cannot_live_together_and_loads_nothing() {
+    let Some(world) = World::new() else { return };
+    let node = world.node("a");
+    let networks = world.dir().join("net.d");
+    fs::create_dir(&networks).unwrap();
+    let check = || {
+        let mut command = Command::new(weft());
+        command.args(["check", "--pre", "-o", "json", "--cgroup"]).arg(node.cgroup());
+        let output = command.arg("--cni-conf-dir").arg(&networks).output().unwrap();
+        let lines: Vec<Value> =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+        (output.status.code(), lines)
+    };
+    let (code, lines) = check();
+    assert_eq!(code, Some(0), "{lines:?}");
+    assert!(
+        lines.iter().all(|line| !["programs", "helper"].contains(&line["name"].as_str().unwrap())),
+        "{lines:?}"
+    );
+    fs::write(
+        networks.join("10-net.conflist"),
+        r#"{"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "bridge"}, {"type": "istio-cni"}]}"#,
+    )
+    .unwrap();
+    let (code, lines) = check();
+    let istio = lines.iter().find(|line| line["name"] == "another mesh").unwrap();
+    assert_eq!((code, &istio["outcome"]), (Some(0), &"Warning".into()), "{lines:?}");
+    let detail = istio["detail"].as_str().unwrap();
+    assert!(detail.starts_with("Istio") && detail.contains("10-net.conflist"), "{istio}");
+    assert!(istio["remedy"].as_str().unwrap().contains("no namespace may be in both"), "{istio}");
+    let no_server =
+        Command::new(weft()).args(["check", "--pre", "--kubeconfig", "/nonexistent"]).output().unwrap();
+    assert_eq!(no_server.status.code(), Some(2), "{}", text(&no_server));
 }
 
 #[test]

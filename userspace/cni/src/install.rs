@@ -19,6 +19,7 @@ use tokio::{
 };
 use weft_runtime::{Backoff, Stop};
 
+pub(crate) use self::files::networks;
 use self::watch::Watch;
 use crate::{NAME, conflist::NotANetwork};
 

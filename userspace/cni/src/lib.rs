@@ -16,12 +16,14 @@ mod conflist;
 mod error;
 mod install;
 mod membership;
+mod neighbours;
 mod plugin;
 
 pub use call::{Call, Pod};
 pub use error::Error;
-pub use install::{Installer, Placement, Settings, keep, uninstall};
+pub use install::{Error as Refused, Installer, Placement, Settings, keep, uninstall};
 pub use membership::Membership;
+pub use neighbours::{Neighbour, What, neighbours};
 pub use plugin::answer;
 
 /// What the plugin is called, in a list and as a program.

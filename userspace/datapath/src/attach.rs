@@ -158,6 +158,11 @@ pub(crate) fn on_hook(cgroup: BorrowedFd<'_>, attach: Attach) -> io::Result<Vec<
     link::attached(cgroup, attach).map(|ids| names(&ids))
 }
 
+/// Whether what a hook of a cgroup has lets nobody beside it.
+pub(crate) fn is_exclusive(cgroup: BorrowedFd<'_>, attach: Attach) -> io::Result<bool> {
+    link::is_exclusive(cgroup, attach)
+}
+
 struct Place<'a> {
     name: String,
     fd: BorrowedFd<'a>,

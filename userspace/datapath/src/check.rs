@@ -25,6 +25,21 @@ pub fn check(cgroup: Option<&Path>) -> Vec<Check> {
     let may = capabilities.outcome == Outcome::Ok;
     let mut lines = vec![kernel(), btf(), bpffs(), capabilities, return_value()];
     lines.extend(helpers());
+    lines.extend(hooks(cgroup));
+    lines.push(programs(may));
+    lines
+}
+
+/// As [`check`], as far as that can be said without loading anything into the kernel.
+pub fn preflight(cgroup: Option<&Path>) -> Vec<Check> {
+    let mut lines = vec![kernel(), btf(), bpffs(), capabilities(), return_value()];
+    lines.extend(hooks(cgroup));
+    lines
+}
+
+/// The tree, and who is on our hooks of it.
+fn hooks(cgroup: Option<&Path>) -> Vec<Check> {
+    let mut lines = Vec::new();
     match host::cgroup(cgroup) {
         Ok(path) => {
             let part = if cgroup.is_some() { "as asked" } else { "the root of the tree" };
@@ -33,7 +48,6 @@ pub fn check(cgroup: Option<&Path>) -> Vec<Check> {
         }
         Err(error) => lines.push(failed("cgroup v2", "not usable", &error.to_string())),
     }
-    lines.push(programs(may));
     lines
 }
 
@@ -127,16 +141,31 @@ fn foreign(cgroup: &Path) -> Vec<Check> {
             }
         };
         let names: Vec<_> = names.into_iter().filter(|name| !name.starts_with("weft_")).collect();
-        if !names.is_empty() {
+        if names.is_empty() {
+            continue;
+        }
+        let names = names.join(", ");
+        if attach::is_exclusive(root.as_fd(), *attach).unwrap_or(false) {
+            let detail = format!("{names} on {hook}, exclusively: weft cannot join it");
+            found.push(failed(
+                "foreign program",
+                &detail,
+                &format!("{SHARE}, or attach it with BPF_F_ALLOW_MULTI"),
+            ));
+        } else {
             found.push(warning(
                 "foreign program",
-                &format!("{} on {hook}", names.join(", ")),
-                "if it was attached without BPF_F_ALLOW_MULTI weft cannot join it; of Cilium, set socketLB.hostNamespaceOnly=true",
+                &format!("{names} on {hook}, beside which weft can be"),
+                SHARE,
             ));
         }
     }
     if found.is_empty() { vec![ok("foreign programs", "none on our hooks".to_owned())] } else { found }
 }
+
+/// What whoever balances connections at the socket, as weft does, is to be told.
+const SHARE: &str = "let it leave pods' connections alone; of Cilium, set socketLB.hostNamespaceOnly=true, of Calico \
+                     bpfConnectTimeLoadBalancing: Disabled";
 
 /// Loads everything once, pinned under a name of its own, and removes it again. The machine `may` lack nothing that it
 /// takes.

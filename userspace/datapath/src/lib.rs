@@ -33,7 +33,7 @@ mod state;
 mod sweep;
 mod tenancy;
 
-pub use check::check;
+pub use check::{check, preflight};
 pub use enforcer::Enforcer;
 pub use host::cgroup_mount;
 pub use layout::{Error as LayoutError, check_layout};

@@ -109,6 +109,16 @@ pub(crate) fn info(link: BorrowedFd<'_>) -> io::Result<Info> {
 
 /// Ids of the programs that are attached to `target` itself.
 pub(crate) fn attached(target: BorrowedFd<'_>, attach: Attach) -> io::Result<Vec<u32>> {
+    query(target, attach).map(|(ids, _)| ids)
+}
+
+/// Whether what is attached to `target` itself lets nobody beside it.
+pub(crate) fn is_exclusive(target: BorrowedFd<'_>, attach: Attach) -> io::Result<bool> {
+    query(target, attach).map(|(ids, flags)| !ids.is_empty() && flags & ALLOW_MULTI == 0)
+}
+
+/// The programs of a hook, and the flags by which they were attached.
+fn query(target: BorrowedFd<'_>, attach: Attach) -> io::Result<(Vec<u32>, u32)> {
     let mut ids = [0_u32; MOST];
     let mut attr = ProgramQuery {
         target: fd(target),
@@ -121,8 +131,11 @@ pub(crate) fn attached(target: BorrowedFd<'_>, attach: Attach) -> io::Result<Vec
         more: [0; 3],
     };
     call_mut(BPF_PROG_QUERY, &mut attr)?;
-    Ok(ids[..(attr.count as usize).min(MOST)].to_vec())
+    Ok((ids[..(attr.count as usize).min(MOST)].to_vec(), attr.attach_flags))
 }
+
+/// `BPF_F_ALLOW_MULTI`.
+const ALLOW_MULTI: u32 = 2;
 
 #[repr(C)]
 struct LinkCreate {

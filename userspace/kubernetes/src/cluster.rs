@@ -21,6 +21,7 @@ mod kept;
 mod lend;
 mod lookups;
 mod membership;
+mod neighbours;
 mod resource;
 mod running;
 mod server;
@@ -44,6 +45,7 @@ pub use self::{
     health::{Failing, Health},
     lend::lend,
     membership::{Unknown, ask_membership, kept_membership, members_file},
+    neighbours::{Neighbour, cluster_neighbours},
 };
 use self::{
     kept::Kept, lookups::Lookups, resource::CORE, resource::Resource, running::Running, store::Store,

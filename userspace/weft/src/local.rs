@@ -1,18 +1,37 @@
 //! Commands that work on this machine and ask no agent: `weft check` and `weft cleanup`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use weft_cli::{Error, Exit, Format, Screen, check};
+use tokio::runtime;
+use weft_cli::{Exit, Format, Screen, check};
+use weft_cni::What;
 use weft_datapath::TenancyError;
+use weft_kubernetes::{Connection, Neighbour};
+use weft_telemetry::api::{Check, Outcome};
 
 use crate::cni::node::Installed;
 
 /// Looks at kernel, BTF, cgroup tree, BPF filesystem, capabilities, helpers and foreign programs, and
 /// loads weft's own once. Leaves nothing behind.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  weft check --cgroup /sys/fs/cgroup/n1")]
+#[command(after_help = "\
+Examples:
+  weft check --cgroup /sys/fs/cgroup/n1
+  weft check --pre --kubeconfig ~/.kube/config   # before `weft install`
+
+Exit codes: 0 fit, perhaps with warnings; 1 not fit; 2 could not ask.")]
 pub(crate) struct CheckArgs {
+    /// Load nothing, and look for what cannot live together with weft: other meshes, and plugins that want pods'
+    /// connections for themselves
+    #[arg(long)]
+    pre: bool,
+    /// Look at the cluster of this kubeconfig instead of this machine
+    #[arg(long, value_name = "FILE", requires = "pre")]
+    kubeconfig: Option<PathBuf>,
+    /// Where this machine's container runtime looks for networks
+    #[arg(long, value_name = "DIR", requires = "pre", default_value = "/etc/cni/net.d")]
+    cni_conf_dir: PathBuf,
     /// The cgroup v2 that the agent will attach to [default: the root of the tree]
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
@@ -33,8 +52,61 @@ pub(crate) struct CleanupArgs {
 }
 
 /// Runs `weft check`.
-pub(crate) fn run_check(args: &CheckArgs, screen: &mut Screen) -> Result<Exit, Error> {
-    check::show(&weft_datapath::check(args.cgroup.as_deref()), args.output, screen)
+pub(crate) fn run_check(args: &CheckArgs, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let lines = match (&args.kubeconfig, args.pre) {
+        (Some(kubeconfig), _) => cluster(kubeconfig)?,
+        (None, true) => {
+            let mut lines = weft_datapath::preflight(args.cgroup.as_deref());
+            lines.extend(weft_cni::neighbours(&args.cni_conf_dir)?.iter().map(beside));
+            lines
+        }
+        (None, false) => weft_datapath::check(args.cgroup.as_deref()),
+    };
+    Ok(check::show(&lines, args.output, screen)?)
+}
+
+/// What is to be known of a cluster before weft comes to it.
+fn cluster(kubeconfig: &Path) -> anyhow::Result<Vec<Check>> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let connection = Connection::Kubeconfig(kubeconfig.to_owned());
+    let found = runtime.block_on(weft_kubernetes::cluster_neighbours(&connection))?;
+    if found.is_empty() {
+        let detail = "no other mesh, and nobody who wants pods' connections for himself".to_owned();
+        return Ok(vec![Check {
+            name: "neighbours".to_owned(),
+            outcome: Outcome::Ok,
+            detail,
+            remedy: String::new(),
+        }]);
+    }
+    let line = |Neighbour { who: name, detail, remedy, clashes }| {
+        let outcome = if clashes { Outcome::Failed } else { Outcome::Warning };
+        Check { name, outcome, detail, remedy }
+    };
+    Ok(found.into_iter().map(line).collect())
+}
+
+/// A plugin of this machine's network.
+fn beside(found: &weft_cni::Neighbour) -> Check {
+    let weft_cni::Neighbour { plugin, file, what } = found;
+    let file = file.display();
+    match what {
+        What::Redirects(mesh) => Check {
+            name: "another mesh".to_owned(),
+            // Which namespaces are in which of the two, only the cluster can say.
+            outcome: Outcome::Warning,
+            detail: format!("{mesh} redirects pods' connections on this node: {plugin} is in {file}"),
+            remedy: format!(
+                "no namespace may be in both, or {plugin} has to go; see: weft check --pre --kubeconfig FILE"
+            ),
+        },
+        What::WritesAlone => Check {
+            name: "CNI configuration".to_owned(),
+            outcome: Outcome::Warning,
+            detail: format!("{plugin} in {file} may take weft-cni out of it"),
+            remedy: "of Cilium, set cni.exclusive=false and socketLB.hostNamespaceOnly=true".to_owned(),
+        },
+    }
 }
 
 /// Runs `weft cleanup`: redirection first, so that no socket is sent to a listener that ends.

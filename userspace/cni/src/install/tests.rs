@@ -68,7 +68,7 @@ impl Node {
 
     /// The plugins of the network that a runtime would use.
     fn network(&self) -> Vec<String> {
-        let files = files::networks(&self.conf("")).unwrap();
+        let files = networks(&self.conf("")).unwrap();
         let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
         texts.into_iter().find_map(|text| crate::conflist::plugins(&text).ok()).unwrap_or_default()
     }
