@@ -193,6 +193,25 @@ fn a_static_pod_is_enrolled_by_the_name_that_its_kubelet_knows_it_by() {
 }
 
 #[test]
+fn an_agent_that_begins_anew_knows_what_the_runtime_has_told_the_last_one() {
+    let Some(stage) = Stage::open() else { return };
+    let mut agent = stage.agent();
+    let api = stage.pod("shop/api");
+    stage.add(&api);
+    stage.protect("shop/api", "ALLOW", &from_front());
+    let _server = api.pod.serve_name(8080, "api");
+    // Neither has a process that could be found, nor an address in its object.
+    let cron = stage.pod("web/cron");
+    stage.add(&cron);
+    agent.restart();
+    for _ in 0..20 {
+        let refused = cron.pod.ask(api.pod.addr(8080)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
+    }
+    assert!(stage.is_enforced("web/cron") && stage.is_enforced("shop/api"));
+}
+
+#[test]
 fn after_a_cleanup_pods_start_as_if_there_had_never_been_a_mesh() {
     let Some(stage) = Stage::open() else { return };
     let mut agent = stage.agent();

@@ -95,6 +95,9 @@ impl ClusterSource {
         let kept = last_good.as_deref().and_then(|folder| Kept::read(folder, node, *mutual_tls));
         let mut store = Store::new(Arc::clone(node), *mutual_tls, kept);
         let mut sandboxes = Sandboxes::new(groups, Path::new("/proc").to_owned());
+        if let Some(folder) = last_good {
+            sandboxes.recall(folder.join("announced.json"));
+        }
         let networks = sandboxes.scan(&store.sandboxes());
         store.place(networks);
         let mut watches = Watches::new(client.clone());

@@ -42,6 +42,11 @@ impl Sandboxes {
         Self { groups, proc, known: HashMap::new(), roots: Vec::new(), announced: Announcements::default() }
     }
 
+    /// What the runtime says is in this file, too, and what it has said to others.
+    pub(crate) fn recall(&mut self, file: PathBuf) {
+        self.announced = Announcements::recalled(file);
+    }
+
     /// The runtime has made this network: the pod is there, and nowhere else, as long as its path leads there.
     pub(crate) fn announce(&mut self, network: Announced) {
         self.announced.add(network);

@@ -169,6 +169,31 @@ fn a_new_sandbox_of_the_same_pod_is_believed_while_the_old_one_still_runs() {
 }
 
 #[test]
+fn the_next_agent_and_one_that_stands_by_know_what_the_runtime_has_told() {
+    let mut machine = Machine::new();
+    let file = machine.folder.path().join("kept/announced.json");
+    let folder = machine.folder.path().to_owned();
+    let other = || {
+        let mut other = Sandboxes::new(folder.join("cgroup"), folder.join("proc"));
+        other.recall(file.clone());
+        other
+    };
+    let mut standing_by = other();
+    machine.sandboxes.recall(file.clone());
+    let found =
+        |sandboxes: &mut Sandboxes| sandboxes.scan(&[UID.into()]).remove(UID).map(|network| network.path);
+    assert_eq!(found(&mut standing_by), None);
+    machine.announce("sandbox-1");
+    let path = Some(machine.runtime("sandbox-1"));
+    assert_eq!(found(&mut standing_by), path, "it was told another one");
+    assert_eq!(found(&mut other()), path);
+    // Under the path there is another namespace after a reboot.
+    fs::rename(machine.runtime("sandbox-1"), machine.runtime("old")).unwrap();
+    fs::write(machine.runtime("sandbox-1"), "").unwrap();
+    assert_eq!(found(&mut other()), None);
+}
+
+#[test]
 fn a_sandbox_that_the_runtime_takes_away_is_nowhere() {
     let mut machine = Machine::new();
     machine.announce("sandbox-1");
