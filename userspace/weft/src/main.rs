@@ -47,7 +47,7 @@ enum Command {
     /// Loads the eBPF programs, reads the manifests or a cluster's API server, and keeps the kernel at what they say. Enforcement
     /// stays in the kernel when the agent ends; the next one takes it over without a gap. Broken documents
     /// are reported (see `weft status`) and skipped, and the last good version of them stays in force.
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// Run the proxy of a node, which the agent does by itself; or upgrade it
     ///
     /// It carries the connections that need more than the kernel can do: routes for HTTP and gRPC. It lives on
@@ -89,7 +89,7 @@ fn main() -> ExitCode {
         return cni::run();
     }
     match Cli::parse().command {
-        Command::Agent(args) => serve(agent::run(args)),
+        Command::Agent(args) => serve(agent::run(*args)),
         Command::Controller(args) => serve(controller::run(args)),
         Command::Proxy(ProxyArgs { verb: Some(ProxyVerb::Upgrade(args)), .. }) => {
             ask(weft_cli::proxy::upgrade(args, &mut Screen::standard()))
