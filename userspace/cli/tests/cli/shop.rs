@@ -23,8 +23,9 @@ use weft_runtime::{Stop, Tasks};
 use weft_telemetry::{
     admin::{Agent, bind, serve_api},
     api::{
-        AuthzAnswer, AuthzQuery, BpfTable, CertificateFailure, CertificatesView, ConnectionView,
-        ExplainQuery, Explanation, Failure, ProxyState, ProxyUpgraded, Status, Table,
+        Attached, Attachment, AuthzAnswer, AuthzQuery, BpfTable, CertificateFailure, CertificatesView,
+        ConnectionView, ExplainQuery, Explanation, Failure, ProxyState, ProxyUpgraded, Sandboxes, Status,
+        Table,
     },
     flows::FlowLog,
     metrics::Metrics,
@@ -208,6 +209,22 @@ impl Agent for Fake {
         let upgraded = ProxyUpgraded { pid, build: "0.2.0".into(), draining, drain_seconds: 300 };
         let failure = self.failure.lock().unwrap().clone();
         Box::pin(async { failure.map_or(Ok(upgraded), Err) })
+    }
+
+    fn attach(&self, _: Attachment) -> BoxFuture<'_, Result<Attached, Failure>> {
+        Box::pin(async { Ok(Attached::Unknown) })
+    }
+
+    fn attached(&self, _: Attachment) -> BoxFuture<'_, Result<Attached, Failure>> {
+        Box::pin(async { Ok(Attached::Unknown) })
+    }
+
+    fn detach(&self, _: Sandboxes) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn keep_attached(&self, _: Sandboxes) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
