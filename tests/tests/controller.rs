@@ -2,6 +2,8 @@
 //! that `weft install` gives them. Not a part of `cargo test`: the API server takes minutes to build.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "controller/agent.rs"]
+mod agent;
 #[expect(dead_code, reason = "the tests of the source use all of it")]
 #[path = "../../userspace/kubernetes/tests/cluster/api_server.rs"]
 mod api_server;

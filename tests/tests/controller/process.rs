@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command},
 };
@@ -24,9 +24,11 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// Starts one, as whom the kubeconfig says, with its log in `folder`.
-    pub(crate) fn start(kubeconfig: &Path, folder: &Path) -> Self {
-        let [address, metrics] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    /// Starts one at `ip`, as whom the kubeconfig says, with its log in `folder`.
+    pub(crate) fn start(ip: IpAddr, kubeconfig: &Path, folder: &Path) -> Self {
+        // Both are held until both are chosen.
+        let [address, metrics] =
+            [ip, Ipv4Addr::LOCALHOST.into()].map(|ip: IpAddr| TcpListener::bind((ip, 0)).unwrap());
         let [address, metrics] = [address, metrics].map(|socket| socket.local_addr().unwrap());
         let log = folder.join(format!("controller-{}.log", address.port()));
         let file = File::create(&log).unwrap();

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Command,
     sync::Arc,
@@ -60,7 +60,14 @@ impl Stage {
 
     /// Starts a controller with the rights that it is given, and does not wait for it.
     pub(crate) fn start(&self) -> Controller {
-        Controller::start(&self.kubeconfig, self.folder.path())
+        Controller::start(Ipv4Addr::LOCALHOST.into(), &self.kubeconfig, self.folder.path())
+    }
+
+    /// A controller at `ip` that is ready.
+    pub(crate) async fn controller_at(&self, ip: IpAddr) -> Controller {
+        let mut controller = Controller::start(ip, &self.kubeconfig, self.folder.path());
+        until("a controller is ready", async || controller.is_ready()).await;
+        controller
     }
 
     /// A controller that is ready.

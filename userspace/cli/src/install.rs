@@ -197,6 +197,82 @@ mod tests {
         }
     }
 
+    fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+        let found = objects.iter().find(|it| it["kind"] == kind && it["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name}"))
+    }
+
+    #[test]
+    fn controllers_are_two_and_have_nothing_of_their_nodes() {
+        let all = objects(&["--image=x/y:z"]);
+        let spec = &named(&all, "Deployment", "weft-controller")["spec"];
+        assert_eq!(spec["replicas"], 2);
+        let pod = &spec["template"]["spec"];
+        assert_eq!(pod["hostNetwork"], Value::Null);
+        assert_eq!(pod["volumes"], Value::Null);
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        let container = &pod["containers"][0];
+        assert_eq!(container["image"], "x/y:z");
+        let context = &container["securityContext"];
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(
+            (&context["capabilities"]["drop"][0], &context["capabilities"]["add"]),
+            (&"ALL".into(), &Value::Null)
+        );
+        let labels = &spec["template"]["metadata"]["labels"];
+        for selector in [
+            &spec["selector"]["matchLabels"],
+            &named(&all, "Service", "weft-controller")["spec"]["selector"],
+            &named(&all, "PodDisruptionBudget", "weft-controller")["spec"]["selector"]["matchLabels"],
+        ] {
+            for (label, value) in selector.as_mapping().unwrap() {
+                assert_eq!(labels[label], *value);
+            }
+        }
+    }
+
+    #[test]
+    fn of_secrets_a_controller_may_read_but_two_and_change_but_its_own() {
+        let all = objects(&[]);
+        let rules = named(&all, "Role", "weft-controller")["rules"].as_sequence().unwrap();
+        let about = |resource: &str, verb: &str| {
+            let has = |list: &Value, word: &str| list.as_sequence().unwrap().iter().any(|it| it == word);
+            let rules =
+                rules.iter().filter(|rule| has(&rule["resources"], resource) && has(&rule["verbs"], verb));
+            rules.map(|rule| rule["resourceNames"].clone()).collect::<Vec<_>>()
+        };
+        let names = |names: &[&str]| Value::Sequence(names.iter().map(|&name| name.into()).collect());
+        assert_eq!(about("secrets", "get"), [names(&["weft-ca", "weft-issuer"])]);
+        assert_eq!(about("secrets", "update"), [names(&["weft-ca"])]);
+        assert_eq!(about("configmaps", "update"), [names(&["weft-trust-bundle"])]);
+        for verb in ["list", "watch", "delete", "patch"] {
+            assert!(about("secrets", verb).is_empty(), "{verb}");
+        }
+        let cluster = named(&all, "ClusterRole", "weft-controller")["rules"].as_sequence().unwrap();
+        assert!(
+            cluster.iter().all(|rule| rule["resources"]
+                .as_sequence()
+                .unwrap()
+                .iter()
+                .all(|it| it != "secrets"))
+        );
+    }
+
+    #[test]
+    fn an_agent_proves_itself_by_a_token_for_controllers_alone() {
+        let all = objects(&[]);
+        let pod = &of_kind(&all, "DaemonSet")["spec"]["template"]["spec"];
+        let volumes = pod["volumes"].as_sequence().unwrap();
+        let token = volumes.iter().find(|volume| volume["name"] == "token").expect("there is one");
+        let source = &token["projected"]["sources"][0]["serviceAccountToken"];
+        assert_eq!((&source["audience"], &source["path"]), (&"weft-ca".into(), &"token".into()));
+        let mounts = container(&all)["volumeMounts"].as_sequence().unwrap();
+        let mount = mounts.iter().find(|mount| mount["name"] == "token").expect("it is mounted");
+        assert_eq!(mount["mountPath"], "/var/run/secrets/weft", "the default of --ca-token");
+    }
+
     #[test]
     fn every_object_is_in_its_namespace_and_none_is_of_our_kinds() {
         for object in objects(&[]) {

@@ -25,6 +25,8 @@ pub(super) struct Keeper {
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
     /// When the issuer is looked at next; `None` while it is.
     look_at: Option<Instant>,
+    /// How long to wait with that while it fails: a node that begins does so before much else of its mesh is there.
+    looks: Backoff,
 }
 
 /// The certificate of one account.
@@ -58,6 +60,7 @@ impl Keeper {
             entries: BTreeMap::new(),
             under_way: FuturesUnordered::new(),
             look_at: Some(Instant::now()),
+            looks: Backoff::new(FIRST_RETRY, LOOK),
         };
         keeper.take(wanted);
         keeper
@@ -161,7 +164,6 @@ impl Keeper {
     }
 
     fn looked(&mut self, looked: Result<Authority, IssueError>) {
-        self.look_at = Some(Instant::now() + LOOK);
         let now = self.clock.now();
         let taken = looked.and_then(|authority| {
             let trust = self.trust_in(&authority)?;
@@ -169,6 +171,8 @@ impl Keeper {
         });
         match taken {
             Ok((trust, signer)) => {
+                self.look_at = Some(Instant::now() + LOOK);
+                self.looks.reset();
                 self.signer = Some(signer);
                 self.failure = None;
                 if self.trust.as_deref() != Some(&trust) {
@@ -177,7 +181,10 @@ impl Keeper {
                     self.trust = Some(Arc::new(trust));
                 }
             }
-            Err(error) => self.failure = Some(failed(self.failure.take(), "issuer", &error, now)),
+            Err(error) => {
+                self.look_at = Some(Instant::now() + self.looks.step());
+                self.failure = Some(failed(self.failure.take(), "issuer", &error, now));
+            }
         }
     }
 
