@@ -3,9 +3,12 @@
 
 mod agent;
 mod api_server;
+mod controller;
+mod leaders;
 mod objects;
 mod outages;
 mod sandboxes;
+mod statuses;
 
 use std::time::Duration;
 
