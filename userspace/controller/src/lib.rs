@@ -17,6 +17,7 @@ mod authority;
 mod error;
 mod health;
 mod metrics;
+mod nodes;
 mod placed;
 mod refused;
 mod run;

@@ -8,13 +8,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 use weft_identity::{
     Clock,
     controller::{self, Serving},
 };
 use weft_kubernetes::{Cluster, ClusterSource, Connection, Options, Source as _};
-use weft_model::Progress;
 use weft_runtime::{Shutdown, Tasks};
 
 use crate::{
@@ -23,6 +22,7 @@ use crate::{
     authority::Authority,
     health,
     metrics::Metrics,
+    nodes::Reports,
     server::{self, Asked},
     status,
 };
@@ -78,8 +78,9 @@ async fn start(
     let ready =
         health::Asked { metrics: Arc::clone(&metrics), source: source.health(), serving: serving.clone() };
     tasks.spawn("health", health::serve(health, ready, stop.clone()));
-    let nodes = watch::Sender::<Arc<Progress>>::default();
-    status::start(&cluster, &namespace, &mut source, nodes.subscribe(), tasks);
+    let reports = Reports::default();
+    status::start(&cluster, &namespace, &mut source, reports.progress(), tasks);
+    tasks.spawn("progress", reports.clone().follow(snapshots.clone(), Arc::clone(&namespace), stop.clone()));
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn("source", async {
         Box::new(source).run(Box::pin(stopped)).await;
@@ -90,7 +91,7 @@ async fn start(
     let kept = authority.clone().keep(host, serving.clone(), Arc::clone(&metrics), stop.clone());
     tasks.spawn("authority", kept);
     let agents = Agents::new(cluster.clone(), Arc::clone(&namespace), Arc::clone(&metrics));
-    let router = server::router(Asked { agents, authority, snapshots, metrics, clock });
+    let router = server::router(Asked { agents, authority, reports, snapshots, metrics, clock });
     tasks.spawn("agents", server::serve(listener, serving, router, tasks.clone(), stop));
     tracing::info!(server = cluster.server(), %namespace, listen = %settings.listen, "controller started");
     Ok(())

@@ -152,6 +152,13 @@ impl Enforcer {
         self.state().probes_are(id)
     }
 
+    /// The version that the kernel enforces and the proxy knows, 0 before there is one; and why that is not the newest, where it
+    /// was tried.
+    pub fn in_force(&self) -> (u64, Option<Failure>) {
+        let report = self.report();
+        (report.enforced, report.failure.clone())
+    }
+
     /// The live connections of this node's pods. Blocks.
     pub fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
         let lister = report::Lister::new(&self.state())?;

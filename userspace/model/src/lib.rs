@@ -22,6 +22,7 @@ mod name;
 mod policy;
 mod problem;
 mod progress;
+mod report;
 mod route;
 mod selector;
 mod service;
@@ -46,6 +47,7 @@ pub use policy::{
 };
 pub use problem::{Problem, Severity};
 pub use progress::{Count, Progress};
+pub use report::{BEAT, Content, PROGRAMMED, Report, ReportAnswer, Told};
 pub use route::{
     AppProtocol, Backend, BackendShare, BackendTarget, Condition, Cors, Filter, Fraction, HeaderModifier,
     Mirror, NameMatch, OriginPattern, ParentStatus, PathMatch, PathRewrite, PortRouting, REGEX_SIZE,

@@ -32,6 +32,7 @@ use crate::{
     jwks,
     node_proxy::{self, gone},
     probes::Probes,
+    programmed,
     settings::{AgentArgs, Issuing, ServiceScope},
     source::{self, Opened, Place, Told},
 };
@@ -78,6 +79,10 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         enforcer: enforcer.clone(),
         snapshots: snapshots.clone(),
     };
+    if let Some(controllers) = issued.as_ref().and_then(Issued::controllers) {
+        let told = programmed::tell(controllers.clone(), enforcer.clone(), snapshots.clone(), stop.clone());
+        tasks.spawn("reports", told);
+    }
     let location = told.location().to_owned();
     let agent = Arc::new(NodeAgent {
         enforcer: enforcer.clone(),

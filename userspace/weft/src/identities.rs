@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use weft_identity::{
     Certificates, Clock, Held, Issuer, TrustDomains, Wanted,
     ca::{DirectoryIssuer, Keeping},
-    controller::{ControllerIssuer, SECRET},
+    controller::{ControllerIssuer, Controllers, SECRET},
 };
 use weft_keeper::Identities;
 use weft_model::Snapshot;
@@ -25,6 +25,7 @@ pub(crate) struct Issued {
     certificates: Certificates,
     /// Where the authority is that issues them.
     keeping: Keeping,
+    controllers: Option<Controllers>,
 }
 
 impl Issued {
@@ -37,21 +38,27 @@ impl Issued {
         tasks: &Tasks,
     ) -> Result<Option<Self>, weft_kubernetes::Error> {
         let clock = Clock::system();
-        let (issuer, keeping): (Arc<dyn Issuer>, _) = match issuing {
+        let (issuer, keeping, controllers): (Arc<dyn Issuer>, _, _) = match issuing {
             Issuing::None => return Ok(None),
             Issuing::Directory(dir) => {
-                (Arc::new(DirectoryIssuer::new(&dir, clock.clone())), Keeping::Directory(dir))
+                (Arc::new(DirectoryIssuer::new(&dir, clock.clone())), Keeping::Directory(dir), None)
             }
             Issuing::Controllers(connection) => {
                 let controllers = controllers::find(&connection, args, node, snapshots, tasks).await?;
                 let secret = format!("{}/{SECRET}", args.namespace);
-                (Arc::new(ControllerIssuer::new(controllers)), Keeping::Secret(secret.into()))
+                let issuer = Arc::new(ControllerIssuer::new(controllers.clone()));
+                (issuer, Keeping::Secret(secret.into()), Some(controllers))
             }
         };
         let certificates = Certificates::new(wanted(&snapshots.borrow()));
         tasks.spawn("certificates", certificates.clone().run(issuer, clock, tasks.stop_signal()));
         tasks.spawn("identities", follow_pods(certificates.clone(), snapshots.clone(), tasks.stop_signal()));
-        Ok(Some(Self { certificates, keeping }))
+        Ok(Some(Self { certificates, keeping, controllers }))
+    }
+
+    /// The mesh's controllers, where it is they who issue.
+    pub(crate) fn controllers(&self) -> Option<&Controllers> {
+        self.controllers.as_ref()
     }
 
     /// What `weft get certificates` shows.

@@ -14,6 +14,7 @@ mod jwks;
 mod local;
 mod node_proxy;
 mod probes;
+mod programmed;
 mod proxy;
 mod settings;
 mod source;

@@ -14,12 +14,13 @@ use weft_identity::{
     Clock, Request, chain_pem,
     controller::{AUTHORITY, AuthorityAnswer, CERTIFICATES, CertificateAnswer, CertificateOrder},
 };
-use weft_model::Snapshot;
+use weft_model::{PROGRAMMED, Report, ReportAnswer, Snapshot};
 
 use crate::{
     agents::{Agent, Agents},
     authority::Authority,
     metrics::Metrics,
+    nodes::Reports,
     placed::runs_there,
     refused::Refused,
 };
@@ -29,6 +30,7 @@ use crate::{
 pub(crate) struct Asked {
     pub(crate) agents: Agents,
     pub(crate) authority: Authority,
+    pub(crate) reports: Reports,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -40,6 +42,7 @@ pub(crate) fn router(asked: Asked) -> Router {
         .route(AUTHORITY, get(authority))
         .route(CERTIFICATES, post(certificate))
         .layer(DefaultBodyLimit::max(LONGEST))
+        .route(PROGRAMMED, post(programmed).layer(DefaultBodyLimit::max(LONGEST_REPORT)))
         .with_state(asked)
 }
 
@@ -70,6 +73,20 @@ async fn certificate(
         Ok(Json(CertificateAnswer { chain }))
     };
     asked.counted(answer.await, "a certificate")
+}
+
+/// What the node has in force: of which node, the token alone says.
+async fn programmed(
+    State(asked): State<Asked>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<ReportAnswer>, Refused> {
+    let answer = async {
+        let agent = asked.agent(&headers).await?;
+        let report: Report = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
+        Ok(Json(asked.reports.take(&agent.node, report)))
+    };
+    asked.counted(answer.await, "an answer to its report")
 }
 
 impl Asked {
@@ -113,3 +130,6 @@ fn malformed(error: &dyn std::error::Error) -> Refused {
 
 /// Bytes of a question: a request has some hundred.
 const LONGEST: usize = 16 << 10;
+
+/// Bytes of a report, which may name all objects: 40 000 of them, or so.
+const LONGEST_REPORT: usize = 4 << 20;
