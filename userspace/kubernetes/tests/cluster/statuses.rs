@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -491,5 +492,73 @@ async fn a_definition_of_an_older_release_stops_nobody_else() {
     let written = server.writes("weft.dev").await;
     sleep(Duration::from_secs(5)).await;
     assert_eq!(server.writes("weft.dev").await, written, "nothing is tried again and again");
+    controller.stop().await;
+}
+
+/// The roles that `weft install` gives to controllers, bound to the user `agent`, who has no others.
+async fn grant(server: &ApiServer) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/install/controller.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    for document in serde_yaml::Deserializer::from_str(&text) {
+        let mut object = Value::deserialize(document).unwrap();
+        match object["kind"].as_str().unwrap() {
+            "Role" | "ClusterRole" => {}
+            "RoleBinding" | "ClusterRoleBinding" => {
+                object["subjects"] =
+                    json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "agent"}]);
+            }
+            _ => continue,
+        }
+        server.apply(&object).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_install_grants_is_enough() {
+    let server = cluster().await;
+    grant(&server).await;
+    let controller = Controller::of(&server, "agent", "a").await;
+    let objects = [
+        (policy("TrafficPolicy", "p", &timeouts("nobody", "1s")), "False TargetNotFound"),
+        (policy("AuthorizationPolicy", "p", &json!({"targetRefs": [service("web")]})), "True Accepted"),
+        (
+            policy(
+                "AuthenticationPolicy",
+                "p",
+                &json!({"targetRefs": [service("web")], "mtls": {"mode": "Strict"}}),
+            ),
+            "True Accepted",
+        ),
+        (
+            policy(
+                "TelemetryPolicy",
+                "p",
+                &json!({"targetRefs": [service("api")], "accessLog": {"mode": "Enabled"}}),
+            ),
+            "True Accepted",
+        ),
+        (policy("MeshConfig", "default", &json!({})), "True Accepted"),
+        (mesh("weft.dev/controller", "weft"), "True Accepted"),
+        (route("HTTPRoute", "r", &[parent("web", &[("port", 80.into())])], &to("api", 80)), "True Accepted"),
+        (route("GRPCRoute", "r", &[parent("api", &[("port", 80.into())])], &to("api", 80)), "True Accepted"),
+        (route("TCPRoute", "r", &[parent("web", &[("port", 81.into())])], &to("api", 81)), "True Accepted"),
+    ];
+    for (object, _) in &objects {
+        server.apply(object).await;
+    }
+    for (object, expected) in &objects {
+        says(&server, object, &["Accepted"], &[expected]).await;
+    }
+    until("an Event", async || !server.list("events.k8s.io/v1", "Event").await.is_empty()).await;
+    // Another one writes in between: the object is read again.
+    let r = server.stored(&objects[6].0).await;
+    let entry = r["status"]["parents"][0].clone();
+    let mut foreign = entry.clone();
+    foreign["controllerName"] = "example.com/edge".into();
+    let mut changed = objects[6].0.clone();
+    changed["status"] = json!({"parents": [foreign, entry]});
+    server.apply(&changed).await;
+    controller.nodes(&["n1"], &["n1"], &[("HTTPRoute shop/r", 1)]);
+    says(&server, &objects[6].0, POLICY, &["True Accepted, True Programmed"]).await;
     controller.stop().await;
 }
