@@ -19,6 +19,8 @@ mod issued;
 mod process;
 #[path = "controller/refused.rs"]
 mod refused;
+#[path = "controller/reported.rs"]
+mod reported;
 #[path = "controller/rotated.rs"]
 mod rotated;
 #[path = "controller/stage.rs"]
