@@ -17,14 +17,14 @@ use super::{
 };
 
 /// An address of this machine that an API server takes for an endpoint's.
-fn own_address() -> IpAddr {
+pub(crate) fn own_address() -> IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect("198.51.100.1:9").expect("the machine has a route to somewhere");
     socket.local_addr().unwrap().ip()
 }
 
 /// What the cluster's controllers would do for the Service of ours.
-async fn publish(stage: &Stage, controllers: &[&Controller]) {
+pub(crate) async fn publish(stage: &Stage, controllers: &[&Controller]) {
     for (number, controller) in controllers.iter().enumerate() {
         let slice = json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",

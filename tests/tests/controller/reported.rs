@@ -8,8 +8,10 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use weft_identity::controller::{ControllerError, Controllers, Roots, host};
 use weft_model::{Generations, PROGRAMMED, ReportAnswer, Told};
+use weft_tests::World;
 
 use super::{
+    agent::{own_address, publish},
     process::Controller,
     stage::{Stage, pod},
     until,
@@ -65,6 +67,14 @@ fn policy(request: &str) -> Value {
         "spec": {"targetRefs": [{"kind": "Service", "name": "web"}], "timeouts": {"request": request}}})
 }
 
+/// The pod of the agent of `node`, labelled as such.
+fn agent(node: &str) -> Value {
+    let mut agent = pod("weft-system", &format!("weft-{node}"), "weft-agent", node);
+    agent["metadata"]["labels"] =
+        json!({"app.kubernetes.io/name": "weft", "app.kubernetes.io/component": "agent"});
+    agent
+}
+
 /// With our CRDs, pods of agents that are labelled as such, a Service and a policy for it.
 async fn stage() -> Stage {
     let stage = Stage::open().await;
@@ -72,10 +82,7 @@ async fn stage() -> Stage {
         stage.server.apply(&crd).await;
     }
     for node in ["n1", "n2"] {
-        let mut agent = pod("weft-system", &format!("weft-{node}"), "weft-agent", node);
-        agent["metadata"]["labels"] =
-            json!({"app.kubernetes.io/name": "weft", "app.kubernetes.io/component": "agent"});
-        stage.server.apply(&agent).await;
+        stage.server.apply(&agent(node)).await;
     }
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"ports": [{"name": "http", "port": 80}]}});
@@ -144,4 +151,32 @@ async fn an_object_is_programmed_when_every_node_has_said_so_with_its_own_token(
     n2.report(&[(POLICY, 2)]).await.unwrap();
     says(&stage, "Programmed", "2/2 nodes").await;
     assert!(leads(&other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_programmed_when_the_kernel_of_its_node_has_it() {
+    let Some(world) = World::new() else { return };
+    let stage = stage().await;
+    for node in ["n1", "n2"] {
+        stage.server.delete(&agent(node)).await;
+    }
+    let node = world.node("a");
+    let name = node.name().to_owned();
+    stage.server.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})).await;
+    stage.server.apply(&agent(&name)).await;
+    let controller = stage.controller_at(own_address()).await;
+    publish(&stage, &[&controller]).await;
+    says(&stage, "Reconciling", "0/1 nodes").await;
+
+    let token = stage.folder.path().join("token");
+    std::fs::write(&token, stage.agent_token(&name).await).unwrap();
+    let (kubeconfig, token) = (stage.server.kubeconfig("admin"), token.display().to_string());
+    let running =
+        node.spawn_agent(&["--kubeconfig", &kubeconfig.display().to_string(), "--ca-token", &token]);
+    says(&stage, "Programmed", "1/1 nodes").await;
+    let began = Instant::now();
+    stage.server.apply(&policy("2s")).await;
+    says(&stage, "Programmed", "1/1 nodes").await;
+    eprintln!("a change was told to be in force after {:?}", began.elapsed());
+    drop(running);
 }

@@ -9,10 +9,11 @@ use std::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, text},
-    metrics::{MetricType, counter::Counter, family::Family, info::Info},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::Registry,
 };
 use weft_identity::{Signer, ca::SecretIssuer};
+use weft_model::Progress;
 
 use crate::{authority::AuthorityError, refused::Refused};
 
@@ -24,6 +25,9 @@ pub(crate) struct Metrics {
     refused: Family<Reason, Counter>,
     reviews: Family<Answered, Counter>,
     authority: AuthorityMetrics,
+    leads: Gauge,
+    desired: Gauge,
+    ready: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,7 +67,22 @@ impl Metrics {
         registry.register("weft_controller_token_reviews", help, reviews.clone());
         let authority = AuthorityMetrics::default();
         registry.register_collector(Box::new(authority.clone()));
-        Self { registry, issued, refused, reviews, authority }
+        let (leads, desired, ready) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let help = "1 where this controller leads: it writes the statuses of objects";
+        registry.register("weft_controller_leads", help, leads.clone());
+        let help = "Nodes that an agent should run on";
+        registry.register("weft_controller_nodes_desired", help, desired.clone());
+        let help = "Nodes whose agents this controller hears";
+        registry.register("weft_controller_nodes_ready", help, ready.clone());
+        Self { registry, issued, refused, reviews, authority, leads, desired, ready }
+    }
+
+    /// Whether this controller leads, and how many nodes there are.
+    pub(crate) fn stands(&self, leads: bool, nodes: &Progress) {
+        self.leads.set(leads.into());
+        let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.desired.set(number(nodes.desired.len()));
+        self.ready.set(number(nodes.ready.len()));
     }
 
     /// A certificate was signed.
@@ -145,6 +164,7 @@ mod tests {
         metrics.issued();
         metrics.refused(&Refused::TokenMissing);
         metrics.reviewed(true);
+        metrics.stands(true, &Progress { desired: ["n1".into()].into(), ..Progress::default() });
         let made =
             SecretAuthority::make("weft-system/weft-ca", "cluster.local", &[], &Clock::system()).unwrap();
         metrics.looked(Some(&made.issuer().unwrap()), Some(&AuthorityError::NotListed));
@@ -154,6 +174,9 @@ mod tests {
             "weft_controller_certificates_total 1",
             "weft_controller_refusals_total{reason=\"TokenMissing\"} 1",
             "weft_controller_token_reviews_total{answered=\"true\"} 1",
+            "weft_controller_leads 1",
+            "weft_controller_nodes_desired 1",
+            "weft_controller_nodes_ready 0",
             "weft_controller_trusted_roots 1",
             "weft_controller_authority_failing 1",
             "weft_controller_issuer_expiry_seconds 315",

@@ -79,7 +79,7 @@ async fn start(
         health::Asked { metrics: Arc::clone(&metrics), source: source.health(), serving: serving.clone() };
     tasks.spawn("health", health::serve(health, ready, stop.clone()));
     let reports = Reports::default();
-    status::start(&cluster, &namespace, &mut source, reports.progress(), tasks);
+    status::start(&cluster, &namespace, &mut source, reports.progress(), Arc::clone(&metrics), tasks);
     tasks.spawn("progress", reports.clone().follow(snapshots.clone(), Arc::clone(&namespace), stop.clone()));
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn("source", async {

@@ -5,24 +5,32 @@ use std::{
     fs,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::interval,
+};
 use weft_kubernetes::{Cluster, ClusterSource, Election, Leadership, StatusWriter};
 use weft_model::Progress;
-use weft_runtime::Tasks;
+use weft_runtime::{Stop, Tasks};
 
-/// Judges what `source` reads, and writes it down whenever this replica leads. Whether it does is returned.
+use crate::metrics::Metrics;
+
+/// Judges what `source` reads, and writes it down whenever this replica leads.
 pub(crate) fn start(
     cluster: &Cluster,
     namespace: &str,
     source: &mut ClusterSource,
     progress: watch::Receiver<Arc<Progress>>,
+    metrics: Arc<Metrics>,
     tasks: &Tasks,
-) -> watch::Receiver<Leadership> {
+) {
     let replica = replica();
     let election = Election::new(cluster, namespace, LEASE, Arc::clone(&replica));
-    let leadership = election.leadership();
+    let counted = count(election.leadership(), progress.clone(), metrics, tasks.stop_signal());
+    tasks.spawn("leadership metrics", counted);
     let writer = StatusWriter::new(cluster, source.judge(), progress, election.leadership(), replica);
     let stopped = tasks.stop_signal().cancelled_owned();
     let (writing, written) = oneshot::channel::<Infallible>();
@@ -39,7 +47,21 @@ pub(crate) fn start(
         election.run(Box::pin(ended)).await;
         Ok::<_, Infallible>(())
     });
-    leadership
+}
+
+async fn count(
+    leadership: watch::Receiver<Leadership>,
+    progress: watch::Receiver<Arc<Progress>>,
+    metrics: Arc<Metrics>,
+    stop: Stop,
+) -> Result<(), Infallible> {
+    let mut look = interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = look.tick() => metrics.stands(leadership.borrow().holds(), &progress.borrow()),
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
 }
 
 /// A name that no other replica has, nor this one after its end: in a pod it begins with the pod's.
@@ -50,3 +72,5 @@ fn replica() -> Arc<str> {
 
 /// Whoever holds this Lease leads.
 const LEASE: &str = "weft-controller";
+/// How often metrics are brought up to date.
+const LOOK: Duration = Duration::from_secs(1);

@@ -99,7 +99,7 @@ impl RoutePolicies<'_> {
         (settings, fields)
     }
 
-    /// Says of every policy that has no effect for want of its target.
+    /// Says of every policy that has no effect for want of its target, or none in what the route says itself.
     pub(super) fn note(&self, objects: &Objects, route: &RouteName, notices: &mut Vec<Notice>) {
         let found = objects.routes.get(route);
         for (section, policy) in &self.policies {
@@ -112,11 +112,43 @@ impl RoutePolicies<'_> {
                     let name = section.unwrap_or_default();
                     (format!("{target} has no rule {name}"), "correct sectionName, or name the rule so")
                 }
-                Some(_) => continue,
+                Some(route) => {
+                    notices.extend(overridden(policy, *section, route, field));
+                    continue;
+                }
             };
             notices.push(Notice::missing(policy.key(), field, message, remedy));
         }
     }
+}
+
+/// What the route's own fields say in place of `policy`, in each rule that this is for.
+fn overridden(
+    policy: &TrafficPolicy,
+    section: Option<&str>,
+    route: &crate::object::Route,
+    field: &str,
+) -> Option<Notice> {
+    let named = |rule: &&crate::object::RouteRule| section.is_none() || rule.name.as_deref() == section;
+    let rules: Vec<_> = route.rules.iter().filter(named).collect();
+    let (said, times) = (&policy.settings.timeouts, |of: fn(&weft_model::Timeouts) -> bool| {
+        rules.iter().all(|rule| of(&rule.timeouts))
+    });
+    let parts = [
+        ("retry", policy.fields.retry.is_some() && rules.iter().all(|rule| rule.retry.is_some())),
+        ("timeouts.request", said.request.is_some() && times(|own| own.request.is_some())),
+        (
+            "timeouts.backendRequest",
+            said.backend_request.is_some() && times(|own| own.backend_request.is_some()),
+        ),
+    ];
+    let parts: Vec<_> = parts.into_iter().filter(|(_, lost)| *lost).map(|(name, _)| name).collect();
+    if parts.is_empty() || rules.is_empty() {
+        return None;
+    }
+    let message = format!("{} overridden by {}", parts.join(" and "), Key::from(&route.name));
+    let remedy = "a route's own fields go before policies: say it in one of the two places";
+    Some(Notice::warning(policy.key(), field, message, remedy))
 }
 
 impl TrafficPolicy {

@@ -370,3 +370,23 @@ fn what_is_the_same_stays_the_same_allocation() {
     ));
     assert!(Arc::ptr_eq(&before, &world.of(&p).unwrap()));
 }
+
+#[test]
+fn what_a_route_says_itself_goes_before_its_policy_and_the_policy_says_so() {
+    let target = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "r"});
+    let said = json!({"targetRefs": [target], "timeouts": {"request": "5s"}, "rateLimit":
+        {"local": {"rules": [{"limit": {"requests": 1, "unit": "Second"}}]}}});
+    let (policy, backends) = (policy("TrafficPolicy", "p", &said), json!([{"name": "api", "port": 80}]));
+    let own = json!({"timeouts": {"request": "1s"}, "backendRefs": backends});
+    let mut r = route("HTTPRoute", "r", &[parent("web")], &own);
+    let mut world = World::new(&[r.clone(), policy.clone()]);
+    let partly = |world: &mut World| world.said(&policy).remove(0).1.partly.join("; ");
+    assert!(
+        partly(&mut world).contains("timeouts.request overridden by HTTPRoute shop/r"),
+        "{}",
+        partly(&mut world)
+    );
+    r["spec"]["rules"] = json!([own, {"backendRefs": backends}]);
+    world.put(&r);
+    assert_eq!(partly(&mut world), "", "it holds for one of the rules");
+}
