@@ -32,8 +32,9 @@ enum Path {
 /// Where a match stands among others; the order is the module's above.
 pub(super) fn precedence(wanted: &RouteMatch) -> Precedence {
     let (headers, query) = (Reverse(wanted.headers.len()), Reverse(wanted.query.len()));
+    // No method is as little as none of a call, which is what a GRPCRoute's rule without matches stands beside.
     let by_path = |rank, path: &Arc<str>| {
-        (rank, Reverse(path.len()), u8::from(wanted.method.is_none()), Reverse(0), headers, query)
+        (rank, Reverse(path.len()), if wanted.method.is_none() { 2 } else { 0 }, Reverse(0), headers, query)
     };
     match &wanted.path {
         PathMatch::Exact(path) => by_path(0, path),

@@ -190,6 +190,14 @@ fn ties_within_a_route_go_to_the_first_rule() {
 }
 
 #[test]
+fn a_call_that_headers_match_goes_before_a_rule_of_a_grpcroute_that_has_no_matches() {
+    let table = rules(vec![prefix(""), header(grpc(None, None), "x", "1"), grpc(None, Some("Get"))]);
+    assert_eq!(takes(&table, "/shop.Cart/Add", &[("x", "1")]), "1");
+    assert_eq!(takes(&table, "/shop.Cart/Add", &[]), "0");
+    assert_eq!(takes(&table, "/shop.Cart/Get", &[("x", "1")]), "2");
+}
+
+#[test]
 fn a_request_that_no_rule_matches_has_none() {
     assert_eq!(takes(&rules(Vec::new()), "/", &[]), "");
     assert_eq!(takes(&rules(vec![method(prefix(""), "POST")]), "/", &[]), "");
