@@ -15,14 +15,15 @@ use crate::{screen, shell};
 
 /// Packs the images that every cluster needs, where the program is newer, and brings them to nodes that lack one.
 pub(super) fn provide(nodes: &[Node]) -> Result<()> {
-    for (name, program) in [(PAUSE, "pause"), (COREDNS, "coredns"), (HELLO, "hello")] {
-        let archive = Path::new(IMAGES).join(format!("{program}.tar"));
-        let (source, place) = (parts::bin(program)?, format!("/{program}"));
+    for Packed { image, program, entrypoint } in ALL {
+        let archive = archive(image);
+        let source = parts::bin(program)?;
         if modified(&archive)? <= modified(&source)? {
-            Image { name, programs: &[(&place, &source)], entrypoint: &[&place] }.write(&archive)?;
+            let programs = &[(entrypoint[0], source.as_path())];
+            Image { name: image, programs, entrypoint }.write(&archive)?;
         }
         for node in nodes {
-            if !images_on(node)?.lines().any(|image| image == name) {
+            if !images_on(node)?.lines().any(|there| there == *image) {
                 import(node, &archive)?;
             }
         }
@@ -38,6 +39,12 @@ pub(super) fn load(nodes: &[Node], archives: &[PathBuf]) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Named like the image, without registry and tag.
+fn archive(image: &str) -> PathBuf {
+    let name = image.rsplit('/').next().and_then(|name| name.split(':').next()).unwrap_or(image);
+    Path::new(IMAGES).join(format!("{name}.tar"))
 }
 
 /// None, which is before any time, where there is no such file.
@@ -68,8 +75,27 @@ fn ctr(node: &Node) -> Result<Command> {
     Ok(ctr)
 }
 
+/// An image of one of the parts. The first word of its entry point is where the program lies.
+struct Packed {
+    image: &'static str,
+    program: &'static str,
+    entrypoint: &'static [&'static str],
+}
+
+const ALL: &[Packed] = &[
+    Packed { image: PAUSE, program: "pause", entrypoint: &["/pause"] },
+    Packed { image: COREDNS, program: "coredns", entrypoint: &["/coredns"] },
+    Packed { image: HELLO, program: "hello", entrypoint: &["/hello"] },
+    // The suite calls `client` in the containers that serve.
+    Packed { image: ECHO_OF_THE_SUITE, program: "echo", entrypoint: &["/client", "serve"] },
+    Packed { image: ECHO, program: "echo", entrypoint: &["/client", "serve"] },
+];
 /// What kubelets know as the program that holds a pod's namespaces.
 pub(super) const PAUSE: &str = "registry.k8s.io/pause:3.10.1";
 pub(super) const COREDNS: &str = "registry.k8s.io/coredns/coredns:v1.12.4";
 /// What two pods need to try the network between them.
 pub(super) const HELLO: &str = "weft.dev/cluster/hello:v1";
+/// What the tests of the cluster tier have their pods of.
+const ECHO: &str = "weft.dev/cluster/echo:v1";
+/// What the Gateway API's conformance suite has its pods of. This one is ours; it does what the suite asks of the other.
+const ECHO_OF_THE_SUITE: &str = "registry.k8s.io/gateway-api/echo-advanced:v1.5.1";

@@ -17,7 +17,7 @@ use module::{Module, Stamp};
 
 /// Builds what is missing or has other pins than those it was built of.
 pub(super) fn provide() -> Result<()> {
-    for module in &[KUBERNETES, CONTAINERD, RUNC, CNI, COREDNS] {
+    for module in &[KUBERNETES, CONTAINERD, RUNC, CNI, COREDNS, ECHO] {
         once(module, || module.build())?;
     }
     for name in COMPONENTS {
@@ -39,7 +39,7 @@ pub(super) fn bin(name: &str) -> Result<PathBuf> {
 
 /// One value for all that the running cluster may have been started from.
 pub(super) fn version() -> Result<String> {
-    let stamps = [KUBERNETES, CONTAINERD, RUNC, CNI, COREDNS, GATEWAY_API].map(|module| module.stamp());
+    let stamps = [KUBERNETES, CONTAINERD, RUNC, CNI, COREDNS, ECHO, GATEWAY_API].map(|module| module.stamp());
     let stamps: Result<Vec<Stamp>> = stamps.into_iter().collect();
     Ok(Stamp::of_all(&stamps?).to_string())
 }
@@ -134,6 +134,15 @@ const COREDNS: Module = Module {
     ldflags: &[],
     c_with_tags: None,
 };
+const ECHO: Module = Module {
+    folder: "echo",
+    what: "echo, both ends of requests, of Gateway API 1.6.3's calls",
+    takes: "half a minute",
+    packages: &["."],
+    makes: &["echo"],
+    ldflags: &[],
+    c_with_tags: None,
+};
 const GATEWAY_API: Module = Module {
     folder: "conformance",
     what: "CRDs of Gateway API 1.6.3",
@@ -153,7 +162,7 @@ const CONFORMANCE: Module = Module {
 
 #[cfg(test)]
 mod tests {
-    use super::{CNI, CONTAINERD, COREDNS, GATEWAY_API, KUBERNETES, RUNC};
+    use super::{CNI, CONTAINERD, COREDNS, ECHO, GATEWAY_API, KUBERNETES, RUNC};
 
     #[test]
     fn what_is_shown_is_what_is_pinned() {
@@ -163,6 +172,7 @@ mod tests {
             (RUNC, include_str!("runc/go.mod"), "github.com/opencontainers/runc"),
             (CNI, include_str!("cni/go.mod"), "github.com/containernetworking/plugins"),
             (COREDNS, include_str!("coredns/go.mod"), "github.com/coredns/coredns"),
+            (ECHO, include_str!("echo/go.mod"), "sigs.k8s.io/gateway-api/conformance"),
             (GATEWAY_API, include_str!("conformance/go.mod"), "sigs.k8s.io/gateway-api/conformance"),
         ] {
             let version = pins.lines().find_map(|line| line.split_once(&format!("{path} v"))).unwrap().1;
