@@ -52,6 +52,17 @@ pub(crate) fn release(binaries: &[&str]) -> Result<Built> {
     build(&mut cargo, &format!("{} (release)", binaries.join(", ")))
 }
 
+/// Builds the named binaries in the dev profile, as [`workspace`] does, so that either finds what the other has built.
+pub(crate) fn dev(binaries: &[&str]) -> Result<Built> {
+    setup::run()?;
+    let mut cargo = shell::cargo();
+    cargo.arg("build").args(PACKAGES);
+    for binary in binaries {
+        cargo.args(["--bin", binary]);
+    }
+    build(&mut cargo, &format!("{} (dev)", binaries.join(", ")))
+}
+
 impl Built {
     /// Where the binary `name` is.
     pub(crate) fn binary(&self, name: &str) -> Result<&Path> {

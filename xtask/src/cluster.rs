@@ -13,6 +13,7 @@ mod daemons;
 mod host;
 mod images;
 mod lifecycle;
+pub(crate) mod mesh;
 mod network;
 mod node;
 mod parts;
@@ -31,7 +32,9 @@ use anyhow::{Context, Error, Result, bail};
 
 use crate::screen;
 use node::Node;
-use state::{Options, ProxyMode};
+use state::{Options, State};
+
+pub(crate) use state::ProxyMode;
 
 /// What to do with the cluster.
 #[derive(clap::Subcommand)]
@@ -100,21 +103,52 @@ pub(crate) fn run(action: Action) -> Result<()> {
             lifecycle::start(&name)
         }
         Action::Conformance => {
-            screen::note(parts::conformance()?.display());
+            screen::note(suite()?.display());
             Ok(())
         }
         Action::Down => lifecycle::down(),
     }
 }
 
-fn kubectl() -> Result<Command> {
+/// The cluster that is there, whatever it is like; else one of two nodes is brought up.
+pub(crate) fn ensure() -> Result<()> {
+    let there = State::read()?.map(|state| state.options);
+    lifecycle::up(there.unwrap_or(Options { nodes: 2, kube_proxy: Some(ProxyMode::Nftables) }))
+}
+
+/// A cluster of two nodes with that kube-proxy, or without one; one that is there and has another is taken down.
+pub(crate) fn replace(kube_proxy: Option<ProxyMode>) -> Result<()> {
+    let wanted = Options { nodes: 2, kube_proxy };
+    if State::read()?.is_some_and(|there| there.options != wanted) {
+        lifecycle::down()?;
+    }
+    lifecycle::up(wanted)
+}
+
+/// One of the programs that the cluster consists of.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    parts::bin(name)
+}
+
+/// The Gateway API project's conformance suite, as a program.
+pub(crate) fn suite() -> Result<PathBuf> {
+    parts::conformance()
+}
+
+/// kubectl, as the cluster's administrator.
+pub(crate) fn kubectl() -> Result<Command> {
+    let mut kubectl = Command::new(parts::bin("kubectl")?);
+    kubectl.env("KUBECONFIG", kubeconfig()?);
+    Ok(kubectl)
+}
+
+/// The administrator's.
+pub(crate) fn kubeconfig() -> Result<PathBuf> {
     let config = pki::file("admin.kubeconfig")?;
     if !config.exists() {
         bail!("there is no cluster: `cargo xtask cluster up`");
     }
-    let mut kubectl = Command::new(parts::bin("kubectl")?);
-    kubectl.env("KUBECONFIG", config);
-    Ok(kubectl)
+    Ok(config)
 }
 
 /// Takes this process's place, where the caller is, so that its exit code and signals are its own.
@@ -133,6 +167,6 @@ const MOST_NODES: u8 = 4;
 const BIN: &str = "target/cluster/bin";
 const IMAGES: &str = "target/cluster/images";
 /// What the programs said: of the cluster that is there, or of the last one.
-const LOGS: &str = "target/cluster/log";
+pub(crate) const LOGS: &str = "target/cluster/log";
 /// All else: gone with the cluster.
 const STATE: &str = "target/cluster/state";

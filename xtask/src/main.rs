@@ -5,7 +5,7 @@
 //!                  ├── demo                        ci    : fmt, clippy, the gates, test, kernels
 //!                  ├── bench
 //!                  ├── fuzz
-//!                  └── image ── cluster
+//!                  └── image ── cluster ── conformance
 //! ```
 
 mod bench;
@@ -13,6 +13,7 @@ mod build;
 mod ci;
 mod cluster;
 mod codegen;
+mod conformance;
 mod demo;
 mod deny;
 mod fuzz;
@@ -67,13 +68,16 @@ enum Command {
     Test(test::Args),
     /// Two nodes, real traffic, real policy, in one terminal (`--keep` leaves it running).
     Demo {
+        /// On a real Kubernetes, which stays.
+        #[arg(long)]
+        cluster: bool,
         /// Passed on to the demo.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Measures the data path, the http path, or mutual TLS, against others in the same run.
+    /// Measures the data path, the http path, or mutual TLS, against others in the same run; or an agent in a large cluster.
     Bench {
-        /// Which bench: l4, l7 or mtls.
+        /// Which bench: l4, l7, mtls or cluster.
         name: bench::Name,
         /// Passed on to the bench, e.g. --quick.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -82,8 +86,14 @@ enum Command {
     /// A real Kubernetes on this machine, for the tests that need one.
     #[command(subcommand)]
     Cluster(cluster::Action),
+    /// Runs the Gateway API project's conformance suite against the mesh on the test cluster.
+    Conformance(conformance::Args),
     /// `weft` as a container image, `target/image/weft.tar`.
-    Image,
+    Image {
+        /// What it is made of.
+        #[arg(long, value_enum, default_value_t)]
+        of: image::Of,
+    },
     /// Fails on a dependency that goes up, sideways or through a wall.
     Layers,
     /// Shows how long files and functions are; fails on the ones nobody can read at a sitting.
@@ -116,10 +126,11 @@ fn run(command: Command) -> Result<()> {
         Command::Build { release: true } => build::release(&["weft"]).map(drop),
         Command::Build { release: false } => build::workspace().map(drop),
         Command::Test(args) => test::run(&args),
-        Command::Demo { args } => demo::run(&args),
+        Command::Demo { cluster, args } => demo::run(cluster, &args),
         Command::Bench { name, args } => bench::run(name, &args),
         Command::Cluster(action) => cluster::run(action),
-        Command::Image => image::run(),
+        Command::Conformance(args) => conformance::run(&args),
+        Command::Image { of } => image::run(of),
         Command::Layers => layers::run(),
         Command::Sizes => sizes::run(),
         Command::Codegen { check } => codegen::run(check),
@@ -128,5 +139,15 @@ fn run(command: Command) -> Result<()> {
         Command::Mutants => mutants::run(),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Ci => ci::run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_flags_are_called_alike() {
+        super::Cli::command().debug_assert();
     }
 }
