@@ -3,6 +3,7 @@
 //! The test binaries of one build are run one after the other, as `cargo test` would, and their output passes through.
 //! Building the tiers apart would build most dependencies twice (see `build.rs`).
 
+mod cluster;
 mod outcome;
 
 use std::ops::Add;
@@ -14,7 +15,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::build::{self, Built, Executable};
-use crate::{kernels, mutants, repo, screen, setup, shell};
+use crate::{kernels, mutants, repo, screen, shell};
 pub(crate) use outcome::{Counts, stream};
 
 /// What to test. Without any of them: all tiers.
@@ -23,10 +24,12 @@ pub(crate) struct Args {
     /// Only tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
-    /// unit: no privilege needed; e2e: real namespaces, real kernel, as root; cluster: a real API server, as root, with
-    /// programs that `cargo xtask cluster up` builds, and never part of all [default: all, unless --kernel or --mutants]
+    /// unit: no privilege needed; e2e: real namespaces, real kernel, as root; cluster: a real API server, then a real
+    /// cluster, as root, and never part of all [default: all, unless --kernel or --mutants]
     #[arg(long)]
     tier: Option<Tier>,
+    #[command(flatten)]
+    cluster: cluster::Where,
     /// Runs the data-path tests on these kernels in qemu: 5.10, 6.1, 6.12, 6.18, 7.2.
     #[arg(long, value_delimiter = ',', value_name = "VERSION,...")]
     kernel: Vec<String>,
@@ -51,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     kernels::check_names(&args.kernel)?;
     if args.tier == Some(Tier::Cluster) {
         let mut report = Report::default();
-        report.tier("cluster", || cluster(args.filter.as_deref()).map(Some))?;
+        cluster::run(&args.cluster, args.filter.as_deref(), &mut report)?;
         report.show();
         return report.verdict(args.filter.as_deref());
     }
@@ -156,24 +159,6 @@ fn e2e(built: &Built, filter: Option<&str>) -> Result<Counts> {
         counts = counts + run_binary(test, built, filter)?;
     }
     Ok(counts)
-}
-
-/// A few API servers beside each other are as much as a small machine bears.
-fn cluster(filter: Option<&str>) -> Result<Counts> {
-    // Tests of what runs on nodes start the binary, which nothing else builds here.
-    setup::bpf_toolchain()?;
-    shell::run(shell::cargo().args(["build", "-p", "weft", "-p", "weft-tests", "--bins"]))?;
-    let suites: [(&str, &[&str]); 2] = [
-        ("weft-kubernetes", &["--test", "cluster", "--test", "admission"]),
-        ("weft-tests", &["--test", "enrolment", "--test", "controller"]),
-    ];
-    let mut sum = Counts::default();
-    for (package, tests) in suites {
-        let mut cargo = shell::cargo();
-        cargo.args(["test", "-p", package]).args(tests).args(["--", "--test-threads=2"]).args(filter);
-        sum = sum + stream(&mut cargo, &format!("{package}, against an API server"))?;
-    }
-    Ok(sum)
 }
 
 fn needs_root(test: &Executable) -> bool {
