@@ -1,4 +1,6 @@
-//! `cargo xtask demo`: setup, an optimised build, then the demo takes this process's place.
+//! `cargo xtask demo`: setup, an optimised build, then the demo takes this process's place; with `--cluster`, on a cluster.
+
+mod cluster;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -10,7 +12,10 @@ use anyhow::{Context, Error, Result};
 use crate::build;
 
 /// Builds and becomes the demo.
-pub(crate) fn run(args: &[OsString]) -> Result<()> {
+pub(crate) fn run(on_a_cluster: bool, args: &[OsString]) -> Result<()> {
+    if on_a_cluster {
+        return cluster::run();
+    }
     let built = build::release(&["weft", "weft-test-helper", "demo"])?;
     become_program(built.binary("demo")?, built.binary("weft")?, args)
 }
