@@ -238,7 +238,7 @@ fn what_is_wrong_with_a_secret_is_named_with_its_key_and_a_remedy() {
     let key = KeyPair::generate().unwrap().serialize_pem().into_bytes();
     let issuer = good["issuer.pem"].clone();
     let only = String::from_utf8(issuer).unwrap();
-    let only = only[only.find("-----BEGIN CERT").unwrap()..].as_bytes().to_vec();
+    let only = only.as_bytes()[only.find("-----BEGIN CERT").unwrap()..].to_vec();
     let wrong: Values = [("tls.key".to_owned(), key), ("tls.crt".to_owned(), only)].into();
     let error = brought(&wrong);
     assert!(
