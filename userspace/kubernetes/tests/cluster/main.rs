@@ -3,6 +3,7 @@
 
 mod agent;
 mod api_server;
+mod beside;
 mod controller;
 mod leaders;
 mod objects;
