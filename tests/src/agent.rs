@@ -18,14 +18,16 @@ pub struct Agent {
     cgroup: Option<PathBuf>,
     arguments: Vec<String>,
     process: Option<Child>,
+    beside: Option<Child>,
     clean: bool,
 }
 
 impl Agent {
     pub(crate) fn spawn(node: Node, wrapper: &[String], cgroup: Option<PathBuf>, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        let mut agent =
-            Self { node, wrapper: wrapper.to_vec(), cgroup, arguments, process: None, clean: true };
+        let wrapper = wrapper.to_vec();
+        let (process, beside) = (None, None);
+        let mut agent = Self { node, wrapper, cgroup, arguments, process, beside, clean: true };
         agent.start();
         agent
     }
@@ -33,32 +35,50 @@ impl Agent {
     /// Starts it again after [`Agent::stop`] or [`Agent::kill`], and does not wait for it.
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "the agent is running");
+        self.process = Some(self.run(&self.wrapper, &[]));
+        self.clean = false;
+    }
+
+    /// Starts one more agent of the node, with `more` arguments than this one, by way of the command `wrapper`.
+    pub fn start_beside(&mut self, wrapper: &[String], more: &[&str]) {
+        assert!(self.beside.is_none(), "there is one already");
+        self.beside = Some(self.run(wrapper, more));
+    }
+
+    /// Ends the agent by `signal`, and says how it ended; the one that was started beside it is this one from then on.
+    #[track_caller]
+    pub fn hand_over(&mut self, signal: Signal) -> ExitStatus {
+        let process = self.process.take().expect("the agent is running");
+        self.process = self.beside.take();
+        assert!(self.process.is_some(), "there is no agent beside it");
+        end(process, signal)
+    }
+
+    /// Ends the agent that was started beside this one by `signal`, and says how it ended.
+    #[track_caller]
+    pub fn end_beside(&mut self, signal: Signal) -> ExitStatus {
+        end(self.beside.take().expect("there is an agent beside it"), signal)
+    }
+
+    fn run(&self, wrapper: &[String], more: &[&str]) -> Child {
         let log = OpenOptions::new().create(true).append(true).open(self.node.log());
         let log = log.expect("the node's folder can be written");
-        let mut command = command(&self.node, &self.wrapper);
+        let mut command = command(&self.node, wrapper);
         if !self.arguments.iter().any(|argument| argument == "--kubeconfig") {
             command.arg("--manifests").arg(self.node.manifests_dir());
         }
         if let Some(cgroup) = &self.cgroup {
             command.arg("--cgroup").arg(cgroup);
         }
-        command.args(&self.arguments);
+        command.args(&self.arguments).args(more);
         command.stdout(log.try_clone().expect("a file can be opened twice")).stderr(log);
-        self.process = Some(command.spawn().expect("the helper can be started"));
-        self.clean = false;
+        command.spawn().expect("the helper can be started")
     }
 
     /// Ends it by SIGTERM, and says how it ended.
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
-        let mut process = self.process.take().expect("the agent is running");
-        send(&process, Signal::SIGTERM);
-        let mut status = None;
-        soon(|| {
-            status = process.try_wait().expect("a child can be waited for");
-            status.is_some()
-        });
-        status.expect("it has just ended")
+        end(self.process.take().expect("the agent is running"), Signal::SIGTERM)
     }
 
     /// Ends it by SIGKILL.
@@ -96,6 +116,14 @@ impl Agent {
         self.clean = true;
     }
 
+    /// Waits for the end of one that was told to take everything with it: nobody has to clean up after it.
+    #[track_caller]
+    pub fn withdrawn(&mut self) -> ExitStatus {
+        let status = self.stop();
+        self.clean = true;
+        status
+    }
+
     /// Sends it a signal, such as SIGSTOP.
     pub fn signal(&self, signal: Signal) {
         send(self.process.as_ref().expect("the agent is running"), signal);
@@ -117,7 +145,15 @@ impl Drop for Agent {
         if thread::panicking() {
             eprintln!("--- log of the agent of {}\n{}---", self.node.name(), self.log());
         }
-        if sweep::keep() || self.clean {
+        if sweep::keep() {
+            return;
+        }
+        if let Some(mut beside) = self.beside.take() {
+            // It may have ended by itself.
+            let _ = beside.kill();
+            let _ = beside.wait();
+        }
+        if self.clean {
             return;
         }
         if self.process.is_some() {
@@ -138,6 +174,17 @@ pub(crate) fn command(node: &Node, wrapper: &[String]) -> Command {
     command.arg("--state-dir").arg(node.state_dir());
     command.arg("--metrics").arg(node.metrics().to_string());
     command
+}
+
+#[track_caller]
+fn end(mut process: Child, signal: Signal) -> ExitStatus {
+    send(&process, signal);
+    let mut status = None;
+    soon(|| {
+        status = process.try_wait().expect("a child can be waited for");
+        status.is_some()
+    });
+    status.expect("it has just ended")
 }
 
 fn send(process: &Child, signal: Signal) {

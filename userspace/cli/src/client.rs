@@ -38,7 +38,19 @@ pub(crate) struct Lines<'a> {
 impl Client {
     /// The agent whose run directory this is. Nothing is asked yet.
     pub(crate) fn new(run_dir: &Path) -> Self {
-        Self { socket: run_dir.join(SOCKET), connections: Tasks::new() }
+        Self::at(run_dir.join(SOCKET))
+    }
+
+    /// Whoever answers at `socket`. Nothing is asked yet.
+    pub(crate) fn at(socket: PathBuf) -> Self {
+        Self { socket, connections: Tasks::new() }
+    }
+
+    /// Asks for `path`, whose answer is words; and whether they mean yes.
+    pub(crate) async fn words(&self, path: &str) -> Result<(bool, String), Error> {
+        let response = self.send(Method::GET, path).await?;
+        let yes = response.status().is_success();
+        Ok((yes, String::from_utf8_lossy(&self.body(response).await?).into_owned()))
     }
 
     /// Asks for `path`.

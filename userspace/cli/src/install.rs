@@ -142,7 +142,6 @@ mod tests {
         for arg in ["--service-scope=node", "--metrics=0.0.0.0:9999", "--log=debug"] {
             assert!(args.contains(&arg), "{args:?}");
         }
-        assert_eq!(container["readinessProbe"]["httpGet"]["port"], 9999);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use clap::Subcommand;
 
-use crate::{Error, Exit, Screen, analyze, authz, bpf, describe, explain, get, observe, stat, status, top};
+use crate::{
+    Error, Exit, Screen, analyze, authz, bpf, describe, explain, get, log, observe, probe, stat, status, top,
+};
 
-/// Commands that ask an agent, or look at manifests, and change nothing.
+/// Commands that ask an agent, or look at manifests; what they change is an agent's log alone.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Verb {
     /// Show how the agent is doing, or wait until the manifests are enforced
@@ -27,6 +29,11 @@ pub enum Verb {
     Analyze(analyze::Args),
     /// Show what the kernel holds
     Bpf(bpf::Args),
+    /// Show what the agent logs, or change it while it runs
+    Log(log::Args),
+    /// Ask an agent as a kubelet does, by its exit code
+    #[command(hide = true)]
+    Probe(probe::Args),
 }
 
 impl Verb {
@@ -43,6 +50,8 @@ impl Verb {
             Self::Explain(args) => explain::run(args, screen).await,
             Self::Analyze(args) => analyze::run(&args, screen),
             Self::Bpf(args) => bpf::run(args, screen).await,
+            Self::Log(args) => log::run(args, screen).await,
+            Self::Probe(args) => probe::run(args, screen).await,
         }
     }
 }

@@ -17,9 +17,12 @@ use crate::{host, pins::Node};
 /// The right to be the agent of a run directory and of a node, until dropped or the process ends.
 #[derive(Debug)]
 pub struct Tenancy {
-    _run_dir: Flock<fs::File>,
-    _node: Flock<fs::File>,
     pins: Node,
+    node: String,
+    _node_lock: Flock<fs::File>,
+    // The last that is let go of: whoever has it finds the other one free.
+    run_dir: PathBuf,
+    _run_lock: Flock<fs::File>,
 }
 
 impl Drop for Tenancy {
@@ -77,7 +80,22 @@ impl Tenancy {
         fs::write(run_dir.join(NODE), node).map_err(failed)?;
         let state_dir = std::path::absolute(state_dir).map_err(failed)?;
         fs::write(run_dir.join(STATE), state_dir.as_os_str().as_bytes()).map_err(failed)?;
-        Ok(Self { _run_dir: run_lock, _node: node_lock, pins })
+        let (node, run_dir) = (node.to_owned(), run_dir.to_owned());
+        Ok(Self { pins, node, _node_lock: node_lock, run_dir, _run_lock: run_lock })
+    }
+
+    /// Takes everything out of the kernel that this agent, or one before it, has put there: from then on connections go
+    /// where they are dialled. Whoever serves those that were redirected before goes on.
+    pub fn withdraw(&self) -> Result<(), Error> {
+        self.pins.remove().map_err(|source| Error::File { path: self.pins.dir().to_owned(), source })
+    }
+
+    /// Removes the files of this agent, and lets go of the run directory.
+    pub fn forget(self) -> Result<(), Error> {
+        forget(&self.run_dir, &self.node)?;
+        // Others may keep files there.
+        let _ = fs::remove_dir(&self.run_dir);
+        Ok(())
     }
 }
 
@@ -95,10 +113,18 @@ pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
     let pins = Node::new(node.trim());
     let node_lock = if pins.dir().exists() { Some(lock_node(&pins, node.trim())?) } else { None };
     pins.remove().map_err(|source| Error::File { path: pins.dir().to_owned(), source })?;
+    forget(run_dir, node.trim())?;
+    drop((lock, node_lock));
+    let _ = fs::remove_dir(run_dir);
+    Ok(())
+}
+
+/// Removes the files of the agent of `node`, but for the folder itself, which others may have files in.
+fn forget(run_dir: &Path, node: &str) -> Result<(), Error> {
     if let Ok(state_dir) = fs::read(run_dir.join(STATE)) {
         let state_dir = Path::new(OsStr::from_bytes(&state_dir));
-        remove(&last_good(state_dir, node.trim()), |path| fs::remove_dir_all(path))?;
-        remove(&last_good_jwks(state_dir, node.trim()), |path| fs::remove_file(path))?;
+        remove(&last_good(state_dir, node), |path| fs::remove_dir_all(path))?;
+        remove(&last_good_jwks(state_dir, node), |path| fs::remove_file(path))?;
         // Others may keep files there, and in the run directory.
         let _ = fs::remove_dir(state_dir.join(LAST_GOOD));
         let _ = fs::remove_dir(state_dir.join(JWKS));
@@ -107,8 +133,6 @@ pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
     for file in [NODE, STATE, LOCK, "agent.sock"] {
         remove(&run_dir.join(file), |path| fs::remove_file(path))?;
     }
-    drop((lock, node_lock));
-    let _ = fs::remove_dir(run_dir);
     Ok(())
 }
 
@@ -119,7 +143,9 @@ pub fn last_good_jwks(state_dir: &Path, node: &str) -> PathBuf {
 
 fn lock(run_dir: &Path) -> Result<Flock<fs::File>, Error> {
     let path = run_dir.join(LOCK);
-    let file = fs::File::create(&path).map_err(|source| Error::File { path, source })?;
+    // Who stands by looks again and again, and is to change nothing, not even when the file was written.
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|source| Error::File { path, source })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| Error::Running { run_dir: run_dir.to_owned() })
 }

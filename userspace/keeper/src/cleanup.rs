@@ -23,13 +23,13 @@ pub fn dismiss(run_dir: &Path) -> Result<(), Error> {
     Process::living(run_dir, &group)?.iter().try_for_each(Process::terminate)
 }
 
-/// Ends the proxies of `run_dir`, and removes their cgroup, their files, and what pods' namespaces have for them. Blocks: they have 3 s to end by
-/// themselves.
+/// Ends the proxies of `run_dir`, and removes their cgroup, their files, and what pods' namespaces have for them. Blocks:
+/// they have `patience` to end by themselves, as they do once they have finished what they carry.
 ///
 /// For when redirection was withdrawn and no agent runs, which would start the next one.
-pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
+pub fn cleanup(run_dir: &Path, patience: Duration) -> Result<(), Error> {
     if let Some(group) = Group::recorded(run_dir)? {
-        end(&Process::living(run_dir, &group)?)?;
+        end(&Process::living(run_dir, &group)?, patience)?;
         remove(&group)?;
     }
     transparent::end_all(run_dir)?;
@@ -47,8 +47,8 @@ pub fn cleanup(run_dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn end(proxies: &[Process]) -> Result<(), Error> {
-    let deadline = Instant::now() + PATIENCE;
+fn end(proxies: &[Process], patience: Duration) -> Result<(), Error> {
+    let deadline = Instant::now() + patience;
     for proxy in proxies {
         proxy.terminate()?;
     }
@@ -73,5 +73,5 @@ fn remove(group: &Group) -> Result<(), Error> {
     Ok(())
 }
 
-/// How long a proxy has to end by itself.
+/// How long a proxy has to end once it was killed, and its group to be empty.
 const PATIENCE: Duration = Duration::from_secs(3);

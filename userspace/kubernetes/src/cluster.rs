@@ -17,6 +17,7 @@ mod connect;
 mod definitions;
 mod follow;
 mod health;
+mod installation;
 mod kept;
 mod lend;
 mod lookups;
@@ -43,6 +44,7 @@ pub use self::{
     asked::{AskError, Cluster, PodFacts, TokenAnswer, TokenUser, Values, ValuesKind},
     connect::Connection,
     health::{Failing, Health},
+    installation::{Fate, Installation},
     lend::lend,
     membership::{Unknown, ask_membership, kept_membership, members_file},
     neighbours::{Neighbour, cluster_neighbours},

@@ -33,9 +33,9 @@ mod syntax;
 pub use analyze::analyze;
 pub use announce::{Announced, Announcer, Known};
 pub use cluster::{
-    AskError, Cluster, ClusterSource, Connection, Failing, Health, Neighbour, PodFacts, TokenAnswer,
-    TokenUser, Unknown, Values, ValuesKind, ask_membership, cluster_neighbours, kept_membership, lend,
-    members_file,
+    AskError, Cluster, ClusterSource, Connection, Failing, Fate, Health, Installation, Neighbour, PodFacts,
+    TokenAnswer, TokenUser, Unknown, Values, ValuesKind, ask_membership, cluster_neighbours, kept_membership,
+    lend, members_file,
 };
 pub use crds::crds;
 pub use error::Error;

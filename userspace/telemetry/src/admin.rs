@@ -4,6 +4,7 @@ mod agent;
 mod api;
 mod describe;
 mod health;
+mod probes;
 mod reply;
 mod socket;
 
@@ -11,7 +12,8 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 pub use agent::Agent;
 use axum::Router;
-pub use socket::{LONGEST_PATH, SOCKET, bind};
+pub use probes::{Probes, Readiness};
+pub use socket::{LONGEST_PATH, SOCKET, bind, bind_at};
 use tokio::net::{TcpListener, UnixListener};
 use weft_runtime::Stop;
 

@@ -15,6 +15,7 @@ mod failure;
 mod filter;
 mod flow;
 mod jwks;
+mod log;
 mod objects;
 mod proxy;
 mod route;
@@ -37,6 +38,7 @@ pub use failure::Failure;
 pub use filter::{FlowFilter, FlowProtocol, Statuses};
 pub use flow::{Destination, Flow, FlowKind, FlowLine, HttpFlow, Path, Source, Verdict};
 pub use jwks::JwksView;
+pub use log::{LogChange, LogView};
 pub use objects::{
     EndpointState, EndpointView, PolicyView, RuleView, ServicePortView, ServiceView, WorkloadView,
 };

@@ -5,7 +5,7 @@ use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, sync::Arc, time:
 use anyhow::{Result, anyhow, bail};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use weft_datapath::{Enforcer, Tenancy, last_good};
+use weft_datapath::{Enforcer, last_good};
 use weft_identity::KeySets;
 use weft_keeper::Keeper;
 use weft_kubernetes::{Options, Refresh};
@@ -30,11 +30,14 @@ use crate::{
     explain::{authenticate, explain},
     identities::{self, Issued},
     jwks,
+    leaving::Leaving,
     node_proxy::{self, gone},
     probes::Probes,
     programmed,
+    removal::{self, Removal},
     settings::{AgentArgs, Issuing, ServiceScope},
     source::{self, Opened, Place, Told},
+    stand_by,
 };
 
 /// Runs until a signal asks it to end, or a part of it fails.
@@ -42,10 +45,15 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     logging::start(&args.log, args.log_format.into())?;
     let mut shutdown = Shutdown::catch()?;
     let node = args.node()?;
+    let (place, tasks, asked) = (Place::of(&args), Tasks::new(), admin::Probes::new());
+    if let Some(path) = &args.probe_socket {
+        tasks.spawn("probe socket", asked.serve(path, tasks.stop_signal())?);
+    }
     // First of all, so that a second agent of this run directory touches nothing.
-    let _tenancy = Tenancy::take(&args.run_dir, &node, &args.state_dir)?;
-    let socket = admin::bind(&args.run_dir)?;
-    let health = admin::listen(args.metrics).await?;
+    let taken = stand_by::tenancy(&args, &node, &place, &asked, &mut shutdown).await?;
+    let Some(tenancy) = taken else { return Ok(()) };
+    let removal = Removal::of(&args, &node, &tasks).await?;
+    let (socket, health) = stand_by::listen(&args).await?;
     let mut state_dir = fs::DirBuilder::new();
     state_dir.recursive(true).mode(0o700);
     state_dir
@@ -56,15 +64,14 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     // Whose certificates there are for, and a proxy that shows them.
     let mutual_tls = issuing != Issuing::None && args.has_proxy();
     let options = Options { node: node.as_str().into(), last_good: Some(last_good.clone()), mutual_tls };
-    let place = Place::of(&args);
     let probes = Probes::of(&args, &place);
     let Opened { mut source, snapshots, told } = source::open(&args, &place, probes.found(), options).await?;
+    let (leaving, snapshots) = Leaving::follow(snapshots, &tasks);
     let (observer, lines) = Observer::new();
     let observer = Arc::new(observer);
     let enforcer = Enforcer::open(args.datapath(node.clone(), &place), observer.live().clone())?;
     let keeper = node_proxy::open(&args, &enforcer)?;
 
-    let tasks = Tasks::new();
     let stop = tasks.stop_signal();
     let keys = jwks::start(args.jwks(&node), snapshots.clone(), &tasks);
     source.follow_jwks(keys.held());
@@ -120,21 +127,30 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         Ok::<_, Infallible>(())
     });
     tasks.spawn("api", admin::serve_api(Arc::clone(&agent) as _, socket, stop.clone()));
-    tasks.spawn("health", admin::serve_health(agent, health, stop));
+    tasks.spawn("health", admin::serve_health(Arc::clone(&agent) as _, health, stop));
+    // What the agent holds ends with its tasks.
+    let running = Arc::downgrade(&agent);
+    drop(agent);
+    let ended = || Failure::new("the agent ends", "");
+    asked.ready_when(Arc::new(move || admin::Agent::ready(&*running.upgrade().ok_or_else(ended)?)));
     tracing::info!(node, source = location, run_dir = %args.run_dir.display(), "agent started");
 
-    let failed = tokio::select! {
-        signal = shutdown.asked() => {
-            tracing::info!(signal, "agent ends; the kernel goes on enforcing");
-            None
+    let signal = tokio::select! {
+        signal = shutdown.asked() => signal,
+        failed = tasks.failed() => {
+            tasks.drain(DRAIN).await;
+            bail!("{failed}; the kernel goes on enforcing what it had");
         }
-        failed = tasks.failed() => Some(failed),
     };
-    tasks.drain(DRAIN).await;
-    match failed {
-        Some(failed) => bail!("{failed}; the kernel goes on enforcing what it had"),
-        None => Ok(()),
+    if removal.is_due().await {
+        tracing::info!(signal, "agent ends, and takes everything out of the kernel");
+        leaving.leave(args.withdraw_over).await;
+        tasks.drain(DRAIN).await;
+        return tokio::task::block_in_place(|| removal::take_out(tenancy, &args.run_dir, args.proxy_drain));
     }
+    tracing::info!(signal, "agent ends; the kernel goes on enforcing");
+    tasks.drain(DRAIN).await;
+    Ok(())
 }
 
 /// What the admin API asks of this process.

@@ -1,6 +1,9 @@
 //! Commands that work on this machine and ask no agent: `weft check` and `weft cleanup`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use tokio::runtime;
@@ -49,6 +52,9 @@ pub(crate) struct CleanupArgs {
     /// The run directory of the agent
     #[arg(long, value_name = "DIR", default_value = "/run/weft")]
     run_dir: PathBuf,
+    /// How long its proxy may finish what it carries; what is left is cut then
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = weft_cli::duration)]
+    drain: Duration,
 }
 
 /// Runs `weft check`.
@@ -117,7 +123,7 @@ pub(crate) fn run_cleanup(args: &CleanupArgs) -> anyhow::Result<Exit> {
         Err(TenancyError::Unknown { .. }) if weft_keeper::is_left(&args.run_dir) || plugin.is_some() => {}
         done => done?,
     }
-    weft_keeper::cleanup(&args.run_dir)?;
+    weft_keeper::cleanup(&args.run_dir, args.drain)?;
     // Last: a pod that starts meanwhile asks whether it is in the mesh, and starts later if it is.
     if let Some(plugin) = plugin {
         plugin.remove(&args.run_dir)?;

@@ -11,13 +11,16 @@ mod endpoints;
 mod explain;
 mod identities;
 mod jwks;
+mod leaving;
 mod local;
 mod node_proxy;
 mod probes;
 mod programmed;
 mod proxy;
+mod removal;
 mod settings;
 mod source;
+mod stand_by;
 
 use std::{fmt::Display, io, process::ExitCode};
 

@@ -5,7 +5,7 @@ use std::{env, ffi::OsString, fs, io, net::SocketAddr, path::PathBuf, time::Dura
 use clap::{Args, ValueEnum};
 use weft_abi::names::map;
 use weft_kubernetes::Connection;
-use weft_model::ROOT_NAMESPACE;
+use weft_model::{ObjectName, ROOT_NAMESPACE};
 use weft_telemetry::logging;
 
 use crate::source::Place;
@@ -44,6 +44,23 @@ pub(crate) struct AgentArgs {
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9470")]
     pub(crate) metrics: SocketAddr,
+    /// Wait, ready to take over, while another agent of this run directory runs; without it that is an error
+    #[arg(long)]
+    pub(crate) stand_by: bool,
+    /// Where this process alone says how it is, to `weft probe`: agents of one node that take turns share all else
+    #[arg(long, value_name = "PATH")]
+    pub(crate) probe_socket: Option<PathBuf>,
+    /// Take everything out of the kernel when asked to end, so that pods go on as if there had never been a mesh
+    /// [default: the kernel goes on enforcing, and the next agent takes over]
+    #[arg(long)]
+    pub(crate) withdraw: bool,
+    /// The DaemonSet that this agent belongs to: where that is gone, or wants this node no longer, when the agent is asked
+    /// to end, --withdraw is meant
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object_name, conflicts_with_all = ["withdraw", "manifests"])]
+    pub(crate) daemonset: Option<ObjectName>,
+    /// How long other nodes may take to leave the mesh, when all do: what they speak is understood meanwhile
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = weft_cli::duration)]
+    pub(crate) withdraw_over: Duration,
     /// Who issues the certificates of this node's pods [default: with an API server the mesh's controllers, which pods
     /// of other nodes are then spoken to by mutual TLS and not at all without; with --manifests nobody]
     #[arg(long, value_name = "WHO", value_enum)]
@@ -261,6 +278,11 @@ fn node_name(text: &str) -> Result<String, &'static str> {
     } else {
         Err("lower-case letters, digits, '-' and '.', like worker-1.example")
     }
+}
+
+/// A namespaced object's name.
+fn object_name(text: &str) -> Result<ObjectName, &'static str> {
+    ObjectName::parse(text).ok_or("write NAMESPACE/NAME, like weft-system/weft")
 }
 
 /// A map whose size is a matter of taste, and its size.

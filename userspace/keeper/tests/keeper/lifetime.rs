@@ -103,7 +103,7 @@ async fn cleanup_ends_the_proxy_and_removes_its_cgroup_and_files() {
     assert!(weft_keeper::is_left(world.run_dir()));
     agent.stop().await;
     assert!(!is_gone(pid));
-    weft_keeper::cleanup(world.run_dir()).unwrap();
+    weft_keeper::cleanup(world.run_dir(), Duration::from_secs(3)).unwrap();
     assert!(is_gone(pid) && !world.group().exists() && !world.run_dir().exists());
-    weft_keeper::cleanup(world.run_dir()).unwrap();
+    weft_keeper::cleanup(world.run_dir(), Duration::from_secs(3)).unwrap();
 }

@@ -15,6 +15,16 @@ pub(super) struct Resource {
     pub(super) metadata_only: bool,
     /// Which of them, by their labels.
     pub(super) labels: Option<&'static str>,
+    /// Nothing but one of them.
+    pub(super) one: Option<One>,
+}
+
+/// One object's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct One {
+    /// `None` of a kind that has none.
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
 }
 
 /// A kind that is there when somebody has installed it.
@@ -55,7 +65,7 @@ impl Resource {
             _ => ("pods", false, None),
         };
         let api_version = versions(kind).first().copied().unwrap_or_default().to_owned();
-        Self { api_version, name: kind.name(), plural, metadata_only, labels }
+        Self { api_version, name: kind.name(), plural, metadata_only, labels, one: None }
     }
 
     /// One of [`OPTIONAL`], in the version `api_version`.
@@ -63,7 +73,7 @@ impl Resource {
         let definition = OPTIONAL.iter().find(|optional| optional.kind == kind).map(|o| o.definition);
         let plural = definition.and_then(|name| name.split_once('.')).map_or("", |(plural, _)| plural);
         let api_version = api_version.to_owned();
-        Self { api_version, name: kind.name(), plural, metadata_only: false, labels: None }
+        Self { api_version, name: kind.name(), plural, metadata_only: false, labels: None, one: None }
     }
 
     /// Which kinds there are beside those that every cluster has.
@@ -74,13 +84,38 @@ impl Resource {
             plural: "customresourcedefinitions",
             metadata_only: true,
             labels: None,
+            one: None,
         }
     }
 
-    /// The path of all of them, in every namespace.
+    /// One DaemonSet.
+    pub(super) fn daemonset(namespace: &str, name: &str) -> Self {
+        Self {
+            api_version: "apps/v1".to_owned(),
+            name: "DaemonSet",
+            plural: "daemonsets",
+            metadata_only: false,
+            labels: None,
+            one: Some(One { namespace: Some(namespace.to_owned()), name: name.to_owned() }),
+        }
+    }
+
+    /// One object of a kind of [`CORE`] that has no namespace.
+    pub(super) fn only(kind: Kind, name: &str) -> Self {
+        Self { one: Some(One { namespace: None, name: name.to_owned() }), ..Self::core(kind) }
+    }
+
+    /// The path of all of them, in every namespace, or in that of the one.
     pub(super) fn path(&self) -> String {
         let root = if self.api_version.contains('/') { "/apis" } else { "/api" };
-        format!("{root}/{}/{}", self.api_version, self.plural)
+        let namespace = self.one.as_ref().and_then(|one| one.namespace.as_ref());
+        let within = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+        format!("{root}/{}{within}/{}", self.api_version, self.plural)
+    }
+
+    /// What picks the one, of all at the path.
+    pub(super) fn fields(&self) -> Option<String> {
+        self.one.as_ref().map(|one| format!("metadata.name={}", one.name))
     }
 }
 

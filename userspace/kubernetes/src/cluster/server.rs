@@ -86,6 +86,7 @@ impl Server for Remote {
         Box::pin(async move {
             let mut params = ListParams::default().limit(PAGE);
             params.label_selector = self.resource.labels.map(ToOwned::to_owned);
+            params.field_selector = self.resource.fields();
             params.continue_token = after;
             let request = if self.resource.metadata_only {
                 self.request.list_metadata(&params)
@@ -108,6 +109,7 @@ impl Server for Remote {
         Box::pin(async move {
             let mut params = WatchParams::default().timeout(WATCH);
             params.label_selector = self.resource.labels.map(ToOwned::to_owned);
+            params.field_selector = self.resource.fields();
             let version = match start {
                 // Any version that the server has will do: what is newer follows.
                 Start::Everything => {

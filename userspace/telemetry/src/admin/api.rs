@@ -27,11 +27,11 @@ use super::{
 use crate::{
     api::{
         Attached, Attachment, AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView,
-        EndpointView, ExplainQuery, Explanation, Failure, FlowFilter, FlowLine, PodDescription, PolicyView,
-        ProxyUpgraded, RouteView, Sandboxes, ServiceDescription, ServiceView, Status, Synced, Table,
-        TrafficQuery, TrafficView, WorkloadView,
+        EndpointView, ExplainQuery, Explanation, Failure, FlowFilter, FlowLine, LogChange, LogView,
+        PodDescription, PolicyView, ProxyUpgraded, RouteView, Sandboxes, ServiceDescription, ServiceView,
+        Status, Synced, Table, TrafficQuery, TrafficView, WorkloadView,
     },
-    views,
+    logging, views,
 };
 
 pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
@@ -57,6 +57,7 @@ pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
         .route("/v1/traffic", get(traffic))
         .route("/v1/bpf/{table}", get(bpf))
         .route("/v1/flows", get(flows))
+        .route("/v1/log", get(log).post(change_log))
         .with_state(Api { agent, stop })
 }
 
@@ -160,6 +161,20 @@ async fn traffic(State(agent): Asked, Query(query): Query<TrafficQuery>) -> Repl
 
 async fn bpf(State(agent): Asked, Path(table): Path<BpfTable>) -> Reply<Table> {
     reply(&agent, move |agent| agent.bpf(table)).await
+}
+
+async fn log() -> Reply<LogView> {
+    match logging::filter() {
+        Ok(filter) => Ok(Json(LogView { filter })),
+        Err(error) => Err(Failure::new(error.to_string(), "").into()),
+    }
+}
+
+async fn change_log(Query(wanted): Query<LogChange>) -> Reply<LogView> {
+    match logging::change(&wanted.filter) {
+        Ok(()) => log().await,
+        Err(error) => Err(Refused::question(Failure::new(error.to_string(), ""))),
+    }
 }
 
 /// How much of the flows is asked for, beside a [`FlowFilter`].

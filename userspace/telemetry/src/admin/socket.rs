@@ -24,23 +24,31 @@ pub const LONGEST_PATH: usize = 107;
 /// Listens on [`SOCKET`] in `run_dir`, which is made if it is not there. A socket that a dead agent
 /// left is replaced; one that answers is not. Only the owner can connect.
 pub fn bind(run_dir: &Path) -> Result<UnixListener, Error> {
-    let path = run_dir.join(SOCKET);
+    bind_at(&run_dir.join(SOCKET))
+}
+
+/// As [`bind`], at a path of its own.
+pub fn bind_at(path: &Path) -> Result<UnixListener, Error> {
     // Made under another name first: under its own it never has wider permissions.
-    let fresh = run_dir.join(format!("{SOCKET}.new"));
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
     let length = fresh.as_os_str().as_bytes().len();
     if length > LONGEST_PATH {
-        return Err(Error::PathTooLong { path, length });
+        return Err(Error::PathTooLong { path: path.to_owned(), length });
     }
-    make_way(&path)?;
+    make_way(path)?;
     let make = || {
-        DirBuilder::new().recursive(true).mode(0o700).create(run_dir)?;
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
         remove(&fresh)?;
         let listener = UnixListener::bind(&fresh)?;
         fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
-        fs::rename(&fresh, &path)?;
+        fs::rename(&fresh, path)?;
         Ok(listener)
     };
-    make().map_err(|source| Error::Socket { path, source })
+    make().map_err(|source| Error::Socket { path: path.to_owned(), source })
 }
 
 fn make_way(path: &Path) -> Result<(), Error> {
