@@ -9,7 +9,12 @@ use crate::{screen, shell};
 
 /// Writes every generated file, or with `check` compares it.
 pub(crate) fn run(check: bool) -> Result<()> {
-    GENERATED.iter().chain(CRDS).try_for_each(|file| file.update(check))
+    GENERATED.iter().chain(CRDS).chain(DEPLOY).try_for_each(|file| file.update(check))
+}
+
+/// The same of the chart and the kustomizations alone, which are generated from `deploy/install` and `deploy/crds`.
+pub(crate) fn deploy(check: bool) -> Result<()> {
+    DEPLOY.iter().try_for_each(|file| file.update(check))
 }
 
 /// The same of `deploy/crds` alone, which are generated from the types in `userspace/kubernetes/src/kinds`.
@@ -30,6 +35,24 @@ macro_rules! crd {
                 "crds",
                 "--",
                 concat!($plural, ".weft.dev"),
+            ],
+        }
+    };
+}
+
+macro_rules! deploy {
+    ($path:literal) => {
+        Generated {
+            path: concat!("deploy/", $path),
+            made_by: &[
+                "run",
+                "--quiet",
+                "--package",
+                "weft-cli",
+                "--example",
+                "deploy",
+                "--",
+                concat!("deploy/", $path),
             ],
         }
     };
@@ -100,6 +123,25 @@ const CRDS: &[Generated] = &[
     crd!("authorizationpolicies"),
     crd!("authenticationpolicies"),
     crd!("telemetrypolicies"),
+];
+
+/// Of the texts that `weft install` prints. After [`CRDS`], which are a part of it.
+const DEPLOY: &[Generated] = &[
+    deploy!("crds/kustomization.yaml"),
+    deploy!("kustomize/default/kustomization.yaml"),
+    deploy!("kustomize/default/weft.yaml"),
+    deploy!("chart/Chart.yaml"),
+    deploy!("chart/values.yaml"),
+    deploy!("chart/crds/weft.dev_meshconfigs.yaml"),
+    deploy!("chart/crds/weft.dev_trafficpolicies.yaml"),
+    deploy!("chart/crds/weft.dev_authorizationpolicies.yaml"),
+    deploy!("chart/crds/weft.dev_authenticationpolicies.yaml"),
+    deploy!("chart/crds/weft.dev_telemetrypolicies.yaml"),
+    deploy!("chart/templates/namespace.yaml"),
+    deploy!("chart/templates/access.yaml"),
+    deploy!("chart/templates/controller.yaml"),
+    deploy!("chart/templates/agent.yaml"),
+    deploy!("chart/templates/monitoring.yaml"),
 ];
 
 #[cfg(test)]

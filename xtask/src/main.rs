@@ -110,6 +110,12 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Writes deploy/chart and deploy/kustomize from deploy/install and deploy/crds; `codegen` does it, too.
+    Deploy {
+        /// Changes nothing, fails when a file is out of date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Checks licences, sources and the walls around third-party crates.
     Deny,
     /// Changes the policy and eBPF decisions one place at a time; fails when tests miss more than 5 % of the changes.
@@ -135,6 +141,7 @@ fn run(command: Command) -> Result<()> {
         Command::Sizes => sizes::run(),
         Command::Codegen { check } => codegen::run(check),
         Command::Crds { check } => codegen::crds(check),
+        Command::Deploy { check } => codegen::deploy(check),
         Command::Deny => deny::run(),
         Command::Mutants => mutants::run(),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -76,6 +76,9 @@ pub enum Error {
         "--finish ends the rotation of a root; an issuer is rotated in one step\n  weft ca rotate --dir DIR root --finish"
     )]
     FinishIssuer,
+    /// There is no cluster to ask.
+    #[error("{0}")]
+    Cluster(#[from] weft_kubernetes::Error),
     /// The answer cannot be written.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),

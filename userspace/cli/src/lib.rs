@@ -35,6 +35,7 @@ mod status;
 mod table;
 mod top;
 mod traffic;
+mod uninstall;
 mod units;
 mod verb;
 

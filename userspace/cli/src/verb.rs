@@ -4,9 +4,10 @@ use clap::Subcommand;
 
 use crate::{
     Error, Exit, Screen, analyze, authz, bpf, describe, explain, get, log, observe, probe, stat, status, top,
+    uninstall,
 };
 
-/// Commands that ask an agent, or look at manifests; what they change is an agent's log alone.
+/// Commands that ask an agent or a cluster, or look at manifests. Of what they ask only `log` and `uninstall` change anything.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Verb {
     /// Show how the agent is doing, or wait until the manifests are enforced
@@ -31,6 +32,8 @@ pub enum Verb {
     Bpf(bpf::Args),
     /// Show what the agent logs, or change it while it runs
     Log(log::Args),
+    /// Take the mesh out of a cluster; pods go on
+    Uninstall(uninstall::Args),
     /// Ask an agent as a kubelet does, by its exit code
     #[command(hide = true)]
     Probe(probe::Args),
@@ -51,6 +54,7 @@ impl Verb {
             Self::Analyze(args) => analyze::run(&args, screen),
             Self::Bpf(args) => bpf::run(args, screen).await,
             Self::Log(args) => log::run(args, screen).await,
+            Self::Uninstall(args) => uninstall::run(args, screen).await,
             Self::Probe(args) => probe::run(args, screen).await,
         }
     }

@@ -7,7 +7,7 @@ use nix::unistd::setsid;
 use weft_transport::handover::{Presence, generation};
 
 use crate::group::Group;
-use crate::{Error, privileges};
+use crate::{Error, legacy, privileges};
 
 /// This process is a proxy of its run directory, until the value is dropped or the process ends.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub struct Entered {
 /// - A session of its own: what ends the agent's terminal does not end the proxy.
 /// - The cgroup that the agent wrote down. The process moves itself, so there is no moment in which it runs
 ///   elsewhere with a socket, and no agent whose death could leave it there. Where no agent wrote one down,
-///   as in a container of its own, it stays where it is.
+///   as in a container of its own, it stays where it is. Groups of the first version it leaves as well: with the
+///   pod that has started it they would be ended.
 /// - The lock by which agents see that it lives: after the cgroup, so whoever holds it is in there.
 /// - Of its capabilities it keeps `CAP_SYS_ADMIN` and `CAP_NET_RAW` only, and can never get others.
 ///
@@ -39,6 +40,7 @@ pub fn enter(run_dir: &Path) -> Result<Entered, Error> {
     let _ = setsid();
     if let Some(group) = Group::recorded(run_dir)? {
         group.join()?;
+        legacy::leave_pod();
     }
     let presence = Presence::hold(run_dir)?;
     privileges::give_up()?;

@@ -24,6 +24,7 @@ mod given;
 mod group;
 mod inputs;
 mod keeper;
+mod legacy;
 mod living;
 mod log;
 mod pods;

@@ -56,6 +56,8 @@ pub(crate) struct Run {
     happened: Option<mpsc::Receiver<Event>>,
     upgrade: Option<Upgrade>,
     backoff: Backoff,
+    /// Whether a proxy of another build was looked for and replaced.
+    replaced: bool,
     /// Not before this moment is the next proxy started.
     next_start: Option<Instant>,
     // What was.
@@ -91,6 +93,7 @@ impl Run {
             happened: Some(happened),
             upgrade: None,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+            replaced: false,
             next_start: None,
             restarts: 0,
             failure: None,
@@ -133,6 +136,7 @@ impl Run {
         if ready && self.needs_another(now) {
             self.start();
         }
+        self.replace_other_build();
         self.log.bound();
         self.publish();
         self.finish_upgrade();

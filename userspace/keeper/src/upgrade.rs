@@ -20,6 +20,11 @@ pub(crate) struct Upgrade {
 }
 
 impl Request {
+    /// Nobody waits for the answer: it is in the log, and in status.
+    pub(crate) fn nobodys() -> Self {
+        Self { reply: oneshot::channel().0 }
+    }
+
     /// It was not begun.
     pub(crate) fn refuse(self, failure: Failure) {
         // Whoever asked may be gone.

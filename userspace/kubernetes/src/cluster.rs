@@ -40,6 +40,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch as latest};
 use weft_model::{JwksHeld, Snapshot};
 
+pub(crate) use self::{asked::answered, resource::path_of, trouble::Trouble};
 pub use self::{
     asked::{AskError, Cluster, PodFacts, TokenAnswer, TokenUser, Values, ValuesKind},
     connect::Connection,
@@ -53,7 +54,6 @@ use self::{
     kept::Kept, lookups::Lookups, resource::CORE, resource::Resource, running::Running, store::Store,
     watches::Watches,
 };
-pub(crate) use self::{resource::path_of, trouble::Trouble};
 use crate::{
     Announcer, Error,
     announce::Call,

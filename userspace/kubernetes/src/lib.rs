@@ -29,6 +29,7 @@ mod object;
 mod source;
 mod status;
 mod syntax;
+mod uninstall;
 
 pub use analyze::analyze;
 pub use announce::{Announced, Announcer, Known};
@@ -44,3 +45,4 @@ pub use manifests::ManifestSource;
 pub use node::{kubelet_cgroup, subtree};
 pub use source::{Options, Refresh, Source};
 pub use status::{Judgement, StatusWriter};
+pub use uninstall::{UninstallError, Uninstalled, uninstall};

@@ -39,6 +39,19 @@ impl Run {
         }
     }
 
+    /// A proxy that an agent of another build has left is replaced once it has all that this agent tells: it would be of a
+    /// version that nobody understands any more after the next update. Once only: if the next one fails, it goes on.
+    pub(super) fn replace_other_build(&mut self) {
+        let Some(hello) = self.generations.in_force().map(|generation| &generation.hello) else { return };
+        let is_left = hello.build != self.shared.settings.build && !self.processes.contains_key(&hello.pid);
+        if self.replaced || self.upgrade.is_some() || !is_left {
+            return;
+        }
+        tracing::info!(pid = hello.pid, build = hello.build, "the proxy is of another build and is replaced");
+        self.replaced = true;
+        self.begin_upgrade(Request::nobodys());
+    }
+
     fn launch(&mut self) -> Result<u32, String> {
         let program = &self.shared.settings.program;
         let started = Process::start(program, &self.log, &self.tasks, self.events.clone());

@@ -82,3 +82,32 @@ async fn of_two_upgrades_at_once_one_is_refused() {
     assert_eq!(refused.collect::<Vec<_>>(), ["an upgrade is under way"]);
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_an_agent_of_another_build_has_left_is_replaced_once() {
+    let (world, web) = (World::new(), TestPod::new());
+    let agent = world.agent(&[&web]);
+    let (old, caller) = (agent.active(1, 1), web.caller(agent.port(&web)));
+    caller.wait(20);
+    agent.stop().await;
+
+    let same = world.agent(&[&web]);
+    assert_eq!(same.active(1, 1), old, "of the same build it is kept");
+    same.stop().await;
+
+    let next = world.next_agent(&[&web]);
+    eventually("another one is in force", || {
+        next.status().generations.iter().any(|one| one.state == GenerationState::Active && one.pid != old)
+    });
+    within(Duration::from_secs(5), "the old one ends", || is_gone(old));
+    let new = next.active(1, 1);
+    caller.wait(20);
+    let made = caller.finish();
+    assert_eq!((made.refused, made.reset), (vec![], 0));
+    // That one says that it is of the old build, too: it was started by this agent.
+    let caller = web.caller(next.port(&web));
+    caller.wait(50);
+    drop(caller.finish());
+    assert_eq!(next.active(1, 1), new, "it is tried once");
+    next.stop().await;
+}

@@ -73,7 +73,8 @@ impl World {
             program: Program { path: TRIAL.into(), arguments },
             inbound: true,
             drain: DRAIN,
-            build: "test".to_owned(),
+            // As the proxies that `trial` is.
+            build: "trial".to_owned(),
         }
     }
 
@@ -84,7 +85,17 @@ impl World {
 
     /// An agent in this process, with these pods.
     pub(crate) fn agent_with(&self, pods: &[&TestPod], configuration: Option<Configuration>) -> Agent {
-        let keeper = Keeper::open(self.settings()).unwrap();
+        self.agent_by(self.settings(), pods, configuration)
+    }
+
+    /// An agent of another build in this process, with these pods and a configuration.
+    pub(crate) fn next_agent(&self, pods: &[&TestPod]) -> Agent {
+        let settings = Settings { build: "next".to_owned(), ..self.settings() };
+        self.agent_by(settings, pods, Some(configuration(1, "good")))
+    }
+
+    fn agent_by(&self, settings: Settings, pods: &[&TestPod], configuration: Option<Configuration>) -> Agent {
+        let keeper = Keeper::open(settings).unwrap();
         let (wanted, following) = watch::channel(Some(pods.iter().map(|pod| pod.local()).collect()));
         let (configured, configuration) = watch::channel(configuration);
         let (ports, tasks) = (Arc::new(Known::default()), Tasks::new());

@@ -21,6 +21,15 @@ pub enum Connection {
 }
 
 impl Connection {
+    /// As kubectl finds it: the file that is given, else that of `KUBECONFIG`, else the user's; else a pod's.
+    pub fn found(given: Option<PathBuf>) -> Self {
+        let users =
+            || std::env::home_dir().map(|home| home.join(".kube/config")).filter(|file| file.exists());
+        #[expect(clippy::disallowed_methods, reason = "kubectl's own way to name a cluster")]
+        let named = || std::env::var_os("KUBECONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+        given.or_else(named).or_else(users).map_or(Self::InCluster, Self::Kubeconfig)
+    }
+
     /// A client, and the address of its server. Asks nothing yet.
     pub(super) async fn client(&self) -> Result<(Client, String), Error> {
         let config = self.config().await?;

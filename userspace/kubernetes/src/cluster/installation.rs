@@ -93,6 +93,11 @@ impl Installation {
         }
     }
 
+    /// Whether both watches have told how things are: from then on they tell what becomes of them.
+    pub fn follows(&self) -> bool {
+        [&self.daemonset, &self.namespace].iter().all(|watched| *watched.last.borrow() != Seen::Never)
+    }
+
     /// What is to become of the node. Answers within 20 s.
     pub async fn fate(&self) -> Fate {
         let (daemonset, namespace) = join(self.daemonset.ask(), self.namespace.ask()).await;

@@ -6,6 +6,7 @@ mod agent;
 mod api_server;
 mod beside;
 mod controller;
+mod installation;
 mod leaders;
 mod objects;
 mod outages;

@@ -1,0 +1,295 @@
+use clap::Parser;
+use serde::Deserialize as _;
+use serde_yaml::Value;
+
+use super::*;
+
+#[derive(Parser)]
+struct Weft {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn text(flags: &[&str]) -> String {
+    let words = ["weft"].iter().chain(flags);
+    super::objects(&Weft::parse_from(words).args)
+}
+
+fn objects(flags: &[&str]) -> Vec<Value> {
+    let text = text(flags);
+    assert!(!text.contains("${"), "{text}");
+    parsed(&text)
+}
+
+fn parsed(text: &str) -> Vec<Value> {
+    let documents = serde_yaml::Deserializer::from_str(text);
+    documents.map(|document| Value::deserialize(document).unwrap()).collect()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    objects.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
+}
+
+fn container(objects: &[Value]) -> &Value {
+    &of_kind(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
+}
+
+#[test]
+fn every_flag_is_where_it_belongs() {
+    let all = objects(&["--image=x/y:z", "--service-scope=node", "--metrics-port=9999", "--log=debug"]);
+    let container = container(&all);
+    assert_eq!(container["image"], "x/y:z");
+    let args: Vec<_> = container["args"].as_sequence().unwrap().iter().filter_map(Value::as_str).collect();
+    for arg in ["--service-scope=node", "--metrics=0.0.0.0:9999", "--log=debug"] {
+        assert!(args.contains(&arg), "{args:?}");
+    }
+}
+
+#[test]
+fn an_agent_is_not_privileged_and_writes_nothing_of_its_image() {
+    let all = objects(&[]);
+    let context = &container(&all)["securityContext"];
+    assert_eq!(context["privileged"], false);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(context["capabilities"]["drop"][0], "ALL");
+    let pod = &of_kind(&all, "DaemonSet")["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(container(&all)["ports"], Value::Null, "they would be ports of the host");
+}
+
+#[test]
+fn the_next_agent_of_a_node_starts_beside_the_one_that_runs() {
+    let all = objects(&[]);
+    let daemonset = of_kind(&all, "DaemonSet");
+    let rolling = &daemonset["spec"]["updateStrategy"]["rollingUpdate"];
+    assert_eq!((&rolling["maxSurge"], &rolling["maxUnavailable"]), (&1.into(), &0.into()));
+    let args: Vec<_> =
+        container(&all)["args"].as_sequence().unwrap().iter().filter_map(Value::as_str).collect();
+    let metadata = &daemonset["metadata"];
+    let own = format!(
+        "--daemonset={}/{}",
+        metadata["namespace"].as_str().unwrap(),
+        metadata["name"].as_str().unwrap()
+    );
+    assert!(args.contains(&"--stand-by") && args.contains(&own.as_str()), "{args:?}");
+    // The probe of each asks that very one.
+    let socket = args.iter().find_map(|arg| arg.strip_prefix("--probe-socket=")).unwrap();
+    let volumes = daemonset["spec"]["template"]["spec"]["volumes"].as_sequence().unwrap();
+    let own = volumes.iter().find(|volume| volume["emptyDir"] != Value::Null).unwrap();
+    let mounts = container(&all)["volumeMounts"].as_sequence().unwrap();
+    let mount = mounts.iter().find(|mount| mount["name"] == own["name"]).unwrap();
+    assert!(socket.starts_with(mount["mountPath"].as_str().unwrap()), "{socket} is the pod's own");
+    for probe in ["readinessProbe", "livenessProbe"] {
+        let command = container(&all)[probe]["exec"]["command"].as_sequence().unwrap();
+        assert!(
+            command.iter().any(|word| word.as_str() == Some(&format!("--socket={socket}"))),
+            "{command:?}"
+        );
+    }
+}
+
+#[test]
+fn agents_read_and_change_nothing() {
+    for object in objects(&[])
+        .iter()
+        .filter(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "weft-agent")
+    {
+        for rule in object["rules"].as_sequence().unwrap() {
+            let verbs = rule["verbs"].as_sequence().unwrap();
+            assert!(verbs.iter().all(|verb| ["get", "list", "watch"].contains(&verb.as_str().unwrap())));
+            assert!(rule["resources"].as_sequence().unwrap().iter().all(|resource| resource != "secrets"));
+        }
+    }
+}
+
+#[test]
+fn every_object_is_in_its_namespace_and_none_is_of_our_kinds() {
+    for object in objects(&["--monitoring"]) {
+        assert!(!object["apiVersion"].as_str().unwrap().starts_with("weft.dev/"));
+        if let Some(namespace) = object["metadata"].get("namespace") {
+            assert_eq!(namespace, "weft-system");
+        }
+    }
+}
+
+#[test]
+fn one_apply_defines_our_kinds_and_each_definition_fits_an_annotation() {
+    let definitions = |flags: &[&str]| {
+        objects(flags).iter().filter(|object| object["kind"] == "CustomResourceDefinition").count()
+    };
+    assert_eq!((definitions(&[]), definitions(&["--without-crds"])), (5, 0));
+    for crd in CRDS {
+        // As JSON, in `kubectl.kubernetes.io/last-applied-configuration`; all annotations together may have 256 KiB.
+        let json = serde_json::to_string(&parsed(crd.yaml)[0]).unwrap();
+        assert!(crd.yaml.len().max(json.len()) < 200 << 10, "{} has {} bytes", crd.name, json.len());
+    }
+}
+
+#[test]
+fn what_other_operators_define_is_asked_for_by_a_flag() {
+    let foreign = |flags: &[&str]| {
+        objects(flags).iter().filter(|object| object["apiVersion"] == "monitoring.coreos.com/v1").count()
+    };
+    assert_eq!((foreign(&[]), foreign(&["--monitoring"])), (0, 2));
+    let all = objects(&["--monitoring"]);
+    let dashboard = all.iter().find(|object| object["metadata"]["name"] == "weft-dashboard").unwrap();
+    let dashboard: serde_json::Value =
+        serde_json::from_str(dashboard["data"]["weft.json"].as_str().unwrap()).unwrap();
+    // Dashboards and alerts ask for what there is.
+    let rules = serde_yaml::to_string(of_kind(&all, "PrometheusRule")).unwrap();
+    let names = include_str!("../../../telemetry/src/metrics/names.txt");
+    let known: Vec<_> = names.lines().filter_map(|line| line.split(' ').next()).collect();
+    let asked = dashboard.to_string() + &rules;
+    let words = asked.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let metrics: Vec<_> =
+        words.filter(|word| word.starts_with("istio_") || word.starts_with("weft_")).collect();
+    assert!(metrics.len() > 10, "{metrics:?}");
+    for metric in metrics {
+        let is_known = |name: &&str| {
+            metric.strip_prefix(*name).is_some_and(|rest| ["", "_total", "_bucket"].contains(&rest))
+        };
+        assert!(known.iter().any(|name| is_known(name)), "there is no {metric}");
+    }
+}
+
+#[test]
+fn the_chart_and_the_kustomization_make_what_install_prints() {
+    let chart = |name: &str| generated(&format!("deploy/chart/{name}")).unwrap();
+    let values = &parsed(&chart("values.yaml"))[0];
+    let rendered = |monitoring: bool| {
+        let objects = OBJECTS
+            .iter()
+            .map(|text| render(&chart(&format!("templates/{}.yaml", text.name)), values, monitoring));
+        let crds = CRDS.iter().map(|text| chart(&format!("crds/{}.yaml", text.name)));
+        parsed(&crds.chain(objects).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("---\n"))
+    };
+    assert_eq!(rendered(false), objects(&[]));
+    assert_eq!(rendered(true), objects(&["--monitoring"]));
+    let kustomized = generated("deploy/kustomize/default/weft.yaml").unwrap();
+    assert_eq!(parsed(&kustomized), objects(&["--without-crds"]));
+    assert!(generated("deploy/chart/templates/other.yaml").is_none() && generated("README.md").is_none());
+}
+
+/// As Helm does, as far as our templates need it.
+fn render(template: &str, values: &Value, monitoring: bool) -> String {
+    let body = match template.strip_prefix("{{- if .Values.monitoring }}\n") {
+        Some(_) if !monitoring => return String::new(),
+        Some(rest) => rest.strip_suffix("{{- end }}\n").unwrap(),
+        None => template,
+    };
+    let body = body.replace(chart::ESCAPED, "\u{1}");
+    let mut parts = body.split("{{ .Values.");
+    let mut text = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once(" }}").unwrap();
+        text.push_str(&match &values[name] {
+            Value::String(value) => value.clone(),
+            Value::Number(value) => value.to_string(),
+            other => panic!("{name} is {other:?}"),
+        });
+        text.push_str(rest);
+    }
+    assert!(!text.contains("{{"), "{text}");
+    text.replace('\u{1}', "{{")
+}
+
+#[test]
+fn the_plugin_asks_for_single_objects_and_agents_for_its_tokens_alone() {
+    let all = objects(&[]);
+    let named = |kind: &str, name: &str| {
+        all.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name).unwrap()
+    };
+    for rule in named("ClusterRole", "weft-cni")["rules"].as_sequence().unwrap() {
+        assert_eq!(rule["verbs"], serde_yaml::from_str::<Value>("[get]").unwrap());
+    }
+    let tokens = named("Role", "weft-agent")["rules"].as_sequence().unwrap();
+    let tokens = tokens.iter().find(|rule| rule["resources"][0] == "serviceaccounts/token").unwrap();
+    assert_eq!(tokens["resourceNames"], serde_yaml::from_str::<Value>("[weft-cni]").unwrap());
+}
+
+#[test]
+fn nodes_that_keep_cni_elsewhere_are_told_where() {
+    let all = objects(&["--cni-bin-dir=/usr/libexec/cni", "--cni-conf-dir=/var/cni.d"]);
+    let volumes = of_kind(&all, "DaemonSet")["spec"]["template"]["spec"]["volumes"].as_sequence().unwrap();
+    let paths: Vec<_> = volumes.iter().filter_map(|volume| volume["hostPath"]["path"].as_str()).collect();
+    for (path, flag) in [("/usr/libexec/cni", "--cni-bin-dir"), ("/var/cni.d", "--cni-conf-dir")] {
+        assert!(paths.contains(&path), "{paths:?}");
+        let text = serde_yaml::to_string(container(&all)).unwrap();
+        assert!(text.contains(&format!("{flag}=/host{path}\n")), "{text}");
+        assert!(text.contains(&format!("mountPath: /host{path}\n")), "{text}");
+    }
+    for bad in ["opt/cni", "/opt/cni/", "/opt/c ni", "/a\": x"] {
+        assert!(absolute(bad).is_err(), "{bad}");
+    }
+}
+fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let found = objects.iter().find(|it| it["kind"] == kind && it["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+#[test]
+fn controllers_are_two_and_have_nothing_of_their_nodes() {
+    let all = objects(&["--image=x/y:z"]);
+    let spec = &named(&all, "Deployment", "weft-controller")["spec"];
+    assert_eq!(spec["replicas"], 2);
+    let pod = &spec["template"]["spec"];
+    assert_eq!(pod["hostNetwork"], Value::Null);
+    assert_eq!(pod["volumes"], Value::Null);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    let container = &pod["containers"][0];
+    assert_eq!(container["image"], "x/y:z");
+    let context = &container["securityContext"];
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(
+        (&context["capabilities"]["drop"][0], &context["capabilities"]["add"]),
+        (&"ALL".into(), &Value::Null)
+    );
+    let labels = &spec["template"]["metadata"]["labels"];
+    for selector in [
+        &spec["selector"]["matchLabels"],
+        &named(&all, "Service", "weft-controller")["spec"]["selector"],
+        &named(&all, "PodDisruptionBudget", "weft-controller")["spec"]["selector"]["matchLabels"],
+    ] {
+        for (label, value) in selector.as_mapping().unwrap() {
+            assert_eq!(labels[label], *value);
+        }
+    }
+}
+
+#[test]
+fn of_secrets_a_controller_may_read_but_two_and_change_but_its_own() {
+    let all = objects(&[]);
+    let rules = named(&all, "Role", "weft-controller")["rules"].as_sequence().unwrap();
+    let about = |resource: &str, verb: &str| {
+        let has = |list: &Value, word: &str| list.as_sequence().unwrap().iter().any(|it| it == word);
+        let rules =
+            rules.iter().filter(|rule| has(&rule["resources"], resource) && has(&rule["verbs"], verb));
+        rules.map(|rule| rule["resourceNames"].clone()).collect::<Vec<_>>()
+    };
+    let names = |names: &[&str]| Value::Sequence(names.iter().map(|&name| name.into()).collect());
+    assert_eq!(about("secrets", "get"), [names(&["weft-ca", "weft-issuer"])]);
+    assert_eq!(about("secrets", "update"), [names(&["weft-ca"])]);
+    assert_eq!(about("configmaps", "update"), [names(&["weft-trust-bundle"])]);
+    for verb in ["list", "watch", "delete", "patch"] {
+        assert!(about("secrets", verb).is_empty(), "{verb}");
+    }
+    let cluster = named(&all, "ClusterRole", "weft-controller")["rules"].as_sequence().unwrap();
+    assert!(
+        cluster.iter().all(|rule| rule["resources"].as_sequence().unwrap().iter().all(|it| it != "secrets"))
+    );
+}
+
+#[test]
+fn an_agent_proves_itself_by_a_token_for_controllers_alone() {
+    let all = objects(&[]);
+    let pod = &of_kind(&all, "DaemonSet")["spec"]["template"]["spec"];
+    let volumes = pod["volumes"].as_sequence().unwrap();
+    let token = volumes.iter().find(|volume| volume["name"] == "token").expect("there is one");
+    let source = &token["projected"]["sources"][0]["serviceAccountToken"];
+    assert_eq!((&source["audience"], &source["path"]), (&"weft-ca".into(), &"token".into()));
+    let mounts = container(&all)["volumeMounts"].as_sequence().unwrap();
+    let mount = mounts.iter().find(|mount| mount["name"] == "token").expect("it is mounted");
+    assert_eq!(mount["mountPath"], "/var/run/secrets/weft", "the default of --ca-token");
+}
