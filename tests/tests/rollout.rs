@@ -3,6 +3,8 @@
 
 #[path = "rollout/load.rs"]
 mod load;
+#[path = "rollout/pod.rs"]
+mod pod;
 #[path = "rollout/removal.rs"]
 mod removal;
 #[path = "rollout/stage.rs"]

@@ -40,6 +40,11 @@ impl Stage {
 
     /// With more arguments of both agents.
     pub(crate) fn open_with(more: &[&str]) -> Option<Self> {
+        Self::open_by(&[], more)
+    }
+
+    /// As [`Stage::open_with`]; the agent of node `a` is started by way of a command.
+    pub(crate) fn open_by(wrapper: &[String], more: &[&str]) -> Option<Self> {
         let world = World::new()?;
         let (a, b) = (world.node("a"), world.node("b"));
         world.apply("namespace.yaml", &manifests::namespace("shop", true));
@@ -64,7 +69,8 @@ impl Stage {
         let authority = world.dir().join("ca").display().to_string();
         let made = a.weft_alone(&["ca", "init", "--dir", &authority]);
         assert!(made.status.success(), "{}", text(&made));
-        let [of_a, of_b] = [&a, &b].map(|node| node.spawn_agent(&[&["--ca-dir", &authority], more].concat()));
+        let arguments = [&["--ca-dir", &authority], more].concat();
+        let (of_a, of_b) = (a.spawn_agent_by(wrapper, &arguments), b.spawn_agent(&arguments));
         let stage = Self { of_a, of_b, _servers: servers, web, far, a, b, near, _world: world };
         stage.settle();
         soon(|| stage.a.has_proxy() && stage.b.has_proxy());

@@ -1,6 +1,6 @@
 //! The agent: objects to the data path, the data path to whoever asks.
 
-use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
 use futures_util::future::BoxFuture;
@@ -54,11 +54,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let Some(tenancy) = taken else { return Ok(()) };
     let removal = Removal::of(&args, &node, &tasks).await?;
     let (socket, health) = stand_by::listen(&args).await?;
-    let mut state_dir = fs::DirBuilder::new();
-    state_dir.recursive(true).mode(0o700);
-    state_dir
-        .create(&args.state_dir)
-        .map_err(|error| anyhow!("cannot make --state-dir {}: {error}", args.state_dir.display()))?;
+    make_state_dir(&args.state_dir)?;
     let last_good = last_good(&args.state_dir, &node);
     let issuing = args.issuing().map_err(|why| anyhow!(why))?;
     // Whose certificates there are for, and a proxy that shows them.
@@ -128,11 +124,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     });
     tasks.spawn("api", admin::serve_api(Arc::clone(&agent) as _, socket, stop.clone()));
     tasks.spawn("health", admin::serve_health(Arc::clone(&agent) as _, health, stop));
-    // What the agent holds ends with its tasks.
-    let running = Arc::downgrade(&agent);
-    drop(agent);
-    let ended = || Failure::new("the agent ends", "");
-    asked.ready_when(Arc::new(move || admin::Agent::ready(&*running.upgrade().ok_or_else(ended)?)));
+    asked.ready_when(readiness(agent));
     tracing::info!(node, source = location, run_dir = %args.run_dir.display(), "agent started");
 
     let signal = tokio::select! {
@@ -151,6 +143,21 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     tracing::info!(signal, "agent ends; the kernel goes on enforcing");
     tasks.drain(DRAIN).await;
     Ok(())
+}
+
+fn make_state_dir(path: &Path) -> Result<()> {
+    let mut state_dir = fs::DirBuilder::new();
+    let made = state_dir.recursive(true).mode(0o700).create(path);
+    made.map_err(|error| anyhow!("cannot make --state-dir {}: {error}", path.display()))
+}
+
+/// As long as `agent` runs, it is ready when it says so: what it holds ends with its tasks.
+fn readiness(agent: Arc<NodeAgent>) -> admin::Readiness {
+    let running = Arc::downgrade(&agent);
+    Arc::new(move || match running.upgrade() {
+        Some(agent) => admin::Agent::ready(&*agent),
+        None => Err(Failure::new("the agent ends", "")),
+    })
 }
 
 /// What the admin API asks of this process.
