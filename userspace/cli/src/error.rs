@@ -59,9 +59,6 @@ pub enum Error {
     /// The certificate authority is not as it should be.
     #[error("{0}")]
     Authority(#[from] weft_identity::ca::CaError),
-    /// There is no cluster to ask.
-    #[error("{0}")]
-    Cluster(#[from] weft_kubernetes::Error),
     /// The API server says no, or nothing.
     #[error("{0}")]
     ApiServer(#[from] weft_kubernetes::AskError),
