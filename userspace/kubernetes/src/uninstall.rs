@@ -40,7 +40,7 @@ pub enum Uninstalled {
     Gone(String),
 }
 
-/// Deletes `objects`, as they were made, in the opposite order and DaemonSets before everything else; each is waited for
+/// Deletes `objects`, as they were made, in the opposite order and agents before everything else; each is waited for
 /// where others need it. What is not there is no failure. `tell` hears of each.
 ///
 /// Agents are deleted with the DaemonSet that they belong to, and this returns when their pods have ended, or fails after

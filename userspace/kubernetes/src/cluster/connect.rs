@@ -25,7 +25,6 @@ impl Connection {
     pub fn found(given: Option<PathBuf>) -> Self {
         let users =
             || std::env::home_dir().map(|home| home.join(".kube/config")).filter(|file| file.exists());
-        #[expect(clippy::disallowed_methods, reason = "kubectl's own way to name a cluster")]
         let named = || std::env::var_os("KUBECONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
         given.or_else(named).or_else(users).map_or(Self::InCluster, Self::Kubeconfig)
     }
