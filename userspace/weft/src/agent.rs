@@ -82,10 +82,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         enforcer: enforcer.clone(),
         snapshots: snapshots.clone(),
     };
-    if let Some(controllers) = issued.as_ref().and_then(Issued::controllers) {
-        let told = programmed::tell(controllers.clone(), enforcer.clone(), snapshots.clone(), stop.clone());
-        tasks.spawn("reports", told);
-    }
+    report(issued.as_ref(), &enforcer, &snapshots, &tasks);
     let location = told.location().to_owned();
     let agent = Arc::new(NodeAgent {
         enforcer: enforcer.clone(),
@@ -149,6 +146,20 @@ fn make_state_dir(path: &Path) -> Result<()> {
     let mut state_dir = fs::DirBuilder::new();
     let made = state_dir.recursive(true).mode(0o700).create(path);
     made.map_err(|error| anyhow!("cannot make --state-dir {}: {error}", path.display()))
+}
+
+/// Tells the mesh's controllers, where they issue the node's certificates, what is in force here.
+fn report(
+    issued: Option<&Issued>,
+    enforcer: &Enforcer,
+    snapshots: &watch::Receiver<Arc<Snapshot>>,
+    tasks: &Tasks,
+) {
+    if let Some(controllers) = issued.and_then(Issued::controllers) {
+        let (enforcer, snapshots) = (enforcer.clone(), snapshots.clone());
+        let told = programmed::tell(controllers.clone(), enforcer, snapshots, tasks.stop_signal());
+        tasks.spawn("reports", told);
+    }
 }
 
 /// As long as `agent` runs, it is ready when it says so: what it holds ends with its tasks.
