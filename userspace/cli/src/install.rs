@@ -45,7 +45,7 @@ pub struct Args {
     /// What is logged: a level, or levels by target like `weft_datapath=debug,info`
     #[arg(long, value_name = "FILTER", default_value = LOG)]
     log: String,
-    /// Also a ServiceMonitor, alert rules and a dashboard: for clusters that have the Prometheus operator
+    /// Also a `ServiceMonitor`, alert rules and a dashboard: for clusters that have the Prometheus operator
     #[arg(long)]
     monitoring: bool,
     /// Without the definitions of policies' kinds, which others may have installed, or are to stay

@@ -44,7 +44,10 @@ fn every_command_that_shows_something_takes_an_output_format() {
     }
     let mut without = Vec::new();
     check(&Cli::command(), "", &mut without);
-    assert_eq!(without, ["agent", "controller", "install", "cleanup", "cni", "completion"]);
+    assert_eq!(
+        without,
+        ["agent", "controller", "uninstall", "probe", "install", "cleanup", "cni", "completion"]
+    );
 }
 
 #[test]
