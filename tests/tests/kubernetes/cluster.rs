@@ -48,6 +48,24 @@ pub(crate) fn of_this_machine(args: &[&str]) -> String {
     said(&mut command, None).unwrap_or_else(|error| panic!("cargo xtask cluster {}: {error}", args.join(" ")))
 }
 
+/// What a machine with control groups v2 alone would do: there runc ends with a container what is in its group, and the
+/// proxy is in another one. Where there are groups v1, too, runc goes by those, which the proxy has not left; so it is
+/// moved there. On a cluster that is another's nothing is done.
+#[track_caller]
+pub(crate) fn as_with_cgroup_v2() {
+    if env::var_os("WEFT_XTASK").is_none() {
+        return;
+    }
+    for node in nodes() {
+        let script = format!(
+            "for pid in $(cat /sys/fs/cgroup/unified/weft-cluster/{node}/weft-proxy/cgroup.procs 2>/dev/null); do \
+             for group in /sys/fs/cgroup/*/weft-cluster/{node}; do \
+             case $group in */unified/*) ;; *) echo $pid > $group/cgroup.procs ;; esac; done; done; true"
+        );
+        of_this_machine(&["exec", &node, "sh", "-c", &script]);
+    }
+}
+
 /// The names of the nodes.
 #[track_caller]
 pub(crate) fn nodes() -> Vec<String> {

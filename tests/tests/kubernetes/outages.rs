@@ -52,6 +52,7 @@ fn an_agent_that_is_killed_comes_back_and_no_request_fails() {
     let stage = routed("killed", &one, &other);
     let load = Load::start(&stage, "api", &one);
     agents::enrolled(&stage.namespace, 3);
+    cluster::as_with_cgroup_v2();
     for node in [&one, &other] {
         let agent = Agent::on(node);
         let restarts = restarts(&agent);

@@ -112,6 +112,7 @@ fn agents_are_replaced_under_load_and_no_request_fails() {
     agents::enrolled(&stage.namespace, 3);
     agents::enforced("httproutes", &stage.namespace, "api", |_| true);
     load.some_more(50);
+    cluster::as_with_cgroup_v2();
     let before: Vec<String> = Agent::all().into_iter().map(|agent| agent.uid).collect();
     cluster::ok(&["rollout", "restart", "daemonset/weft", "--namespace", SYSTEM]);
     cluster::ok(&["rollout", "status", "daemonset/weft", "--namespace", SYSTEM, "--timeout=180s"]);
