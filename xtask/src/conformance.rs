@@ -71,7 +71,7 @@ fn control(suite: &Path, test: Option<&str>) -> Result<()> {
     screen::title("conformance without the mesh");
     let report = repo::absolute(WORK)?.join("report-without.yaml");
     // What fails here would not hold after 30 s either, and most of it fails.
-    let short = ["--timeout-config-overrides=MaxTimeToConsistency=3s"];
+    let short = ["--timeout-config-overrides=MaxTimeToConsistency:3"];
     let outcome = once(suite, &report, "conformance-without.log", test, &short)?;
     screen::note(format_args!("passed without a mesh: {}", outcome.passed.join(", ")));
     if test.is_none() { keep(&report, WITHOUT) } else { Ok(()) }
