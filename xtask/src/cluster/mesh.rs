@@ -21,7 +21,13 @@ pub(crate) fn install(flags: &[&str], of: image::Of) -> Result<()> {
     let was_there = is_installed()?;
     images::load(&nodes, &[PathBuf::from(image::ARCHIVE)])?;
     screen::step("weft install | kubectl apply -f -", || {
-        shell::capture(kubectl()?.args(["apply", "--server-side", "--force-conflicts", "--kustomize", CRDS]))?;
+        shell::capture(kubectl()?.args([
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--kustomize",
+            CRDS,
+        ]))?;
         apply(&shell::capture(Command::new(image::BINARY).arg("install").args(flags))?)?;
         if options.kube_proxy.is_none() {
             // The Service's address is what the agents are about to bring.
