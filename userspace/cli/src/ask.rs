@@ -1,21 +1,35 @@
 //! Arguments that many commands share.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 use clap::Args;
 use weft_model::ObjectName;
 
-use crate::{Client, output::Format};
+use crate::{Error, agents::Agents, output::Format};
 
-/// Which agent is asked, and how its answer is shown.
+/// Which agents are asked, and how their answers are shown.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Ask {
-    /// Run directory of the agent that is asked
-    #[arg(long, value_name = "DIR", default_value = "/run/weft")]
-    pub(crate) run_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) whom: Whom,
     /// How the answer is written: table, json or yaml
     #[arg(long, short, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) output: Format,
+}
+
+/// Which agents are asked.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Whom {
+    /// Run directory of the agent that is asked; may be given several times [default: all agents of the cluster that a
+    /// kubeconfig or this pod names, else /run/weft]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Vec<PathBuf>,
+    /// The cluster whose agents are asked [default: as KUBECONFIG, this pod or ~/.kube/config says]
+    #[arg(long, value_name = "FILE", conflicts_with = "run_dir")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Only the agent of this node; may be given several times
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Vec<String>,
 }
 
 /// `NAMESPACE/NAME` of a Kubernetes object.
@@ -29,9 +43,30 @@ pub(crate) struct ServicePort {
     pub(crate) port: u16,
 }
 
+/// `KEY=VALUE` of a label.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    key: String,
+    value: String,
+}
+
+impl Label {
+    pub(crate) fn is_of(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.get(&self.key) == Some(&self.value)
+    }
+}
+
+impl Whom {
+    /// The agents of these nodes, or of all where none is named, of the cluster that this kubeconfig or the environment means.
+    pub fn of_cluster(kubeconfig: Option<PathBuf>, node: Vec<String>) -> Self {
+        Self { run_dir: Vec::new(), kubeconfig, node }
+    }
+}
+
 impl Ask {
-    pub(crate) fn client(&self) -> Client {
-        Client::new(&self.run_dir)
+    /// Those that are to be asked.
+    pub(crate) async fn agents(&self) -> Result<Agents, Error> {
+        Agents::of(&self.whom).await
     }
 }
 
@@ -42,6 +77,15 @@ impl FromStr for Name {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-./".contains(c);
         let name = ObjectName::parse(text).filter(|_| text.chars().all(plain));
         name.map(Self).ok_or("write NAMESPACE/NAME, like shop/web")
+    }
+}
+
+impl FromStr for Label {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, like app=web")?;
+        Ok(Self { key: key.to_owned(), value: value.trim_start_matches('=').to_owned() })
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   weft bpf services
+  weft bpf services --node n1
   weft bpf stat -o json")]
 pub struct Args {
     /// What to show
@@ -47,7 +48,8 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
         What::Pods => BpfTable::Pods,
         What::Stat => BpfTable::Stat,
     };
-    let rows: Rows = args.ask.client().get(&format!("/v1/bpf/{table}")).await?;
+    let rows: Rows =
+        args.ask.agents().await?.only("what a kernel holds")?.get(&format!("/v1/bpf/{table}")).await?;
     match args.ask.output {
         Format::Table => screen.write(&render(&rows, screen.width()))?,
         format => format.write(screen, &objects(&rows), |_, _| String::new())?,

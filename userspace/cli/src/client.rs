@@ -1,8 +1,7 @@
-//! Asks an agent over its unix socket.
+//! Asks an agent: over its unix socket, or over a stream into its pod.
 
 use std::{
     convert::Infallible,
-    io,
     path::{Path, PathBuf},
 };
 
@@ -11,20 +10,34 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Method, Request, Response, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use weft_kubernetes::{AgentPod, Cluster, Said};
 use weft_runtime::Tasks;
 use weft_telemetry::{
     admin::SOCKET,
     api::{Failure, FlowLine},
 };
 
-use crate::Error;
+use crate::{
+    Error,
+    way::{Stream, Way},
+};
 
 /// An agent's API.
 #[derive(Debug)]
 pub(crate) struct Client {
-    socket: PathBuf,
+    way: Way,
     connections: Tasks,
+    /// A connection that has answered and may be asked again, where making one takes long.
+    kept: Mutex<Option<Connection>>,
+}
+
+/// A connection to an agent.
+#[derive(Debug)]
+struct Connection {
+    sender: http1::SendRequest<Empty<Bytes>>,
+    /// What the other end complains of.
+    said: Said,
 }
 
 /// Flows, as they come.
@@ -43,7 +56,21 @@ impl Client {
 
     /// Whoever answers at `socket`. Nothing is asked yet.
     pub(crate) fn at(socket: PathBuf) -> Self {
-        Self { socket, connections: Tasks::new() }
+        Self::by(Way::Socket(socket))
+    }
+
+    /// The agent in this pod. Nothing is asked yet.
+    pub(crate) fn of_pod(cluster: Cluster, agent: AgentPod) -> Self {
+        Self::by(Way::Pod { cluster, agent: Box::new(agent) })
+    }
+
+    fn by(way: Way) -> Self {
+        Self { way, connections: Tasks::new(), kept: Mutex::default() }
+    }
+
+    /// How it is reached.
+    pub(crate) fn way(&self) -> &Way {
+        &self.way
     }
 
     /// Asks for `path`, whose answer is words; and whether they mean yes.
@@ -65,6 +92,21 @@ impl Client {
         query: &impl Serialize,
     ) -> Result<T, Error> {
         self.answer(Method::GET, &with_query(path, query)).await
+    }
+
+    /// Asks for `path`, whatever its answer is made of.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, Error> {
+        let response = self.send(Method::GET, path).await?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response, path).await?);
+        }
+        Ok(String::from_utf8_lossy(&self.body(response).await?).into_owned())
+    }
+
+    /// Has the agent's program answer `words` in JSON, in its pod.
+    pub(crate) async fn run<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T, Error> {
+        let text = self.way.run(words).await?;
+        parse(&words.join(" "), text.as_bytes())
     }
 
     /// Asks the agent to do `path`.
@@ -107,28 +149,44 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str) -> Result<Response<Incoming>, Error> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.unreachable(source))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|source| self.interrupted(source))?;
+        let request = Request::builder().method(method).uri(path).header("host", "agent");
+        let request = request.body(Empty::<Bytes>::new()).expect("paths are built from checked names");
+        let mut connection = match self.kept.lock().await.take() {
+            Some(kept) if kept.sender.is_ready() => kept,
+            _ => self.connect().await?,
+        };
+        match connection.sender.send_request(request).await {
+            Ok(response) => {
+                if self.way.is_long() {
+                    *self.kept.lock().await = Some(connection);
+                }
+                Ok(response)
+            }
+            Err(source) => Err(self.failed(source, &connection.said)),
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let Stream { stream, said } = self.way.open().await?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|source| self.failed(source, &said))?;
         self.connections.spawn("connection", async {
             let _ = connection.await; // who waits for the answer learns of it, too
             Ok::<_, Infallible>(())
         });
-        let request = Request::builder().method(method).uri(path).header("host", "agent");
-        let request = request.body(Empty::<Bytes>::new()).expect("paths are built from checked names");
-        sender.send_request(request).await.map_err(|source| self.interrupted(source))
+        Ok(Connection { sender, said })
     }
 
-    fn unreachable(&self, source: io::Error) -> Error {
-        let socket = self.socket.clone();
-        match source.kind() {
-            io::ErrorKind::PermissionDenied => Error::NotPermitted { socket, source },
-            _ => Error::NoAgent { socket, source },
+    /// The other end's own words, where it has any.
+    fn failed(&self, source: hyper::Error, said: &Said) -> Error {
+        match said.text() {
+            said if said.is_empty() => self.interrupted(source),
+            said => Error::Tunnel { agent: self.way.to_string(), said },
         }
     }
 
     fn interrupted(&self, source: hyper::Error) -> Error {
-        Error::Interrupted { socket: self.socket.clone(), source }
+        Error::Interrupted { agent: self.way.to_string(), source }
     }
 }
 

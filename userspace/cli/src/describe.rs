@@ -1,6 +1,8 @@
 //! `weft describe`: one object with all that touches it.
 
-use std::fmt::Write;
+mod route;
+
+use std::{fmt::Write, sync::Arc};
 
 use clap::Subcommand;
 use weft_telemetry::api::{PodDescription, ServiceDescription, ServiceView};
@@ -18,7 +20,8 @@ use crate::{
 #[command(after_help = "\
 Examples:
   weft describe pod shop/web-1
-  weft describe service shop/api")]
+  weft describe service shop/api
+  weft describe httproute shop/canary")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -32,6 +35,9 @@ enum What {
     /// A Service: ports, endpoints, connections
     #[command(visible_alias = "svc")]
     Service(Of),
+    /// An HTTPRoute: parents and conditions, rules, and the requests that took it
+    #[command(name = "httproute")]
+    HttpRoute(Of),
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -46,16 +52,35 @@ struct Of {
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
     match args.what {
         What::Pod(of) => {
-            let found: PodDescription = of.ask.client().get(&format!("/v1/pods/{}", of.name.0)).await?;
+            let agents = of.ask.agents().await?;
+            let agent = agents.of_pod(&of.name, screen).await?;
+            let found: PodDescription = agent.client.get(&format!("/v1/pods/{}", of.name.0)).await?;
             of.ask.output.write(screen, &found, pod)?;
         }
         What::Service(of) => {
-            let found: ServiceDescription =
-                of.ask.client().get(&format!("/v1/services/{}", of.name.0)).await?;
+            let path = format!("/v1/services/{}", of.name.0);
+            let agents = of.ask.agents().await?;
+            let found = match agents.alone() {
+                Some(client) => client.get(&path).await?,
+                None => whole(agents.each(screen, async |client| client.get(&path).await).await?),
+            };
             of.ask.output.write(screen, &found, service)?;
+        }
+        What::HttpRoute(of) => {
+            let agents = of.ask.agents().await?;
+            let found = route::find(&agents, &of.name, screen).await?;
+            of.ask.output.write(screen, &found, route::page)?;
         }
     }
     Ok(Exit::Yes)
+}
+
+/// A Service as the first node has it, with the connections from all.
+fn whole(answers: Vec<(Arc<str>, ServiceDescription)>) -> ServiceDescription {
+    let mut answers = answers.into_iter().map(|(_, found)| found);
+    let mut first = answers.next().expect("somebody answered");
+    first.connections.extend(answers.flat_map(|found| found.connections));
+    first
 }
 
 fn pod(found: &PodDescription, screen: &Screen) -> String {
@@ -84,14 +109,18 @@ fn pod(found: &PodDescription, screen: &Screen) -> String {
     let peers = found.status.as_ref().and_then(peers::in_words);
     lines.extend(peers.map(|peers| ("Apps see", peers)));
     let mut text = fields(&lines);
-    section(&mut text, "Endpoint of", found.endpoints.is_empty(), || get::endpoints(&found.endpoints, width));
-    section(&mut text, "Policies", found.policies.is_empty(), || get::policies(&found.policies, width));
+    section(&mut text, "Endpoint of", found.endpoints.is_empty(), || {
+        get::endpoints(found.endpoints.iter()).render(width)
+    });
+    section(&mut text, "Policies", found.policies.is_empty(), || {
+        get::policies(found.policies.iter()).render(width)
+    });
     section(&mut text, "Connections", found.connections.is_empty(), || {
-        get::connections(&found.connections, width)
+        get::connections(found.connections.iter()).render(width)
     });
     section(&mut text, "Last flows", found.flows.is_empty(), || {
         let mut columns = observe::Columns::new(screen);
-        found.flows.iter().map(|flow| columns.line(flow)).collect()
+        found.flows.iter().map(|flow| columns.line(None, flow)).collect()
     });
     text
 }
@@ -106,9 +135,11 @@ fn service(found: &ServiceDescription, screen: &Screen) -> String {
         ("Balancing", get::balancing(service)),
     ]);
     section(&mut text, "Ports", service.ports.is_empty(), || ports(service).render(width));
-    section(&mut text, "Endpoints", found.endpoints.is_empty(), || get::endpoints(&found.endpoints, width));
+    section(&mut text, "Endpoints", found.endpoints.is_empty(), || {
+        get::endpoints(found.endpoints.iter()).render(width)
+    });
     section(&mut text, "Connections", found.connections.is_empty(), || {
-        get::connections(&found.connections, width)
+        get::connections(found.connections.iter()).render(width)
     });
     text
 }

@@ -17,7 +17,7 @@ use crate::{
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
 Answered by the routing engine of the proxy, from the configuration that the
-agent has read. Nothing is sent.
+agent has read; of a cluster, by the node of the client. Nothing is sent.
 
 Exit code: 0 it would pass, 1 it would be refused, 2 could not ask.
 
@@ -58,7 +58,9 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
         headers: args.headers.join("\n"),
         server_name: args.sni,
     };
-    let answer: Explanation = args.ask.client().query("/v1/explain", &query).await?;
+    let agents = args.ask.agents().await?;
+    let agent = agents.of_pod(&args.from, screen).await?;
+    let answer: Explanation = agent.client.query("/v1/explain", &query).await?;
     args.ask.output.write(screen, &answer, |answer, screen| page(&query, answer, screen.width()))?;
     Ok(if answer.verdict == Verdict::Denied { Exit::No } else { Exit::Yes })
 }

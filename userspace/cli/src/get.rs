@@ -1,20 +1,23 @@
 //! `weft get`: lists of what the agent knows.
 
 mod certificates;
+mod list;
 mod routes;
 mod tables;
 
-pub(crate) use certificates::{certificates, in_words};
+pub(crate) use certificates::in_words;
 use clap::ValueEnum;
-pub(crate) use routes::routes;
+pub(crate) use routes::{complaints, condition, place, routes, rules};
 pub(crate) use tables::{
     balancing, bare, connections, endpoints, joined, node, policies, services, state, workloads,
 };
-use weft_telemetry::api::{
-    CertificatesView, ConnectionView, EndpointView, PolicyView, RouteView, ServiceView, WorkloadView,
-};
+use weft_telemetry::api::{ConnectionView, EndpointView, PolicyView, RouteView, ServiceView, WorkloadView};
 
-use crate::{Client, Error, Exit, Screen, ask::Ask};
+use self::list::{CONNECTIONS, ENDPOINTS, List, POLICIES, ROUTES, SERVICES, WORKLOADS};
+use crate::{
+    Error, Exit, Screen,
+    ask::{Ask, Label},
+};
 
 /// What to list.
 #[derive(clap::Args, Clone, Debug)]
@@ -25,7 +28,12 @@ Examples:
   weft get httproutes
   weft get certificates
   weft get connections -o json
-  weft get connections --unprotected")]
+  weft get connections --unprotected
+  weft get workloads -l app=web
+  weft get connections --node n1
+
+Of a whole cluster, what all nodes say alike is shown once; where they differ,
+a column names those that say so.")]
 pub struct Args {
     /// What to list
     #[arg(value_enum, value_name = "KIND")]
@@ -33,6 +41,12 @@ pub struct Args {
     /// Only those of this namespace
     #[arg(long, short)]
     namespace: Option<String>,
+    /// Those of all namespaces, which is the default
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    all_namespaces: bool,
+    /// Of workloads, only those with these labels
+    #[arg(long = "selector", short = 'l', value_name = "KEY=VALUE,...", value_delimiter = ',')]
+    labels: Vec<Label>,
     /// Of connections, only those that missed the mesh, and why
     #[arg(long)]
     unprotected: bool,
@@ -75,33 +89,35 @@ enum Kind {
 }
 
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
-    let (client, format) = (args.ask.client(), args.ask.output);
-    let wanted = |namespace: &str| args.namespace.as_deref().is_none_or(|wanted| wanted == namespace);
     if args.unprotected && !matches!(args.kind, Kind::Connections) {
         return Err(Error::OnlyConnections);
     }
+    if !args.labels.is_empty() && !matches!(args.kind, Kind::Workloads) {
+        return Err(Error::OnlyWorkloads);
+    }
+    let agents = args.ask.agents().await?;
+    let format = args.ask.output;
+    let wanted = |namespace: &str| args.namespace.as_deref().is_none_or(|wanted| wanted == namespace);
+    let list = List { agents: &agents, format, screen };
     match args.kind {
         Kind::Services => {
-            let list = list(&client, "services", |item: &ServiceView| wanted(&item.namespace)).await?;
-            format.write(screen, &list, |list, screen| services(list, screen.width()))?;
+            list.show("services", |item: &ServiceView| wanted(&item.namespace), &SERVICES).await?;
         }
         Kind::Endpoints => {
-            let list = list(&client, "endpoints", |item: &EndpointView| wanted(&item.namespace)).await?;
-            format.write(screen, &list, |list, screen| endpoints(list, screen.width()))?;
+            list.show("endpoints", |item: &EndpointView| wanted(&item.namespace), &ENDPOINTS).await?;
         }
         Kind::Workloads => {
-            let list = list(&client, "workloads", |item: &WorkloadView| wanted(&item.namespace)).await?;
-            format.write(screen, &list, |list, screen| workloads(list, screen.width()))?;
+            let labelled = |item: &WorkloadView| args.labels.iter().all(|label| label.is_of(&item.labels));
+            let wanted = |item: &WorkloadView| wanted(&item.namespace) && labelled(item);
+            list.show("workloads", wanted, &WORKLOADS).await?;
         }
         Kind::Policies => {
-            let list = list(&client, "policies", |item: &PolicyView| wanted(&item.namespace)).await?;
-            format.write(screen, &list, |list, screen| policies(list, screen.width()))?;
+            list.show("policies", |item: &PolicyView| wanted(&item.namespace), &POLICIES).await?;
         }
         Kind::HttpRoutes | Kind::GrpcRoutes | Kind::TlsRoutes | Kind::TcpRoutes => {
             let kind = args.kind.object();
             let of_kind = |item: &RouteView| item.kind == kind && wanted(&item.namespace);
-            let list = list(&client, "routes", of_kind).await?;
-            format.write(screen, &list, |list, screen| routes(list, screen.width()))?;
+            list.show("routes", of_kind, &ROUTES).await?;
         }
         Kind::Connections => {
             let ends = |item: &ConnectionView| {
@@ -110,14 +126,9 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
             };
             let wanted =
                 |item: &ConnectionView| ends(item) && (!args.unprotected || item.unprotected.is_some());
-            let list = list(&client, "connections", wanted).await?;
-            format.write(screen, &list, |list, screen| connections(list, screen.width()))?;
+            list.show("connections", wanted, &CONNECTIONS).await?;
         }
-        Kind::Certificates => {
-            let mut view: CertificatesView = client.get("/v1/certificates").await?;
-            view.certificates.retain(|certificate| wanted(&certificate.namespace));
-            format.write(screen, &view, |view, screen| certificates(view, screen.width()))?;
-        }
+        Kind::Certificates => certificates::show(&agents, wanted, format, screen).await?,
     }
     Ok(Exit::Yes)
 }
@@ -138,14 +149,4 @@ impl Kind {
             Self::Certificates => "Certificate",
         }
     }
-}
-
-async fn list<T: serde::de::DeserializeOwned>(
-    client: &Client,
-    kind: &str,
-    wanted: impl Fn(&T) -> bool,
-) -> Result<Vec<T>, Error> {
-    let mut list: Vec<T> = client.get(&format!("/v1/{kind}")).await?;
-    list.retain(wanted);
-    Ok(list)
 }

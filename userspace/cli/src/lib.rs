@@ -4,10 +4,12 @@
 //! answer comes about; everything shown is a type of [`weft_telemetry::api`].
 //!
 //! ```text
-//! Verb (clap) ──► Client ──► agent.sock ──► api types ──► table | json | yaml ──► Screen
+//! Verb (clap) ──► Agents ──► Client, of each ──► agent.sock ─────────────────┐
+//!                                          └──► its pod, by the API server ──┴► api types ──► table | json | yaml ──► Screen
 //! ```
 #![forbid(unsafe_code)]
 
+mod agents;
 mod analyze;
 mod ask;
 mod authz;
@@ -16,6 +18,8 @@ pub mod ca;
 pub mod check;
 mod client;
 mod describe;
+mod diagnose;
+
 mod error;
 mod exit;
 mod explain;
@@ -23,6 +27,7 @@ mod flow;
 mod get;
 pub mod install;
 mod log;
+mod merge;
 mod observe;
 mod output;
 mod peers;
@@ -35,10 +40,13 @@ mod status;
 mod table;
 mod top;
 mod traffic;
+pub mod tunnel;
 mod uninstall;
 mod units;
 mod verb;
+mod way;
 
+pub use ask::Whom;
 pub(crate) use client::Client;
 pub use error::Error;
 pub use exit::Exit;

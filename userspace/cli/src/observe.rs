@@ -1,11 +1,11 @@
 //! `weft observe`: flows, one line each.
 
 mod line;
-
-use std::sync::Arc;
+mod nodes;
 
 use clap::ArgAction;
 pub(crate) use line::Columns;
+use nodes::{coming, past};
 use serde::Serialize;
 use weft_telemetry::api::{Flow, FlowFilter, FlowLine, FlowProtocol, Statuses, Verdict};
 
@@ -18,10 +18,12 @@ Each line: time, client -> Service (server), protocol, verdict; then the path,
 what happened, bytes sent/received, duration and round-trip time, or, for DENIED
 and AUDIT, the reason and the rule. A request shows its method, path, status,
 latency and route. Bytes are payload, seen from the client.
-With -o json: one object a line.
+With -o json: one object a line. Of a cluster, the flows of all nodes by their
+time, each with the node that tells of it; between two nodes both may.
 
 Examples:
   weft observe --last 100
+  weft observe -A --follow
   weft observe --follow -n shop --verdict DENIED
   weft observe --follow --protocol HTTP --status 5xx
   weft observe --follow --pod shop/web-1 -o json | jq .destination")]
@@ -32,6 +34,9 @@ pub struct Args {
     /// Only flows with an end in this namespace
     #[arg(long, short)]
     namespace: Option<String>,
+    /// Flows of all namespaces, which is the default
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    all_namespaces: bool,
     /// Only flows of this pod, with its namespace (shop/web-1) or without
     #[arg(long, value_name = "NAME")]
     pod: Option<String>,
@@ -78,28 +83,67 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
     };
     let last = args.last.unwrap_or(if args.follow { 0 } else { LAST });
     let query = Query { last, follow: args.follow, filter };
-    let client = args.ask.client();
-    let mut lines = client.lines("/v1/flows", &query).await?;
-    let mut columns = Columns::new(screen);
-    while let Some(line) = lines.next().await? {
-        match line {
-            FlowLine::Flow(flow) => screen.write(&show(args.ask.output, &flow, &mut columns)?)?,
-            FlowLine::Missed { missed } => screen.note(&format!("weft: {missed} flows came too fast"))?,
+    let agents = args.ask.agents().await?;
+    let mut page = Page { format: args.ask.output, columns: Columns::new(screen) };
+    match (agents.alone(), args.follow) {
+        (Some(client), _) => {
+            let mut lines = client.lines("/v1/flows", &query).await?;
+            while let Some(line) = lines.next().await? {
+                page.write(None, &line, screen)?;
+            }
         }
+        (None, false) => past(&agents, &query, &mut page, screen).await?,
+        (None, true) => coming(&agents, &query, &mut page, screen).await?,
     }
     if args.follow {
-        screen.note("weft: the agent ended")?;
+        screen.note(if agents.alone().is_some() {
+            "weft: the agent ended"
+        } else {
+            "weft: all agents ended"
+        })?;
         return Ok(Exit::NotAsked);
     }
     Ok(Exit::Yes)
 }
 
-fn show(format: Format, flow: &Arc<Flow>, columns: &mut Columns) -> Result<String, Error> {
-    Ok(match format {
-        Format::Table => columns.line(flow),
-        Format::Json => serde_json::to_string(flow).expect("a flow has string keys only") + "\n",
-        Format::Yaml => format!("---\n{}", serde_yaml::to_string(flow)?),
-    })
+/// How flows are written.
+pub(super) struct Page {
+    format: Format,
+    columns: Columns,
+}
+
+/// A flow, and the node that tells of it.
+#[derive(Serialize)]
+struct OfNode<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+    #[serde(flatten)]
+    flow: &'a Flow,
+}
+
+impl Page {
+    pub(super) fn write(
+        &mut self,
+        node: Option<&str>,
+        line: &FlowLine,
+        screen: &mut Screen,
+    ) -> Result<(), Error> {
+        let flow = match line {
+            FlowLine::Flow(flow) => flow,
+            FlowLine::Missed { missed } => {
+                let of = node.map(|node| format!(" on {node}")).unwrap_or_default();
+                return Ok(screen.note(&format!("weft: {missed} flows came too fast{of}"))?);
+            }
+        };
+        let text = match self.format {
+            Format::Table => self.columns.line(node, flow),
+            Format::Json => {
+                serde_json::to_string(&OfNode { node, flow }).expect("a flow has string keys only") + "\n"
+            }
+            Format::Yaml => format!("---\n{}", serde_yaml::to_string(&OfNode { node, flow })?),
+        };
+        Ok(screen.write(&text)?)
+    }
 }
 
 /// Flows shown when no number is asked for.

@@ -13,8 +13,9 @@ finishes those that it carries. If the new one fails, the one before stays.
 
 Exit code: 0 upgraded; 1 not, the proxy before goes on; 2 could not ask.
 
-Example:
-  weft proxy upgrade --run-dir /run/weft-n1")]
+Examples:
+  weft proxy upgrade --run-dir /run/weft-n1
+  weft proxy upgrade --node n1")]
 pub struct UpgradeArgs {
     #[command(flatten)]
     ask: Ask,
@@ -22,7 +23,8 @@ pub struct UpgradeArgs {
 
 /// Runs `weft proxy upgrade`.
 pub async fn upgrade(args: UpgradeArgs, screen: &mut Screen) -> Result<Exit, Error> {
-    match args.ask.client().post::<ProxyUpgraded>("/v1/proxy/upgrade").await {
+    let agents = args.ask.agents().await?;
+    match agents.only("an upgrade")?.post::<ProxyUpgraded>("/v1/proxy/upgrade").await {
         Ok(upgraded) => {
             args.ask.output.write(screen, &upgraded, |upgraded, _| show(upgraded))?;
             Ok(Exit::Yes)

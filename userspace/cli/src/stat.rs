@@ -7,8 +7,8 @@ use crate::{Error, Exit, Screen, ask::Ask, traffic};
 /// Which requests, and of how long.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
-Requests that took the http path from pods of this node, by Service and route.
-SUCCESS are answers below 500 and, for gRPC calls, OK.
+Requests that took the http path from pods of the nodes asked, by Service and
+route. SUCCESS are answers below 500 and, for gRPC calls, OK.
 
 Examples:
   weft stat
@@ -17,6 +17,9 @@ pub struct Args {
     /// Only Services of this namespace
     #[arg(long, short)]
     namespace: Option<String>,
+    /// Services of all namespaces, which is the default
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    all_namespaces: bool,
     /// Seconds to look back
     #[arg(long, value_name = "SECONDS", default_value_t = Window::LONGEST.as_secs(),
           value_parser = clap::value_parser!(u64).range(2..=Window::LONGEST.as_secs()))]
@@ -26,7 +29,8 @@ pub struct Args {
 }
 
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
-    let list = traffic::of_last(&args.ask.client(), args.window, args.namespace.as_deref()).await?;
+    let agents = args.ask.agents().await?;
+    let list = traffic::of_last(&agents, args.window, args.namespace.as_deref(), screen).await?;
     args.ask.output.write(screen, &list, |list, screen| traffic::table(list, screen.width()))?;
     Ok(Exit::Yes)
 }

@@ -1,22 +1,25 @@
 //! `weft status`: how the agent is doing.
 
+mod nodes;
 mod show;
 
 use std::time::Duration;
 
 pub(crate) use show::show;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use weft_telemetry::api::{ProxyState, Status, Synced};
 
-use crate::{Client, Error, Exit, Screen, ask::Ask};
+use crate::{Client, Error, Exit, Screen, agents::Agents, ask::Ask};
 
 /// Which agent, and whether to wait for it.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
 With --wait, everything that is in the manifests now is read and enforced before
-the answer. Documents with errors are listed and hold nothing back.
+the answer. Documents with errors are listed and hold nothing back. Of a cluster,
+a line for each node; --node N shows all of one.
 
-Exit code: 0 healthy, or enforced in time; 1 not; 2 could not ask.
+Exit code: 0 healthy, or enforced in time; 1 not, or not on each node;
+2 could not ask.
 
 Examples:
   weft status
@@ -30,18 +33,32 @@ pub struct Args {
 }
 
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
-    let client = args.ask.client();
+    let began = Instant::now();
+    let agents = found(&args, began).await?;
+    let Some(client) = agents.alone() else { return nodes::run(&agents, &args, began, screen).await };
     let Some(patience) = args.wait else {
         let status: Status = client.get("/v1/status").await?;
         args.ask.output.write(screen, &status, |status, screen| show(status, screen.width()))?;
         return Ok(if is_healthy(&status) { Exit::Yes } else { Exit::No });
     };
-    match timeout(patience, enforced(&client)).await {
+    match timeout(patience, enforced(client)).await {
         Ok(status) => {
             args.ask.output.write(screen, &status?, |status, screen| show(status, screen.width()))?;
             Ok(Exit::Yes)
         }
-        Err(_) => late(&args, &client, patience, screen).await,
+        Err(_) => late(&args, client, patience, screen).await,
+    }
+}
+
+/// The agents, once there are some.
+async fn found(args: &Args, began: Instant) -> Result<Agents, Error> {
+    loop {
+        match args.ask.agents().await {
+            Err(Error::NoAgents { .. }) if args.wait.is_some_and(|patience| began.elapsed() < patience) => {
+                sleep(BETWEEN_LONG).await;
+            }
+            found => return found,
+        }
     }
 }
 
@@ -62,7 +79,7 @@ async fn enforced(client: &Client) -> Result<Status, Error> {
             Err(error) if error.may_pass() => {}
             Err(error) => return Err(error),
         }
-        sleep(BETWEEN).await;
+        sleep(between(client)).await;
     }
 }
 
@@ -77,7 +94,7 @@ async fn synced(client: &Client) -> Result<Option<Status>, Error> {
         if status.snapshot_version < version {
             return Ok(None);
         }
-        sleep(BETWEEN).await;
+        sleep(between(client)).await;
     }
 }
 
@@ -108,7 +125,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Between two questions.
+fn between(client: &Client) -> Duration {
+    if client.way().is_long() { BETWEEN_LONG } else { BETWEEN }
+}
+
 const BETWEEN: Duration = Duration::from_millis(20);
+/// Where each goes through an API server.
+const BETWEEN_LONG: Duration = Duration::from_millis(300);
 
 /// How long the last answer may take.
 const LAST_ANSWER: Duration = Duration::from_secs(2);

@@ -66,6 +66,15 @@ impl Table {
         self.rows.push(cells.into_iter().map(dash).collect());
     }
 
+    /// Puts a column before all others: a cell for each row.
+    pub(crate) fn lead(&mut self, heading: impl Into<String>, cells: impl IntoIterator<Item = String>) {
+        self.columns.insert(0, Column::whole(heading));
+        let mut cells = cells.into_iter();
+        for row in &mut self.rows {
+            row.insert(0, cells.next().expect("there is a cell for each row"));
+        }
+    }
+
     /// The text, each line ended; lines of at most `width`, as far as names allow.
     pub(crate) fn render(&self, width: Option<u16>) -> String {
         let shown = self.shown(width);

@@ -14,8 +14,8 @@ use crate::{
 /// Which requests, and how they are shown.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
-The busiest routes of the last ten seconds, seen from pods of this node. On a
-terminal the screen is drawn anew until interrupted; into a pipe, with -o json
+The busiest routes of the last ten seconds, seen from pods of the nodes asked. On
+a terminal the screen is drawn anew until interrupted; into a pipe, with -o json
 or with --once it is written once.
 
 Examples:
@@ -25,6 +25,9 @@ pub struct Args {
     /// Only Services of this namespace
     #[arg(long, short)]
     namespace: Option<String>,
+    /// Services of all namespaces, which is the default
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    all_namespaces: bool,
     /// Write it once
     #[arg(long)]
     once: bool,
@@ -40,24 +43,24 @@ pub struct Args {
 }
 
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
-    let client = args.ask.client();
-    let read = async || -> Result<Vec<Line>, Error> {
-        let mut list = traffic::of_last(&client, SECONDS, args.namespace.as_deref()).await?;
+    let agents = args.ask.agents().await?;
+    let read = async |screen: &mut Screen| -> Result<Vec<Line>, Error> {
+        let mut list = traffic::of_last(&agents, SECONDS, args.namespace.as_deref(), screen).await?;
         list.truncate(args.limit);
         Ok(list)
     };
     let live = screen.width().is_some() && !args.once && args.ask.output == Format::Table;
     if !live {
-        let list = read().await?;
+        let list = read(screen).await?;
         args.ask.output.write(screen, &list, |list, screen| traffic::table(list, screen.width()))?;
         return Ok(Exit::Yes);
     }
-    let mut list = read().await?; // an agent that is not there is an error; one that ends is the end
+    let mut list = read(screen).await?; // an agent that is not there is an error; one that ends is the end
     screen.write(CLEAR)?;
     loop {
         screen.write(&drawn(&list, screen.width()))?;
         sleep(Duration::from_millis(args.interval)).await;
-        list = match read().await {
+        list = match read(screen).await {
             Ok(list) => list,
             Err(error) => {
                 screen.note(&format!("weft: {error}"))?;

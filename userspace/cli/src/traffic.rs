@@ -6,7 +6,8 @@ use serde::Serialize;
 use weft_telemetry::api::{TrafficQuery, TrafficView};
 
 use crate::{
-    Client, Error,
+    Client, Error, Screen,
+    agents::Agents,
     get::bare,
     table::{Column, Table},
     units,
@@ -33,15 +34,38 @@ impl From<TrafficView> for Line {
     }
 }
 
-/// The requests of the last `seconds`, of one namespace or of all, the busiest first.
+/// The requests of the last `seconds`, of one namespace or of all, the busiest first; those of all nodes together.
 pub(crate) async fn of_last(
-    client: &Client,
+    agents: &Agents,
     seconds: u64,
     namespace: Option<&str>,
+    screen: &mut Screen,
 ) -> Result<Vec<Line>, Error> {
-    let mut list: Vec<TrafficView> = client.query("/v1/traffic", &TrafficQuery { seconds }).await?;
+    let read = async |client: &Client| client.query("/v1/traffic", &TrafficQuery { seconds }).await;
+    let mut list: Vec<TrafficView> = match agents.alone() {
+        Some(client) => read(client).await?,
+        None => added(agents.each(screen, read).await?.into_iter().flat_map(|(_, list)| list)),
+    };
     list.retain(|view| namespace.is_none_or(|wanted| view.namespace.as_deref() == Some(wanted)));
     Ok(list.into_iter().map(Line::from).collect())
+}
+
+/// What went to one Service by one route, whichever node it came from.
+fn added(views: impl Iterator<Item = TrafficView>) -> Vec<TrafficView> {
+    let mut sums = Vec::<TrafficView>::new();
+    for view in views {
+        match sums.iter_mut().find(|sum| sum.name() == view.name()) {
+            Some(sum) => {
+                sum.requests += view.requests;
+                sum.successes += view.successes;
+                sum.seconds = sum.seconds.max(view.seconds);
+                sum.latency.merge(&view.latency);
+            }
+            None => sums.push(view),
+        }
+    }
+    sums.sort_by(|a, b| b.requests.cmp(&a.requests).then_with(|| a.name().cmp(&b.name())));
+    sums
 }
 
 pub(crate) fn table(list: &[Line], width: Option<u16>) -> String {
@@ -88,3 +112,24 @@ fn percent(view: &TrafficView) -> String {
 }
 
 const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
+
+#[cfg(test)]
+mod tests {
+    use weft_telemetry::window::Latency;
+
+    use super::*;
+
+    #[test]
+    fn requests_of_all_nodes_add_up_by_service_and_route() {
+        let view = |service: &str, requests, micros| {
+            let mut latency = Latency::default();
+            latency.add(micros);
+            let (namespace, service) = (Some("shop".to_owned()), Some(service.to_owned()));
+            TrafficView { namespace, service, route: None, requests, successes: 1, seconds: 10.0, latency }
+        };
+        let all = added([view("api", 3, 1_000), view("web", 5, 10), view("api", 4, 9_000)].into_iter());
+        let counts: Vec<_> = all.iter().map(|view| (view.requests, view.successes, view.seconds)).collect();
+        assert_eq!(counts, [(7, 2, 10.0), (5, 1, 10.0)]);
+        assert!(all[0].latency.quantile(0.99) > 8_000 && all[0].latency.quantile(0.1) < 2_000);
+    }
+}

@@ -19,8 +19,8 @@ Examples:
   weft uninstall
   weft uninstall --kubeconfig /etc/kubernetes/admin.conf --crds")]
 pub struct Args {
-    /// The cluster, by the current context of a kubeconfig [default: $KUBECONFIG, else ~/.kube/config, else that of the pod
-    /// which this runs in]
+    /// The cluster, by the current context of a kubeconfig [default: $KUBECONFIG, else that of the pod which this runs in,
+    /// else ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The definitions of our kinds as well, and with them every policy

@@ -3,18 +3,18 @@
 use clap::Subcommand;
 
 use crate::{
-    Error, Exit, Screen, analyze, authz, bpf, describe, explain, get, log, observe, probe, stat, status, top,
-    uninstall,
+    Error, Exit, Screen, analyze, authz, bpf, describe, diagnose, explain, get, log, observe, probe, stat,
+    status, top, uninstall,
 };
 
-/// Commands that ask an agent or a cluster, or look at manifests. Of what they ask only `log` and `uninstall` change anything.
+/// Commands that ask agents or a cluster, or look at manifests. Of what they ask only `log` and `uninstall` change anything.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Verb {
-    /// Show how the agent is doing, or wait until the manifests are enforced
+    /// Show how agents are doing, or wait until the configuration is enforced
     Status(status::Args),
-    /// List what the agent knows
+    /// List what agents know
     Get(get::Args),
-    /// Show one pod or Service with all that touches it
+    /// Show one pod, Service or HTTPRoute with all that touches it
     Describe(describe::Args),
     /// Show flows: connections that were opened, closed or refused
     Observe(observe::Args),
@@ -30,6 +30,8 @@ pub enum Verb {
     Analyze(analyze::Args),
     /// Show what the kernel holds
     Bpf(bpf::Args),
+    /// Write all that agents tell into one archive, for whoever helps
+    Diagnose(diagnose::Args),
     /// Show what the agent logs, or change it while it runs
     Log(log::Args),
     /// Take the mesh out of a cluster; pods go on
@@ -53,6 +55,7 @@ impl Verb {
             Self::Explain(args) => explain::run(args, screen).await,
             Self::Analyze(args) => analyze::run(&args, screen),
             Self::Bpf(args) => bpf::run(args, screen).await,
+            Self::Diagnose(args) => diagnose::run(args, screen).await,
             Self::Log(args) => log::run(args, screen).await,
             Self::Uninstall(args) => uninstall::run(args, screen).await,
             Self::Probe(args) => probe::run(args, screen).await,

@@ -42,7 +42,9 @@ use weft_model::{JwksHeld, Snapshot};
 
 pub(crate) use self::{asked::answered, resource::path_of, trouble::Trouble};
 pub use self::{
-    asked::{AskError, Cluster, PodFacts, TokenAnswer, TokenUser, Values, ValuesKind},
+    asked::{
+        AgentPod, AskError, Cluster, PodFacts, Process, Said, TokenAnswer, TokenUser, Values, ValuesKind,
+    },
     connect::Connection,
     health::{Failing, Health},
     installation::{Fate, Installation},

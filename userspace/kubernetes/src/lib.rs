@@ -34,9 +34,9 @@ mod uninstall;
 pub use analyze::analyze;
 pub use announce::{Announced, Announcer, Known};
 pub use cluster::{
-    AskError, Cluster, ClusterSource, Connection, Failing, Fate, Health, Installation, Neighbour, PodFacts,
-    TokenAnswer, TokenUser, Unknown, Values, ValuesKind, ask_membership, cluster_neighbours, kept_membership,
-    lend, members_file,
+    AgentPod, AskError, Cluster, ClusterSource, Connection, Failing, Fate, Health, Installation, Neighbour,
+    PodFacts, Process, Said, TokenAnswer, TokenUser, Unknown, Values, ValuesKind, ask_membership,
+    cluster_neighbours, kept_membership, lend, members_file,
 };
 pub use crds::crds;
 pub use error::Error;

@@ -1,13 +1,10 @@
 //! Commands that work on this machine and ask no agent: `weft check` and `weft cleanup`.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{env, path::PathBuf, time::Duration};
 
 use clap::Args;
 use tokio::runtime;
-use weft_cli::{Exit, Format, Screen, check};
+use weft_cli::{Exit, Format, Screen, Whom, check};
 use weft_cni::What;
 use weft_datapath::TenancyError;
 use weft_kubernetes::{Connection, Neighbour};
@@ -22,6 +19,7 @@ use crate::cni::node::Installed;
 Examples:
   weft check --cgroup /sys/fs/cgroup/n1
   weft check --pre --kubeconfig ~/.kube/config   # before `weft install`
+  weft check --node n1                           # what the agent there sees
 
 Exit codes: 0 fit, perhaps with warnings; 1 not fit; 2 could not ask.")]
 pub(crate) struct CheckArgs {
@@ -29,9 +27,13 @@ pub(crate) struct CheckArgs {
     /// connections for themselves
     #[arg(long)]
     pre: bool,
-    /// Look at the cluster of this kubeconfig instead of this machine
-    #[arg(long, value_name = "FILE", requires = "pre")]
+    /// Look at the cluster of this kubeconfig instead of this machine, and at its nodes that have an agent [default: that of
+    /// KUBECONFIG; else this machine]
+    #[arg(long, value_name = "FILE", conflicts_with = "cgroup")]
     kubeconfig: Option<PathBuf>,
+    /// Of a cluster, only this node; may be given several times
+    #[arg(long, value_name = "NODE", conflicts_with = "cgroup")]
+    node: Vec<String>,
     /// Where this machine's container runtime looks for networks
     #[arg(long, value_name = "DIR", requires = "pre", default_value = "/etc/cni/net.d")]
     cni_conf_dir: PathBuf,
@@ -59,23 +61,42 @@ pub(crate) struct CleanupArgs {
 
 /// Runs `weft check`.
 pub(crate) fn run_check(args: &CheckArgs, screen: &mut Screen) -> anyhow::Result<Exit> {
-    let lines = match (&args.kubeconfig, args.pre) {
-        (Some(kubeconfig), _) => cluster(kubeconfig)?,
-        (None, true) => {
-            let mut lines = weft_datapath::preflight(args.cgroup.as_deref());
-            lines.extend(weft_cni::neighbours(&args.cni_conf_dir)?.iter().map(beside));
-            lines
-        }
-        (None, false) => weft_datapath::check(args.cgroup.as_deref()),
+    if args.means_a_cluster() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(check_cluster(args, screen));
+    }
+    let lines = if args.pre {
+        let mut lines = weft_datapath::preflight(args.cgroup.as_deref());
+        lines.extend(weft_cni::neighbours(&args.cni_conf_dir)?.iter().map(beside));
+        lines
+    } else {
+        weft_datapath::check(args.cgroup.as_deref())
     };
     Ok(check::show(&lines, args.output, screen)?)
 }
 
+impl CheckArgs {
+    /// Unlike questions to agents, this one is of the machine where it is asked, unless a cluster is named on purpose: who is about
+    /// to run an agent here may have a `~/.kube/config` as well.
+    fn means_a_cluster(&self) -> bool {
+        let named = || env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
+        self.cgroup.is_none() && (self.kubeconfig.is_some() || !self.node.is_empty() || named())
+    }
+}
+
+async fn check_cluster(args: &CheckArgs, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let found = match Connection::meant(args.kubeconfig.clone()).filter(|_| args.pre && args.node.is_empty())
+    {
+        Some(connection) => Some(neighbours(&connection).await?),
+        None => args.pre.then(Vec::new),
+    };
+    let whom = Whom::of_cluster(args.kubeconfig.clone(), args.node.clone());
+    Ok(check::cluster(&whom, found, args.output, screen).await?)
+}
+
 /// What is to be known of a cluster before weft comes to it.
-fn cluster(kubeconfig: &Path) -> anyhow::Result<Vec<Check>> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let connection = Connection::Kubeconfig(kubeconfig.to_owned());
-    let found = runtime.block_on(weft_kubernetes::cluster_neighbours(&connection))?;
+async fn neighbours(connection: &Connection) -> anyhow::Result<Vec<Check>> {
+    let found = weft_kubernetes::cluster_neighbours(connection).await?;
     if found.is_empty() {
         let detail = "no other mesh, and nobody who wants pods' connections for himself".to_owned();
         return Ok(vec![Check {

@@ -22,12 +22,12 @@ mod settings;
 mod source;
 mod stand_by;
 
-use std::{fmt::Display, io, process::ExitCode};
+use std::{env, fmt::Display, io, path::Path, process::ExitCode};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime;
-use weft_cli::{Exit, Screen, Verb, ca, install};
+use weft_cli::{Exit, Screen, Verb, ca, install, tunnel};
 
 use self::{
     controller::ControllerArgs,
@@ -80,6 +80,11 @@ enum Command {
     /// Agents install it on their nodes under the name weft-cni. It has a pod of the mesh start once all that protects
     /// it is in the kernel.
     Cni,
+    /// Join standard input and output with the socket of an agent
+    ///
+    /// Commands for a whole cluster run it in the pods of agents.
+    #[command(hide = true)]
+    Tunnel(tunnel::Args),
     /// Print the completion script of a shell
     #[command(after_help = "Example:\n  source <(weft completion bash)")]
     Completion {
@@ -92,7 +97,7 @@ fn main() -> ExitCode {
     if cni::is_called() {
         return cni::run();
     }
-    match Cli::parse().command {
+    match called().command {
         Command::Agent(args) => serve(agent::run(*args)),
         Command::Controller(args) => serve(controller::run(args)),
         Command::Proxy(ProxyArgs { verb: Some(ProxyVerb::Upgrade(args)), .. }) => {
@@ -105,11 +110,28 @@ fn main() -> ExitCode {
         Command::Check(args) => end(local::run_check(&args, &mut Screen::standard())),
         Command::Cleanup(args) => end(local::run_cleanup(&args)),
         Command::Cni => cni::run(),
+        Command::Tunnel(args) => ask(tunnel::run(args)),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "weft", &mut io::stdout());
+            let name = if is_plugin() { PLUGIN } else { "weft" };
+            clap_complete::generate(shell, &mut Cli::command(), name, &mut io::stdout());
             ExitCode::SUCCESS
         }
     }
+}
+
+/// The words that it was called with. As kubectl's plugin it is called `kubectl weft` in its help.
+fn called() -> Cli {
+    let mut command = Cli::command();
+    if is_plugin() {
+        command = command.bin_name("kubectl weft").display_name("kubectl weft");
+    }
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+/// kubectl runs what is called so for `kubectl weft`.
+fn is_plugin() -> bool {
+    let name = env::args_os().next();
+    name.is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == PLUGIN))
 }
 
 /// Runs what lives as long as the process.
@@ -138,7 +160,11 @@ fn told(done: anyhow::Result<()>) -> ExitCode {
 fn ask(question: impl Future<Output = Result<Exit, weft_cli::Error>>) -> ExitCode {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let answer = match runtime {
-        Ok(runtime) => runtime.block_on(question),
+        Ok(runtime) => {
+            let answer = runtime.block_on(question);
+            runtime.shutdown_background(); // a thread may still wait for standard input
+            answer
+        }
         Err(error) => Err(error.into()),
     };
     match answer {
@@ -161,11 +187,15 @@ fn end(answer: Result<Exit, impl Display>) -> ExitCode {
         .into()
 }
 
+/// The name of kubectl's plugin.
+const PLUGIN: &str = "kubectl-weft";
+
 const EXAMPLES: &str = "\
 Examples:
   weft agent --manifests /etc/weft/manifests
   weft status --wait 10s
   weft observe --follow --verdict DENIED
+  weft get services --kubeconfig ~/.kube/config   # of a whole cluster
 
 Exit codes: 0 yes or healthy; 1 no: denied, errors found, time-out;
 2 could not ask, or wrong usage.";

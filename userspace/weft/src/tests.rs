@@ -46,7 +46,18 @@ fn every_command_that_shows_something_takes_an_output_format() {
     check(&Cli::command(), "", &mut without);
     assert_eq!(
         without,
-        ["agent", "controller", "uninstall", "probe", "install", "cleanup", "cni", "completion"]
+        [
+            "agent",
+            "controller",
+            "diagnose",
+            "uninstall",
+            "probe",
+            "install",
+            "cleanup",
+            "cni",
+            "tunnel",
+            "completion"
+        ]
     );
 }
 

@@ -1,17 +1,80 @@
 //! Certificates, a line for each; above them who issues them, and below what is wrong with them, where a sentence has
 //! room.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use serde::Serialize;
 use weft_telemetry::api::{CertificateFailure, CertificateView, CertificatesView, IssuerView};
 
 use crate::{
+    Error, Screen,
+    agents::Agents,
     describe::fields,
+    output::Format,
     table::{Column, Table},
     units,
 };
 
-pub(crate) fn certificates(view: &CertificatesView, width: Option<u16>) -> String {
+/// Shows the certificates of `wanted` namespaces.
+pub(super) async fn show(
+    agents: &Agents,
+    wanted: impl Fn(&str) -> bool,
+    format: Format,
+    screen: &mut Screen,
+) -> Result<(), Error> {
+    let read = async |client: &crate::Client| -> Result<CertificatesView, Error> {
+        let mut view: CertificatesView = client.get("/v1/certificates").await?;
+        view.certificates.retain(|certificate| wanted(&certificate.namespace));
+        Ok(view)
+    };
+    if let Some(client) = agents.alone() {
+        let view = read(client).await?;
+        return format.write(screen, &view, |view, screen| certificates(view, screen.width()));
+    }
+    let answers = agents.each(screen, read).await?;
+    let views: Vec<_> = answers.into_iter().map(|(node, view)| OfNode { node, view }).collect();
+    format.write(screen, &views, |views, screen| of_nodes(views, screen.width()))
+}
+
+/// What one node has.
+#[derive(Debug, Serialize)]
+struct OfNode {
+    node: Arc<str>,
+    #[serde(flatten)]
+    view: CertificatesView,
+}
+
+/// Who issues on each node, and whose certificates are where.
+fn of_nodes(views: &[OfNode], width: Option<u16>) -> String {
+    let mut issuers = Table::new([
+        Column::whole("NODE"),
+        Column::whole("TRUST-DOMAIN"),
+        Column::number("ROOTS"),
+        Column::number("VALID"),
+        Column::folding("ISSUER"),
+        Column::folding("FAILURE"),
+    ]);
+    for OfNode { node, view } in views {
+        let failures = [
+            view.issuer.as_ref().and_then(|issuer| issuer.warning.clone()),
+            view.failure.as_ref().map(in_words),
+        ];
+        issuers.row([
+            node.to_string(),
+            view.trust_domain.clone(),
+            view.roots.to_string(),
+            format!("{}/{}", view.valid(), view.certificates.len()),
+            view.issuer.as_ref().map_or_else(|| "not seen yet".to_owned(), issuer),
+            failures.into_iter().flatten().collect::<Vec<_>>().join("; "),
+        ]);
+    }
+    let all = views.iter().flat_map(|of| of.view.certificates.iter().map(|it| (of.node.to_string(), it)));
+    let mut certificates = table(all.clone().map(|(_, certificate)| certificate));
+    certificates.lead("NODE", all.map(|(node, _)| node));
+    format!("{}\n{}", issuers.render(width), certificates.render(width))
+}
+
+fn certificates(view: &CertificatesView, width: Option<u16>) -> String {
     let mut lines = vec![("Trust domain", view.trust_domain.clone())];
     lines.push(("Issuer", view.issuer.as_ref().map_or_else(|| "not seen yet".to_owned(), issuer)));
     lines.push(("Trusted roots", view.roots.to_string()));
@@ -28,7 +91,7 @@ pub(crate) fn certificates(view: &CertificatesView, width: Option<u16>) -> Strin
     });
     let failures: String = failures.collect();
     let below = if failures.is_empty() { failures } else { format!("\n{failures}") };
-    format!("{head}\n{}{below}", table(&view.certificates, width))
+    format!("{head}\n{}{below}", table(view.certificates.iter()).render(width))
 }
 
 /// `weft issuer 77aa01bc, 30d old, until 2027-10-26T12:00:00.000Z (335d)`.
@@ -49,7 +112,7 @@ pub(crate) fn in_words(failure: &CertificateFailure) -> String {
     format!("{error}; since {since}{tried}")
 }
 
-fn table(certificates: &[CertificateView], width: Option<u16>) -> String {
+fn table<'a>(certificates: impl Iterator<Item = &'a CertificateView>) -> Table {
     let mut table = Table::new([
         Column::whole("IDENTITY"),
         Column::extra("SERIAL"),
@@ -66,7 +129,7 @@ fn table(certificates: &[CertificateView], width: Option<u16>) -> String {
             certificate.renewals.to_string(),
         ]);
     }
-    table.render(width)
+    table
 }
 
 fn left(seconds: u64) -> String {

@@ -1,14 +1,13 @@
 //! Routes, a line for each parent; what is wrong with them stands below, where a sentence has room.
 
-use std::fmt::Write;
-
 use weft_telemetry::api::{ConditionView, RouteParentView, RouteRuleView, RouteView};
 
 use super::bare;
 use crate::table::{Column, Table};
 
-pub(crate) fn routes(list: &[RouteView], width: Option<u16>) -> String {
-    let named = list.iter().any(|route| !route.hostnames.is_empty());
+/// A line for each parent of each route.
+pub(crate) fn routes<'a>(list: impl Iterator<Item = &'a RouteView> + Clone) -> Table {
+    let named = list.clone().any(|route| !route.hostnames.is_empty());
     let hostnames = named.then(|| Column::folding("HOSTNAMES"));
     let before = [Column::whole("NAMESPACE"), Column::whole("NAME"), Column::folding("PARENT")];
     let after = [Column::whole("ACCEPTED"), Column::whole("RESOLVED-REFS"), Column::folding("RULES")];
@@ -25,17 +24,18 @@ pub(crate) fn routes(list: &[RouteView], width: Option<u16>) -> String {
             table.push(before.into_iter().chain(hostnames).chain(after).collect());
         }
     }
-    let mut text = table.render(width);
-    let mut messages: Vec<_> = list.iter().flat_map(messages).collect();
+    table
+}
+
+/// What is wrong with them, below their table.
+pub(crate) fn complaints<'a>(list: impl Iterator<Item = &'a RouteView>) -> String {
+    let mut messages: Vec<_> = list.flat_map(messages).collect();
     messages.dedup();
-    if !messages.is_empty() {
-        let _ = write!(text, "\n{}\n", messages.join("\n"));
-    }
-    text
+    if messages.is_empty() { String::new() } else { format!("\n{}\n", messages.join("\n")) }
 }
 
 /// `api:80`, with its namespace where that is another than the route's.
-fn place(parent: &RouteParentView, namespace: &str) -> String {
+pub(crate) fn place(parent: &RouteParentView, namespace: &str) -> String {
     let service = bare(parent.service.as_deref(), namespace);
     let port = parent.port.map(|port| format!(":{port}")).unwrap_or_default();
     let section = parent.section_name.as_ref().map(|name| format!("#{name}")).unwrap_or_default();
@@ -43,12 +43,12 @@ fn place(parent: &RouteParentView, namespace: &str) -> String {
 }
 
 /// `True`, else the Gateway API's reason why not.
-fn condition(condition: &ConditionView) -> String {
+pub(crate) fn condition(condition: &ConditionView) -> String {
     if condition.status { "True".to_owned() } else { condition.reason.clone() }
 }
 
 /// `2 matches -> api-v1:80 (90), api-v2:80 (10); -> api:80`.
-fn rules(rules: &[RouteRuleView], namespace: &str) -> String {
+pub(crate) fn rules(rules: &[RouteRuleView], namespace: &str) -> String {
     let rule = |rule: &RouteRuleView| {
         let matches = match rule.matches {
             0 => String::new(),

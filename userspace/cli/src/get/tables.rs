@@ -12,7 +12,7 @@ use crate::{
     units,
 };
 
-pub(crate) fn services(list: &[ServiceView], width: Option<u16>) -> String {
+pub(crate) fn services<'a>(list: impl Iterator<Item = &'a ServiceView> + Clone) -> Table {
     let mut table = Table::new([
         Column::whole("NAMESPACE"),
         Column::whole("NAME"),
@@ -36,12 +36,12 @@ pub(crate) fn services(list: &[ServiceView], width: Option<u16>) -> String {
             balancing(service),
         ]);
     }
-    table.render(width)
+    table
 }
 
 /// The weight is shown only where a route splits a Service.
-pub(crate) fn endpoints(list: &[EndpointView], width: Option<u16>) -> String {
-    let split = list.iter().any(|endpoint| endpoint.weight != 1 || endpoint.backend.is_some());
+pub(crate) fn endpoints<'a>(list: impl Iterator<Item = &'a EndpointView> + Clone) -> Table {
+    let split = list.clone().any(|endpoint| endpoint.weight != 1 || endpoint.backend.is_some());
     let weight = split.then(|| [Column::number("WEIGHT"), Column::extra("BACKEND")]);
     let columns = [
         Column::whole("NAMESPACE"),
@@ -69,10 +69,10 @@ pub(crate) fn endpoints(list: &[EndpointView], width: Option<u16>) -> String {
         let place = [endpoint.node.clone().unwrap_or_default(), endpoint.zone.clone().unwrap_or_default()];
         table.push(cells.into_iter().chain(weight.into_iter().flatten()).chain(place).collect());
     }
-    table.render(width)
+    table
 }
 
-pub(crate) fn workloads(list: &[WorkloadView], width: Option<u16>) -> String {
+pub(crate) fn workloads<'a>(list: impl Iterator<Item = &'a WorkloadView> + Clone) -> Table {
     let mut table = Table::new([
         Column::whole("NAMESPACE"),
         Column::whole("NAME"),
@@ -93,10 +93,10 @@ pub(crate) fn workloads(list: &[WorkloadView], width: Option<u16>) -> String {
             state(workload).to_owned(),
         ]);
     }
-    table.render(width)
+    table
 }
 
-pub(crate) fn policies(list: &[PolicyView], width: Option<u16>) -> String {
+pub(crate) fn policies<'a>(list: impl Iterator<Item = &'a PolicyView> + Clone) -> Table {
     let mut table = Table::new([
         Column::whole("NAMESPACE"),
         Column::whole("NAME"),
@@ -117,12 +117,12 @@ pub(crate) fn policies(list: &[PolicyView], width: Option<u16>) -> String {
             rules(&policy.rules),
         ]);
     }
-    table.render(width)
+    table
 }
 
 /// Why one is unprotected is shown only where one is.
-pub(crate) fn connections(list: &[ConnectionView], width: Option<u16>) -> String {
-    let some = list.iter().any(|connection| connection.unprotected.is_some());
+pub(crate) fn connections<'a>(list: impl Iterator<Item = &'a ConnectionView> + Clone) -> Table {
+    let some = list.clone().any(|connection| connection.unprotected.is_some());
     let unprotected = some.then(|| Column::whole("UNPROTECTED"));
     let columns = [
         Column::whole("PROTO"),
@@ -159,7 +159,7 @@ pub(crate) fn connections(list: &[ConnectionView], width: Option<u16>) -> String
         ];
         table.push(cells.into_iter().chain(why).chain(more).collect());
     }
-    table.render(width)
+    table
 }
 
 /// `from shop/web, 10.0.0.0/8 to 8080; from anybody`.

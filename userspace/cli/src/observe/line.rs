@@ -9,6 +9,7 @@ use crate::{Screen, flow, units};
 
 /// Aligns lines that are not known beforehand: each column is as wide as its widest cell so far.
 pub(crate) struct Columns {
+    node: usize,
     ends: usize,
     width: Option<u16>,
     zone: TimeZone,
@@ -17,13 +18,19 @@ pub(crate) struct Columns {
 impl Columns {
     /// For lines on `screen`.
     pub(crate) fn new(screen: &Screen) -> Self {
-        Self { ends: 0, width: screen.width(), zone: screen.zone().clone() }
+        Self { node: 0, ends: 0, width: screen.width(), zone: screen.zone().clone() }
     }
 
     /// `12:01:02.123  shop/web-1:41234 -> shop/api (shop/api-1:8080)  TCP  FORWARDED  ...`, in two
     /// lines where the screen is too narrow for one.
-    pub(crate) fn line(&mut self, flow: &Flow) -> String {
-        let time = flow.time.clock(&self.zone);
+    ///
+    /// `node` stands before it, where several nodes tell.
+    pub(crate) fn line(&mut self, node: Option<&str>, flow: &Flow) -> String {
+        let mut time = flow.time.clock(&self.zone);
+        if let Some(node) = node {
+            self.node = self.node.max(node.len());
+            time = format!("{node:width$}  {time}", width = self.node);
+        }
         let ends = format!("{} -> {}", flow::source(&flow.source), flow::destination(&flow.destination));
         self.ends = self.ends.max(ends.len()).min(WIDEST);
         let what = format!("{}  {:9}  {}", flow.protocol, flow.verdict.to_string(), details(flow));

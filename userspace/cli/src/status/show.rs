@@ -79,7 +79,7 @@ fn head(status: &Status) -> String {
 }
 
 /// `Active`, `Failing, none in force since 2026-11-21T12:00:00.000Z, ended 3 times unasked, 7 records lost`.
-fn in_words(proxy: &ProxyStatus) -> String {
+pub(super) fn in_words(proxy: &ProxyStatus) -> String {
     let mut words = proxy.state.to_string();
     if let Some(since) = proxy.without_since.filter(|_| proxy.state != ProxyState::Idle) {
         let _ = write!(words, ", none in force since {since}");

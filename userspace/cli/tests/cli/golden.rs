@@ -35,6 +35,7 @@ const PAGES: &[(&str, &str, u16)] = &[
     ("describe-pod.160", "describe pod shop/api-1", 160),
     ("describe-pod.80", "describe pod shop/api-1", 80),
     ("describe-service.80", "describe service shop/api", 80),
+    ("describe-httproute.80", "describe httproute shop/canary", 80),
     ("observe.80", "observe", 80),
     ("observe.pipe", "observe", 0),
     ("observe.json", "observe --last 1 -o json", 0),

@@ -2,5 +2,6 @@
 
 mod commands;
 mod golden;
+mod nodes;
 #[cfg(test)]
 mod shop;

@@ -44,6 +44,8 @@ pub(crate) struct Shop {
 
 /// An agent without a kernel.
 pub(crate) struct Fake {
+    /// Its node.
+    node: String,
     snapshot: Arc<Snapshot>,
     flows: FlowLog,
     metrics: Metrics,
@@ -98,7 +100,13 @@ impl Command {
 impl Shop {
     /// An agent that is not up yet.
     pub(crate) fn closed() -> Self {
+        Self::closed_of("n1")
+    }
+
+    /// As [`Shop::closed`], of this node.
+    pub(crate) fn closed_of(node: &str) -> Self {
         let agent = Arc::new(Fake {
+            node: node.to_owned(),
             snapshot: Arc::new(data::snapshot()),
             flows: FlowLog::new(),
             metrics: Metrics::new("0.1.0"),
@@ -117,6 +125,13 @@ impl Shop {
     /// An agent that answers.
     pub(crate) fn open() -> Self {
         let shop = Self::closed();
+        shop.start();
+        shop
+    }
+
+    /// As [`Shop::open`], of this node.
+    pub(crate) fn of(node: &str) -> Self {
+        let shop = Self::closed_of(node);
         shop.start();
         shop
     }
@@ -157,22 +172,30 @@ impl Shop {
 
     /// What `weft <line>` answers on a screen of this width.
     pub(crate) async fn ask_on(&self, line: &str, width: Option<u16>, colour: bool) -> Answer {
-        let (out, err) = (Paper::default(), Paper::default());
-        let mut screen = Screen::new(out.clone(), err.clone(), width, colour);
-        let run_dir = ["--run-dir", self.dir.path().to_str().unwrap()];
-        let needs_agent = !line.starts_with("analyze");
-        let words =
-            ["weft"].into_iter().chain(line.split(' ')).chain(run_dir.into_iter().filter(|_| needs_agent));
-        // A space inside a word is written `_` behind its colon, as in the header `a:_b`.
-        let words = words.map(|word| word.replace(":_", ": "));
-        let exit = Line::try_parse_from(words).unwrap().command.run(&mut screen).await;
-        Answer { out: out.text(), err: err.text(), exit }
+        ask_all_on(&[self], line, width, colour).await
     }
 
     /// The run directory as text.
     pub(crate) fn run_dir(&self) -> String {
         self.dir.path().display().to_string()
     }
+}
+
+/// What `weft <line>` answers into a pipe, where all of these are asked.
+pub(crate) async fn ask_all(shops: &[&Shop], line: &str) -> Answer {
+    ask_all_on(shops, line, None, false).await
+}
+
+async fn ask_all_on(shops: &[&Shop], line: &str, width: Option<u16>, colour: bool) -> Answer {
+    let (out, err) = (Paper::default(), Paper::default());
+    let mut screen = Screen::new(out.clone(), err.clone(), width, colour);
+    let needs_agent = !line.starts_with("analyze");
+    let run_dirs =
+        shops.iter().filter(|_| needs_agent).flat_map(|shop| ["--run-dir".to_owned(), shop.run_dir()]);
+    // A space inside a word is written `_` behind its colon, as in the header `a:_b`.
+    let words = ["weft"].into_iter().chain(line.split(' ')).map(|word| word.replace(":_", ": "));
+    let exit = Line::try_parse_from(words.chain(run_dirs)).unwrap().command.run(&mut screen).await;
+    Answer { out: out.text(), err: err.text(), exit }
 }
 
 /// Why `weft <line>` is wrong usage.
@@ -184,7 +207,7 @@ pub(crate) fn usage_error(line: &str) -> String {
 impl Agent for Fake {
     fn status(&self) -> Status {
         let failure = self.failure.lock().unwrap().clone();
-        let mut status = data::status();
+        let mut status = Status { node: self.node.clone(), ..data::status() };
         if let Some(proxy) = status.proxy.as_mut().filter(|_| self.proxy_fails.load(Ordering::Relaxed)) {
             proxy.state = ProxyState::Failing;
             proxy.without_since = proxy.generations.pop().map(|last| last.since);
@@ -232,7 +255,15 @@ impl Agent for Fake {
     }
 
     fn connections(&self) -> Result<Vec<ConnectionView>, Failure> {
-        Ok(data::connections())
+        // On another node there is another one.
+        let mut list = data::connections();
+        if self.node != "n1" {
+            for connection in &mut list {
+                connection.source.port += 1;
+            }
+            list.truncate(1);
+        }
+        Ok(list)
     }
 
     fn certificates(&self) -> Option<CertificatesView> {

@@ -1,5 +1,6 @@
 //! An API server, for what is asked of it one by one: the objects of a controller, and not those of a mesh.
 
+mod agents;
 mod error;
 mod tokens;
 mod values;
@@ -10,6 +11,7 @@ use kube::Client;
 use tokio::time::timeout;
 
 pub use self::{
+    agents::{AgentPod, Process, Said},
     error::AskError,
     tokens::{PodFacts, TokenAnswer, TokenUser},
     values::{Values, ValuesKind},

@@ -1,6 +1,11 @@
 //! The way to the API server.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use kube::{
     Client, Config,
@@ -21,12 +26,34 @@ pub enum Connection {
 }
 
 impl Connection {
-    /// As kubectl finds it: the file that is given, else that of `KUBECONFIG`, else the user's; else a pod's.
+    /// As [`Connection::meant`]; where nothing is, a pod's, whose error says what is missing.
     pub fn found(given: Option<PathBuf>) -> Self {
-        let users =
-            || std::env::home_dir().map(|home| home.join(".kube/config")).filter(|file| file.exists());
-        let named = || std::env::var_os("KUBECONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
-        given.or_else(named).or_else(users).map_or(Self::InCluster, Self::Kubeconfig)
+        Self::meant(given).unwrap_or(Self::InCluster)
+    }
+
+    /// The cluster that a person means who names no agent: the kubeconfig that he gives, else the environment's, else the
+    /// cluster whose pod this is, else that of `~/.kube/config`. `None` where there is none of them.
+    pub fn meant(kubeconfig: Option<PathBuf>) -> Option<Self> {
+        Self::meant_by(kubeconfig, |name| env::var_os(name), Path::exists)
+    }
+
+    fn meant_by(
+        kubeconfig: Option<PathBuf>,
+        variable: impl Fn(&str) -> Option<OsString>,
+        exists: impl Fn(&Path) -> bool,
+    ) -> Option<Self> {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        if let Some(path) = kubeconfig {
+            return Some(Self::Kubeconfig(path));
+        }
+        if variable("KUBECONFIG").is_some() {
+            return Some(Self::AsKubectl); // it may name several files
+        }
+        if variable("KUBERNETES_SERVICE_HOST").is_some() && exists(Path::new(TOKEN)) {
+            return Some(Self::InCluster);
+        }
+        let path = Path::new(&variable("HOME")?).join(".kube/config");
+        exists(&path).then_some(Self::Kubeconfig(path))
     }
 
     /// A client, and the address of its server. Asks nothing yet.
@@ -66,3 +93,32 @@ impl Connection {
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// The token of a pod's ServiceAccount.
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_meant_by_flag_then_environment_then_pod_then_home() {
+        let meant = |flag: Option<&str>, variables: &[(&str, &str)], files: &[&str]| {
+            Connection::meant_by(
+                flag.map(PathBuf::from),
+                |name| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| value.into()),
+                |path| files.iter().any(|file| Path::new(file) == path),
+            )
+        };
+        let environment = ("KUBECONFIG", "/a:/b");
+        let (pod, home) = (("KUBERNETES_SERVICE_HOST", "10.96.0.1"), ("HOME", "/root"));
+        let files = [TOKEN, "/root/.kube/config"];
+        let kubeconfig = |path: &str| Some(Connection::Kubeconfig(path.into()));
+        assert_eq!(meant(Some("/c"), &[environment, pod, home], &files), kubeconfig("/c"));
+        assert_eq!(meant(None, &[environment, pod, home], &files), Some(Connection::AsKubectl));
+        assert_eq!(meant(None, &[pod, home], &files), Some(Connection::InCluster));
+        assert_eq!(meant(None, &[pod, home], &files[1..]), kubeconfig("/root/.kube/config"));
+        assert_eq!(meant(None, &[("KUBECONFIG", ""), home], &[]), None, "an empty variable is none");
+        assert_eq!(meant(None, &[], &files), None);
+    }
+}

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod agent;
+mod agents;
 #[expect(dead_code, reason = "tests of other crates ask for more of it")]
 mod api_server;
 mod beside;

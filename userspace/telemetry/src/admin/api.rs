@@ -58,6 +58,7 @@ pub(super) fn router(agent: Arc<dyn Agent>, stop: Stop) -> Router {
         .route("/v1/bpf/{table}", get(bpf))
         .route("/v1/flows", get(flows))
         .route("/v1/log", get(log).post(change_log))
+        .route("/v1/metrics", get(super::health::metrics))
         .with_state(Api { agent, stop })
 }
 

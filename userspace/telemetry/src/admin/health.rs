@@ -20,7 +20,7 @@ pub(super) fn router(agent: Arc<dyn Agent>) -> Router {
         .with_state(agent)
 }
 
-async fn metrics(State(agent): State<Arc<dyn Agent>>) -> Response {
+pub(super) async fn metrics(State(agent): State<Arc<dyn Agent>>) -> Response {
     let text = ask(&agent, |agent| Ok(agent.metrics().encode(&agent.status(), &agent.snapshot()))).await;
     text.map(|text| ([(CONTENT_TYPE, OPEN_METRICS)], text)).into_response()
 }

@@ -1,0 +1,201 @@
+//! `weft status` of many nodes: a line for each, and below it what is not well.
+
+use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::SystemTime};
+
+use serde::Serialize;
+use tokio::time::{Instant, timeout};
+use weft_telemetry::api::Status;
+
+use super::{Args, enforced, is_healthy, show::in_words};
+use crate::{
+    Client, Error, Exit, Screen,
+    agents::{Agents, Told},
+    problem,
+    table::{Column, Table},
+    units,
+};
+
+/// How one node is.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeStatus {
+    node: Arc<str>,
+    /// The agent's pod.
+    agent: Option<String>,
+    /// Since its container began.
+    age_seconds: Option<u64>,
+    /// How often it began anew.
+    restarts: Option<u32>,
+    healthy: bool,
+    /// Why there is no status.
+    error: Option<String>,
+    status: Option<Status>,
+}
+
+pub(super) async fn run(
+    agents: &Agents,
+    args: &Args,
+    began: Instant,
+    screen: &mut Screen,
+) -> Result<Exit, Error> {
+    let mut late = false;
+    if let Some(patience) = args.wait {
+        let left = patience.saturating_sub(began.elapsed());
+        let waited = futures_util::future::join_all(
+            agents.list.iter().map(async |agent| timeout(left, enforced(&agent.client)).await),
+        );
+        late = waited.await.iter().any(Result::is_err);
+    }
+    let told = agents.told(async |client: &Client| client.get("/v1/status").await).await;
+    let nobody = told.answers.is_empty();
+    let list = list(agents, told, SystemTime::now());
+    args.ask.output.write(screen, &list, |list, screen| page(list, screen.width()))?;
+    if late {
+        let patience = args.wait.unwrap_or_default();
+        screen.note(&format!("weft: not enforced on each node within {patience:?}"))?;
+    }
+    let well = if args.wait.is_some() { !late } else { list.iter().all(|node| node.healthy) };
+    Ok(match (nobody, well) {
+        (true, _) if args.wait.is_none() => Exit::NotAsked,
+        (false, true) => Exit::Yes,
+        _ => Exit::No,
+    })
+}
+
+fn list(agents: &Agents, told: Told<Status>, now: SystemTime) -> Vec<NodeStatus> {
+    let mut statuses: BTreeMap<_, _> = told.answers.into_iter().collect();
+    let mut errors: BTreeMap<_, _> = told.silent.into_iter().collect();
+    let of = |agent: &crate::agents::Agent| {
+        let status = statuses.remove(&agent.node);
+        let since = agent.pod.as_ref().and_then(|pod| pod.since);
+        NodeStatus {
+            node: Arc::clone(&agent.node),
+            agent: agent.pod.as_ref().map(|pod| pod.name.to_string()),
+            age_seconds: since.and_then(|since| Some(now.duration_since(since).ok()?.as_secs())),
+            restarts: agent.pod.as_ref().map(|pod| pod.restarts),
+            healthy: status.as_ref().is_some_and(is_healthy)
+                && agent.pod.as_ref().is_none_or(|pod| pod.ready),
+            error: errors.remove(&agent.node).map(|error| error.to_string()),
+            status,
+        }
+    };
+    agents.list.iter().map(of).collect()
+}
+
+fn page(list: &[NodeStatus], width: Option<u16>) -> String {
+    let mut sections = vec![nodes(list).render(width)];
+    let failures: String = list.iter().flat_map(failures).collect();
+    if !failures.is_empty() {
+        sections.push(failures);
+    }
+    let degradations = degradations(list);
+    if !degradations.is_empty() {
+        let mut table = Table::new([
+            Column::whole("NODE"),
+            Column::whole("DEGRADED"),
+            Column::folding("REASON"),
+            Column::folding("REMEDY"),
+        ]);
+        for ([feature, reason, remedy], nodes) in degradations {
+            table.row([nodes, feature.to_owned(), reason.to_owned(), remedy.to_owned()]);
+        }
+        sections.push(table.render(width));
+    }
+    let problems = problems(list);
+    if !problems.is_empty() {
+        sections.push(problems);
+    }
+    sections.join("\n")
+}
+
+fn nodes(list: &[NodeStatus]) -> Table {
+    let mut table = Table::new([
+        Column::whole("NODE"),
+        Column::whole("AGENT"),
+        Column::whole("VERSION"),
+        Column::whole("SYNCED"),
+        Column::number("PODS"),
+        Column::folding("PROXY"),
+        Column::number("RESTARTS"),
+        Column::number("AGE"),
+    ]);
+    for NodeStatus { node, agent, age_seconds, restarts, status, .. } in list {
+        let of = |text: fn(&Status) -> String| status.as_ref().map(text).unwrap_or_default();
+        let age = age_seconds.map(|seconds| units::span(std::time::Duration::from_secs(seconds)));
+        table.row([
+            node.to_string(),
+            agent.clone().unwrap_or_default(),
+            of(|status| status.version.clone()),
+            if status.is_some() { of(synced) } else { "not heard".to_owned() },
+            of(|status| status.pods.len().to_string()),
+            of(|status| status.proxy.as_ref().map(in_words).unwrap_or_default()),
+            restarts.map(|restarts| restarts.to_string()).unwrap_or_default(),
+            age.unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+/// `yes`, `no: 12 of 14`: the version in force of the one that was read.
+fn synced(status: &Status) -> String {
+    let read = status.source.as_ref().is_none_or(|source| source.synced && source.failure.is_none());
+    match (status.enforced_version == status.snapshot_version && status.failure.is_none(), read) {
+        (true, true) => "yes".to_owned(),
+        (true, false) => "no: source".to_owned(),
+        (false, _) => format!("no: {} of {}", status.enforced_version, status.snapshot_version),
+    }
+}
+
+/// `n2: weft_pod is full; enrol fewer pods on this node`.
+fn failures(node: &NodeStatus) -> Vec<String> {
+    let mut said: Vec<String> = node.error.iter().cloned().collect();
+    if let Some(status) = &node.status {
+        said.extend(status.failure.as_ref().map(ToString::to_string));
+        let source = status.source.as_ref().and_then(|source| source.failure.as_ref());
+        said.extend(source.map(|why| format!("the source is not heard: {why}")));
+        said.extend(status.proxy.iter().flat_map(|proxy| &proxy.failure).map(|why| format!("proxy: {why}")));
+        let issuer = status.certificates.as_ref().and_then(|view| view.failure.as_ref());
+        said.extend(issuer.map(|why| format!("issuer: {}", crate::get::in_words(why))));
+        for jwks in &status.jwks {
+            let why = jwks.failure.as_ref().map(crate::get::in_words);
+            said.extend(why.map(|why| format!("token keys of {}: {why}", jwks.location)));
+        }
+    }
+    said.into_iter().map(|said| format!("{}: {said}\n", node.node)).collect()
+}
+
+type Degraded<'a> = ([&'a str; 3], String);
+
+/// What several nodes cannot do for the same reason is there once.
+fn degradations(list: &[NodeStatus]) -> Vec<Degraded<'_>> {
+    let all = list.iter().flat_map(|node| node.status.iter().map(move |status| (&node.node, status)));
+    let answered = all.clone().count();
+    let mut nodes = BTreeMap::<[&str; 3], Vec<&str>>::new();
+    for (node, status) in all {
+        for it in &status.degradations {
+            nodes.entry([&it.feature, &it.reason, &it.remedy]).or_default().push(node);
+        }
+    }
+    let who = |nodes: Vec<&str>| {
+        if nodes.len() == answered && answered > 1 { "all".to_owned() } else { nodes.join(",") }
+    };
+    nodes.into_iter().map(|(what, nodes)| (what, who(nodes))).collect()
+}
+
+/// Problems of the configuration, once where nodes have the same.
+fn problems(list: &[NodeStatus]) -> String {
+    let mut texts = BTreeMap::<String, Vec<&str>>::new();
+    for node in list.iter().filter(|node| node.status.as_ref().is_some_and(|it| !it.problems.is_empty())) {
+        let problems = &node.status.as_ref().expect("it has problems").problems;
+        texts.entry(problem::list(problems)).or_default().push(&node.node);
+    }
+    let mut text = String::new();
+    let differ = texts.len() > 1;
+    for (problems, nodes) in texts {
+        if differ {
+            let _ = writeln!(text, "On {}:", nodes.join(","));
+        }
+        text += &problems;
+    }
+    text
+}
