@@ -69,6 +69,9 @@ reasons! {
     /// The connection is to the port of a pod's own listener, to which only hooks send: nobody may use it directly. Fails
     /// closed.
     DIRECT_TO_LISTENER = 6, "DirectToListener", ECONNREFUSED, 0, "-";
+    /// The packet came to an address that a link gave the pod, and nothing says whose it is: it would be a way round the
+    /// pod's policies. Fails closed.
+    UNKNOWN_ADDRESS = 7, "UnknownAddress", ECONNREFUSED, 0, "-";
 
     // The http path: what the proxy refuses, and what breaks on the way.
 

@@ -15,7 +15,7 @@ use crate::{context, events, kernel::Kernel, maps, origins};
 pub fn weft_sk_lookup(ctx: SkLookupContext) -> u32 {
     let Some(arrival) = context::arrival(&ctx) else { return SK_PASS };
     if is_backdoor(&Kernel, &arrival) {
-        return refuse(&arrival, &Client::NOBODY, &Denial { reason: Reason::NOT_ALLOWED, rule: 0 });
+        return refuse(&arrival, &Client::NOBODY, &Denial { reason: Reason::UNKNOWN_ADDRESS, rule: 0 });
     }
     match admit(&Kernel, &arrival) {
         Admission::Pass => SK_PASS,
