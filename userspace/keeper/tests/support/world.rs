@@ -85,32 +85,13 @@ impl World {
 
     /// An agent in this process, with these pods.
     pub(crate) fn agent_with(&self, pods: &[&TestPod], configuration: Option<Configuration>) -> Agent {
-        self.agent_by(self.settings(), pods, configuration)
+        agent_by(self.settings(), pods, configuration)
     }
 
     /// An agent of another build in this process, with these pods and a configuration.
     pub(crate) fn next_agent(&self, pods: &[&TestPod]) -> Agent {
         let settings = Settings { build: "next".to_owned(), ..self.settings() };
-        self.agent_by(settings, pods, Some(configuration(1, "good")))
-    }
-
-    fn agent_by(&self, settings: Settings, pods: &[&TestPod], configuration: Option<Configuration>) -> Agent {
-        let keeper = Keeper::open(settings).unwrap();
-        let (wanted, following) = watch::channel(Some(pods.iter().map(|pod| pod.local()).collect()));
-        let (configured, configuration) = watch::channel(configuration);
-        let (ports, tasks) = (Arc::new(Known::default()), Tasks::new());
-        let records = Arc::new(Told::default());
-        let null = || File::open("/dev/null").unwrap().into();
-        let inputs = Inputs {
-            pods: following,
-            configuration,
-            identities: watch::channel(None).1,
-            maps: Maps { origins: null(), lease: null() },
-            ports: Arc::clone(&ports) as Arc<dyn Ports>,
-            records: Arc::clone(&records) as Arc<dyn Records>,
-        };
-        keeper.start(&tasks, inputs);
-        Agent { keeper, tasks, wanted, configured, ports, records }
+        agent_by(settings, pods, Some(configuration(1, "good")))
     }
 }
 
@@ -124,6 +105,25 @@ impl Drop for World {
             }
         }
     }
+}
+
+fn agent_by(settings: Settings, pods: &[&TestPod], configuration: Option<Configuration>) -> Agent {
+    let keeper = Keeper::open(settings).unwrap();
+    let (wanted, following) = watch::channel(Some(pods.iter().map(|pod| pod.local()).collect()));
+    let (configured, configuration) = watch::channel(configuration);
+    let (ports, tasks) = (Arc::new(Known::default()), Tasks::new());
+    let records = Arc::new(Told::default());
+    let null = || File::open("/dev/null").unwrap().into();
+    let inputs = Inputs {
+        pods: following,
+        configuration,
+        identities: watch::channel(None).1,
+        maps: Maps { origins: null(), lease: null() },
+        ports: Arc::clone(&ports) as Arc<dyn Ports>,
+        records: Arc::clone(&records) as Arc<dyn Records>,
+    };
+    keeper.start(&tasks, inputs);
+    Agent { keeper, tasks, wanted, configured, ports, records }
 }
 
 /// A pod with a named namespace.
