@@ -1,5 +1,7 @@
 //! Certificates, end to end: an authority in a directory, agents that issue by it, proxies that have what they issue.
 
+#[path = "identity/diagnosed.rs"]
+mod diagnosed;
 #[path = "identity/issued.rs"]
 mod issued;
 #[path = "identity/kept.rs"]

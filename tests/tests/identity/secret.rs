@@ -52,7 +52,7 @@ fn a_private_key_is_in_the_memory_of_agent_and_proxy_and_in_no_file_log_or_core_
 }
 
 /// A part of the secret number as it may be written: as it is, hexadecimal, or a list of numbers.
-fn forms(key: &[u8; 32]) -> [Vec<u8>; 4] {
+pub(crate) fn forms(key: &[u8; 32]) -> [Vec<u8>; 4] {
     let part = &key[..12];
     let hex = part.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -63,7 +63,7 @@ fn forms(key: &[u8; 32]) -> [Vec<u8>; 4] {
     [part.into(), hex.to_uppercase().into(), hex.into(), list.into()]
 }
 
-fn has(bytes: &[u8], what: &[u8]) -> bool {
+pub(crate) fn has(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|window| window == what)
 }
 

@@ -9,10 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::time::timeout;
 use weft_kubernetes::{AgentPod, Cluster, Connection};
-use weft_telemetry::{
-    admin::SOCKET,
-    api::{PodDescription, Status},
-};
+use weft_telemetry::api::{PodDescription, Status};
 
 use crate::{
     Client, Error, Screen,
@@ -207,9 +204,9 @@ impl<T> Told<T> {
     }
 }
 
-/// Whether an agent has its socket where it is looked for first.
+/// Whether this is an agent's own pod: it has the folder of its node, before the agent answers there.
 fn is_here() -> bool {
-    Path::new(DEFAULT).join(SOCKET).exists()
+    Path::new(DEFAULT).is_dir()
 }
 
 /// Where an agent is that was started without `--run-dir`.
