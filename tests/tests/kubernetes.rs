@@ -5,6 +5,8 @@
 mod agents;
 #[path = "kubernetes/cluster.rs"]
 mod cluster;
+#[path = "kubernetes/everywhere.rs"]
+mod everywhere;
 #[path = "kubernetes/load.rs"]
 mod load;
 #[path = "kubernetes/outages.rs"]

@@ -14,8 +14,7 @@ use crate::{
 
 /// What each of `agents`' nodes says to `weft check`, asked in the agent's pod; `pre` as the flag.
 async fn asked(agents: &Agents, pre: bool, screen: &mut Screen) -> Result<Vec<NodeCheck>, Error> {
-    let words: &[&str] =
-        if pre { &["check", "--pre", CGROUP, "-o=json"] } else { &["check", CGROUP, "-o=json"] };
+    let words: &[&str] = if pre { &["check", "--pre", "-o=json"] } else { &["check", "-o=json"] };
     let told: Told<Vec<Check>> = agents.told(async |client| client.run(words).await).await;
     let answers = told.some(screen)?.into_iter();
     Ok(answers.flat_map(|(node, lines)| lines.into_iter().map(move |line| of_node(&node, line))).collect())
@@ -99,9 +98,6 @@ fn page(lines: &[Check]) -> String {
     }
     page
 }
-
-/// As an agent's pod sees its node's; naming it says that this machine is meant.
-const CGROUP: &str = "--cgroup=/sys/fs/cgroup";
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,8 @@ struct NodeStatus {
     /// How often it began anew.
     restarts: Option<u32>,
     healthy: bool,
+    /// Whether its pod is ready, as the kubelet says.
+    ready: Option<bool>,
     /// Why there is no status.
     error: Option<String>,
     status: Option<Status>,
@@ -73,6 +75,7 @@ fn list(agents: &Agents, told: Told<Status>, now: SystemTime) -> Vec<NodeStatus>
             agent: agent.pod.as_ref().map(|pod| pod.name.to_string()),
             age_seconds: since.and_then(|since| Some(now.duration_since(since).ok()?.as_secs())),
             restarts: agent.pod.as_ref().map(|pod| pod.restarts),
+            ready: agent.pod.as_ref().map(|pod| pod.ready),
             healthy: status.as_ref().is_some_and(is_healthy)
                 && agent.pod.as_ref().is_none_or(|pod| pod.ready),
             error: errors.remove(&agent.node).map(|error| error.to_string()),
@@ -149,6 +152,10 @@ fn synced(status: &Status) -> String {
 /// `n2: weft_pod is full; enrol fewer pods on this node`.
 fn failures(node: &NodeStatus) -> Vec<String> {
     let mut said: Vec<String> = node.error.iter().cloned().collect();
+    if node.ready == Some(false) {
+        let pod = node.agent.as_deref().unwrap_or_default();
+        said.push(format!("its pod {pod} is not ready, as its kubelet says; it may have begun just now"));
+    }
     if let Some(status) = &node.status {
         said.extend(status.failure.as_ref().map(ToString::to_string));
         let source = status.source.as_ref().and_then(|source| source.failure.as_ref());
