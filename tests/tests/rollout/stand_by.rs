@@ -1,13 +1,11 @@
 //! Two agents of one node.
 
 use std::{
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use nix::sys::signal::Signal;
-use weft_abi::SCHEMA;
 use weft_tests::{Agent, Node, manifests, soon, text, wire::Wire};
 
 use crate::stage::{FAR, Stage};
@@ -42,34 +40,6 @@ fn agents_that_follow_each_other_fail_no_request_and_send_nothing_in_clear() {
 fn is_between_nodes(stage: &Stage, stream: &weft_tests::wire::Stream) -> bool {
     let web = [stage.web.addr(0).ip(), stage.web.addr6(0).ip()];
     web.contains(&stream.from.ip()) || web.contains(&stream.to.ip())
-}
-
-#[test]
-fn an_agent_whose_maps_have_another_layout_takes_over_without_a_failed_request() {
-    let Some(mut stage) = Stage::open() else { return };
-    let nodes = [stage.a.clone(), stage.b.clone()];
-    let pins = |node: &Node| Path::new("/sys/fs/bpf/weft").join(node.name());
-    stage.loaded(|of_a, of_b, load| {
-        for (node, agent) in nodes.iter().zip([of_a, of_b]) {
-            start_and_wait(agent, node);
-            // As if the agent that runs were of a version whose map is another one.
-            let map = pins(node).join(format!("v{SCHEMA}/maps/weft_svc"));
-            std::fs::remove_file(&map).unwrap();
-            let mut bpftool = Command::new("bpftool");
-            bpftool.args(["map", "create"]).arg(&map);
-            bpftool.args(["type", "hash", "key", "24", "value", "99", "entries", "10", "name", "weft_svc"]);
-            let made = bpftool.output().unwrap();
-            assert!(made.status.success(), "{}", text(&made));
-            agent.hand_over(Signal::SIGTERM);
-            node.wait();
-            load.some_more();
-        }
-    });
-    for node in &nodes {
-        let versions: Vec<_> =
-            std::fs::read_dir(pins(node)).unwrap().flatten().map(|one| one.file_name()).collect();
-        assert_eq!(versions, [format!("v{}", SCHEMA + 1).as_str()], "the old layout is gone");
-    }
 }
 
 #[test]

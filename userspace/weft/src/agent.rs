@@ -1,13 +1,6 @@
 //! The agent: objects to the data path, the data path to whoever asks.
 
-use std::{
-    convert::Infallible,
-    fs,
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
 use futures_util::future::BoxFuture;
@@ -128,8 +121,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     });
     tasks.spawn("api", admin::serve_api(Arc::clone(&agent) as _, socket, stop.clone()));
     tasks.spawn("health", admin::serve_health(Arc::clone(&agent) as _, health, stop));
-    asked.ready_when(readiness(Arc::downgrade(&agent)));
-    drop(agent);
+    asked.ready_when(readiness(agent));
     tracing::info!(node, source = location, run_dir = %args.run_dir.display(), "agent started");
 
     let signal = tokio::select! {
@@ -171,7 +163,9 @@ fn report(
 }
 
 /// As long as the agent runs, it is ready when it says so: what it holds ends with its tasks.
-fn readiness(running: Weak<NodeAgent>) -> admin::Readiness {
+fn readiness(agent: Arc<NodeAgent>) -> admin::Readiness {
+    let running = Arc::downgrade(&agent);
+    drop(agent);
     Arc::new(move || match running.upgrade() {
         Some(agent) => admin::Agent::ready(&*agent),
         None => Err(Failure::new("the agent ends", "")),
