@@ -10,10 +10,12 @@ use std::{
 
 /// Moves the calling process out of the pod that it is in, in every hierarchy of the first version that is mounted here.
 /// What cannot be left is said in the log: the proxy ends with its pod then.
-pub(crate) fn leave_pod() {
+///
+/// `above_pods` says what is above the kubelet's pods of a group, if that is a pod's.
+pub(crate) fn leave_pod(above_pods: impl Fn(&str) -> Option<&str>) {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for place in places(&own, &mounts) {
+    for place in places(&own, &mounts, above_pods) {
         if let Err(error) = fs::write(place.join(PROCESSES), "0") {
             tracing::warn!(place = %place.display(), %error, "the proxy stays in the group of its agent's pod");
         }
@@ -21,7 +23,7 @@ pub(crate) fn leave_pod() {
 }
 
 /// The folders above the kubelet's pods, of the hierarchies in which `own` is in one of these.
-fn places(own: &str, mounts: &str) -> Vec<PathBuf> {
+fn places(own: &str, mounts: &str, above_pods: impl Fn(&str) -> Option<&str>) -> Vec<PathBuf> {
     let place = |line: &str| {
         let mut fields = line.splitn(3, ':').skip(1);
         let controllers = fields.next().filter(|controllers| !controllers.is_empty())?;
@@ -33,16 +35,9 @@ fn places(own: &str, mounts: &str) -> Vec<PathBuf> {
             .lines()
             .filter_map(Mount::parse)
             .filter(|mount| mount.kind == "cgroup" && mount.root == "/");
-        whole.find(has).map(|mount| Path::new(mount.at).join(above))
+        whole.find(has).map(|mount| Path::new(mount.at).join(above.trim_start_matches('/')))
     };
     own.lines().filter_map(place).collect()
-}
-
-/// `n1` of `/n1/kubepods/besteffort/pod.../...`; nothing of a path that is no pod's.
-fn above_pods(path: &str) -> Option<PathBuf> {
-    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let pods = parts.iter().position(|part| part.starts_with("kubepods"))?;
-    Some(parts[..pods].iter().collect())
 }
 
 /// One line of `/proc/<pid>/mountinfo` (proc(5)).
@@ -75,6 +70,11 @@ mod tests {
 38 34 0:32 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
 39 34 0:33 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
 
+    /// Which names are a kubelet's is tested where they are known.
+    fn above(path: &str) -> Option<&str> {
+        path.find("/kubepods").map(|at| &path[..at])
+    }
+
     #[test]
     fn a_pods_groups_are_left_for_what_is_above_all_pods_and_no_others_are() {
         let own = "\
@@ -87,7 +87,7 @@ mod tests {
 ";
         let expected = ["/sys/fs/cgroup/pids/n1", "/sys/fs/cgroup/cpu,cpuacct/"].map(PathBuf::from);
         // That of the memory is mounted in part, the freezer not at all.
-        assert_eq!(places(own, MOUNTS), expected);
-        assert!(places("0::/kubepods/pod1/agent\n", MOUNTS).is_empty(), "there is nothing to leave");
+        assert_eq!(places(own, MOUNTS, above), expected);
+        assert!(places("0::/kubepods/pod1/agent\n", MOUNTS, above).is_empty(), "there is nothing to leave");
     }
 }

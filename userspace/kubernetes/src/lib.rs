@@ -42,7 +42,7 @@ pub use crds::crds;
 pub use error::Error;
 pub use leader::{Election, Leadership};
 pub use manifests::ManifestSource;
-pub use node::{kubelet_cgroup, subtree};
+pub use node::{above_pods, kubelet_cgroup, subtree};
 pub use source::{Options, Refresh, Source};
 pub use status::{Judgement, StatusWriter};
 pub use uninstall::{UninstallError, Uninstalled, uninstall};

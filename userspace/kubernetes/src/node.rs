@@ -9,6 +9,6 @@ mod kubelet;
 mod processes;
 mod sandboxes;
 
-pub use groups::subtree;
+pub use groups::{above_pods, subtree};
 pub use kubelet::kubelet_cgroup;
 pub(crate) use sandboxes::{Network, Sandboxes};

@@ -48,7 +48,7 @@ pub(crate) enum ProxyVerb {
 pub(crate) fn run(args: &ProxyArgs) -> Result<()> {
     logging::start(&args.log, args.log_format.into())?;
     core_dump::leave_memory_out();
-    let entered = weft_keeper::enter(&args.run_dir)?;
+    let entered = weft_keeper::enter(&args.run_dir, weft_kubernetes::above_pods)?;
     tracing::info!(generation = entered.generation, run_dir = %args.run_dir.display(), "proxy started");
     // The workers have threads of their own: this one speaks with the agent.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -45,7 +45,12 @@ pub(super) fn v2(proc_cgroup: &str) -> Option<&str> {
 ///
 /// On one machine there may be several nodes, each with a tree of its own.
 pub fn subtree(own_cgroup: &str) -> Option<&str> {
-    let path = v2(own_cgroup)?;
+    above_pods(v2(own_cgroup)?)
+}
+
+/// What is above the kubelet's pods of a control group, of either version: `/n1` of `/n1/kubepods/burstable/pod.../...`. `None` of
+/// one that is no pod's.
+pub fn above_pods(path: &str) -> Option<&str> {
     if path.split('/').any(|name| name == "..") {
         return None;
     }

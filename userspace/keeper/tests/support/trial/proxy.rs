@@ -23,7 +23,7 @@ use crate::Done;
 pub(crate) fn run(run_dir: &Path) -> Done {
     // First, so that a test that sees this process in its cgroup may change the file.
     let behaviour = fs::read_to_string(run_dir.join("behaviour")).unwrap_or_default();
-    let entered = enter(run_dir)?;
+    let entered = enter(run_dir, |_| None)?;
     if behaviour == "die" {
         return Err("it dies at once, as it was told".into());
     }
