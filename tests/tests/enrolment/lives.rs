@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use weft_tests::{Running, eventually, soon};
+use weft_tests::{Running, Server, eventually, soon};
 
 use crate::stage::{Sandboxed, Stage, from_front};
 
@@ -16,6 +16,15 @@ fn echoes(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut byte = [0];
     stream.write_all(b"!").and_then(|()| stream.read_exact(&mut byte)).is_ok() && byte == *b"!"
+}
+
+/// A pod that lets nobody in but `web/front`, and its server.
+fn guarded(stage: &Stage) -> (Sandboxed, Server) {
+    let api = stage.pod("shop/api");
+    stage.add(&api);
+    stage.protect("shop/api", "ALLOW", &from_front());
+    let server = api.pod.serve_name(8080, "api");
+    (api, server)
 }
 
 /// A process of the pod, where its kubelet would put it; the path of its namespace.
@@ -85,10 +94,7 @@ fn a_pod_is_where_its_runtime_says_until_its_process_is_there_and_loses_nothing_
 fn a_sandbox_that_is_made_again_is_under_policy_from_its_first_packet_on_too() {
     let Some(stage) = Stage::open() else { return };
     let _agent = stage.agent();
-    let api = stage.pod("shop/api");
-    stage.add(&api);
-    stage.protect("shop/api", "ALLOW", &from_front());
-    let _server = api.pod.serve_name(8080, "api");
+    let (api, _server) = guarded(&stage);
     let first = stage.pod("web/cron");
     stage.add(&first);
     stage.runs(&first, &first.pod.ip().to_string());
@@ -123,10 +129,7 @@ fn a_sandbox_that_is_made_again_is_under_policy_from_its_first_packet_on_too() {
 fn an_address_that_is_given_on_is_the_new_pods() {
     let Some(stage) = Stage::open() else { return };
     let _agent = stage.agent();
-    let api = stage.pod("shop/api");
-    stage.add(&api);
-    stage.protect("shop/api", "ALLOW", &from_front());
-    let _server = api.pod.serve_name(8080, "api");
+    let (api, _server) = guarded(&stage);
     let ip = "10.77.1.9";
     let front = stage.pod_with("web/front", Some(ip), |_| {});
     stage.add(&front);
@@ -193,10 +196,7 @@ fn a_static_pod_is_enrolled_by_the_name_that_its_kubelet_knows_it_by() {
 fn an_agent_that_begins_anew_knows_what_the_runtime_has_told_the_last_one() {
     let Some(stage) = Stage::open() else { return };
     let mut agent = stage.agent();
-    let api = stage.pod("shop/api");
-    stage.add(&api);
-    stage.protect("shop/api", "ALLOW", &from_front());
-    let _server = api.pod.serve_name(8080, "api");
+    let (api, _server) = guarded(&stage);
     // Neither has a process that could be found, nor an address in its object.
     let cron = stage.pod("web/cron");
     stage.add(&cron);

@@ -32,15 +32,13 @@ impl<'a> Load<'a> {
             ("tcp-new", format!("tcp://{to}:9090, --fresh")),
             ("tcp-kept", format!("tcp://{to}:9090")),
         ];
-        let containers: String = kinds
-            .iter()
-            .map(|(name, args)| {
-                format!(
-                    "  - {{name: {name}, image: {IMAGE}, imagePullPolicy: IfNotPresent, command: [/client, load], \
-                     args: [{args}]}}\n"
-                )
-            })
-            .collect();
+        let container = |(name, args): &(&str, String)| {
+            format!(
+                "  - {{name: {name}, image: {IMAGE}, imagePullPolicy: IfNotPresent, command: [/client, load], \
+                 args: [{args}]}}\n"
+            )
+        };
+        let containers = kinds.iter().map(container).collect::<Vec<_>>().concat();
         stage.apply(&format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: load, labels: {{app: load}}}}\nspec:\n  nodeName: {node}\n  \
              terminationGracePeriodSeconds: 1\n  containers:\n{containers}"

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use weft_tests::eventually;
 
 use crate::agents::{self, PATIENCE};
-use crate::stage::{Echo, Stage};
+use crate::stage::Stage;
 
 #[test]
 fn a_mirrored_request_reaches_both_and_is_answered_by_one() {
-    let stage = two_versions("mirror");
+    let stage = Stage::two_versions("mirror");
     stage.apply(&route(
         "
   - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: api-v2, port: 80}}}]
@@ -27,7 +27,7 @@ fn a_mirrored_request_reaches_both_and_is_answered_by_one() {
 
 #[test]
 fn a_request_has_the_time_that_its_route_gives_it_and_each_try_its_own() {
-    let stage = two_versions("timeouts");
+    let stage = Stage::two_versions("timeouts");
     stage.apply(&route(
         "
   - matches: [{path: {value: /request}}]
@@ -51,7 +51,7 @@ fn a_request_has_the_time_that_its_route_gives_it_and_each_try_its_own() {
 
 #[test]
 fn what_a_route_has_tried_again_is_tried_again_and_nothing_else_is() {
-    let stage = two_versions("retry");
+    let stage = Stage::two_versions("retry");
     stage.apply(&route(
         "
   - matches: [{path: {value: /again}}]
@@ -72,7 +72,7 @@ fn what_a_route_has_tried_again_is_tried_again_and_nothing_else_is() {
 
 #[test]
 fn a_browser_is_told_who_may_ask_and_the_app_never_sees_the_question() {
-    let stage = two_versions("cors");
+    let stage = Stage::two_versions("cors");
     stage.apply(&route(
         "
   - filters:
@@ -99,7 +99,7 @@ fn a_browser_is_told_who_may_ask_and_the_app_never_sees_the_question() {
 
 #[test]
 fn each_backend_has_headers_of_its_own() {
-    let stage = two_versions("filters");
+    let stage = Stage::two_versions("filters");
     stage.apply(&route(
         "
   - backendRefs:
@@ -128,7 +128,7 @@ fn each_backend_has_headers_of_its_own() {
 
 #[test]
 fn connections_are_split_by_a_tcproute_without_a_proxy() {
-    let stage = two_versions("tcp");
+    let stage = Stage::two_versions("tcp");
     stage.apply(
         "
 apiVersion: gateway.networking.k8s.io/v1
@@ -156,7 +156,7 @@ spec:
 
 #[test]
 fn a_grpcroute_leads_each_call_of_a_connection() {
-    let stage = two_versions("grpc");
+    let stage = Stage::two_versions("grpc");
     stage.apply(
         "
 apiVersion: gateway.networking.k8s.io/v1
@@ -181,7 +181,7 @@ spec:
 
 #[test]
 fn every_statement_of_the_suite_holds_from_the_first_request_on() {
-    let stage = two_versions("strictly");
+    let stage = Stage::two_versions("strictly");
     stage.apply(&route(
         "
   - matches: [{path: {type: Exact, value: /exact}}]
@@ -217,21 +217,6 @@ fn every_statement_of_the_suite_holds_from_the_first_request_on() {
     assert!(ask(&["http://api-v2/none", "-H", "Host:api"]).is_of("api-v2"));
     let address = stage.address("api");
     assert_eq!(ask(&[&format!("http://{address}:8080/none")]).status(), 200);
-}
-
-/// Services `api`, `api-v1` and `api-v2`, and a client.
-fn two_versions(name: &str) -> Stage {
-    let stage = Stage::open(name);
-    stage.start(&[
-        Echo { app: "api", ..Echo::new("api-v1") },
-        Echo { app: "api", ..Echo::new("api-v2") },
-        Echo::new("web"),
-    ]);
-    stage.service("api", "app: api", "");
-    stage.service("api-v1", "app: api, version: api-v1", "");
-    stage.service("api-v2", "app: api, version: api-v2", "");
-    agents::enrolled(&stage.namespace, 3);
-    stage
 }
 
 fn route(rules: &str) -> String {

@@ -48,16 +48,7 @@ fn a_label_brings_pods_into_the_mesh_as_they_run_and_out_of_it_again() {
 
 #[test]
 fn a_route_splits_requests_from_the_moment_that_it_is_enforced() {
-    let stage = Stage::open("split");
-    stage.start(&[
-        Echo { app: "api", ..Echo::new("api-v1") },
-        Echo { app: "api", ..Echo::new("api-v2") },
-        Echo::new("web"),
-    ]);
-    stage.service("api", "app: api", "");
-    stage.service("api-v1", "app: api, version: api-v1", "");
-    stage.service("api-v2", "app: api, version: api-v2", "");
-    agents::enrolled(&stage.namespace, 3);
+    let stage = Stage::two_versions("split");
     stage.apply(SPLIT);
     agents::enforced("httproutes", &stage.namespace, "api", |_| true);
     // Nothing is tried again: the first one counts.

@@ -42,6 +42,22 @@ impl Stage {
         stage
     }
 
+    /// In the mesh: Services `api`, `api-v1` and `api-v2`, and a client `web`.
+    #[track_caller]
+    pub(crate) fn two_versions(name: &str) -> Self {
+        let stage = Self::open(name);
+        stage.start(&[
+            Echo { app: "api", ..Echo::new("api-v1") },
+            Echo { app: "api", ..Echo::new("api-v2") },
+            Echo::new("web"),
+        ]);
+        stage.service("api", "app: api", "");
+        stage.service("api-v1", "app: api, version: api-v1", "");
+        stage.service("api-v2", "app: api, version: api-v2", "");
+        agents::enrolled(&stage.namespace, 3);
+        stage
+    }
+
     /// Not in the mesh.
     #[track_caller]
     pub(crate) fn outside(name: &str) -> Self {
