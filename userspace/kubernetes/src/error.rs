@@ -18,7 +18,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The kubeconfig cannot be used.
-    #[error("cannot use the kubeconfig {path}: {message}")]
+    #[error("cannot use the kubeconfig {path}: {message}; name another one with --kubeconfig")]
     Kubeconfig {
         /// The file.
         path: PathBuf,
@@ -27,8 +27,8 @@ pub enum Error {
     },
     /// There is neither a directory nor an API server to read.
     #[error(
-        "there is nothing to read objects from: give --manifests DIR or --kubeconfig FILE, or run in a pod that has a \
-         ServiceAccount's token ({message})"
+        "there is no cluster to ask: give --kubeconfig FILE, or run in a pod that has a ServiceAccount's token ({message}); \
+         agents can read a directory as well, by --manifests DIR"
     )]
     NoCluster {
         /// What a pod would have.

@@ -87,8 +87,17 @@ type Change = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 static CHOSEN: OnceLock<Chosen> = OnceLock::new();
 
 fn parse(filter: &str) -> Result<EnvFilter, Error> {
-    EnvFilter::try_new(filter).map_err(|source| Error::Filter { filter: filter.to_owned(), source })
+    let parsed =
+        EnvFilter::try_new(filter).map_err(|source| Error::Filter { filter: filter.to_owned(), source })?;
+    if filter.contains(CLIENT) {
+        return Ok(parsed);
+    }
+    // It calls each failure an error and does not say of what; whoever has asked does.
+    Ok(parsed.add_directive(format!("{CLIENT}=off").parse().expect("a target and a level")))
 }
+
+/// What speaks to API servers.
+const CLIENT: &str = "kube_client";
 
 #[cfg(test)]
 mod tests {
@@ -108,7 +117,10 @@ mod tests {
         assert!(!tracing::enabled!(target: "weft_test", tracing::Level::DEBUG));
         change("weft_test=debug,warn").unwrap();
         assert!(tracing::enabled!(target: "weft_test", tracing::Level::DEBUG));
+        assert!(!tracing::enabled!(target: "kube_client", tracing::Level::ERROR));
         assert!(change("weft=loud=er").is_err());
         assert_eq!(filter().unwrap(), "weft_test=debug,warn", "a filter that is refused changes nothing");
+        change("kube_client=info").unwrap();
+        assert!(tracing::enabled!(target: "kube_client", tracing::Level::ERROR), "who asks for it has it");
     }
 }

@@ -45,6 +45,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     logging::start(&args.log, args.log_format.into())?;
     let mut shutdown = Shutdown::catch()?;
     let node = args.node()?;
+    let issuing = args.issuing().map_err(|why| anyhow!(why))?;
     let (place, tasks, asked) = (Place::of(&args), Tasks::new(), admin::Probes::new());
     if let Some(path) = &args.probe_socket {
         tasks.spawn("probe socket", asked.serve(path, tasks.stop_signal())?);
@@ -56,7 +57,6 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let (socket, health) = stand_by::listen(&args).await?;
     make_state_dir(&args.state_dir)?;
     let last_good = last_good(&args.state_dir, &node);
-    let issuing = args.issuing().map_err(|why| anyhow!(why))?;
     // Whose certificates there are for, and a proxy that shows them.
     let mutual_tls = issuing != Issuing::None && args.has_proxy();
     let options = Options { node: node.as_str().into(), last_good: Some(last_good.clone()), mutual_tls };

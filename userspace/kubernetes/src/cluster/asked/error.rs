@@ -32,7 +32,9 @@ pub enum AskError {
         error: String,
     },
     /// The API server is not there, or does not answer in time.
-    #[error("cannot {verb} {what}: the API server is not heard: {error}")]
+    #[error(
+        "cannot {verb} {what}: the API server is not heard: {error}; is it up, and is it the one that was meant?"
+    )]
     Away {
         /// What was tried.
         verb: &'static str,
