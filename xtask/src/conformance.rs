@@ -26,6 +26,10 @@ pub(crate) struct Args {
     /// The control: the same tests on a cluster without the mesh. What passes there proves nothing of the mesh.
     #[arg(long, conflicts_with = "runs")]
     without_mesh: bool,
+    /// Also that each request is right, of 20 in a row, from the moment on that the routes' statuses say Programmed; no
+    /// report is kept.
+    #[arg(long, conflicts_with = "without_mesh")]
+    strictly: bool,
     /// Only this test, e.g. `MeshFrontend`; no report is kept.
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
@@ -53,9 +57,13 @@ fn runs(suite: &Path, args: &Args) -> Result<()> {
     for run in 1..=args.runs {
         screen::title(format_args!("conformance, run {run} of {}", args.runs));
         let report = repo::absolute(WORK)?.join(format!("report-{run}.yaml"));
-        let outcome = once(suite, &report, &format!("conformance-{run}.log"), args.test.as_deref(), &[])?;
+        let strictly: &[&str] = if args.strictly { &["--strictly"] } else { &[] };
+        let log = format!("conformance-{run}.log");
+        let outcome = once(suite, &report, &log, args.test.as_deref(), strictly)?;
         outcome.check()?;
-        if args.test.is_none() {
+        if args.strictly {
+            outcome.check_strictly()?;
+        } else if args.test.is_none() {
             Statistics::read(&report)?.check(outcome.passed.len())?;
             keep(&report, WITH)?;
         }

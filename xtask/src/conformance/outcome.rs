@@ -12,13 +12,21 @@ pub(super) struct Outcome {
     pub(super) passed: Vec<String>,
     failed: Vec<String>,
     skipped: Vec<String>,
+    running: String,
+    /// Requests that were not answered as they should be, after which the suite asks again: which test's, and why.
+    asked_again: Vec<String>,
 }
 
 impl Outcome {
     /// Takes a line of the suite's; what is worth telling of it, if anything.
     pub(super) fn take(&mut self, line: &str) -> Option<String> {
         let said = line.trim_start();
+        // Before the first test it says the same of pods.
+        if said.contains(NOT_READY) && !self.running.is_empty() {
+            self.asked_again.push(format!("{}: {said}", self.running));
+        }
         if let Some(name) = said.strip_prefix("=== RUN   TestConformance/") {
+            name.clone_into(&mut self.running);
             return (name.starts_with("Mesh") && !name.contains('/')).then(|| format!("{name} ..."));
         }
         let said = said.strip_prefix("--- ")?;
@@ -47,11 +55,17 @@ impl Outcome {
         ensure!(self.skipped.is_empty(), "skipped: {}", self.skipped.join(", "));
         Ok(())
     }
+
+    /// And nothing had to be asked again.
+    pub(super) fn check_strictly(&self) -> Result<()> {
+        let Some(first) = self.asked_again.first() else { return Ok(()) };
+        bail!("{} requests were not right at once, the first of {first}", self.asked_again.len());
+    }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { passed, failed, skipped } = self;
+        let Self { passed, failed, skipped, .. } = self;
         write!(f, "{} passed, {} failed, {} skipped", passed.len(), failed.len(), skipped.len())
     }
 }
@@ -94,6 +108,9 @@ impl Statistics {
     }
 }
 
+/// What the suite says of an answer that it does not expect, before it asks again.
+const NOT_READY: &str = "not ready yet";
+
 #[cfg(test)]
 mod tests {
     use super::{Outcome, Statistics};
@@ -122,6 +139,24 @@ mod tests {
         outcome.check().unwrap();
         outcome.take("    --- SKIP: TestConformance/MeshFrontend (0.00s)");
         assert_eq!(outcome.check().unwrap_err().to_string(), "skipped: MeshFrontend");
+    }
+
+    #[test]
+    fn a_request_that_had_to_be_made_again_is_told_with_its_test() {
+        let mut outcome = Outcome::default();
+        outcome.take("    helpers.go:456: Pod gateway-conformance-mesh/echo-v1 not ready yet");
+        outcome.take("=== RUN   TestConformance/MeshPorts/No_port_set");
+        outcome.check_strictly().unwrap();
+        outcome.take(
+            "    pod.go:72: Response expectation failed for request: x  not ready yet: wanted 404, got 200",
+        );
+        outcome.take("    --- PASS: TestConformance/MeshPorts (1.02s)");
+        outcome.check().unwrap();
+        let error = outcome.check_strictly().unwrap_err().to_string();
+        assert!(
+            error.starts_with("1 requests were not right at once, the first of MeshPorts/No_port_set: "),
+            "{error}"
+        );
     }
 
     #[test]
