@@ -1,11 +1,11 @@
-//! `cargo xtask demo --cluster`: a shop on a real Kubernetes joins the mesh as it runs, has a canary, refuses a stranger, and
-//! does not notice that its agents are replaced. The cluster stays, to be looked at.
+//! `cargo xtask demo --cluster`: a shop on a real Kubernetes joins the mesh as it runs, is encrypted, has a canary, refuses a
+//! stranger, and does not notice that its agents are replaced. The cluster stays, to be looked at.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::cluster::{self, mesh};
 use crate::{image, screen, shell};
@@ -13,68 +13,86 @@ use crate::{image, screen, shell};
 /// Shows it.
 pub(super) fn run() -> Result<()> {
     cluster::ensure()?;
-    mesh::install(&[], image::Of::Release)?;
-    let _ = shell::capture(cluster::kubectl()?.args([
-        "delete",
-        "namespace",
-        "demo",
-        "--ignore-not-found",
-        "--wait",
-    ]));
+    // The release's build takes minutes, and looks the same.
+    mesh::install(&[], image::Of::Dev)?;
+    let forget = ["delete", "namespace", "demo", "--ignore-not-found", "--wait"];
+    shell::capture(cluster::kubectl()?.args(forget))?;
+    joins()?;
+    is_encrypted()?;
+    has_a_canary()?;
+    refuses_a_stranger()?;
+    does_not_notice_a_rollout()?;
+    screen::title("the cluster is yours");
+    screen::note(format_args!("export KUBECONFIG={}", cluster::kubeconfig()?.display()));
+    screen::note(format_args!("{} status", image::BINARY));
+    screen::note("cargo xtask cluster down");
+    Ok(())
+}
 
-    screen::title("1 a shop, as anybody's: two versions of an api, a client, a stranger");
+fn joins() -> Result<()> {
+    screen::title("1 a shop like anybody's: two versions of an api, a client, a stranger; then one label");
     mesh::apply(SHOP)?;
-    for name in ["web", "guest", "api-v1", "api-v2"] {
-        kubectl(&["rollout", "status", &format!("deployment/{name}"), "--timeout=120s"])?;
-    }
+    kubectl(&["wait", "deployment", "--all", "--for=condition=Available", "--timeout=120s"])?;
     show(&["get", "pods", "--output=wide"])?;
-
-    screen::title("2 one label, and it is in the mesh; no pod is started anew");
+    let before = kubectl(&UIDS)?;
     show(&["label", "namespace", "demo", "weft.dev/mesh=enabled"])?;
     until("all pods are in the mesh", || {
-        let pods = on_every_node(&["get", "workloads", "--namespace", "demo"])?;
-        ensure!(pods.matches("yes").count() + pods.matches("true").count() >= 4, "{pods}");
+        let pods = weft(&["get", "workloads", "--namespace=demo"])?;
+        ensure!(pods.matches(" yes ").count() == 4, "{pods}");
         Ok(())
     })?;
-    show(&["get", "pods"])?;
+    ensure!(kubectl(&UIDS)? == before, "a pod was started anew");
+    screen::note("no pod was started anew");
+    Ok(())
+}
 
-    screen::title("3 a canary: who says so gets version 2, and so does one request of ten");
+fn is_encrypted() -> Result<()> {
+    screen::title("2 what goes from node to node is mutual TLS, and the server is told who asks");
+    until("web has a certificate that api takes", || {
+        let heard = client("web", &["http://api-v1/"])?;
+        ensure!(heard.contains("X-Forwarded-Client-Cert"), "{heard}");
+        Ok(())
+    })?;
+    let heard = client("web", &["http://api-v1/"])?;
+    heard
+        .lines()
+        .filter(|line| line.contains("Client-Cert") || line.starts_with("StatusCode"))
+        .for_each(screen::line);
+    show_weft(&["get", "certificates", "--namespace=demo"])?;
+    show_weft(&["get", "connections", "--namespace=demo"])
+}
+
+fn has_a_canary() -> Result<()> {
+    screen::title("3 a canary: who asks for it gets version 2, and so does one request of ten");
     mesh::apply(CANARY)?;
-    until("the route is in force", || {
-        let routes = on_every_node(&["get", "httproutes", "--namespace", "demo"])?;
-        ensure!(routes.matches("api").count() >= 2, "{routes}");
+    in_force("httproute", "parents")?;
+    split("100 requests of web", &["http://api/", "--count=100"])?;
+    split("20 that say x-canary: yes", &["http://api/", "--count=20", "-H", "x-canary:yes"])
+}
+
+fn refuses_a_stranger() -> Result<()> {
+    screen::title("4 only web may ask, and whoever is refused is told why");
+    mesh::apply(ONLY_WEB)?;
+    in_force("authorizationpolicy", "ancestors")?;
+    for name in ["guest", "web"] {
+        screen::line(format_args!("  {name:<6} {}", told(client(name, &["http://api/", "--timeout=2s"]))));
+    }
+    until("the refusal is told", || {
+        let flows = weft(&["observe", "--verdict=DENIED", "--namespace=demo", "--last=1"])?;
+        ensure!(flows.contains("DENIED"), "{flows}");
         Ok(())
     })?;
-    split("100 requests of web", &["http://api/", "--count=100"])?;
-    split("20 that say x-canary: yes", &["http://api/", "--count=20", "-H", "x-canary:yes"])?;
+    show_weft(&["observe", "--verdict=DENIED", "--namespace=demo", "--last=1"])?;
+    show_weft(&["authz", "check", "--from=demo/guest", "--to=demo/api:80"])
+}
 
-    screen::title("4 only web may ask, and whoever is refused can be told why");
-    mesh::apply(ONLY_WEB)?;
-    until("the policy is in force", || {
-        let refused = client("guest", &["http://api/", "--timeout=2s"]);
-        match refused {
-            Ok(answer) if answer.contains("StatusCode=200") => bail!("guest is still answered"),
-            _ => Ok(()),
-        }
-    })?;
-    screen::line(format_args!("  guest: {}", told(client("guest", &["http://api/", "--timeout=2s"]))));
-    screen::line(format_args!("  web:   {}", told(client("web", &["http://api/"]))));
-    let denied = on_every_node(&["observe", "--verdict", "DENIED", "--namespace", "demo", "--last", "3"])?;
-    screen::line(denied.trim_end());
-
+fn does_not_notice_a_rollout() -> Result<()> {
     screen::title("5 every agent is replaced, while web asks 50 times a second");
     let mut load = Load::start()?;
     show(&["--namespace=weft-system", "rollout", "restart", "daemonset/weft"])?;
     kubectl(&["--namespace=weft-system", "rollout", "status", "daemonset/weft", "--timeout=180s"])?;
     screen::line(format_args!("  {}", load.end()?));
-
-    screen::title("the cluster is yours");
-    screen::note(format_args!("export KUBECONFIG={}", cluster::kubeconfig()?.display()));
-    screen::note(
-        "cargo xtask cluster kubectl -- --namespace weft-system exec daemonset/weft -- /weft status",
-    );
-    screen::note("cargo xtask cluster down");
-    Ok(())
+    show_weft(&["status"])
 }
 
 /// kubectl in the shop's namespace; what it says.
@@ -86,6 +104,31 @@ fn kubectl(args: &[&str]) -> Result<String> {
 fn show(args: &[&str]) -> Result<()> {
     screen::line(format_args!("$ kubectl {}", args.join(" ")));
     screen::line(kubectl(args)?.trim_end());
+    Ok(())
+}
+
+/// What a command of `weft` says of the whole cluster.
+fn weft(args: &[&str]) -> Result<String> {
+    shell::capture(Command::new(image::BINARY).args(args).env("KUBECONFIG", cluster::kubeconfig()?))
+}
+
+/// The same, with the command before it. A no is an answer, too.
+fn show_weft(args: &[&str]) -> Result<()> {
+    screen::line(format_args!("$ weft {}", args.join(" ")));
+    let mut weft = Command::new(image::BINARY);
+    let output = weft.args(args).env("KUBECONFIG", cluster::kubeconfig()?).output().context("start weft")?;
+    ensure!(output.status.code() != Some(2), "weft says: {}", String::from_utf8_lossy(&output.stderr));
+    screen::line(String::from_utf8_lossy(&output.stdout).trim_end());
+    Ok(())
+}
+
+/// Waits until all nodes have it, by what the controller says in its status.
+fn in_force(kind: &str, entries: &str) -> Result<()> {
+    let programmed =
+        format!("--for=jsonpath={{.status.{entries}[0].conditions[?(@.type==\"Programmed\")].status}}=True");
+    let began = Instant::now();
+    kubectl(&["wait", kind, "api", &programmed, "--timeout=60s"])?;
+    screen::done(format_args!("{kind} api is Programmed"), began.elapsed());
     Ok(())
 }
 
@@ -119,23 +162,6 @@ fn split(what: &str, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What a command of `weft` says on each node.
-fn on_every_node(args: &[&str]) -> Result<String> {
-    let pods = [
-        "--namespace=weft-system",
-        "get",
-        "pods",
-        "--selector=app.kubernetes.io/component=agent",
-        "--output=name",
-    ];
-    let mut all = String::new();
-    for pod in kubectl(&pods)?.lines() {
-        let exec = ["--namespace=weft-system", "exec", pod, "--container=agent", "--", "/weft"];
-        all += &kubectl(&[&exec, args].concat())?;
-    }
-    Ok(all)
-}
-
 fn until(what: &str, mut holds: impl FnMut() -> Result<()>) -> Result<()> {
     let began = Instant::now();
     while let Err(error) = holds() {
@@ -164,7 +190,7 @@ impl Load {
             "http://api/",
             "--fresh",
         ]);
-        load.arg("--for=45s").stdout(Stdio::piped());
+        load.arg("--for=40s").stdout(Stdio::piped());
         Ok(Self(load.spawn().context("start the load")?))
     }
 
@@ -177,6 +203,7 @@ impl Load {
     }
 }
 
-const SHOP: &str = include_str!("shop.yaml");
-const CANARY: &str = include_str!("canary.yaml");
-const ONLY_WEB: &str = include_str!("only-web.yaml");
+const UIDS: [&str; 3] = ["get", "pods", "--output=jsonpath={.items[*].metadata.uid}"];
+const SHOP: &str = include_str!("../../../deploy/demo/shop.yaml");
+const CANARY: &str = include_str!("../../../deploy/demo/canary.yaml");
+const ONLY_WEB: &str = include_str!("../../../deploy/demo/only-web.yaml");
