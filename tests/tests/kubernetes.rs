@@ -7,12 +7,20 @@ mod agents;
 mod cluster;
 #[path = "kubernetes/everywhere.rs"]
 mod everywhere;
+#[path = "kubernetes/identity.rs"]
+mod identity;
+#[path = "kubernetes/left.rs"]
+mod left;
 #[path = "kubernetes/load.rs"]
 mod load;
 #[path = "kubernetes/outages.rs"]
 mod outages;
 #[path = "kubernetes/probes.rs"]
 mod probes;
+#[path = "kubernetes/removal.rs"]
+mod removal;
+#[path = "kubernetes/rights.rs"]
+mod rights;
 #[path = "kubernetes/routes.rs"]
 mod routes;
 #[path = "kubernetes/services.rs"]

@@ -30,7 +30,7 @@ use std::process::Command;
 
 use anyhow::{Context, Error, Result, bail};
 
-use crate::screen;
+use crate::{repo, screen};
 use node::Node;
 use state::{Options, State};
 
@@ -133,6 +133,16 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
 /// The Gateway API project's conformance suite, as a program.
 pub(crate) fn suite() -> Result<PathBuf> {
     parts::conformance()
+}
+
+/// Helm, as a program.
+pub(crate) fn helm() -> Result<PathBuf> {
+    parts::helm()
+}
+
+/// Who has asked the API server for what, since the cluster is up.
+pub(crate) fn audit_log() -> Result<PathBuf> {
+    repo::absolute(LOGS).map(|logs| logs.join(control_plane::AUDIT_LOG))
 }
 
 /// kubectl, as the cluster's administrator.

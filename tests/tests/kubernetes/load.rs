@@ -66,11 +66,23 @@ impl<'a> Load<'a> {
 
     /// Nothing has failed so far.
     #[track_caller]
-    pub(crate) fn assert_whole(&self) -> u64 {
-        let all = self.tallies();
-        let failed: Vec<_> = all.iter().filter(|tally| tally.failed > 0).map(|tally| &tally.line).collect();
+    pub(crate) fn assert_whole(&self) {
+        self.assert_whole_since(&[]);
+    }
+
+    /// Nothing has failed since there was that to tell.
+    #[track_caller]
+    pub(crate) fn assert_whole_since(&self, before: &[Tally]) {
+        let known = |kind| before.iter().find(|tally| tally.kind == kind).map_or(0, |tally| tally.failed);
+        let all = self.tallies().into_iter().filter(|tally| tally.failed > known(tally.kind));
+        let failed: Vec<_> = all.map(|tally| tally.line).collect();
         assert!(failed.is_empty(), "{failed:#?}");
-        all.iter().map(|tally| tally.asked).sum()
+    }
+
+    /// Ends, and with it the connections that it keeps.
+    #[track_caller]
+    pub(crate) fn end(&self) {
+        self.stage.ok(&["delete", "pod", "load", "--wait"]);
     }
 
     fn tally(&self, kind: &'static str) -> Option<Tally> {

@@ -6,7 +6,7 @@ use weft_tests::eventually;
 use crate::agents::{self, Agent, PATIENCE, SYSTEM};
 use crate::cluster;
 use crate::load::Load;
-use crate::stage::{Echo, Stage};
+use crate::stage::{Echo, ONLY_WEB, ROUTED, Stage};
 
 #[test]
 fn every_node_has_an_agent_that_enforces_what_the_api_server_says() {
@@ -133,21 +133,4 @@ spec:
   - backendRefs:
     - {name: api-v1, port: 80, weight: 90}
     - {name: api-v2, port: 80, weight: 10}
-";
-const ONLY_WEB: &str = "
-apiVersion: weft.dev/v1alpha1
-kind: AuthorizationPolicy
-metadata: {name: only-web}
-spec:
-  targetRefs: [{group: '', kind: Pod, selector: {matchLabels: {app: api}}}]
-  rules: [{sources: [{type: ServiceAccount, serviceAccount: {namespace: NAMESPACE, name: web}}]}]
-";
-/// So that requests go through the proxy.
-const ROUTED: &str = "
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: api}
-spec:
-  parentRefs: [{group: '', kind: Service, name: api, port: 80}]
-  rules: [{backendRefs: [{name: api, port: 80}]}]
 ";

@@ -241,6 +241,24 @@ pub(crate) fn deployment(echo: &Echo<'_>) -> String {
         .replace("${CONTAINER}", echo.container)
 }
 
+/// So that requests to a Service `api` go through the proxy.
+pub(crate) const ROUTED: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api}
+spec:
+  parentRefs: [{group: '', kind: Service, name: api, port: 80}]
+  rules: [{backendRefs: [{name: api, port: 80}]}]
+";
+/// Lets ServiceAccount `web` of the stage alone ask pods of the app `api`.
+pub(crate) const ONLY_WEB: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: only-web}
+spec:
+  targetRefs: [{group: '', kind: Pod, selector: {matchLabels: {app: api}}}]
+  rules: [{sources: [{type: ServiceAccount, serviceAccount: {namespace: NAMESPACE, name: web}}]}]
+";
 /// The tests' own image, which `cargo xtask cluster` brings to its nodes.
 pub(crate) const IMAGE: &str = "weft.dev/cluster/echo:v1";
 /// Probes that a pod has where a test says nothing of them.

@@ -72,7 +72,7 @@ fn api_server() -> Result<Daemon> {
         ("--service-account-key-file", pki::file("service-accounts.key")?),
         ("--service-account-signing-key-file", pki::file("service-accounts.key")?),
         ("--audit-policy-file", policy),
-        ("--audit-log-path", repo::absolute(LOGS)?.join("audit.log")),
+        ("--audit-log-path", repo::absolute(LOGS)?.join(AUDIT_LOG)),
     ]
     .into_iter()
     .try_fold(daemon, |daemon, (flag, path)| Ok(daemon.arg(flag).arg(path)))
@@ -104,6 +104,7 @@ fn daemon(name: &str) -> Result<Daemon> {
     Ok(Daemon::new(name.to_owned(), Cgroup::of("control-plane"), parts::bin(name)?))
 }
 
+pub(super) const AUDIT_LOG: &str = "audit.log";
 /// Not the usual port: the host may have an etcd.
 const ETCD: &str = "http://127.0.0.1:22379";
 /// Who did what to which object: that is what a role is checked against.

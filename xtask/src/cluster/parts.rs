@@ -32,6 +32,12 @@ pub(super) fn conformance() -> Result<PathBuf> {
     bin(CONFORMANCE_TEST)
 }
 
+/// Builds Helm, which users may install by, and returns where it is.
+pub(super) fn helm() -> Result<PathBuf> {
+    once(&HELM, || HELM.build())?;
+    bin("helm")
+}
+
 /// The absolute path of what is called `name` among the parts.
 pub(super) fn bin(name: &str) -> Result<PathBuf> {
     repo::absolute(Path::new(BIN).join(name))
@@ -143,6 +149,15 @@ const ECHO: Module = Module {
     ldflags: &[],
     c_with_tags: None,
 };
+const HELM: Module = Module {
+    folder: "helm",
+    what: "Helm 3.22.0",
+    takes: "a minute or two",
+    packages: &["helm.sh/helm/v3/cmd/helm"],
+    makes: &["helm"],
+    ldflags: &[],
+    c_with_tags: None,
+};
 const GATEWAY_API: Module = Module {
     folder: "conformance",
     what: "CRDs of Gateway API 1.6.3",
@@ -162,7 +177,7 @@ const CONFORMANCE: Module = Module {
 
 #[cfg(test)]
 mod tests {
-    use super::{CNI, CONTAINERD, COREDNS, ECHO, GATEWAY_API, KUBERNETES, RUNC};
+    use super::{CNI, CONTAINERD, COREDNS, ECHO, GATEWAY_API, HELM, KUBERNETES, RUNC};
 
     #[test]
     fn what_is_shown_is_what_is_pinned() {
@@ -172,6 +187,7 @@ mod tests {
             (RUNC, include_str!("runc/go.mod"), "github.com/opencontainers/runc"),
             (CNI, include_str!("cni/go.mod"), "github.com/containernetworking/plugins"),
             (COREDNS, include_str!("coredns/go.mod"), "github.com/coredns/coredns"),
+            (HELM, include_str!("helm/go.mod"), "helm.sh/helm/v3"),
             (ECHO, include_str!("echo/go.mod"), "sigs.k8s.io/gateway-api/conformance"),
             (GATEWAY_API, include_str!("conformance/go.mod"), "sigs.k8s.io/gateway-api/conformance"),
         ] {
