@@ -3,7 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use weft_tests::{Agent, Node, Pod, Server, World, manifests, soon, text};
+use weft_tests::{
+    Agent, Node, Pod, Server, World, manifests, soon, text,
+    wire::{Stream, Wire},
+};
 
 use crate::load::CALLS;
 
@@ -106,6 +109,17 @@ impl Stage {
     pub(crate) fn settle(&self) {
         self.a.wait();
         self.b.wait();
+    }
+}
+
+/// Of what went between `web` and `far`, which are on different nodes, nothing was in clear.
+#[track_caller]
+pub(crate) fn assert_sealed(stage: &Stage, wire: &Wire) {
+    let web = [stage.web.addr(0).ip(), stage.web.addr6(0).ip()];
+    let is_between_nodes =
+        |stream: &&Stream| web.contains(&stream.from.ip()) || web.contains(&stream.to.ip());
+    for stream in wire.begun(2).iter().filter(is_between_nodes) {
+        assert!(stream.is_tls13() && !stream.contains(b"far\n"), "{} to {}", stream.from, stream.to);
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 use nix::sys::signal::Signal;
 use weft_tests::{Agent, Node, manifests, soon, text, wire::Wire};
 
-use crate::stage::{FAR, Stage};
+use crate::{
+    load::while_loaded,
+    stage::{FAR, Stage, assert_sealed},
+};
 
 #[test]
 fn agents_that_follow_each_other_fail_no_request_and_send_nothing_in_clear() {
@@ -30,16 +33,27 @@ fn agents_that_follow_each_other_fail_no_request_and_send_nothing_in_clear() {
         }
     });
     assert_eq!([a.proxy_pid(), b.proxy_pid()], proxies, "the same proxies served all the time");
-    let secret = b"far\n";
-    for stream in wire.begun(2).iter().filter(|stream| is_between_nodes(&stage, stream)) {
-        assert!(stream.is_tls13() && !stream.contains(secret), "{} to {}", stream.from, stream.to);
-    }
+    assert_sealed(&stage, &wire);
 }
 
-/// Between a client and `far`, and not between `far` and its own node.
-fn is_between_nodes(stage: &Stage, stream: &weft_tests::wire::Stream) -> bool {
-    let web = [stage.web.addr(0).ip(), stage.web.addr6(0).ip()];
-    web.contains(&stream.from.ip()) || web.contains(&stream.to.ip())
+#[test]
+fn a_pod_that_the_next_agent_finds_by_another_path_loses_no_connection() {
+    let Some(mut stage) = Stage::open() else { return };
+    let Stage { of_b: agent, web, far, b, .. } = &mut stage;
+    // As the runtime's path of a namespace, and that of the pod's first process.
+    let first = far.netns_path();
+    let other = b.state_dir().parent().expect("it is in the node's folder").join("netns-of-far");
+    std::os::unix::fs::symlink(&first, &other).unwrap();
+    while_loaded(web, far, |load| {
+        for path in [&other, &first, &other, &first] {
+            start_and_wait(agent, b);
+            far.update(|manifest| manifest.netns.clone_from(path));
+            b.wait();
+            agent.hand_over(Signal::SIGTERM);
+            b.wait();
+            load.some_more();
+        }
+    });
 }
 
 #[test]

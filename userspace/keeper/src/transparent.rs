@@ -83,17 +83,28 @@ impl Namespaces {
     }
 
     /// Removes what an earlier agent has left where it is not wanted any more.
+    ///
+    /// Where a namespace is wanted by another path than that agent's, such as that of a process and no more that of the
+    /// runtime, it stays: connections need it at every moment.
     pub(crate) fn end_left(&mut self, wanted: &[LocalPod]) {
-        let left = mem::take(&mut self.left);
-        if left.is_empty() {
+        if self.left.is_empty() {
             return;
         }
-        let wanted: BTreeSet<_> = wanted.iter().map(|pod| &pod.path).collect();
-        let gone = left.iter().filter(|path| !wanted.contains(path));
-        for (path, error) in gone.filter_map(|path| Some((path, end_at(path).err()?))) {
+        let ids: BTreeSet<_> = wanted.iter().map(|pod| pod.netns.id()).collect();
+        let paths: BTreeSet<_> = wanted.iter().map(|pod| &pod.path).collect();
+        let is_wanted = |path: &PathBuf| {
+            paths.contains(path) || matches!(NetnsId::at(path), Ok(Some(id)) if ids.contains(&id))
+        };
+        let left = mem::take(&mut self.left);
+        let (kept, gone): (BTreeSet<_>, BTreeSet<_>) = left.into_iter().partition(is_wanted);
+        for (path, error) in gone.iter().filter_map(|path| Some((path, end_at(path).err()?))) {
             tracing::warn!(path = %path.display(), %error, "a rule or a route may stay in a namespace");
         }
-        self.rewrite();
+        // What is wanted by its own path is made, and written down as such.
+        self.left = kept.into_iter().filter(|path| !paths.contains(path)).collect();
+        if !gone.is_empty() {
+            self.rewrite();
+        }
     }
 
     /// Whose addresses apps see, by the pod's name.
@@ -176,3 +187,73 @@ fn address(v6: bool, why: Option<String>) -> PeerAddress {
 pub(crate) const RECORD: &str = "proxy.namespaces";
 /// Before a namespace that could not be made ready is tried again.
 const AGAIN: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+    use std::thread;
+
+    use weft_model::{ObjectName, ServiceAccount};
+
+    use super::*;
+
+    /// In a thread that has a network namespace of its own.
+    fn inside(test: impl FnOnce() + Send + 'static) {
+        let inside = move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("this test is run as root");
+            test();
+        };
+        thread::spawn(inside).join().unwrap();
+    }
+
+    fn has_rule() -> bool {
+        let rules = Command::new("ip").args(["-6", "rule", "show"]).output().unwrap();
+        String::from_utf8_lossy(&rules.stdout).contains("fwmark")
+    }
+
+    fn pod(path: &Path) -> LocalPod {
+        LocalPod {
+            name: ObjectName::parse("shop/web").unwrap(),
+            cookie: 1,
+            addresses: Vec::new(),
+            service_account: ServiceAccount::new("shop", "web"),
+            path: path.to_owned(),
+            netns: Arc::new(Netns::open(path).unwrap()),
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_agent_has_left_stays_as_long_as_the_namespace_is_wanted_by_whatever_path() {
+        inside(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let (runtimes, other) = (dir.path().join("runtimes"), dir.path().join("other"));
+            symlink(format!("/proc/self/task/{}/ns/net", nix::unistd::gettid()), &runtimes).unwrap();
+            symlink(&runtimes, &other).unwrap();
+            Namespaces::of(dir.path()).make(&pod(&runtimes));
+            assert!(has_rule());
+
+            let mut next = Namespaces::of(dir.path());
+            next.end_left(&[pod(&other)]);
+            assert!(has_rule(), "connections need it at every moment");
+            next.make(&pod(&other));
+            next.end_left(&[pod(&other)]);
+            assert!(has_rule());
+            next.end_left(&[]);
+            assert!(!has_rule());
+        });
+    }
+
+    #[test]
+    fn what_an_earlier_agent_has_left_in_a_namespace_that_nobody_wants_goes() {
+        inside(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("netns");
+            symlink(format!("/proc/self/task/{}/ns/net", nix::unistd::gettid()), &path).unwrap();
+            Namespaces::of(dir.path()).make(&pod(&path));
+            Namespaces::of(dir.path()).end_left(&[]);
+            assert!(!has_rule());
+            assert_eq!(fs::read_to_string(dir.path().join(RECORD)).unwrap(), "");
+        });
+    }
+}
