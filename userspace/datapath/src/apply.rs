@@ -7,7 +7,7 @@ mod pods;
 mod policies;
 mod services;
 
-pub(crate) use pods::{Listening, Place, Pods, Wanted};
+pub(crate) use pods::{HANDSHAKE, Listening, Place, Pods, Wanted};
 pub(crate) use policies::Policies;
 pub(crate) use services::Services;
 

@@ -120,12 +120,34 @@ pub(crate) fn from_netns(pins: &Pins, cookie: u64) -> io::Result<()> {
 
 /// Takes off what decides by the rows of the layout at `old`, which nobody writes any more, where the layout
 /// at `new` has the same program attached. What only remembers stays beside it.
+///
+/// What sends connections elsewhere goes first: whoever still is on the way is remembered by the others.
 pub(crate) fn supersede(old: &Pins, new: &Pins) -> io::Result<()> {
-    let deciding = [program::CONNECT4, program::CONNECT6, program::SENDMSG4, program::SENDMSG6];
-    for name in deciding.into_iter().filter(|name| new.links().join(name).exists()) {
-        unpin(&old.links().join(name))?;
+    for name in DECIDING.into_iter().filter(|name| new.links().join(name).exists()) {
+        take_off(&old.links().join(name))?;
     }
-    new.linked().into_iter().try_for_each(|cookie| from_netns(old, cookie))
+    new.linked().into_iter().try_for_each(|cookie| take_off(&old.netns().join(cookie.to_string())))
+}
+
+/// Takes off all that decides by the rows of this layout. What only remembers stays.
+pub(crate) fn decide_no_more(old: &Pins) -> io::Result<()> {
+    DECIDING.into_iter().try_for_each(|name| take_off(&old.links().join(name)))?;
+    old.linked().into_iter().try_for_each(|cookie| take_off(&old.netns().join(cookie.to_string())))
+}
+
+/// Whether programs of this layout decide where connections go, or who may come in.
+pub(crate) fn decides(pins: &Pins) -> bool {
+    DECIDING.into_iter().any(|name| pins.links().join(name).exists()) || !pins.linked().is_empty()
+}
+
+/// Detaches at once: a link that nobody holds any more goes some time later.
+fn take_off(pin: &Path) -> io::Result<()> {
+    if let Ok(link) = link::open(pin)
+        && let Err(error) = link::detach(link.as_fd())
+    {
+        tracing::debug!(pin = %pin.display(), %error, "not detached; it goes with its pin");
+    }
+    unpin(pin)
 }
 
 /// The names of foreign `sk_lookup` programs in a network namespace.
@@ -162,6 +184,9 @@ pub(crate) fn on_hook(cgroup: BorrowedFd<'_>, attach: Attach) -> io::Result<Vec<
 pub(crate) fn is_exclusive(cgroup: BorrowedFd<'_>, attach: Attach) -> io::Result<bool> {
     link::is_exclusive(cgroup, attach)
 }
+
+/// What sends connections and datagrams elsewhere.
+const DECIDING: [&str; 4] = [program::CONNECT4, program::CONNECT6, program::SENDMSG4, program::SENDMSG6];
 
 struct Place<'a> {
     name: String,

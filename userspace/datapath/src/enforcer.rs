@@ -219,6 +219,17 @@ impl Enforcer {
         self.state().maps.for_proxy()
     }
 
+    /// The proxy's maps of layouts that are older than this agent's, as long as a proxy may need what is in them.
+    pub fn older_maps(&self) -> watch::Receiver<Arc<[Arc<ProxyMaps>]>> {
+        self.state().succession.older()
+    }
+
+    /// Whether an earlier agent's programs, on maps of another layout, go on until the proxy knows what it has to for those
+    /// of this one.
+    pub fn follows_another_layout(&self) -> bool {
+        self.state().follows_another_layout()
+    }
+
     /// How long ago a proxy said last that it is there; `None` where none has.
     pub fn lease_age(&self) -> Option<Duration> {
         let renewed = self.state().maps.lease_renewed_ns();
@@ -261,12 +272,14 @@ impl Enforcer {
 
     /// The proxy knows more: what waited for that may go there.
     fn learnt(&self, snapshot: &Arc<Snapshot>, known: u64) {
-        let waits = self.state().services.wait_for_proxy();
+        let state = self.state();
+        let (prepared, waits) = (state.follows_another_layout(), state.services.wait_for_proxy());
+        drop(state);
         let mut report = self.report();
-        if known < snapshot.version || report.applied != snapshot.version {
+        if known < snapshot.version || (report.applied != snapshot.version && !prepared) {
             return;
         }
-        if waits {
+        if waits || prepared {
             drop(report);
             self.apply(snapshot, known);
         } else {
@@ -283,19 +296,18 @@ impl Enforcer {
         tokio::task::block_in_place(|| {
             let began = Instant::now();
             let mut state = self.state();
+            if known < snapshot.version && state.follows_another_layout() {
+                let pods = state.prepare(snapshot);
+                drop(state);
+                return self.wait_for_proxy(pods);
+            }
             let outcome = state.apply(snapshot, known >= snapshot.version);
             self.rename(&state, snapshot);
             let status = report::status(&state, &self.shared.settings, snapshot);
             let unprotected = report::unprotected(&state);
             let pods = state.local_pods();
             drop(state);
-            self.shared.pods.send_if_modified(|known| {
-                let other = known.as_deref() != pods.as_deref();
-                if other {
-                    *known = pods.map(Into::into);
-                }
-                other
-            });
+            self.lend(pods);
             let mut report = self.report();
             report.status = status;
             match outcome {
@@ -314,6 +326,24 @@ impl Enforcer {
                     report.failure = Some(Failure::new(error.to_string(), ""));
                 }
             }
+        });
+    }
+
+    /// Has the proxy be ready for these pods, while programs of an older layout go on.
+    fn wait_for_proxy(&self, pods: Vec<LocalPod>) {
+        self.lend(Some(pods));
+        let why =
+            "programs of an earlier layout of maps go on until the node's proxy has the maps of this one";
+        self.report().failure = Some(Failure::new(why, ""));
+    }
+
+    fn lend(&self, pods: Option<Vec<LocalPod>>) {
+        self.shared.pods.send_if_modified(|known| {
+            let other = known.as_deref() != pods.as_deref();
+            if other {
+                *known = pods.map(Into::into);
+            }
+            other
         });
     }
 

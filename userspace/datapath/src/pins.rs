@@ -102,6 +102,13 @@ impl Pins {
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
+    /// Whether any program of this version is attached.
+    pub(crate) fn is_attached(&self) -> bool {
+        let has_any =
+            |folder: PathBuf| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+        has_any(self.links()) || has_any(self.netns())
+    }
+
     /// Removes every pin of this version.
     pub(crate) fn remove(&self) -> io::Result<()> {
         // Sockets that are paired outlive the pins.

@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,6 +16,7 @@ use weft_transport::{Attested, Netns, Origin, Origins};
 
 use crate::{
     maps::{Error, is_absent},
+    pins::Pins,
     rows::token,
 };
 
@@ -54,6 +55,31 @@ pub struct ProxyMaps {
     pub origins: OwnedFd,
     /// For [`LeaseMap`].
     pub lease: OwnedFd,
+}
+
+impl ProxyMaps {
+    /// Those of a layout that is pinned; `None` where an earlier start was interrupted before it had made them.
+    pub(crate) fn of(pins: &Pins) -> Result<Option<Self>, Error> {
+        let lend = |name: &'static str| {
+            let refused = |source| Error::Refused { map: name, source };
+            let path = pins.maps().join(name);
+            if !path.exists() {
+                return Ok(None);
+            }
+            let map = MapData::from_pin(path).map_err(refused)?;
+            let lent = map.fd().as_fd().try_clone_to_owned();
+            lent.map(Some).map_err(|error| refused(MapError::IoError(error)))
+        };
+        Ok(lend(map::ORIGINS)?.zip(lend(map::LEASE)?).map(|(origins, lease)| Self { origins, lease }))
+    }
+
+    /// Whether the proxy has taken all that was written for it. What cannot be read is not known to be empty.
+    pub(crate) fn are_taken(&self) -> bool {
+        let origins = self.origins.try_clone().ok().and_then(|fd| MapData::from_fd(fd).ok());
+        let rows =
+            origins.and_then(|map| HashMap::<_, OriginKey, abi::Origin>::try_from(Map::LruHashMap(map)).ok());
+        rows.is_some_and(|rows| rows.keys().next().is_none())
+    }
 }
 
 /// `weft_origin`: where redirected connections were going.

@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     sync::Arc,
+    thread,
 };
 
 use aya::maps::Map;
@@ -14,9 +15,10 @@ use weft_model::{ObjectName, PolicyTarget, Snapshot, Workload};
 use weft_policy::Policies as PolicyIndex;
 
 pub(crate) use self::overruled::Overruled;
+use self::succession::Succession;
 use crate::{
     accelerate::{self, Trial, Unfit},
-    apply::{Place, Pods, Policies, Services, Wanted},
+    apply::{HANDSHAKE, Place, Pods, Policies, Services, Wanted},
     attach, host,
     load::{self, Loaded},
     maps::{self, Maps},
@@ -29,6 +31,7 @@ use crate::{
 
 mod overruled;
 mod proxy;
+mod succession;
 mod udp;
 
 /// Why the data path could not be brought to a Snapshot.
@@ -93,6 +96,8 @@ pub(crate) struct State {
     pub acceleration: Option<Result<(), Unfit>>,
     /// Where programs are attached.
     pub cgroup: PathBuf,
+    /// Layouts of maps that are older than this agent's.
+    pub succession: Succession,
     trial: Trial,
     config: Config,
     wanted: Acceleration,
@@ -126,6 +131,7 @@ impl State {
         let services = Services::adopt(&mut maps, settings.proxy)?;
         let (policies, pods) = (Policies::adopt(&maps), Pods::adopt(&maps));
         Ok(Self {
+            succession: Succession::of(&loaded),
             loaded,
             maps,
             services,
@@ -204,6 +210,7 @@ impl State {
             let judged = now.map(|(pod, protection)| (pod.clone(), Arc::clone(protection))).collect();
             self.cut_forbidden(&judged);
         }
+        self.let_go(now);
         let services = self.services.sweep(&mut self.maps, now)?;
         Ok(self.policies.sweep(&mut self.maps, now)? || services)
     }
@@ -312,6 +319,10 @@ impl State {
         for (_, held) in self.namespaces.iter_mut() {
             held.remember_older(socket_states(&self.maps.sockets), before.contains(&held.cookie));
         }
+        if !self.loaded.retired.is_empty() {
+            // Whoever has dialled before these programs could attest it has arrived by then.
+            thread::sleep(HANDSHAKE);
+        }
         self.protect(snapshot)?;
         self.policies.retire(&used);
         self.places = judged.places;
@@ -410,14 +421,7 @@ impl State {
             }
             return;
         }
-        for pins in self.loaded.retired.drain(..) {
-            match pins.remove() {
-                Ok(()) => tracing::info!(version = pins.version, "pins of an earlier layout removed"),
-                Err(error) => {
-                    tracing::warn!(version = pins.version, %error, "pins of an earlier layout remain");
-                }
-            }
-        }
+        self.succeed();
     }
 
     fn cut_forbidden(&mut self, judged: &Protections) {

@@ -127,6 +127,11 @@ impl Generations {
         self.by_age().into_iter().rfind(can)
     }
 
+    /// The newest one, where it cannot hold the maps of all layouts.
+    pub(crate) fn left_behind(&self) -> Option<&Generation> {
+        self.newest().filter(|newest| newest.progress.left_behind)
+    }
+
     /// The one of this process.
     pub(crate) fn of(&self, pid: u32) -> Option<&Generation> {
         self.by_session.values().find(|generation| generation.hello.pid == pid)

@@ -1,11 +1,14 @@
 //! What one proxy was given and what it answered, and so what to say to it next.
 
+mod older;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_transport::handover::{Nack, Report, Unheard};
 
+use self::older::HeldMaps;
 use crate::Identities;
-use crate::wishes::{Lent, Snapshot, Wishes};
+use crate::wishes::{Lent, Older, Snapshot, Wishes};
 
 /// What a proxy was given.
 #[derive(Debug, Default)]
@@ -13,6 +16,8 @@ pub(crate) struct Given {
     /// It has served before: it has a snapshot, of an earlier agent.
     adopted: bool,
     maps: Option<Answer>,
+    /// Of older layouts.
+    older: HeldMaps,
     /// `None` for one of a version that takes no identities.
     identities: Option<Shown>,
     /// The snapshot that was sent last.
@@ -48,6 +53,7 @@ enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
     Maps,
+    OlderMaps(u64),
     Identities(u64),
     Snapshot(u64),
     Pod { cookie: u64, revision: u64 },
@@ -59,6 +65,7 @@ pub(crate) enum About {
 #[derive(Debug)]
 pub(crate) enum Step {
     Maps,
+    OlderMaps(Older),
     Identities(Identities),
     Snapshot(Snapshot),
     Pod(Lent),
@@ -75,6 +82,8 @@ pub(crate) struct Progress {
     pub silent: bool,
     /// Why it will not be filled.
     pub refusal: Option<String>,
+    /// It cannot hold the maps of several layouts, as there are now: another one has to take its place.
+    pub left_behind: bool,
     /// What it refused last, also where it can do without.
     pub trouble: Option<String>,
     /// Pods that it serves.
@@ -109,7 +118,11 @@ impl Given {
         if wishes.drain.is_some() && !self.drained {
             return Some(Step::Drain);
         }
-        if self.maps.is_none() {
+        if let Some(older) = self.older.next(&wishes.older) {
+            return Some(Step::OlderMaps(older.clone()));
+        }
+        // Those that it has may be the older ones: it keeps them until it holds both.
+        if self.maps.is_none() && self.older.are_all(&wishes.older) {
             return Some(Step::Maps);
         }
         if let Some(identities) = self.next_identities(wishes) {
@@ -174,6 +187,10 @@ impl Given {
                 self.maps = Some(Answer::None);
                 About::Maps
             }
+            Step::OlderMaps(older) => {
+                self.older.sent(older);
+                About::OlderMaps(older.revision)
+            }
             Step::Identities(Identities { version, .. }) => {
                 self.settle(About::Identities(*version), Answer::None);
                 About::Identities(*version)
@@ -231,7 +248,8 @@ impl Given {
     /// Unless it still refuses something.
     fn forget_trouble(&mut self) {
         let shown = self.identities.as_ref().and_then(|shown| shown.sent);
-        let refuses = !self.refused.is_empty() || matches!(shown, Some((_, Answer::Nack)));
+        let without = matches!(shown, Some((_, Answer::Nack))) || self.older.were_refused();
+        let refuses = !self.refused.is_empty() || without;
         self.trouble.take_if(|_| !refuses);
     }
 
@@ -261,6 +279,7 @@ impl Given {
     fn settle(&mut self, about: About, answer: Answer) {
         match about {
             About::Maps => self.maps = Some(answer),
+            About::OlderMaps(revision) => self.older.settle(revision, answer),
             About::Identities(version) => {
                 if let Some(shown) = &mut self.identities {
                     shown.sent = Some((version, answer));
@@ -285,6 +304,7 @@ impl Given {
             filled: wishes.is_some_and(|wishes| self.filled(wishes)),
             silent: false,
             refusal: wishes.and_then(|wishes| self.refusal(wishes)),
+            left_behind: wishes.is_some_and(|wishes| self.older.are_refused(&wishes.older)),
             trouble: self.trouble.clone(),
             pods: in_force,
             snapshot: self.in_force,
@@ -304,7 +324,8 @@ impl Given {
         // A renewal that is under way is no reason to wait: the certificate before it is valid.
         let has_some = self.identities.as_ref().is_none_or(|shown| shown.in_force.is_some());
         let shows = has_some || wishes.identities.is_none();
-        self.maps == Some(Answer::Ack) && shows && decided && wishes.pods.iter().all(served)
+        let has_maps = self.maps == Some(Answer::Ack) && self.older.are_all(&wishes.older);
+        has_maps && shows && decided && wishes.pods.iter().all(served)
     }
 
     /// A snapshot that is refused is no reason while another may still be taken.
@@ -320,7 +341,8 @@ impl Given {
             .identities
             .as_ref()
             .is_some_and(|shown| shown.in_force.is_none() && matches!(shown.sent, Some((_, Answer::Nack))));
-        let refuses = undecided || unserved || unshown || self.maps == Some(Answer::Nack);
+        let without_maps = self.maps == Some(Answer::Nack) || self.older.are_refused(&wishes.older);
+        let refuses = undecided || unserved || unshown || without_maps;
         refuses.then(|| self.trouble.clone().unwrap_or_else(|| "it refused what it was given".to_owned()))
     }
 }
@@ -329,6 +351,7 @@ impl std::fmt::Display for About {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Maps => f.write_str("the eBPF maps"),
+            Self::OlderMaps(_) => f.write_str("to hold the eBPF maps of an older layout, too,"),
             Self::Identities(_) => f.write_str("the set of certificates"),
             Self::Snapshot(version) => write!(f, "snapshot {version}"),
             Self::Pod { cookie, .. } => write!(f, "the pod with cookie {cookie}"),

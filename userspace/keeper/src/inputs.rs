@@ -51,6 +51,8 @@ pub struct Inputs {
     pub identities: watch::Receiver<Option<Identities>>,
     /// The eBPF maps that the proxy works with.
     pub maps: Maps,
+    /// Those of older layouts, as long as a proxy may need what is in them.
+    pub older: watch::Receiver<Arc<[Maps]>>,
     /// Who is told about ports.
     pub ports: Arc<dyn Ports>,
     /// Who is told what ended.
@@ -90,6 +92,8 @@ pub struct Identities {
     pub version: u64,
     /// Their bytes.
     pub bytes: Arc<Sealed>,
+    /// Nobody's is missing: a proxy that has no others can show them.
+    pub complete: bool,
 }
 
 /// Descriptors of eBPF maps.

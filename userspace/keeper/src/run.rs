@@ -26,7 +26,7 @@ use crate::strangers::Strangers;
 use crate::tellers::Tellers;
 use crate::transparent::Namespaces;
 use crate::upgrade::{Request, Upgrade};
-use crate::wishes::{Snapshot, Wishes};
+use crate::wishes::{Older, Snapshot, Wishes};
 use crate::{Configuration, Identities, Inputs, LocalPod, Maps, Records, session};
 
 /// Everything that the keeper knows.
@@ -40,6 +40,8 @@ pub(crate) struct Run {
     configuration: watch::Receiver<Option<Configuration>>,
     pub(crate) identities: watch::Receiver<Option<Identities>>,
     maps: Arc<Maps>,
+    older: watch::Receiver<Arc<[Maps]>>,
+    older_maps: Older,
     records: Arc<dyn Records>,
     counting: Counting,
     pub(crate) snapshot: Option<Snapshot>,
@@ -68,13 +70,16 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(shared: Arc<Shared>, tasks: Tasks, inputs: Inputs) -> Self {
-        let Inputs { pods: wanted, configuration, identities, maps, ports, records } = inputs;
+        let Inputs { pods: wanted, configuration, identities, maps, mut older, ports, records } = inputs;
+        let older_maps = Older { revision: 1, maps: Arc::clone(&older.borrow_and_update()) };
         let (events, happened) = mpsc::channel(MOST_EVENTS);
         Self {
             hello: Hello::of_this_process(generation(), shared.settings.build.clone()),
             log: Log::of(&shared.settings.run_dir),
             pods: Pods::new(ports, shared.settings.inbound, Namespaces::of(&shared.settings.run_dir)),
             maps: Arc::new(maps),
+            older,
+            older_maps,
             counting: Counting::start(Arc::clone(&records)),
             records,
             shared,
@@ -118,6 +123,7 @@ impl Run {
                 Ok(()) = self.wanted.changed() => {}
                 Ok(()) = self.configuration.changed() => self.read_configuration(),
                 Ok(()) = self.identities.changed() => {}
+                Ok(()) = self.older.changed() => self.read_older_maps(),
                 Some(request) = requests.recv() => self.begin_upgrade(request),
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return Ok(()),
@@ -136,7 +142,7 @@ impl Run {
         if ready && self.needs_another(now) {
             self.start();
         }
-        self.replace_other_build();
+        self.replace_left();
         self.log.bound();
         self.publish();
         self.finish_upgrade();
@@ -184,6 +190,7 @@ impl Run {
         }
         self.generations.wish(|generation: &Generation| Wishes {
             maps: Arc::clone(&self.maps),
+            older: self.older_maps.clone(),
             identities: self.identities.borrow().clone(),
             snapshot: self.snapshot.clone(),
             last_good: self.last_good.clone(),

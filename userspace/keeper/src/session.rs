@@ -170,6 +170,11 @@ async fn send(end: &AgentEnd, said: Option<&Said>) -> Result<u64, Error> {
     let Some(Said { step, maps, within }) = said else { return std::future::pending().await };
     match step {
         Step::Maps => end.maps(maps.origins.as_fd(), maps.lease.as_fd()).await,
+        Step::OlderMaps(older) => {
+            let pairs: Vec<_> =
+                older.maps.iter().map(|maps| [maps.origins.as_fd(), maps.lease.as_fd()]).collect();
+            end.older_maps(&pairs).await
+        }
         Step::Identities(identities) => end.identities(identities.version, &identities.bytes).await,
         Step::Snapshot(snapshot) => end.snapshot(snapshot.version, &snapshot.bytes).await,
         Step::Pod(lent) => end.pod(&lent.pod).await,

@@ -14,6 +14,8 @@ use crate::{Identities, Maps};
 pub(crate) struct Wishes {
     /// The eBPF maps.
     pub maps: Arc<Maps>,
+    /// Those of older layouts.
+    pub older: Older,
     /// Certificates, and whom to trust.
     pub identities: Option<Identities>,
     /// The last snapshot.
@@ -26,6 +28,15 @@ pub(crate) struct Wishes {
     pub serves: bool,
     /// Whether it should finish, and within which time.
     pub drain: Option<Duration>,
+}
+
+/// The eBPF maps of older layouts, whose programs may still send connections to proxies.
+#[derive(Debug, Clone)]
+pub(crate) struct Older {
+    /// Another one, whenever they are others.
+    pub revision: u64,
+    /// Themselves.
+    pub maps: Arc<[Maps]>,
 }
 
 /// A snapshot as a proxy gets it.
@@ -52,6 +63,7 @@ impl Wishes {
         let version = |snapshot: &Option<Snapshot>| snapshot.as_ref().map(|snapshot| snapshot.version);
         let identities = |wishes: &Self| wishes.identities.as_ref().map(|identities| identities.version);
         Arc::ptr_eq(&self.pods, &other.pods)
+            && self.older.revision == other.older.revision
             && identities(self) == identities(other)
             && version(&self.snapshot) == version(&other.snapshot)
             && version(&self.last_good) == version(&other.last_good)

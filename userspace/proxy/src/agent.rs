@@ -4,6 +4,7 @@
 //! The agent may go and come back: the proxy goes on as before and connects again. See
 //! [`weft_transport::handover`] for what is said, in which order.
 
+mod layouts;
 mod paths;
 
 use std::{
@@ -31,6 +32,7 @@ use weft_transport::{
 use zeroize::Zeroizing;
 
 use crate::{Error, Handle, Lease, PodSockets, observe::Reader, proxy::Draining, tell::Teller};
+use layouts::Layouts;
 use paths::Paths;
 
 /// What is behind the agent's maps, as the binary opens them.
@@ -81,6 +83,7 @@ pub async fn serve_agent(
         held: BTreeMap::new(),
         paths: Paths::default(),
         waiting: Vec::new(),
+        layouts: Layouts::default(),
         has_maps: false,
         has_snapshot: false,
         draining: FuturesUnordered::new(),
@@ -118,6 +121,7 @@ struct Lent<'a, F> {
     paths: Paths,
     /// Pods that came before maps and a snapshot, and the messages to be acknowledged for them.
     waiting: Vec<(u64, u64)>,
+    layouts: Layouts,
     has_maps: bool,
     has_snapshot: bool,
     draining: FuturesUnordered<Draining>,
@@ -187,6 +191,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
 
     async fn talk(&mut self, agent: &ProxyEnd) -> Result<Talked, handover::Error> {
         agent.hand_back(self.held.values()).await?;
+        self.layouts.meet();
         self.teller.met(self.handle);
         let mut reports = interval(REPORTS);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -224,6 +229,7 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
             FromAgent::PodGone { cookie } => self.pod_gone(cookie).await,
             FromAgent::Snapshot { bytes, .. } => self.snapshot(&bytes),
             FromAgent::Maps { origins, lease } => self.maps(origins, lease),
+            FromAgent::OlderMaps { pairs } => self.older_maps(pairs),
             FromAgent::Identities { bytes, .. } => self.identities(&bytes),
             FromAgent::Drain { within } => self.drain(within).await,
             FromAgent::Ack { of } => {
@@ -300,12 +306,26 @@ impl<F: Fn(OwnedFd, OwnedFd) -> io::Result<Maps>> Lent<'_, F> {
     }
 
     fn maps(&mut self, origins: OwnedFd, lease: OwnedFd) -> Result<(), Untaken> {
-        let (origins, lease) = (self.open)(origins, lease).map_err(Untaken::Maps)?;
-        self.handle.use_maps(origins, lease);
-        // A second without it would be a second of refused connections.
-        renew_now(self.handle);
+        self.layouts.own((self.open)(origins, lease).map_err(Untaken::Maps)?);
+        self.use_maps();
         self.has_maps = true;
         Ok(())
+    }
+
+    fn older_maps(&mut self, pairs: Vec<[OwnedFd; 2]>) -> Result<(), Untaken> {
+        let open = |[origins, lease]: [OwnedFd; 2]| (self.open)(origins, lease).map_err(Untaken::Maps);
+        let older = pairs.into_iter().map(open).collect::<Result<_, _>>()?;
+        self.layouts.older(older);
+        self.use_maps();
+        Ok(())
+    }
+
+    fn use_maps(&self) {
+        if let Some((origins, lease)) = self.layouts.together() {
+            self.handle.use_maps(origins, lease);
+            // A second without it would be a second of refused connections.
+            renew_now(self.handle);
+        }
     }
 
     /// Finishes without having been told by the agent. It connects again as one that drains, so that the agent starts

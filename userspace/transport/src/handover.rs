@@ -21,6 +21,7 @@
 //! | `pod-gone` | agent | `cookie` | | yes |
 //! | `snapshot` | agent | `version` | sealed memfd | yes |
 //! | `maps` | agent | | map of origins, map of the lease | yes |
+//! | `older-maps` | agent | | map of origins, map of the lease, of each older layout | yes |
 //! | `identities` (3) | agent | `version` | sealed memfd | yes |
 //! | `drain` | agent | `within_ms` | | yes |
 //! | `ack` | both | `of`: the id | | |
@@ -35,11 +36,17 @@
 //! - A new version may add fields, kinds, roles and reasons. An unknown field is passed over. A kind that
 //!   is not known, or cannot be taken, arrives as `Unfit`; whoever receives it sends the [`Nack`] that it
 //!   holds, and the sender does without that kind on this connection. Nobody answers an `ack` or `nack`.
+//!   So a kind may be added within a version, too, where its sender has another way: `older-maps` was.
 //! - An `ack` says that the thing is in force, not that it arrived: connections of that pod are accepted,
 //!   that snapshot decides, nothing of that pod is held any more. After a `nack` the state is that before.
 //! - Everything may be said again: a `pod` with a known cookie replaces that pod, a `snapshot` the last
 //!   one, `maps` and `identities` the last ones. The cookie is the pod's name between the two: it is never used again. The
 //!   version of a snapshot is no order: an agent that was restarted counts anew, and what it said last holds.
+//! - `older-maps` are those that programs of another layout still write and read, beside `maps`: a connection's origin
+//!   may be in any of them, and the lease is renewed in all. Each such message names all that there are; none of them lets
+//!   go of the last. They come before the `maps` that they are older than, so that at no time a proxy is without those of
+//!   the programs that send connections to it. A proxy that refuses them keeps the `maps` that it has, and another is
+//!   started beside it.
 //! - `identities` are the certificates of all pods of the node, with their private keys, and whom to trust. They come
 //!   before the pods. A pod says which of them is its own.
 //! - `records` tell of what ended: flows, metrics and logs are made of them, and nothing depends on them. One is

@@ -39,9 +39,19 @@ async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
     assert_eq!(of, id);
     assert_eq!(
         [device(got_origins.as_fd()), device(got_lease.as_fd())],
-        [origins, lease].map(|file| device(file.as_fd()))
+        [&origins, &lease].map(|file| device(file.as_fd()))
     );
     proxy.ack(of).await.unwrap();
+
+    let older = [[lease.as_fd(), origins.as_fd()], [origins.as_fd(), lease.as_fd()]];
+    for told in [&older[..], &[]] {
+        let id = agent.older_maps(told).await.unwrap();
+        let (of, FromAgent::OlderMaps { pairs }) = next(&proxy).await else { panic!() };
+        let devices = |fds: [BorrowedFd<'_>; 2]| fds.map(device);
+        let got: Vec<_> = pairs.iter().map(|pair| devices([pair[0].as_fd(), pair[1].as_fd()])).collect();
+        assert_eq!((of, got), (id, told.iter().map(|pair| devices(*pair)).collect()));
+        proxy.ack(of).await.unwrap();
+    }
 
     let id = agent.snapshot(7, &Sealed::of(b"routes").unwrap()).await.unwrap();
     let (of, FromAgent::Snapshot { version: 7, bytes }) = next(&proxy).await else { panic!() };
@@ -66,7 +76,7 @@ async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
     let report =
         Report { connections: 3, pods: 1, snapshot: Some(7), draining: true, certificates: 2, unheard };
     proxy.report(report.clone()).await.unwrap();
-    for expected in 1..=3 {
+    for expected in 1..=5 {
         assert!(matches!(said(&agent).await, FromProxy::Ack { of } if of == expected));
     }
     assert!(matches!(said(&agent).await, FromProxy::Report(got) if got == report));

@@ -69,10 +69,11 @@ impl Issued {
 
 /// What the proxy is to show; without certificates, nothing.
 pub(crate) fn hand_over(issued: Option<&Issued>, tasks: &Tasks) -> watch::Receiver<Option<Identities>> {
+    let expected = issued.is_some();
     let held = issued.map(|issued| issued.certificates.held());
     let held = held.unwrap_or_else(|| watch::channel(Arc::default()).1);
     let (shown, identities) = watch::channel(None);
-    tasks.spawn("proxy identities", seal(held, shown, tasks.stop_signal()));
+    tasks.spawn("proxy identities", seal(held, expected, shown, tasks.stop_signal()));
     identities
 }
 
@@ -106,13 +107,15 @@ fn wanted(snapshot: &Snapshot) -> Wanted {
 /// Of many changes in quick succession only the last may be seen.
 async fn seal(
     mut held: watch::Receiver<Arc<Held>>,
+    expected: bool,
     shown: watch::Sender<Option<Identities>>,
     stop: Stop,
 ) -> Result<(), memfd::Error> {
     for version in 1.. {
         let now = Arc::clone(&held.borrow_and_update());
         let bytes = Arc::new(tokio::task::block_in_place(|| Sealed::of(&now.to_wire()))?);
-        shown.send_replace(Some(Identities { version, bytes }));
+        let complete = now.missing.is_empty() && (now.trust.is_some() || !expected);
+        shown.send_replace(Some(Identities { version, bytes, complete }));
         tokio::select! {
             // Without certificates there is no change, and the sender is gone.
             Ok(()) = held.changed() => {}

@@ -10,7 +10,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
-use weft_datapath::Enforcer;
+use weft_datapath::{Enforcer, ProxyMaps};
 use weft_keeper::{Configuration, Identities, Inputs, Keeper, LocalPod, Maps, Ports, Records, Settings};
 use weft_model::{ObjectName, Snapshot};
 use weft_runtime::{Stop, Tasks};
@@ -48,6 +48,9 @@ pub(crate) fn start(
 ) -> Result<watch::Receiver<u64>> {
     let lent = enforcer.proxy_maps()?;
     let maps = Maps { origins: lent.origins, lease: lent.lease };
+    let mut held_older = enforcer.older_maps();
+    let (lent_older, older) = watch::channel(lent_maps(&held_older.borrow_and_update())?);
+    tasks.spawn("older maps", follow_older(held_older, lent_older, tasks.stop_signal()));
     let (wanted, pods) = watch::channel(None);
     let (configured, configuration) = watch::channel(None);
     let ports = Arc::new(Rows(enforcer.clone()));
@@ -55,9 +58,11 @@ pub(crate) fn start(
     tasks.spawn("proxy pods", follow_pods(enforcer.pods(), wanted, tasks.stop_signal()));
     let part = Part::new(keeper.adopts());
     let (settled, known) = watch::channel(0);
-    let configure = Configure { configured, part, decides_by: keeper.decides_by(), settled, owed: None };
+    let patience = if enforcer.follows_another_layout() { PATIENCE_OF_LAYOUT } else { PATIENCE };
+    let configure =
+        Configure { configured, part, decides_by: keeper.decides_by(), settled, owed: None, patience };
     tasks.spawn("proxy configuration", configure.follow(snapshots, tasks.stop_signal()));
-    keeper.start(tasks, Inputs { pods, configuration, identities, maps, ports, records });
+    keeper.start(tasks, Inputs { pods, configuration, identities, maps, older, ports, records });
     Ok(known)
 }
 
@@ -91,6 +96,27 @@ fn lent(pod: &weft_datapath::LocalPod) -> LocalPod {
     LocalPod { name, cookie, addresses, service_account, path, netns }
 }
 
+async fn follow_older(
+    mut held: watch::Receiver<Arc<[Arc<ProxyMaps>]>>,
+    lent: watch::Sender<Arc<[Maps]>>,
+    stop: Stop,
+) -> Result<(), std::io::Error> {
+    loop {
+        tokio::select! {
+            changed = held.changed() => if changed.is_err() { return Ok(()) },
+            () = stop.cancelled() => return Ok(()),
+        }
+        lent.send_replace(lent_maps(&held.borrow_and_update())?);
+    }
+}
+
+fn lent_maps(held: &[Arc<ProxyMaps>]) -> std::io::Result<Arc<[Maps]>> {
+    let lend = |maps: &Arc<ProxyMaps>| {
+        Ok(Maps { origins: maps.origins.try_clone()?, lease: maps.lease.try_clone()? })
+    };
+    held.iter().map(lend).collect()
+}
+
 /// Tells the keeper what the proxy is to know, and the data path what it knows.
 struct Configure {
     configured: watch::Sender<Option<Configuration>>,
@@ -99,6 +125,8 @@ struct Configure {
     settled: watch::Sender<u64>,
     /// What the proxy was told and has not taken yet, and since when.
     owed: Option<(u64, Instant)>,
+    /// How long it is waited for.
+    patience: Duration,
 }
 
 impl Configure {
@@ -114,7 +142,7 @@ impl Configure {
                 self.configured.send_replace(Some(configuration));
             }
             while self.owes() {
-                let until = self.owed.map_or_else(Instant::now, |(_, since)| since + PATIENCE);
+                let until = self.owed.map_or_else(Instant::now, |(_, since)| since + self.patience);
                 tokio::select! {
                     Ok(()) = self.decides_by.changed() => {}
                     () = sleep_until(until) => {}
@@ -124,6 +152,7 @@ impl Configure {
             }
             if self.owed.is_none() {
                 self.settled.send_replace(snapshot.version);
+                self.patience = PATIENCE;
                 tokio::select! {
                     changed = snapshots.changed() => if changed.is_err() { return Ok(()) },
                     () = stop.cancelled() => return Ok(()),
@@ -137,7 +166,7 @@ impl Configure {
         let decides_by = *self.decides_by.borrow_and_update();
         match self.owed {
             Some((version, _)) if decides_by >= Some(version) => self.owed = None,
-            Some((version, since)) if since.elapsed() >= PATIENCE => {
+            Some((version, since)) if since.elapsed() >= self.patience => {
                 tracing::warn!(
                     version,
                     "no proxy has taken the configuration; its Services are left to it all the same"
@@ -153,6 +182,9 @@ impl Configure {
 /// How long the kernel path serves a Service that is to be the proxy's: as long as a proxy may be away before it
 /// counts as gone (contract: its lease).
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an earlier agent's programs, on maps of another layout, go on for a proxy that has yet to get those of this one: as
+/// long as it takes to start another proxy, where the one that there is cannot hold both.
+const PATIENCE_OF_LAYOUT: Duration = Duration::from_secs(20);
 
 /// What of the Snapshots the proxy has to know.
 struct Part {

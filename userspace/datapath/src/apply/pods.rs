@@ -363,4 +363,4 @@ fn first(workload: &Workload, of: fn(&IpAddr) -> bool) -> Addr {
 }
 
 /// From the connect hook to the server's hook, on one node; much more than it takes.
-const HANDSHAKE: Duration = Duration::from_millis(20);
+pub(crate) const HANDSHAKE: Duration = Duration::from_millis(20);

@@ -3,7 +3,7 @@
 use std::{os::fd::BorrowedFd, sync::Arc};
 
 use weft_abi::{BePort, Config};
-use weft_model::{Service, Workload};
+use weft_model::{Service, Snapshot, Workload};
 
 use super::{Error, State, local};
 use crate::{apply::Listening, netns::Held, proxy::LocalPod};
@@ -11,7 +11,11 @@ use crate::{apply::Listening, netns::Held, proxy::LocalPod};
 impl State {
     /// The enrolled pods whose namespaces are held; `None` until that is known.
     pub(crate) fn local_pods(&self) -> Option<Vec<LocalPod>> {
-        let snapshot = self.snapshot.as_ref()?;
+        self.snapshot.as_ref().map(|snapshot| self.pods_of(snapshot))
+    }
+
+    /// Those of `snapshot`.
+    pub(super) fn pods_of(&self, snapshot: &Snapshot) -> Vec<LocalPod> {
         let placed = local(snapshot).filter_map(|pod| Some((pod, self.namespaces.get(&pod.name)?)));
         let placed = placed.filter(|(pod, _)| !self.refused_pods.contains_key(&pod.name));
         let pod = |(pod, held): (&Workload, &Held)| LocalPod {
@@ -22,7 +26,7 @@ impl State {
             ips: pod.ips.clone(),
             service_account: pod.service_account.clone(),
         };
-        Some(placed.map(pod).collect())
+        placed.map(pod).collect()
     }
 
     /// Where the connections of a pod come to the node's proxy; port 0 for nowhere.

@@ -254,6 +254,37 @@ fn a_proxy_of_the_version_before_does_without_certificates() {
     assert!(proxy.given.progress(Some(&wishes)).filled);
 }
 
+#[test]
+fn a_proxy_holds_the_maps_of_an_older_layout_before_it_gets_those_of_the_agents_own() {
+    let mut proxy = Proxy::new([1]);
+    let two = Wishes { older: older(1, 1), ..wishes(Some(7), None, &[(1, 1)]) };
+    let id = proxy.say(&two, "1 older maps");
+    assert!(
+        !matches!(proxy.given.next(&two), Some(Step::Maps)),
+        "it may have no others than the older ones: they stay until it holds both"
+    );
+    proxy.given.acked(id);
+    assert_eq!(proxy.take_all(&two), ["maps", "snapshot 7", "pod 1"]);
+    assert!(proxy.given.progress(Some(&two)).filled);
+    let none = Wishes { older: older(2, 0), ..two };
+    assert!(proxy.given.progress(Some(&none)).filled, "it has too many, which is no reason to leave it");
+    assert_eq!(proxy.take_all(&none), ["0 older maps"]);
+}
+
+#[test]
+fn a_proxy_that_cannot_hold_two_layouts_keeps_what_it_has_and_is_left_behind() {
+    let mut proxy = Proxy::new([1]);
+    let two = Wishes { older: older(1, 1), ..wishes(Some(7), None, &[(1, 1)]) };
+    let id = proxy.say(&two, "1 older maps");
+    proxy.given.nacked(&Nack { reason: NackReason::UnknownKind, ..nack(id) });
+    assert_eq!(proxy.take_all(&two), ["snapshot 7"], "policies concern it, too");
+    let progress = proxy.given.progress(Some(&two));
+    assert!(progress.left_behind && !progress.filled && progress.refusal.unwrap().contains("older layout"));
+    let none = Wishes { older: older(2, 0), ..two };
+    assert!(!proxy.given.progress(Some(&none)).left_behind);
+    assert_eq!(proxy.take_all(&none), ["maps", "pod 1"], "there is only one layout now");
+}
+
 struct Proxy {
     given: Given,
     last_id: u64,
@@ -294,6 +325,7 @@ impl Proxy {
 fn words(step: &Step) -> String {
     match step {
         Step::Maps => "maps".to_owned(),
+        Step::OlderMaps(older) => format!("{} older maps", older.maps.len()),
         Step::Identities(identities) => format!("identities {}", identities.version),
         Step::Snapshot(snapshot) => format!("snapshot {}", snapshot.version),
         Step::Pod(lent) => format!("pod {}", lent.pod.cookie),
@@ -307,12 +339,12 @@ fn nack(of: u64) -> Nack {
 }
 
 fn wishes(snapshot: Option<u64>, last_good: Option<u64>, pods: &[(u64, u64)]) -> Wishes {
-    let null = || File::open("/dev/null").unwrap().into();
     let sealed =
         |version| Snapshot { version, bytes: Arc::new(Sealed::of(&u64::to_le_bytes(version)).unwrap()) };
     let lent = |&(cookie, revision): &(u64, u64)| (cookie, Lent { pod: pod(cookie), revision });
     Wishes {
-        maps: Arc::new(Maps { origins: null(), lease: null() }),
+        maps: Arc::new(maps()),
+        older: older(1, 0),
         identities: None,
         snapshot: snapshot.map(sealed),
         last_good: last_good.map(sealed),
@@ -322,8 +354,17 @@ fn wishes(snapshot: Option<u64>, last_good: Option<u64>, pods: &[(u64, u64)]) ->
     }
 }
 
+fn maps() -> Maps {
+    let null = || File::open("/dev/null").unwrap().into();
+    Maps { origins: null(), lease: null() }
+}
+
+fn older(revision: u64, count: usize) -> Older {
+    Older { revision, maps: (0..count).map(|_| maps()).collect() }
+}
+
 fn identities(version: u64) -> Identities {
-    Identities { version, bytes: Arc::new(Sealed::of(b"keys").unwrap()) }
+    Identities { version, bytes: Arc::new(Sealed::of(b"keys").unwrap()), complete: true }
 }
 
 fn pod(cookie: u64) -> Arc<Pod> {

@@ -12,7 +12,7 @@ use crate::event::{Event, Met};
 use crate::generations::{Generation, Verdict};
 use crate::given::Progress;
 use crate::living::holds;
-use crate::wishes::Snapshot;
+use crate::wishes::{Older, Snapshot};
 
 impl Run {
     pub(super) fn handle(&mut self, event: Event) {
@@ -131,6 +131,12 @@ impl Run {
                 configuration.version
             )),
         }
+    }
+
+    /// The maps of older layouts that there are now.
+    pub(super) fn read_older_maps(&mut self) {
+        let maps = Arc::clone(&self.older.borrow_and_update());
+        self.older_maps = Older { revision: self.older_maps.revision + 1, maps };
     }
 
     pub(super) fn complain(&mut self, message: String) {

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use weft_telemetry::api::Failure;
-use weft_transport::handover::generation;
+use weft_transport::handover::{Hello, generation};
 
 use super::Run;
+use crate::generations::Generation;
 use crate::living::Process as Living;
 use crate::process::Process;
 use crate::upgrade::{self, Request};
@@ -25,7 +26,7 @@ impl Run {
             Some(("an upgrade is under way", "wait for it; `weft status` shows it"))
         } else if self.snapshot.is_none() {
             Some(("no proxy runs: no Service of this node's pods needs one", ""))
-        } else if self.generations.in_force().is_none() && !incompatible {
+        } else if self.generations.in_force().or(self.generations.left_behind()).is_none() && !incompatible {
             Some(("no proxy is in force that could be replaced", "`weft status` says why"))
         } else {
             None
@@ -40,14 +41,21 @@ impl Run {
     }
 
     /// A proxy that an agent of another build has left is replaced once it has all that this agent tells: it would be of a
-    /// version that nobody understands any more after the next update. Once only: if the next one fails, it goes on.
-    pub(super) fn replace_other_build(&mut self) {
-        let Some(hello) = self.generations.in_force().map(|generation| &generation.hello) else { return };
-        let is_left = hello.build != self.shared.settings.build && !self.processes.contains_key(&hello.pid);
-        if self.replaced || self.upgrade.is_some() || !is_left {
+    /// version that nobody understands any more after the next update. One that cannot hold the maps of two layouts is
+    /// replaced before it has them: it goes on by those that it has until another one holds both. Once only: if the next one
+    /// fails, it goes on.
+    pub(super) fn replace_left(&mut self) {
+        let is_other = |generation: &&Generation| generation.hello.build != self.shared.settings.build;
+        let of_other_build = self.generations.in_force().filter(is_other);
+        let Some(left) = self.generations.left_behind().or(of_other_build) else { return };
+        // The next one has no certificates but those of this agent.
+        let incomplete = self.identities.borrow().as_ref().is_some_and(|identities| !identities.complete);
+        let Hello { pid, build, .. } = &left.hello;
+        if self.replaced || self.upgrade.is_some() || incomplete || self.processes.contains_key(pid) {
             return;
         }
-        tracing::info!(pid = hello.pid, build = hello.build, "the proxy is of another build and is replaced");
+        let behind = left.progress.left_behind;
+        tracing::info!(pid, build, behind, "the proxy is of another build and is replaced");
         self.replaced = true;
         self.begin_upgrade(Request::nobodys());
     }

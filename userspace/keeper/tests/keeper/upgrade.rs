@@ -111,3 +111,39 @@ async fn a_proxy_that_an_agent_of_another_build_has_left_is_replaced_once() {
     assert_eq!(next.active(1, 1), new, "it is tried once");
     next.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_cannot_hold_the_maps_of_two_layouts_serves_until_another_one_holds_both() {
+    let (world, web) = (World::new(), TestPod::new());
+    world.behave("one-layout");
+    let agent = world.agent(&[&web]);
+    let (old, caller) = (agent.active(1, 1), web.caller(agent.port(&web)));
+    caller.wait(20);
+    agent.stop().await;
+    // Nobody can take its place so far.
+    world.behave("die");
+    let next = world.agent_of_another_layout(&[&web]);
+    eventually("it is asked in vain", || {
+        let status = next.status();
+        status
+            .generations
+            .iter()
+            .any(|one| one.detail.as_deref().is_some_and(|why| why.contains("older layout")))
+    });
+    caller.wait(20);
+    next.stop().await;
+
+    world.behave("");
+    let next = world.agent_of_another_layout(&[&web]);
+    within(Duration::from_secs(10), "the old one ends", || is_gone(old));
+    let new = next.active(1, 1);
+    assert_ne!(new, old);
+    caller.wait(20);
+    let made = caller.finish();
+    assert_eq!((made.refused, made.reset), (vec![], 0));
+    assert_eq!(made.by.into_keys().collect::<Vec<_>>(), [old, new]);
+    // The last of the older layout is let go of.
+    next.older.send_replace([].into());
+    within(Duration::from_secs(5), "it goes on", || next.active(1, 1) == new);
+    next.stop().await;
+}

@@ -85,13 +85,18 @@ impl World {
 
     /// An agent in this process, with these pods.
     pub(crate) fn agent_with(&self, pods: &[&TestPod], configuration: Option<Configuration>) -> Agent {
-        agent_by(self.settings(), pods, configuration)
+        agent_by(self.settings(), pods, configuration, 0)
     }
 
     /// An agent of another build in this process, with these pods and a configuration.
     pub(crate) fn next_agent(&self, pods: &[&TestPod]) -> Agent {
         let settings = Settings { build: "next".to_owned(), ..self.settings() };
-        agent_by(settings, pods, Some(configuration(1, "good")))
+        agent_by(settings, pods, Some(configuration(1, "good")), 0)
+    }
+
+    /// An agent in this process whose maps have another layout than those of the one before, which are still in use.
+    pub(crate) fn agent_of_another_layout(&self, pods: &[&TestPod]) -> Agent {
+        agent_by(self.settings(), pods, Some(configuration(1, "good")), 1)
     }
 }
 
@@ -107,23 +112,31 @@ impl Drop for World {
     }
 }
 
-fn agent_by(settings: Settings, pods: &[&TestPod], configuration: Option<Configuration>) -> Agent {
+fn agent_by(
+    settings: Settings,
+    pods: &[&TestPod],
+    configuration: Option<Configuration>,
+    layouts_before: usize,
+) -> Agent {
     let keeper = Keeper::open(settings).unwrap();
     let (wanted, following) = watch::channel(Some(pods.iter().map(|pod| pod.local()).collect()));
     let (configured, configuration) = watch::channel(configuration);
     let (ports, tasks) = (Arc::new(Known::default()), Tasks::new());
     let records = Arc::new(Told::default());
     let null = || File::open("/dev/null").unwrap().into();
+    let maps = || Maps { origins: null(), lease: null() };
+    let (older, older_maps) = watch::channel((0..layouts_before).map(|_| maps()).collect());
     let inputs = Inputs {
         pods: following,
         configuration,
         identities: watch::channel(None).1,
-        maps: Maps { origins: null(), lease: null() },
+        maps: maps(),
+        older: older_maps,
         ports: Arc::clone(&ports) as Arc<dyn Ports>,
         records: Arc::clone(&records) as Arc<dyn Records>,
     };
     keeper.start(&tasks, inputs);
-    Agent { keeper, tasks, wanted, configured, ports, records }
+    Agent { keeper, tasks, wanted, older, configured, ports, records }
 }
 
 /// A pod with a named namespace.
@@ -288,6 +301,7 @@ pub(crate) struct Agent {
     pub(crate) keeper: Keeper,
     tasks: Tasks,
     pub(crate) wanted: watch::Sender<Option<Arc<[LocalPod]>>>,
+    pub(crate) older: watch::Sender<Arc<[Maps]>>,
     pub(crate) configured: watch::Sender<Option<Configuration>>,
     pub(crate) ports: Arc<Known>,
     pub(crate) records: Arc<Told>,

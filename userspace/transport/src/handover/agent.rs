@@ -106,6 +106,12 @@ impl AgentEnd {
         self.channel.send(Body::Maps {}, &[origins, lease]).await
     }
 
+    /// Gives the eBPF maps of older layouts to the proxy, as pairs of those in [`AgentEnd::maps`]; none where nobody needs
+    /// them any more.
+    pub async fn older_maps(&self, pairs: &[[BorrowedFd<'_>; 2]]) -> Result<u64, Error> {
+        self.channel.send(Body::OlderMaps {}, pairs.as_flattened()).await
+    }
+
     /// Whether the proxy is of a version that takes identities.
     pub fn takes_identities(&self) -> bool {
         self.version() >= IDENTITIES

@@ -39,6 +39,7 @@ pub(super) enum Body {
         version: u64,
     },
     Maps {},
+    OlderMaps {},
     Identities {
         version: u64,
     },

@@ -93,6 +93,14 @@ pub(super) fn exactly<const N: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; N],
     fds.try_into().map_err(|fds: Vec<OwnedFd>| Unfit::Fds { wanted: N, found: fds.len() })
 }
 
+/// The descriptors of a message that has any number of pairs.
+pub(super) fn in_pairs(fds: Vec<OwnedFd>) -> Result<Vec<[OwnedFd; 2]>, Unfit> {
+    let found = fds.len();
+    let mut fds = fds.into_iter();
+    let pairs = std::iter::from_fn(|| Some([fds.next()?, fds.next()?])).collect();
+    if found.is_multiple_of(2) { Ok(pairs) } else { Err(Unfit::Fds { wanted: found + 1, found }) }
+}
+
 /// Why a message that could be read cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unfit {

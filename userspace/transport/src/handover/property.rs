@@ -41,7 +41,7 @@ mod tests {
     use super::{LARGEST_MESSAGE, message, read};
 
     /// A message of each kind, and one of a later version.
-    const KINDS: [&str; 14] = [
+    const KINDS: [&str; 15] = [
         r#""hello", "versions": {"min": 2, "max": 3}, "generation": 5, "pid": 42, "build": "weft 1", "draining": false"#,
         r#""held", "name": "shop/web-1", "cookie": 7, "addresses": ["10.0.0.1"], "listeners": ["outbound", "inbound"]"#,
         r#""held-all", "pods": 2"#,
@@ -50,6 +50,7 @@ mod tests {
         r#""pod-gone", "cookie": 7"#,
         r#""snapshot", "version": 3"#,
         r#""maps""#,
+        r#""older-maps""#,
         r#""identities", "version": 3"#,
         r#""drain", "within_ms": 1000"#,
         r#""ack", "of": 9"#,

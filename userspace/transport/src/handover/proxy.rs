@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::channel::{Channel, Received};
 use super::message::Body;
-use super::pod::{Unfit, exactly};
+use super::pod::{Unfit, exactly, in_pairs};
 use super::{Error, Hello, LARGEST_IDENTITIES, LARGEST_SNAPSHOT, Nack, Peer, Pod, Report};
 use crate::memfd::Sealed;
 use crate::seqpacket::Connection;
@@ -42,6 +42,11 @@ pub enum FromAgent {
         origins: OwnedFd,
         /// Where the lease is renewed.
         lease: OwnedFd,
+    },
+    /// Use these eBPF maps of older layouts, too, and no others that were given as such before.
+    OlderMaps {
+        /// Of each layout where origins are, and where the lease is renewed.
+        pairs: Vec<[OwnedFd; 2]>,
     },
     /// Show these certificates and trust these roots from now on.
     Identities {
@@ -144,6 +149,7 @@ impl ProxyEnd {
                 let [origins, lease] = exactly(fds)?;
                 FromAgent::Maps { origins, lease }
             }
+            Body::OlderMaps {} => FromAgent::OlderMaps { pairs: in_pairs(fds)? },
             Body::Identities { version } => {
                 let [memfd] = exactly(fds)?;
                 FromAgent::Identities { version, bytes: Sealed::verify(memfd, LARGEST_IDENTITIES)? }

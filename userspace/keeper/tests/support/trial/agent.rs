@@ -41,10 +41,11 @@ pub(crate) fn run(run_dir: &Path, cgroup: &Path, pods: &[&str]) -> Done {
         let (_configured, configuration) = watch::channel(Some(configuration));
         let maps = Maps { origins: File::open("/dev/null")?.into(), lease: File::open("/dev/null")?.into() };
         let ports = Arc::new(Files { path: run_dir.join("ports"), ports: Mutex::default() });
-        let keys = Identities { version: 1, bytes: Arc::new(Sealed::of(b"keys")?) };
+        let keys = Identities { version: 1, bytes: Arc::new(Sealed::of(b"keys")?), complete: true };
         let (_shown, identities) = watch::channel(Some(keys));
         let records = Arc::new(Unread);
-        keeper.start(&Tasks::new(), Inputs { pods, configuration, identities, maps, ports, records });
+        let older = watch::channel(Arc::from([])).1;
+        keeper.start(&Tasks::new(), Inputs { pods, configuration, identities, maps, older, ports, records });
         loop {
             let status = keeper.status();
             let proxies: Vec<_> = status.generations.iter().map(|one| one.pid.to_string()).collect();

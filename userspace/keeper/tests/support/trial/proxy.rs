@@ -19,7 +19,7 @@ use weft_transport::memfd::Sealed;
 
 use crate::Done;
 
-/// Does what the file `behaviour` in the run directory says: nothing, `die`, or `newer`.
+/// Does what the file `behaviour` in the run directory says: nothing, `die`, `newer`, `refuse`, or `one-layout`.
 pub(crate) fn run(run_dir: &Path) -> Done {
     // First, so that a test that sees this process in its cgroup may change the file.
     let behaviour = fs::read_to_string(run_dir.join("behaviour")).unwrap_or_default();
@@ -31,9 +31,12 @@ pub(crate) fn run(run_dir: &Path) -> Done {
     runtime.block_on(Proxy::new(&entered, &behaviour).serve(run_dir))
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each may be with or without the others")]
 struct Proxy {
     hello: Hello,
     refuses: bool,
+    /// As one of a build that does not know what `older-maps` are.
+    holds_one: bool,
     has_maps: bool,
     has_snapshot: bool,
     pods: BTreeMap<u64, Serving>,
@@ -57,6 +60,7 @@ impl Proxy {
         Self {
             hello,
             refuses: behaviour == "refuse",
+            holds_one: behaviour == "one-layout",
             has_maps: false,
             has_snapshot: false,
             pods: BTreeMap::new(),
@@ -117,6 +121,9 @@ impl Proxy {
 
     fn take(&mut self, message: FromAgent) -> Result<(), String> {
         match message {
+            FromAgent::OlderMaps { .. } if self.holds_one => {
+                return Err("a message of kind `older-maps`".to_owned());
+            }
             FromAgent::Maps { .. } => self.has_maps = true,
             FromAgent::Snapshot { bytes, .. } => {
                 let text = bytes.read().map_err(|error| error.to_string())?;
@@ -147,7 +154,10 @@ impl Proxy {
                     serving.pod.listeners.clear();
                 }
             }
-            FromAgent::Identities { .. } | FromAgent::Ack { .. } | FromAgent::Nack(_) => {}
+            FromAgent::OlderMaps { .. }
+            | FromAgent::Identities { .. }
+            | FromAgent::Ack { .. }
+            | FromAgent::Nack(_) => {}
             FromAgent::Unfit(nack) => return Err(nack.error),
         }
         Ok(())
