@@ -64,6 +64,53 @@ fn an_agent_that_is_killed_comes_back_and_no_request_fails() {
     load.assert_whole();
 }
 
+#[test]
+fn controllers_that_are_killed_come_back_and_no_request_fails() {
+    let [one, other] = cluster::two_nodes();
+    let stage = routed("controllers", &one, &other);
+    let load = Load::start(&stage, "api", &one);
+    agents::enrolled(&stage.namespace, 3);
+    let before = restarts_of_controllers();
+    // All of them, with whoever leads.
+    kill(&one, "$(pids '^/weft controller')");
+    eventually(PATIENCE, || restarts_of_controllers() >= before + 2);
+    load.some_more(100);
+    load.assert_whole();
+    // And somebody leads again: what is new is told of.
+    stage.apply(&TAGGED.replace("TAG", "again"));
+    eventually(2 * PATIENCE, || {
+        let path =
+            "--output=jsonpath={.metadata.generation} {.status.parents[*].conditions[*].observedGeneration}";
+        let said = stage.kubectl(&["get", "httproute", "api", path]).unwrap_or_default();
+        let mut generations = said.split_whitespace();
+        let newest = generations.next().unwrap_or_default().to_owned();
+        generations.clone().count() > 0 && generations.all(|generation| generation == newest)
+    });
+    load.assert_whole();
+}
+
+#[test]
+fn a_proxy_that_is_killed_refuses_nobody_and_loses_only_what_it_carried() {
+    let [one, other] = cluster::two_nodes();
+    let stage = routed("proxy", &one, &other);
+    let load = Load::start(&stage, "api", &one);
+    agents::enrolled(&stage.namespace, 3);
+    for node in [&one, &other] {
+        let restarts = || Agent::on(node).status().proxy.map_or(0, |proxy| proxy.restarts);
+        let (before, failed) = (restarts(), load.tallies());
+        kill(node, &format!("$(cat /sys/fs/cgroup/unified/weft-cluster/{node}/weft-proxy/cgroup.procs)"));
+        eventually(PATIENCE, || restarts() > before);
+        load.some_more(100);
+        for (now, before) in load.tallies().iter().zip(&failed) {
+            // One request at a time, and one that was tried again on the connection that it found broken.
+            assert!(now.failed - before.failed <= 2, "{}", now.line);
+            let is_refused =
+                ["refused", "permission denied", "403", "503"].iter().any(|word| now.line.contains(word));
+            assert!(!is_refused, "{}", now.line);
+        }
+    }
+}
+
 /// An app in two pods of two nodes, with a route, and a client.
 fn routed(name: &str, one: &str, other: &str) -> Stage {
     let stage = Stage::open(name);
@@ -79,12 +126,23 @@ fn routed(name: &str, one: &str, other: &str) -> Stage {
 
 /// At once, as when memory runs out. The process is the node's, and so it is seen on the machine.
 fn kill_agent(agent: &Agent) {
+    kill(&agent.node, &format!("$(pids '^/weft agent --node={}')", agent.node));
+}
+
+/// Ends these processes at once; `pids PATTERN` are those of containers whose command is like that.
+fn kill(node: &str, pids: &str) {
     let script = format!(
-        "for pid in $(cat /proc/[0-9]*/stat 2>/dev/null | awk '$2 == \"(weft)\" {{print $1}}'); do \
-         tr '\\0' ' ' < /proc/$pid/cmdline | grep -q -- '^/weft agent --node={}' && kill -9 $pid; done; true",
-        agent.node
+        "pids() {{ for pid in $(cat /proc/[0-9]*/stat 2>/dev/null | awk '$2 == \"(weft)\" {{print $1}}'); do \
+         tr '\\0' ' ' < /proc/$pid/cmdline | grep -q -- \"$1\" && echo $pid; done; }}; kill -9 {pids}"
     );
-    cluster::of_this_machine(&["exec", &agent.node, "sh", "-c", &script]);
+    cluster::of_this_machine(&["exec", node, "sh", "-c", &script]);
+}
+
+fn restarts_of_controllers() -> u64 {
+    let path = "--output=jsonpath={.items[*].status.containerStatuses[*].restartCount}";
+    let selector = "--selector=app.kubernetes.io/component=controller";
+    let said = cluster::kubectl(&["get", "pods", "--namespace", SYSTEM, selector, path]).unwrap_or_default();
+    said.split_whitespace().filter_map(|number| number.parse::<u64>().ok()).sum()
 }
 
 fn restarts(agent: &Agent) -> u64 {
