@@ -99,12 +99,18 @@ fn leaves_without_a_trace(name: &str, steps: &[&str], remove: &(dyn Fn() + Sync)
     assert_eq!(after, before, "networks are as they were");
 }
 
-/// Waits until every node's agent knows whom to trust.
+/// As a person waits: from the moment on that the objects are there.
 #[track_caller]
 fn installed() {
-    for what in ["daemonset/weft", "deployment/weft-controller"] {
-        cluster::ok(&["rollout", "status", what, "--namespace", SYSTEM, "--timeout=180s"]);
-    }
+    run(Command::new(weft()).args(["status", "--wait", "3m"]));
+    cluster::ok(&[
+        "rollout",
+        "status",
+        "deployment/weft-controller",
+        "--namespace",
+        SYSTEM,
+        "--timeout=180s",
+    ]);
     for agent in agents::Agent::all() {
         eventually(PATIENCE, || {
             let said = agent.weft(&["get", "certificates"]).unwrap_or_default();

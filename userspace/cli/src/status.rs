@@ -35,7 +35,7 @@ pub struct Args {
 pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> {
     let began = Instant::now();
     let agents = found(&args, began).await?;
-    let Some(client) = agents.alone() else { return nodes::run(&agents, &args, began, screen).await };
+    let Some(client) = agents.alone() else { return nodes::run(agents, &args, began, screen).await };
     let Some(patience) = args.wait else {
         let status: Status = client.get("/v1/status").await?;
         args.ask.output.write(screen, &status, |status, screen| show(status, screen.width()))?;

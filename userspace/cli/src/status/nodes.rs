@@ -1,15 +1,21 @@
 //! `weft status` of many nodes: a line for each, and below it what is not well.
 
-use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use futures_util::future::join_all;
 use serde::Serialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use weft_telemetry::api::Status;
 
-use super::{Args, enforced, is_healthy, show::in_words};
+use super::{Args, BETWEEN_LONG, enforced, is_healthy, show::in_words};
 use crate::{
     Client, Error, Exit, Screen,
-    agents::{Agents, Told},
+    agents::{Agents, PATIENCE, Told},
     problem,
     table::{Column, Table},
     units,
@@ -35,7 +41,7 @@ struct NodeStatus {
 }
 
 pub(super) async fn run(
-    agents: &Agents,
+    mut agents: Agents,
     args: &Args,
     began: Instant,
     screen: &mut Screen,
@@ -43,14 +49,11 @@ pub(super) async fn run(
     let mut late = false;
     if let Some(patience) = args.wait {
         let left = patience.saturating_sub(began.elapsed());
-        let waited = futures_util::future::join_all(
-            agents.list.iter().map(async |agent| timeout(left, enforced(&agent.client)).await),
-        );
-        late = !waited.await.iter().all(|waited| matches!(waited, Ok(Ok(_))));
+        late = timeout(left, everywhere(&mut agents, args)).await.is_err();
     }
     let told = agents.told(async |client: &Client| client.get("/v1/status").await).await;
     let nobody = told.answers.is_empty();
-    let list = list(agents, told, SystemTime::now());
+    let list = list(&agents, told, SystemTime::now());
     args.ask.output.write(screen, &list, |list, screen| page(list, screen.width()))?;
     if late {
         let patience = args.wait.unwrap_or_default();
@@ -62,6 +65,26 @@ pub(super) async fn run(
         (false, true) => Exit::Yes,
         _ => Exit::No,
     })
+}
+
+/// Waits until each node has an agent that is ready, and enforces all that is known now. A pod that has begun meanwhile, or that another one follows,
+/// is found by looking again.
+async fn everywhere(agents: &mut Agents, args: &Args) {
+    let mut round = FIRST_ROUND;
+    loop {
+        let waited =
+            join_all(agents.list.iter().map(async |agent| timeout(round, enforced(&agent.client)).await));
+        let ready = agents.list.iter().all(|agent| agent.pod.as_ref().is_none_or(|pod| pod.ready));
+        if waited.await.iter().all(|waited| matches!(waited, Ok(Ok(_)))) && ready {
+            return;
+        }
+        // Long enough, some time, for a node that has much to read.
+        round = (round * 2).min(PATIENCE);
+        sleep(BETWEEN_LONG).await;
+        if let Ok(now) = args.ask.agents().await {
+            *agents = now;
+        }
+    }
 }
 
 fn list(agents: &Agents, told: Told<Status>, now: SystemTime) -> Vec<NodeStatus> {
@@ -124,7 +147,7 @@ fn nodes(list: &[NodeStatus]) -> Table {
     ]);
     for NodeStatus { node, agent, age_seconds, restarts, status, .. } in list {
         let of = |text: fn(&Status) -> String| status.as_ref().map(text).unwrap_or_default();
-        let age = age_seconds.map(|seconds| units::span(std::time::Duration::from_secs(seconds)));
+        let age = age_seconds.map(|seconds| units::span(Duration::from_secs(seconds)));
         table.row([
             node.to_string(),
             agent.clone().unwrap_or_default(),
@@ -206,3 +229,6 @@ fn problems(list: &[NodeStatus]) -> String {
     }
     text
 }
+
+/// Before pods are looked at again.
+const FIRST_ROUND: Duration = Duration::from_secs(2);
