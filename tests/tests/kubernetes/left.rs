@@ -86,14 +86,18 @@ const GROUP: &str = "group=$(awk '$3 == \"cgroup2\" {print $2; exit}' /proc/moun
 const NAMESPACES: &str = "group=$(awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mounts)/weft-cluster/NODE;
     find $group -name cgroup.procs -exec cat {} + | while read pid; do
         stat --dereference --format=%i /proc/$pid/ns/net 2>/dev/null; done | sort -u";
-/// Its empty folders may stay, which are mounts of the agent's pod.
+/// Its empty folders may stay, which are mounts of the agent's pod. A controller is a pod like any other.
 const FILES: &str = "group=$(awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mounts)/weft-cluster/NODE
     ls -d /sys/fs/bpf/weft $group/weft-proxy 2>/dev/null
     find /run/weft /var/lib/weft -mindepth 1 2>/dev/null
     grep -rl weft-cni /etc/cni/net.d
     ls -d /etc/cni/net.d/*weft-cni* /opt/cni/bin/*weft* 2>/dev/null
     for pid in $(find $group -name cgroup.procs -exec cat {} +); do
-        case $(readlink /proc/$pid/exe) in *weft) echo process $pid $(tr '\\0' ' ' < /proc/$pid/cmdline) ;; esac
+        line=$(tr '\\0' ' ' < /proc/$pid/cmdline)
+        case $(readlink /proc/$pid/exe):$line in
+            *:*'weft controller '*) ;;
+            *weft:*) echo process $pid $line ;;
+        esac
     done; true";
 const NETWORK: &str = "group=$(awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mounts)/weft-cluster/NODE
     pid=$(find $group -path '*UID*' -name cgroup.procs -exec cat {} + | head -1)
