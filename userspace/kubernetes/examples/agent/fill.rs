@@ -133,19 +133,23 @@ fn pod(index: usize) -> Value {
 fn roles() -> Vec<Value> {
     let mut all = documents(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/install").as_path());
     all.retain(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "weft-agent");
+    assert_eq!(all.len(), 1, "deploy/install has the agents' role");
     all.push(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
         "metadata": {"name": "agent"}, "subjects": [{"kind": "User", "name": "agent"}],
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "weft-agent"}}));
     all
 }
 
-/// All objects of a folder's files; what is filled in later is no YAML before, and is none of them.
+/// All objects of a folder's files, of each as far as it is YAML: what is filled in later is none before.
 fn documents(folder: &Path) -> Vec<Value> {
     let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     let texts = files.filter(|path| path.extension().is_some_and(|word| word == "yaml"));
     let texts: Vec<String> = texts.map(|path| fs::read_to_string(path).unwrap()).collect();
-    let documents = texts.iter().flat_map(|text| serde_yaml::Deserializer::from_str(text));
-    documents.filter_map(|document| Value::deserialize(document).ok()).filter(Value::is_object).collect()
+    // Behind what is no YAML the parser finds the same again and again.
+    let documents = texts.iter().flat_map(|text| {
+        serde_yaml::Deserializer::from_str(text).map(Value::deserialize).map_while(Result::ok)
+    });
+    documents.filter(Value::is_object).collect()
 }
 
 fn resource(api_version: &str, kind: &str) -> ApiResource {
