@@ -202,16 +202,25 @@ fn call(web: &Pod, load: &Load) {
     });
 }
 
-/// Requests on one connection, by a client that polls.
+/// Requests on one connection, by a client that polls; on another one only after a proxy that drains has said so.
 async fn ask_on_one(web: &Pod, load: &Load) -> Result<(), Box<dyn std::error::Error>> {
+    while load.goes_on() {
+        ask_until_closed(web, load).await?;
+    }
+    Ok(())
+}
+
+async fn ask_until_closed(web: &Pod, load: &Load) -> Result<(), Box<dyn std::error::Error>> {
     let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(polled(web, ROUTED)?)).await?;
     tokio::task::spawn_local(connection);
-    while load.goes_on() {
+    let mut is_last = false;
+    while load.goes_on() && !is_last {
         sender.ready().await?;
         let began = Instant::now();
         let request = Request::get("/").header("host", "routed.shop").body(Empty::<Bytes>::new())?;
         let answer = timeout(PATIENCE, sender.send_request(request)).await??;
         let code = answer.status().as_u16();
+        is_last = answer.headers().get("connection").is_some_and(|said| said == "close");
         timeout(PATIENCE, answer.into_body().collect()).await??;
         load.count(5, began, status(code));
         tokio::time::sleep(PACE).await;
