@@ -7,7 +7,7 @@ use weft_tests::eventually;
 
 use crate::agents::{self, Agent, PATIENCE, SYSTEM};
 use crate::cluster;
-use crate::load::Load;
+use crate::load::{Load, Tally};
 use crate::stage::{Echo, Stage};
 
 #[test]
@@ -15,19 +15,19 @@ fn an_api_server_that_restarts_fails_no_request() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("api-server", &one, &other);
     let load = Load::start(&stage, "api", &one);
-    agents::enrolled(&stage.namespace, 3);
+    let joined = joined(&stage, &load);
     cluster::of_this_machine(&["stop", "kube-apiserver"]);
     // Longer than anybody waits for it by himself.
     thread::sleep(Duration::from_secs(10));
     cluster::of_this_machine(&["restart", "kube-apiserver"]);
     eventually(PATIENCE, || cluster::kubectl(&["get", "nodes"]).is_ok());
     load.some_more(100);
-    load.assert_whole();
+    load.assert_whole_since(&joined);
     // And it is heard again: what is new holds.
     stage.apply(&TAGGED.replace("TAG", "again"));
     agents::enforced("httproutes", &stage.namespace, "api", |_| true);
     eventually(PATIENCE, || stage.answer("web", &["http://api/"]).says("x-tag") == Some("again"));
-    load.assert_whole();
+    load.assert_whole_since(&joined);
 }
 
 #[test]
@@ -35,14 +35,14 @@ fn a_containerd_that_restarts_fails_no_request() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("containerd", &one, &other);
     let load = Load::start(&stage, "api", &one);
-    agents::enrolled(&stage.namespace, 3);
+    let joined = joined(&stage, &load);
     let before = Agent::on(&one).uid;
     for node in [&one, &other] {
         cluster::of_this_machine(&["restart", &format!("{node}.containerd")]);
     }
     eventually(PATIENCE, || stage.ask("web", &["http://api/"]).is_ok());
     load.some_more(100);
-    load.assert_whole();
+    load.assert_whole_since(&joined);
     assert_eq!(Agent::on(&one).uid, before, "pods outlive their runtime");
 }
 
@@ -51,7 +51,7 @@ fn an_agent_that_is_killed_comes_back_and_no_request_fails() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("killed", &one, &other);
     let load = Load::start(&stage, "api", &one);
-    agents::enrolled(&stage.namespace, 3);
+    let joined = joined(&stage, &load);
     cluster::as_with_cgroup_v2();
     for node in [&one, &other] {
         let agent = Agent::on(node);
@@ -61,7 +61,35 @@ fn an_agent_that_is_killed_comes_back_and_no_request_fails() {
         eventually(PATIENCE, || Agent::all().iter().any(|agent| agent.node == *node));
         load.some_more(50);
     }
-    load.assert_whole();
+    load.assert_whole_since(&joined);
+}
+
+#[test]
+fn agents_whose_maps_have_another_layout_are_rolled_out_and_no_request_fails() {
+    let [one, other] = cluster::two_nodes();
+    let stage = routed("layout", &one, &other);
+    let load = Load::start(&stage, "api", &one);
+    let joined = joined(&stage, &load);
+    cluster::as_with_cgroup_v2();
+    let before = [&one, &other].map(|node| Agent::on(node).status().schema);
+    for (node, layout) in [&one, &other].into_iter().zip(before) {
+        // As if the agents that run were of a build one of whose maps is of another size.
+        let script = format!(
+            "cd /sys/fs/bpf/weft/{node}/v{layout}/maps && rm weft_svc && bpftool map create $PWD/weft_svc \
+             type hash key 24 value 99 entries 10 name weft_svc"
+        );
+        cluster::of_this_machine(&["exec", node, "sh", "-c", &script]);
+    }
+    cluster::ok(&["rollout", "restart", "daemonset/weft", "--namespace", SYSTEM]);
+    cluster::ok(&["rollout", "status", "daemonset/weft", "--namespace", SYSTEM, "--timeout=180s"]);
+    load.some_more(100);
+    for (node, layout) in [&one, &other].into_iter().zip(before) {
+        assert_eq!(Agent::on(node).status().schema, layout + 1, "{node}");
+        let pinned = || cluster::of_this_machine(&["exec", node, "ls", &format!("/sys/fs/bpf/weft/{node}")]);
+        eventually(PATIENCE, || pinned().trim() == format!("v{}", layout + 1));
+    }
+    load.some_more(50);
+    load.assert_whole_since(&joined);
 }
 
 #[test]
@@ -69,13 +97,13 @@ fn controllers_that_are_killed_come_back_and_no_request_fails() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("controllers", &one, &other);
     let load = Load::start(&stage, "api", &one);
-    agents::enrolled(&stage.namespace, 3);
+    let joined = joined(&stage, &load);
     let before = restarts_of_controllers();
     // All of them, with whoever leads.
     kill(&one, "$(pids '^/weft controller')");
     eventually(PATIENCE, || restarts_of_controllers() >= before + 2);
     load.some_more(100);
-    load.assert_whole();
+    load.assert_whole_since(&joined);
     // And somebody leads again: what is new is told of.
     stage.apply(&TAGGED.replace("TAG", "again"));
     eventually(2 * PATIENCE, || {
@@ -86,7 +114,7 @@ fn controllers_that_are_killed_come_back_and_no_request_fails() {
         let newest = generations.next().unwrap_or_default().to_owned();
         generations.clone().count() > 0 && generations.all(|generation| generation == newest)
     });
-    load.assert_whole();
+    load.assert_whole_since(&joined);
 }
 
 #[test]
@@ -94,7 +122,7 @@ fn a_proxy_that_is_killed_refuses_nobody_and_loses_only_what_it_carried() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("proxy", &one, &other);
     let load = Load::start(&stage, "api", &one);
-    agents::enrolled(&stage.namespace, 3);
+    joined(&stage, &load);
     for node in [&one, &other] {
         let restarts = || Agent::on(node).status().proxy.map_or(0, |proxy| proxy.restarts);
         let (before, failed) = (restarts(), load.tallies());
@@ -109,6 +137,13 @@ fn a_proxy_that_is_killed_refuses_nobody_and_loses_only_what_it_carried() {
             assert!(!is_refused, "{}", now.line);
         }
     }
+}
+
+/// What the load has to tell once its pod has joined the mesh, which is other tests' concern.
+fn joined(stage: &Stage, load: &Load<'_>) -> Vec<Tally> {
+    agents::enrolled(&stage.namespace, 3);
+    load.some_more(50);
+    load.tallies()
 }
 
 /// An app in two pods of two nodes, with a route, and a client.
