@@ -137,7 +137,11 @@ fn told(answer: Result<String>) -> String {
         Ok(text) => {
             let field =
                 |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-            format!("{} by {}", field("StatusCode="), field("Hostname="))
+            match field("Hostname=") {
+                // It is the mesh that has answered.
+                "" => field("StatusCode=").to_owned(),
+                pod => format!("{} by {pod}", field("StatusCode=")),
+            }
         }
         Err(error) => error.to_string().lines().last().unwrap_or_default().to_owned(),
     }

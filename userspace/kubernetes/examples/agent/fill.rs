@@ -149,7 +149,8 @@ fn documents(folder: &Path) -> Vec<Value> {
     let documents = texts.iter().flat_map(|text| {
         serde_yaml::Deserializer::from_str(text).map(Value::deserialize).map_while(Result::ok)
     });
-    documents.filter(Value::is_object).collect()
+    // A kustomization, which lies beside them, has no name.
+    documents.filter(|object| object["metadata"]["name"].is_string()).collect()
 }
 
 fn resource(api_version: &str, kind: &str) -> ApiResource {
