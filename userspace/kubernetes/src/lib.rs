@@ -26,6 +26,9 @@ mod leader;
 mod manifests;
 mod node;
 mod object;
+#[cfg(test)]
+#[path = "../../../tests/releases/release.rs"]
+mod release;
 mod source;
 mod status;
 mod syntax;

@@ -6,7 +6,7 @@ use crate::shop::Shop;
 use weft_cli::Exit;
 
 /// File, command, and the width of the screen (0: a pipe).
-const PAGES: &[(&str, &str, u16)] = &[
+pub(crate) const PAGES: &[(&str, &str, u16)] = &[
     ("status.160", "status", 160),
     ("status.80", "status", 80),
     ("status.pipe", "status", 0),

@@ -3,5 +3,9 @@
 mod commands;
 mod golden;
 mod nodes;
+#[path = "../../../../tests/releases/release.rs"]
+mod release;
+#[cfg(test)]
+mod releases;
 #[cfg(test)]
 mod shop;

@@ -186,12 +186,22 @@ pub(crate) async fn ask_all(shops: &[&Shop], line: &str) -> Answer {
     ask_all_on(shops, line, None, false).await
 }
 
+/// What `weft <line>` answers into a pipe, where whoever is in these run directories is asked.
+pub(crate) async fn ask_at(run_dirs: &[String], line: &str) -> Answer {
+    ask_at_on(run_dirs, line, None, false).await
+}
+
 async fn ask_all_on(shops: &[&Shop], line: &str, width: Option<u16>, colour: bool) -> Answer {
+    let run_dirs: Vec<_> = shops.iter().map(|shop| shop.run_dir()).collect();
+    ask_at_on(&run_dirs, line, width, colour).await
+}
+
+async fn ask_at_on(run_dirs: &[String], line: &str, width: Option<u16>, colour: bool) -> Answer {
     let (out, err) = (Paper::default(), Paper::default());
     let mut screen = Screen::new(out.clone(), err.clone(), width, colour);
     let needs_agent = !line.starts_with("analyze");
     let run_dirs =
-        shops.iter().filter(|_| needs_agent).flat_map(|shop| ["--run-dir".to_owned(), shop.run_dir()]);
+        run_dirs.iter().filter(|_| needs_agent).flat_map(|dir| ["--run-dir".to_owned(), dir.clone()]);
     // A space inside a word is written `_` behind its colon, as in the header `a:_b`.
     let words = ["weft"].into_iter().chain(line.split(' ')).map(|word| word.replace(":_", ": "));
     let exit = Line::try_parse_from(words.chain(run_dirs)).unwrap().command.run(&mut screen).await;

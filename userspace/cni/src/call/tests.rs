@@ -106,3 +106,32 @@ fn a_path_is_told_without_the_links_on_its_way() {
     assert_eq!(without_links(&real.join("var-run/cni-1")), real.join("run/cni-1"));
     assert_eq!(without_links(Path::new("/proc/self/ns/net")).file_name().unwrap(), "net");
 }
+
+/// A runtime reads the configuration that an agent has written, and calls the plugin that is on the disk: after an update these
+/// are of two releases for a moment; and of a pod's DEL and CHECK for as long as the pod lives, as runtimes keep what was there
+/// at its ADD.
+#[test]
+fn the_configuration_of_another_release_means_the_same() {
+    let written = r#"{"type":"weft-cni","agent":"/run/weft/agent.sock","kubeconfig":"/var/lib/weft/cni/kubeconfig",
+        "members":"/var/lib/weft/last-good/n1/members.json","neverWait":["kube-system","weft-system"]"#;
+    let runtimes = format!(r#""cniVersion": "1.0.0", "name": "n", "prevResult": {BRIDGE}"#);
+    for more in ["", r#""ofTheNextRelease": {"some": ["thing"]},"#] {
+        let config = read(&[], &format!("{written}, {more} {runtimes}}}")).unwrap().config;
+        assert_eq!(config.agent, Path::new("/run/weft/agent.sock"));
+        assert_eq!(config.kubeconfig, Path::new("/var/lib/weft/cni/kubeconfig"));
+        assert_eq!(config.members, Path::new("/var/lib/weft/last-good/n1/members.json"));
+        assert_eq!(config.never_wait, ["kube-system", "weft-system"]);
+    }
+    // What is written today is that, and so a plugin of that release reads it.
+    let settings = crate::Settings {
+        agent: "/run/weft/agent.sock".into(),
+        kubeconfig: "/var/lib/weft/cni/kubeconfig".into(),
+        members: "/var/lib/weft/last-good/n1/members.json".into(),
+        never_wait: vec!["kube-system".to_owned(), "weft-system".to_owned()],
+    };
+    let today: Value = serde_json::to_value(settings).unwrap();
+    let then: Value = serde_json::from_str(&format!("{written}}}")).unwrap();
+    for (key, value) in then.as_object().unwrap().iter().filter(|(key, _)| *key != "type") {
+        assert_eq!(today[key], *value, "{key}");
+    }
+}

@@ -101,13 +101,13 @@ fn is_absent(status: &Status) -> bool {
 }
 
 /// Who was in the mesh when an agent was last there, of the pods of its node.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Members {
     /// By UID.
     pods: BTreeMap<Arc<str>, Member>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Member {
     name: ObjectName,
     enrolled: bool,
@@ -189,5 +189,12 @@ mod tests {
             kept_membership(&folder.path().join("nothing"), &ObjectName::new("shop", "in"), "uid-in"),
             None
         );
+    }
+
+    #[test]
+    fn what_an_agent_of_another_release_has_kept_says_the_same() {
+        let member = Member { name: ObjectName::new("shop", "web"), enrolled: true };
+        let members = Members { pods: [("u1".into(), member)].into() };
+        crate::release::agrees("members.json", &members, &["pods"]);
     }
 }

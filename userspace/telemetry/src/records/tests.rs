@@ -1,7 +1,12 @@
+use std::fmt::Write as _;
+
 use weft_abi::Reason;
-use weft_model::{ObjectName, RouteKind, RouteName};
+use weft_model::{ObjectName, RouteKind, RouteName, ServiceAccount};
 
 use super::*;
+
+#[path = "../../../../tests/releases/release.rs"]
+mod release;
 
 /// `GET /v1/items` from pod `shop/web-1` by HTTPRoute `shop/canary` to `shop/api-1`, answered with 200 in 12 ms.
 pub(crate) fn request() -> RequestRecord {
@@ -173,4 +178,80 @@ fn success_is_an_answer_below_500_and_a_call_that_is_ok() {
     ] {
         assert_eq!(ok(status, grpc), success, "{status} {grpc:?}");
     }
+}
+
+#[test]
+fn a_batch_of_another_release_is_the_same_batch() {
+    let inbound = Inbound { account: Some(ServiceAccount::new("shop", "web")), told: true };
+    let request = RequestRecord {
+        grpc: true,
+        authority: "api.shop".into(),
+        id: "1".into(),
+        trace: "2".into(),
+        agent: "curl".into(),
+        grpc_status: Some(14),
+        reason: Some(Reason::NO_RULE),
+        audit: Some(Reason::NOT_ALLOWED),
+        inbound: Some(inbound.clone()),
+        delayed: true,
+        exhausted: true,
+        received: 7,
+        messages: (1, 2),
+        security: Security::MutualTls,
+        ..request()
+    };
+    let live = LiveRecord {
+        service: request.service.clone(),
+        inbound: Some(inbound.clone()),
+        peer: Some(([10, 0, 0, 1], 41_235).into()),
+        ..live()
+    };
+    let connection = ConnectionRecord {
+        connection: 9,
+        ended: 7,
+        pod: live.pod.clone(),
+        client: live.client,
+        dialled: live.dialled,
+        service: live.service.clone(),
+        rule: request.rule.clone(),
+        endpoint: request.endpoint,
+        security: Security::MutualTls,
+        inbound: Some(inbound),
+        spoken: Spoken::Tcp,
+        lasted: 3,
+        received: 4,
+        sent: 5,
+        reason: Some(Reason::NO_ORIGIN),
+    };
+    let usage = PodUsage {
+        pod: live.pod.clone(),
+        connections: 1,
+        connections_total: 2,
+        requests: 3,
+        requests_total: 4,
+        received: 5,
+        sent: 6,
+        busy_ns: 7,
+        mirrors_dropped: 8,
+        handshakes: 9,
+    };
+    let batch = RecordBatch {
+        generation: 3,
+        requests: vec![request],
+        connections: vec![connection],
+        live: vec![live],
+        usage: vec![usage],
+        lost: 2,
+    };
+    release::agrees("records.json", &batch, &[]);
+    // The very bytes, too: the same values have other forms in MessagePack.
+    let hex = batch.to_bytes().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    let recorded = release::recorded("records.msgpack.json", &hex.into());
+    let recorded = recorded.as_str().unwrap().as_bytes().chunks(2);
+    let bytes: Vec<u8> =
+        recorded.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect();
+    assert_eq!(RecordBatch::read(&bytes).unwrap(), batch);
 }

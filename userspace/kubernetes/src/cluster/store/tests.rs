@@ -4,7 +4,7 @@ use serde_json::json;
 use weft_model::Severity;
 
 use super::*;
-use crate::object::Kind;
+use crate::{object::Kind, release};
 
 const GATEWAY: &str = "gateway.networking.k8s.io/v1";
 const WEFT: &str = "weft.dev/v1alpha1";
@@ -363,4 +363,32 @@ fn what_is_kept_is_for_its_node_alone_and_for_nobody_else_to_read() {
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     std::fs::write(file.path(), "{").unwrap();
     assert!(Kept::read(folder.path(), "n1", false).is_none(), "a broken file is none");
+}
+
+#[test]
+fn what_an_agent_of_another_release_has_kept_is_what_was_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    kept(
+        folder.path(),
+        &[(Kind::Service, service("a", "10.96.0.1")), (Kind::AuthorizationPolicy, policy("DENY"))],
+        &[],
+    );
+    let file = folder.path().join("cluster.json");
+    let today: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let fixed =
+        ["uids", "labels", "pods", "generations", "jwt", "jwks", "access_logs", "routes", "workloads"];
+    let recorded = release::recorded("cluster.json", &today);
+    for (who, text) in
+        [("that release", &recorded), ("a release that keeps more", &release::newer(&today, &fixed))]
+    {
+        std::fs::write(&file, text.to_string()).unwrap();
+        let kept =
+            Kept::read(folder.path(), "n1", false).unwrap_or_else(|| panic!("what {who} keeps is lost"));
+        let snapshot = &kept.snapshot;
+        assert_eq!((snapshot.services.len(), snapshot.policies.len(), kept.good.len()), (1, 1, 1), "{who}");
+    }
+    let mut today = today;
+    // When it was written.
+    today["at"] = recorded["at"].clone();
+    assert_eq!(release::lost(&recorded, &today), [""; 0], "that release reads what is not kept any more");
 }

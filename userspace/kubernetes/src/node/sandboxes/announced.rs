@@ -26,7 +26,7 @@ pub(super) struct Announcements {
 }
 
 /// One of them.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Announcement {
     pub(super) path: PathBuf,
     pub(super) ips: Arc<[IpAddr]>,
@@ -114,4 +114,22 @@ fn write(file: &Path, pods: &HashMap<Arc<str>, Announcement>) -> io::Result<()> 
 
 fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|found| found.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release;
+
+    #[test]
+    fn what_the_runtime_has_told_an_agent_of_another_release_is_the_same() {
+        let announcement = Announcement {
+            path: "/run/netns/cni-1".into(),
+            ips: [[10, 1, 0, 7].into()].into(),
+            sandbox: "ab12".into(),
+            inode: 4_026_532_000,
+        };
+        let pods: HashMap<Arc<str>, _> = [("u1".into(), announcement)].into();
+        release::agrees("announced.json", &pods, &[""]);
+    }
 }
