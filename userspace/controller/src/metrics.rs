@@ -183,5 +183,15 @@ mod tests {
         ] {
             assert!(text.lines().any(|it| it.starts_with(line)), "{line}\n{text}");
         }
+        // Alerts of `weft install --monitoring` ask for these.
+        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let labels = |family: &str| match family.split(' ').next() {
+            Some("weft_controller_build") => " version",
+            Some("weft_controller_refusals") => " reason",
+            Some("weft_controller_token_reviews") => " answered",
+            _ => "",
+        };
+        let told: Vec<_> = families.map(|family| format!("{family}{}", labels(family))).collect();
+        assert_eq!(told.join("\n"), include_str!("metrics/names.txt").trim_end());
     }
 }

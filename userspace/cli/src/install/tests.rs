@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use clap::Parser;
 use serde::Deserialize as _;
 use serde_yaml::Value;
@@ -136,19 +138,85 @@ fn what_other_operators_define_is_asked_for_by_a_flag() {
     let dashboard: serde_json::Value =
         serde_json::from_str(dashboard["data"]["weft.json"].as_str().unwrap()).unwrap();
     // Dashboards and alerts ask for what there is.
-    let rules = serde_yaml::to_string(of_kind(&all, "PrometheusRule")).unwrap();
-    let names = include_str!("../../../telemetry/src/metrics/names.txt");
-    let known: Vec<_> = names.lines().filter_map(|line| line.split(' ').next()).collect();
-    let asked = dashboard.to_string() + &rules;
-    let words = asked.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let metrics: Vec<_> =
-        words.filter(|word| word.starts_with("istio_") || word.starts_with("weft_")).collect();
-    assert!(metrics.len() > 10, "{metrics:?}");
-    for metric in metrics {
-        let is_known = |name: &&str| {
-            metric.strip_prefix(*name).is_some_and(|rest| ["", "_total", "_bucket"].contains(&rest))
-        };
-        assert!(known.iter().any(is_known), "there is no {metric}");
+    let mut questions = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let targets = panel["targets"].as_array().unwrap().iter();
+        questions.extend(targets.map(|target| target["expr"].as_str().unwrap().to_owned()));
+    }
+    for group in of_kind(&all, "PrometheusRule")["spec"]["groups"].as_sequence().unwrap() {
+        let rules = group["rules"].as_sequence().unwrap().iter();
+        questions.extend(rules.map(|rule| rule["expr"].as_str().unwrap().to_owned()));
+    }
+    assert!(questions.len() > 15, "{questions:?}");
+    for question in &questions {
+        assert_eq!(unknown(question), [""; 0], "{question}");
+    }
+    assert_eq!(unknown("sum by (nobody) (rate(weft_drops_total{reason=\"x\"}[1m]))"), ["nobody"]);
+    assert_eq!(unknown("max(weft_dropped) > 0"), ["weft_dropped"]);
+}
+
+/// What a question of a dashboard or an alert asks for that there is not: metrics, or labels of theirs.
+fn unknown(question: &str) -> Vec<String> {
+    let named: BTreeMap<&str, Vec<&str>> = [
+        include_str!("../../../telemetry/src/metrics/names.txt"),
+        include_str!("../../../controller/src/metrics/names.txt"),
+    ]
+    .iter()
+    .flat_map(|names| names.lines())
+    .map(|line| {
+        let mut words = line.split(' ');
+        let name = words.next().unwrap();
+        (name, words.nth(1).map(|labels| labels.split(',').collect()).unwrap_or_default())
+    })
+    .collect();
+    // Those of every target, and the node, which the ServiceMonitor adds.
+    let everywhere = ["job", "node", "pod", "le"];
+    let without_texts: String = question.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
+    let of_a_metric = |word: &&str| word.starts_with("istio_") || word.starts_with("weft_");
+    let words = |text: &str| -> Vec<String> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(|c| !is_part(c)).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    let (mut wrong, mut labels) = (Vec::new(), everywhere.to_vec());
+    for word in words(&without_texts).iter().map(String::as_str).filter(of_a_metric) {
+        let found = named.iter().find(|(name, _)| {
+            word.strip_prefix(**name).is_some_and(|rest| ["", "_total", "_bucket"].contains(&rest))
+        });
+        match found {
+            Some((_, of_it)) => labels.extend(of_it),
+            None => wrong.push(word.to_owned()),
+        }
+    }
+    let chosen = without_texts.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+    let grouped = without_texts.split("by (").skip(1).filter_map(|rest| rest.split(')').next());
+    let asked = chosen.chain(grouped).flat_map(words);
+    wrong.extend(asked.filter(|label| !labels.contains(&label.as_str())));
+    wrong
+}
+
+#[test]
+fn whoever_looks_after_metrics_finds_agents_and_controllers() {
+    let all = objects(&["--monitoring"]);
+    for (component, port) in [("agent", 9470), ("controller", 9476)] {
+        let services = all.iter().filter(|object| object["kind"] == "Service");
+        let mut services = services.filter(|service| service["spec"]["clusterIP"] == "None");
+        let of_it =
+            |service: &&Value| service["spec"]["selector"]["app.kubernetes.io/component"] == component;
+        let service = services.find(of_it).unwrap_or_else(|| panic!("no Service of {component}s' metrics"));
+        let offered = &service["spec"]["ports"][0];
+        assert_eq!(
+            (&offered["name"], &offered["targetPort"]),
+            (&"metrics".into(), &port.into()),
+            "{component}"
+        );
+        let labels = service["metadata"]["labels"].as_mapping().unwrap();
+        let monitored = all.iter().filter(|object| object["kind"] == "ServiceMonitor").any(|monitor| {
+            let wanted = monitor["spec"]["selector"]["matchLabels"].as_mapping().unwrap();
+            let ports = monitor["spec"]["endpoints"].as_sequence().unwrap();
+            wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+                && ports.iter().any(|endpoint| endpoint["port"] == "metrics")
+        });
+        assert!(monitored, "nobody asks {component}s");
     }
 }
 
@@ -279,6 +347,67 @@ fn of_secrets_a_controller_may_read_but_two_and_change_but_its_own() {
     assert!(
         cluster.iter().all(|rule| rule["resources"].as_sequence().unwrap().iter().all(|it| it != "secrets"))
     );
+}
+
+#[test]
+fn a_disruption_takes_one_controller_at_most() {
+    let all = objects(&[]);
+    let budget = &named(&all, "PodDisruptionBudget", "weft-controller")["spec"];
+    let replicas = named(&all, "Deployment", "weft-controller")["spec"]["replicas"].as_u64().unwrap();
+    assert!(budget["maxUnavailable"].as_u64().unwrap() < replicas, "{budget:?}");
+    assert_eq!(budget["minAvailable"], Value::Null, "with one node less it would hold up every drain");
+    let update = &named(&all, "Deployment", "weft-controller")["spec"]["strategy"]["rollingUpdate"];
+    assert_eq!(update["maxUnavailable"], 0, "an update takes none");
+}
+
+#[test]
+fn each_pod_of_ours_says_what_it_takes_and_comes_before_others() {
+    let all = objects(&[]);
+    let pods = [of_kind(&all, "DaemonSet"), of_kind(&all, "Deployment")]
+        .map(|object| &object["spec"]["template"]["spec"]);
+    for (pod, class) in pods.iter().zip(["system-node-critical", "system-cluster-critical"]) {
+        assert_eq!(pod["priorityClassName"], class);
+        for container in pod["containers"].as_sequence().unwrap() {
+            let (requests, limits) = (&container["resources"]["requests"], &container["resources"]["limits"]);
+            for of_it in [&requests["cpu"], &requests["memory"], &limits["memory"]] {
+                assert!(of_it.is_string(), "{container:?}");
+            }
+            assert_eq!(limits["cpu"], Value::Null, "who is throttled enforces late");
+            assert_eq!(container["imagePullPolicy"], "IfNotPresent");
+            assert_eq!(container["securityContext"]["privileged"], false);
+        }
+    }
+    let everywhere: Value = serde_yaml::from_str("[{operator: Exists}]").unwrap();
+    assert_eq!(
+        pods[0]["tolerations"], everywhere,
+        "a node without an agent would keep pods of the mesh waiting"
+    );
+}
+
+#[test]
+fn each_capability_says_what_it_is_for() {
+    let all = objects(&[]);
+    let granted = container(&all)["securityContext"]["capabilities"]["add"].as_sequence().unwrap();
+    let names: Vec<_> = granted.iter().map(|name| name.as_str().unwrap()).collect();
+    // One more is a decision.
+    let known = [
+        "BPF",
+        "PERFMON",
+        "NET_ADMIN",
+        "SYS_ADMIN",
+        "SYS_PTRACE",
+        "NET_RAW",
+        "DAC_OVERRIDE",
+        "KILL",
+        "SETPCAP",
+    ];
+    assert_eq!(names, known);
+    let text = text(&[]);
+    for name in names {
+        let line = text.lines().find(|line| line.trim().starts_with(&format!("- {name} ")));
+        let why = line.and_then(|line| line.split_once(" # ")).map_or("", |(_, why)| why);
+        assert!(why.split(' ').count() > 3, "{name}: {line:?}");
+    }
 }
 
 #[test]

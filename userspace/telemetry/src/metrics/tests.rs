@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -161,10 +161,32 @@ fn families(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect()
 }
 
+/// The labels of a family's samples, as far as people choose by them.
+fn labels(text: &str, family: &str) -> String {
+    let of_family = |line: &&str| {
+        let rest = line.strip_prefix(family);
+        rest.is_some_and(|rest| {
+            ["{", "_total{", "_bucket{", "_info{"].iter().any(|end| rest.starts_with(end))
+        })
+    };
+    let inside = text.lines().filter(of_family).filter_map(|line| line.split_once('{')?.1.rsplit_once('}'));
+    let names: BTreeSet<_> = inside
+        .flat_map(|(labels, _)| labels.split("\","))
+        .filter_map(|label| Some(label.split_once('=')?.0))
+        .filter(|name| *name != "le")
+        .collect();
+    names.into_iter().collect::<Vec<_>>().join(",")
+}
+
 #[test]
-fn the_names_and_types_are_the_promised_ones() {
+fn the_names_types_and_labels_are_the_promised_ones() {
     let text = used().encode(&status(), &snapshot(&["web"]));
-    assert_eq!(families(&text).join("\n"), include_str!("names.txt").trim_end());
+    let told = families(&text).into_iter().map(|family| {
+        let labels = labels(&text, family.split(' ').next().unwrap());
+        format!("{family} {labels}").trim_end().to_owned()
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.join("\n"), include_str!("names.txt").trim_end());
 }
 
 #[test]
