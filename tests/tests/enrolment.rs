@@ -11,6 +11,8 @@ mod first_packet;
 mod lives;
 #[path = "enrolment/stage.rs"]
 mod stage;
+#[path = "enrolment/versions.rs"]
+mod versions;
 #[path = "enrolment/without_agent.rs"]
 mod without_agent;
 

@@ -214,12 +214,18 @@ impl Stage {
         assert!(answer.is_good, "{answer:?}");
     }
 
-    /// Has the runtime call the plugin.
+    /// Has the runtime call the plugin, by version 1.0.0 of the spec.
     pub(crate) fn call(&self, command: &str, pod: &Sandboxed) -> Answer {
+        self.call_with(command, pod, &json!({"cniVersion": "1.0.0", "prevResult": previous(&pod.pod)}))
+    }
+
+    /// Has the runtime call the plugin with these parts of the configuration, which are the runtime's.
+    pub(crate) fn call_with(&self, command: &str, pod: &Sandboxed, of_runtime: &Value) -> Answer {
         let mut config = self.entry().unwrap();
-        config["cniVersion"] = "1.0.0".into();
         config["name"] = "net".into();
-        config["prevResult"] = previous(&pod.pod);
+        for (key, value) in of_runtime.as_object().unwrap() {
+            config[key] = value.clone();
+        }
         let arguments = format!(
             "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};K8S_POD_INFRA_CONTAINER_ID={};K8S_POD_UID={}",
             pod.namespace, pod.name, pod.sandbox, pod.uid
