@@ -2,8 +2,12 @@
 //! that `weft install` gives them. Not a part of `cargo test`: the API server takes minutes to build.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "controller/admitted.rs"]
+mod admitted;
 #[path = "controller/agent.rs"]
 mod agent;
+#[path = "controller/alone.rs"]
+mod alone;
 #[expect(dead_code, reason = "the tests of the source use all of it")]
 #[path = "../../userspace/kubernetes/tests/cluster/api_server.rs"]
 mod api_server;
@@ -15,6 +19,8 @@ mod away;
 mod brought;
 #[path = "controller/issued.rs"]
 mod issued;
+#[path = "controller/mesh.rs"]
+mod mesh;
 #[path = "controller/process.rs"]
 mod process;
 #[path = "controller/refused.rs"]

@@ -1,5 +1,11 @@
-//! Rotations, by command, while certificates of before live.
+//! Rotations, by command and by age, while certificates of before live.
 
+use std::time::{Duration, SystemTime};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::json;
+use weft_identity::{Clock, PrivateKey, Request, Svid, ca::SecretAuthority, controller::Roots};
+use weft_model::ServiceAccount;
 use weft_tests::text;
 
 use super::{
@@ -55,4 +61,54 @@ async fn a_rotation_by_command_cuts_nothing() {
     let new = trust(&stage.bundle().await);
     verify(&new, &api).unwrap();
     assert!(verify(&new, &web).is_err(), "who cuts it off does that");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_grown_old_is_rotated_by_itself_and_cuts_nothing() {
+    let stage = Stage::open().await;
+    // The issuer's year has half a month left, and the ten years of the root have more than one and less than two.
+    let ago = |days: u64| Clock::of_tokio(SystemTime::now() - Duration::from_hours(24 * days));
+    let mut old = SecretAuthority::make("weft-system/weft-ca", "cluster.local", &[], &ago(3100)).unwrap();
+    old.rotate_issuer(&ago(350)).unwrap();
+    let issuer = old.issuer().unwrap();
+    let key = PrivateKey::generate().unwrap();
+    let request = Request::parse(&Request::by(&key).unwrap()).unwrap();
+    let account = ServiceAccount::new("shop", "web");
+    let chain = issuer.sign(&request, &account, Duration::from_hours(24), SystemTime::now()).unwrap();
+    let before = Svid::new(chain, key).unwrap();
+    let old_trust = trust(&Roots::parse(&issuer.roots_pem()).unwrap());
+    let values = old.into_values().into_iter().map(|(key, value)| (key, STANDARD.encode(value)));
+    let data: serde_json::Map<_, _> = values.map(|(key, value)| (key, value.into())).collect();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": "weft-ca", "namespace": "weft-system"}, "data": data});
+    stage.server.apply(&secret).await;
+
+    let controllers = [stage.controller().await, stage.controller().await];
+    until("issuer and root are new, the old root is trusted", async || {
+        let now = stage.secret().await;
+        let is_new = |key: &str| now[key] != secret["data"][key].as_str().unwrap_or_default();
+        is_new("issuer.pem") && stage.bundle().await.certificates().len() == 2
+    })
+    .await;
+    let agents = [
+        stage.agent(&stage.agent_token("n1").await, &[&controllers[0]]).await,
+        stage.agent(&stage.agent_token("n2").await, &[&controllers[1]]).await,
+    ];
+    let mut new = agents[0].ask("web").await.unwrap();
+    until("both replicas sign by what is new", async || {
+        new = agents[0].ask("web").await.unwrap();
+        let other = agents[1].ask("api").await.unwrap();
+        new.chain()[1..] == other.chain()[1..] && new.chain()[1] != before.chain()[1]
+    })
+    .await;
+    // Nodes hear of it in whatever order: all that is alive is good for those that have heard and those that have not.
+    let both = stage.trust().await;
+    for svid in [&before, &new] {
+        for trust in [&old_trust, &both] {
+            verify(trust, svid).unwrap();
+        }
+    }
+    for controller in &controllers {
+        assert_eq!(controller.metric("weft_controller_authority_failing", ""), 0);
+    }
 }

@@ -196,6 +196,27 @@ async fn who_fails_is_tried_again_later_and_later_and_serves_on_until_the_end() 
     assert_eq!(node.status_of(&web()).failure, None);
 }
 
+/// As much of a certificate's life as an hour is of a day.
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_a_day_without_an_issuer_ends_no_certificate_whenever_it_begins() {
+    for began in [0.0, 0.4, 0.46, 0.5, 0.54] {
+        let node = Node::start(&[web()], &[]);
+        node.certificates.of(&web()).await;
+        sleep(TTL.mul_f64(began)).await;
+        *lock(&node.issuer.next) = std::iter::repeat_n(Fault::Fails, 10_000).collect();
+        for _ in 0..24 {
+            sleep(TTL / 24 / 24).await;
+            let held = node.certificates.of(&web()).await;
+            let left = held.not_after().duration_since(node.now()).unwrap();
+            assert!(left > TTL.mul_f64(0.38), "away since {began}: {left:?} are left");
+        }
+        lock(&node.issuer.next).clear();
+        sleep(TTL / 10).await;
+        let left = node.certificates.of(&web()).await.not_after().duration_since(node.now()).unwrap();
+        assert!(left > TTL / 3 && node.status_of(&web()).failure.is_none(), "{began}: {left:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_that_hangs_does_not_hold_up_the_others() {
     let node = Node::start(&[api(), web()], &[Fault::Hangs]);
