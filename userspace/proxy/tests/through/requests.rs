@@ -42,6 +42,38 @@ async fn one_connection_carries_request_after_request() {
 }
 
 #[tokio::test]
+async fn what_says_which_trace_a_request_is_of_reaches_the_server_as_it_came() {
+    // W3C Trace Context, B3 in one header and in several, and the id that somebody has given it before.
+    let told = [
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", "a=1,b=2"),
+        ("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1-05e3ac9a4f6e3b90"),
+        ("x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7"),
+        ("x-b3-spanid", "e457b5a2e4d86bd1"),
+        ("x-b3-parentspanid", "05e3ac9a4f6e3b90"),
+        ("x-b3-sampled", "1"),
+        ("x-b3-flags", "1"),
+        ("x-request-id", "given-before"),
+    ];
+    let mesh = Mesh::start().await;
+    let (one, two) = (Server::http1(&mesh, echo), Server::http2(&mesh, echo));
+    for (spoken, server) in [(Http, &one), (Http2, &two)] {
+        mesh.serve(plain(spoken), &[server.address]);
+        let mut client = mesh.http1().await;
+        let mut request = get("/");
+        for (name, value) in told {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        assert_eq!(read(client.send_request(request).await.unwrap()).await.0, 200);
+        let head = &server.heads()[0];
+        for (name, value) in told {
+            let values: Vec<_> = head.headers.get_all(name).iter().collect();
+            assert_eq!(values, [value], "{name}, {spoken:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_an_origin_a_connection_is_reset() {
     let mesh = Mesh::start().await;
     let server = Server::http1(&mesh, echo);
