@@ -64,6 +64,8 @@ pub mod map {
         PAIR_READERS = "weft_pair_read";
         /// [`crate::OriginKey`] → [`crate::Origin`].
         ORIGINS = "weft_origin";
+        /// [`crate::FlowKey`], one entry for each processor: whom `sk_lookup` has turned away at an address that is no pod's.
+        TURNED = "weft_turned";
         /// [`crate::Lease`], one entry, which the proxy writes.
         LEASE = "weft_lease";
         /// Counters by [`super::stat`].

@@ -15,11 +15,14 @@ use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
 use weft_abi::{Addr, BePort, Reason, TCP, names::stat};
 use weft_ebpf_logic::{Admission, Arrival, Client, Denial, Tables, admit};
 
-use crate::{events, kernel::Kernel, maps};
+use crate::{events, kernel::Kernel, maps, turned};
 
 #[cgroup_skb(ingress)]
 pub fn weft_backstop(ctx: SkBuffContext) -> i32 {
     let Some(Packet { arrival, kind }) = packet(&ctx) else { return ACCEPT };
+    if arrival.local.is_link_local() && turned::was(&arrival, kind == TCP) {
+        return refuse(&arrival, &Client::NOBODY, &UNKNOWN_ADDRESS);
+    }
     if kind == UNSEEN {
         let ours = Kernel.pod_at(&arrival.local).is_some_and(|pod| pod.netns != 0);
         return if ours { refuse(&arrival, &Client::NOBODY, &NOT_ALLOWED) } else { ACCEPT };
@@ -101,6 +104,7 @@ fn behind_extensions(ctx: &SkBuffContext) -> Option<(u8, usize)> {
     }
 }
 
+const UNKNOWN_ADDRESS: Denial = Denial { reason: Reason::UNKNOWN_ADDRESS, rule: 0 };
 const NOT_ALLOWED: Denial = Denial { reason: Reason::NOT_ALLOWED, rule: 0 };
 const DROP: i32 = 0;
 const ACCEPT: i32 = 1;

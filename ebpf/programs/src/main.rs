@@ -39,6 +39,7 @@ mod sk_msg;
 mod sock_ops;
 mod sockets;
 mod tcp;
+mod turned;
 
 /// The programs call GPL-only helpers; the rest of weft is Apache-2.0.
 #[unsafe(link_section = "license")]

@@ -91,6 +91,10 @@ pub static LEASE: Array<Lease, 1> = Array::new();
 #[btf_map(name = "weft_stat")]
 pub static STATS: PerCpuArray<u64, { limits::STATS }> = PerCpuArray::new();
 
+/// Whom `sk_lookup` has turned away last on this processor, see [`crate::turned`].
+#[btf_map(name = "weft_turned")]
+pub static TURNED: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
+
 /// Adds `n` to a counter of [`weft_abi::names::stat`].
 #[inline(always)]
 pub fn count(stat: u32, n: u64) {

@@ -9,12 +9,13 @@ use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
 use weft_abi::{NetnsKey, Reason, names::stat};
 use weft_ebpf_logic::{Admission, Arrival, Client, Denial, admit, is_backdoor};
 
-use crate::{context, events, kernel::Kernel, maps, origins};
+use crate::{context, events, kernel::Kernel, maps, origins, turned};
 
 #[sk_lookup]
 pub fn weft_sk_lookup(ctx: SkLookupContext) -> u32 {
     let Some(arrival) = context::arrival(&ctx) else { return SK_PASS };
     if is_backdoor(&Kernel, &arrival) {
+        turned::remember(&arrival);
         return refuse(&arrival, &Client::NOBODY, &Denial { reason: Reason::UNKNOWN_ADDRESS, rule: 0 });
     }
     match admit(&Kernel, &arrival) {

@@ -56,7 +56,7 @@ fn the_address_that_every_link_gives_a_pod_is_closed_and_says_why() {
     assert!(api.tcp_connect(from_within).is_ok());
 }
 
-fn link_local(pod: &Pod) -> Ipv6Addr {
+pub(super) fn link_local(pod: &Pod) -> Ipv6Addr {
     let shown = pod.exec(&["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"]).stdout;
     let shown = String::from_utf8(shown).unwrap();
     let address = shown.split_whitespace().find_map(|word| word.strip_suffix("/64"));
@@ -64,7 +64,7 @@ fn link_local(pod: &Pod) -> Ipv6Addr {
 }
 
 /// The number of the pod's `eth0`, which a link-local address needs.
-fn interface(pod: &Pod) -> u32 {
+pub(super) fn interface(pod: &Pod) -> u32 {
     let shown = String::from_utf8(pod.exec(&["ip", "-o", "link", "show", "dev", "eth0"]).stdout).unwrap();
     shown.split(':').next().unwrap().parse().unwrap()
 }

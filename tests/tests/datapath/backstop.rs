@@ -1,15 +1,16 @@
 //! Programs of others on our hooks.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddrV6, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use weft_tests::foreign::{Foreign, Sharing};
 use weft_tests::packet::Extension::{Destination, Fragment, HopByHop, Routing};
 use weft_tests::packet::{Extension, Segment, Sniffer, send_syn, send_syn_behind};
-use weft_tests::{Node, eventually, soon, text};
+use weft_tests::{Node, Pod, eventually, soon, text};
 
+use super::addresses::{interface, link_local};
 use super::stage::{
     NOBODY, Stage, assert_eacces, assert_reset_at_once, assert_untouched, from, listen, policy,
 };
@@ -57,6 +58,39 @@ fn behind_a_program_that_assigns_sockets_the_backstop_drops_what_policy_denies()
     eventually(LOOK, || degraded(node).is_none());
     assert_reset_at_once(&outsider, api.addr(8080));
     assert_untouched(&listener);
+}
+
+#[test]
+fn the_address_that_every_link_gives_a_pod_is_no_way_past_the_backstop() {
+    let Some(stage) = Stage::open() else { return };
+    let Stage { api, node, .. } = &stage;
+    let [outsider, other] = ["x/outsider", "x/other"].map(|name| node.pod(name).outsider().start());
+    let (listener, open) = (listen(api, 8080), listen(&other, 8080));
+    let to = |pod: &Pod| SocketAddrV6::new(link_local(pod), 8080, 0, interface(&outsider)).into();
+    // (Until the link's own check for another such address is over, nobody answers at it.)
+    soon(|| outsider.tcp_connect(to(api)).is_ok() && outsider.tcp_connect(to(&other)).is_ok());
+    while listener.accept().is_ok() {}
+    node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
+    let _agent = node.agent();
+    let _foreign = [(api, &listener), (&other, &open)]
+        .map(|(pod, listener)| Foreign::assigning_lookup(pod, listener).unwrap());
+    eventually(LOOK, || degraded(node).is_some());
+    let dropped = node.stat("denied_backstop");
+    let refused = outsider.tcp_connect(to(api)).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::ETIMEDOUT), "silently: {refused}");
+    assert!(node.stat("denied_backstop") > dropped);
+    assert_untouched(&listener);
+    let own = link_local(api).to_string();
+    soon(|| {
+        let flows = node.refusals();
+        flows
+            .iter()
+            .any(|flow| flow["reason"] == "UnknownAddress" && flow["destination"]["ip"] == own.as_str())
+    });
+    // Whoever is not of the mesh is nobody's business, and the pod itself may use it.
+    outsider.tcp_connect(to(&other)).map(drop::<TcpStream>).unwrap();
+    let from_within = SocketAddrV6::new(link_local(api), 8080, 0, interface(api)).into();
+    api.tcp_connect(from_within).map(drop::<TcpStream>).unwrap();
 }
 
 #[test]
