@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use weft_abi::names;
 use weft_tests::foreign::{Foreign, Sharing};
-use weft_tests::{Node, World, text, weft};
+use weft_tests::{Node, World, eventually, manifests, text, weft};
 
 use crate::market::{API, Market};
 
@@ -204,9 +204,58 @@ fn a_preflight_names_what_cannot_live_together_and_loads_nothing() {
     let detail = istio["detail"].as_str().unwrap();
     assert!(detail.starts_with("Istio") && detail.contains("10-net.conflist"), "{istio}");
     assert!(istio["remedy"].as_str().unwrap().contains("no namespace may be in both"), "{istio}");
+    let balancer = Foreign::connect4(node.cgroup(), Sharing::Exclusive).unwrap();
+    let (code, lines) = check();
+    let alone = lines.iter().find(|line| line["name"] == "foreign program").unwrap();
+    assert_eq!((code, &alone["outcome"]), (Some(1), &"Failed".into()), "{alone}");
+    let id = format!("id {}", balancer.id().unwrap());
+    let (detail, remedy) = (alone["detail"].as_str().unwrap(), alone["remedy"].as_str().unwrap());
+    assert!(detail.contains(&id) && detail.contains("exclusively"), "{alone} names {id}");
+    assert!(
+        remedy.contains("hostNamespaceOnly") && remedy.contains("bpfConnectTimeLoadBalancing"),
+        "{alone}"
+    );
+    drop(balancer);
+    assert_eq!(check().0, Some(0), "it is gone");
     let no_server =
         Command::new(weft()).args(["check", "--pre", "--kubeconfig", "/nonexistent"]).output().unwrap();
     assert_eq!(no_server.status.code(), Some(2), "{}", text(&no_server));
+}
+
+#[test]
+fn the_log_says_more_from_the_moment_on_that_it_is_told_to_and_less_again() {
+    let Some(market) = Market::open() else { return };
+    let debug = || fs::read_to_string(market.node.log()).unwrap().matches("DEBUG").count();
+    let set = |filter: &str| {
+        let answer = market.node.weft(&["log", "--set", filter]);
+        assert_eq!(answer.status.code(), Some(0), "{}", text(&answer));
+        assert!(text(&answer).contains(filter), "{}", text(&answer));
+    };
+    // Something of which there is something to be told.
+    let mut round = 0;
+    let mut change = || {
+        round += 1;
+        let spec = format!("{{clusterIP: 10.96.0.77, ports: [{{port: {round}}}]}}");
+        market.world.apply("more.yaml", &manifests::service("shop/more", &spec));
+        market.node.wait();
+    };
+    set("info");
+    let before = debug();
+    change();
+    assert_eq!(debug(), before);
+    set("weft_datapath=debug,weft_kubernetes=debug,info");
+    eventually(Duration::from_secs(10), || {
+        change();
+        debug() > before
+    });
+    set("info");
+    let after = debug();
+    change();
+    assert_eq!(debug(), after);
+    let wrong = market.node.weft(&["log", "--set", "weft_datapath=loud"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong));
+    assert!(text(&wrong).contains("weft_datapath=loud"), "{}", text(&wrong));
+    assert!(text(&market.node.weft(&["log"])).contains("info"), "it is as it was");
 }
 
 #[test]
