@@ -1,9 +1,11 @@
 //! The names that kubelets and container runtimes give to control groups.
 
 /// The UID of the pod whose control group is called `name`, by either of the kubelet's cgroup drivers:
-/// `kubepods-burstable-pod<uid, '_' for '-'>.slice` (systemd) or `pod<uid>` (cgroupfs).
+/// `kubepods-burstable-pod<uid, '_' for '-'>.slice` (systemd) or `pod<uid>` (cgroupfs). A containerd whose own driver is
+/// the other one makes a folder of all that systemd would have made units of: `kubepods-...-pod<uid>.slice:cri-containerd:<id>`.
 pub(super) fn pod(name: &str) -> Option<String> {
-    let uid = match name.strip_suffix(".slice") {
+    let unit = name.split_once(".slice:").map(|(unit, _)| unit);
+    let uid = match unit.or_else(|| name.strip_suffix(".slice")) {
         Some(slice) => {
             slice.rsplit_once("-pod").filter(|(parent, _)| is_of_pods(parent))?.1.replace('_', "-")
         }
@@ -86,12 +88,18 @@ mod tests {
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod3d1c5c52_0d5f_4c5e_9c07_6d1d4b6c8c11.slice/\
              cri-containerd-2f1e6b7a8c9d.scope",
             "/kubepods.slice/kubepods-pod3d1c5c52_0d5f_4c5e_9c07_6d1d4b6c8c11.slice/cri-containerd-2f1e6b7a8c9d.scope",
+            // containerd of the cgroupfs driver, kubelet of the systemd driver
+            "/system.slice/containerd.service/\
+             kubepods-burstable-pod3d1c5c52_0d5f_4c5e_9c07_6d1d4b6c8c11.slice:cri-containerd:2f1e6b7a8c9d",
             // CRI-O, systemd driver
             "/kubepods.slice/kubepods-besteffort.slice/\
              kubepods-besteffort-pod3d1c5c52_0d5f_4c5e_9c07_6d1d4b6c8c11.slice/crio-9e8d7c.scope/container",
             // cgroupfs driver
             "/kubepods/burstable/pod3d1c5c52-0d5f-4c5e-9c07-6d1d4b6c8c11/2f1e6b7a8c9d",
             "/kubepods/pod3d1c5c52-0d5f-4c5e-9c07-6d1d4b6c8c11/crio-9e8d7c",
+            // k3s and RKE2, whose containerd is a part of them
+            "/kubepods.slice/kubepods-besteffort.slice/\
+             kubepods-besteffort-pod3d1c5c52_0d5f_4c5e_9c07_6d1d4b6c8c11.slice/cri-containerd-2f1e6b7a8c9d.scope/init",
             // kind: a node in a container, --cgroup-root=/kubelet
             "/docker/ab12/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/\
              kubelet-kubepods-besteffort-pod3d1c5c52_0d5f_4c5e_9c07_6d1d4b6c8c11.slice/cri-containerd-2f1e.scope",
@@ -112,6 +120,7 @@ mod tests {
             "/kubepods.slice/kubepods-burstable.slice",
             "/user.slice/user-0.slice/pod3d1c5c52-0d5f-4c5e-9c07-6d1d4b6c8c11",
             "/kubepods/pod-of-mine/x",
+            "/system.slice/app-pod3d1c5c52_0d5f_4c5e_9c07_6d1d4b6c8c11.slice:mine:2f1e",
             "/machine.slice/libpod-9e8d7c.scope",
             "/kubepods.slice/kubepods-pod3d1c5c52_0d5f_4c5e_9c07_6d1d4b6c8c11.slice/crio-conmon-9e8d7c.scope",
         ];
