@@ -21,6 +21,10 @@ mod brought;
 mod issued;
 #[path = "controller/mesh.rs"]
 mod mesh;
+#[path = "controller/lacking.rs"]
+mod lacking;
+#[path = "controller/passage.rs"]
+mod passage;
 #[path = "controller/process.rs"]
 mod process;
 #[path = "controller/refused.rs"]

@@ -95,9 +95,11 @@ pub mod pod_flags {
     pub const ONLY_ALLOWS: u32 = 256;
     /// Its policies ask for what only requests say, on some ports: connections to these come to the node's proxy.
     pub const BY_REQUEST: u32 = 512;
+    /// It is on its way into the mesh, or out of it: it sends no mutual TLS, and not everybody sends it any.
+    pub const PASSING: u32 = 1024;
 
     /// What its policies say, all of it: whoever keeps a pod's policies keeps these.
-    pub const OF_POLICIES: u32 = !(ENROLLED | GUARDED | TLS | STRICT | BY_PORT);
+    pub const OF_POLICIES: u32 = !(ENROLLED | GUARDED | TLS | STRICT | BY_PORT | PASSING);
 
     /// Its policies have rows for port prefixes of this length, one of [`crate::PolicyKey::LENGTHS`].
     #[inline(always)]

@@ -5,7 +5,13 @@ use weft_abi::{
     service_flags,
 };
 
-use crate::{Caller, Denial, Request, Ruling, Tables, admit::answers, authorize, grant, mtls::mode, pick};
+use crate::{
+    Caller, Denial, Request, Ruling, Tables,
+    admit::answers,
+    authorize, grant,
+    mtls::{is_passing, mode},
+    pick,
+};
 
 /// What an app asked for.
 pub struct Dial {
@@ -110,7 +116,11 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
     if outcome.to.service_flags & service_flags::PROXY != 0 && outcome.to.backend == 0 {
         match to_proxy(tables, dial, &mut outcome.to) {
             Reason::NONE => return PROXY,
-            reason if outcome.to.service_flags & service_flags::PROXY_OPEN == 0 => {
+            // A pod that has just been enrolled has no listener yet.
+            reason
+                if outcome.to.service_flags & service_flags::PROXY_OPEN == 0
+                    && !pod.is_some_and(|pod| is_passing(tables, pod)) =>
+            {
                 outcome.denial = Denial { reason, rule: 0 };
                 return DENY;
             }
@@ -192,7 +202,8 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, outcome: &mut Out
     let Some(row) = tables.pod_at(&outcome.to.addr) else { return false };
     if row.netns == 0 {
         return dial.protocol == TCP
-            && mode(tables, row, &outcome.to.addr, outcome.to.port) & pod_flags::TLS != 0;
+            && mode(tables, row, &outcome.to.addr, outcome.to.port) & pod_flags::TLS != 0
+            && !is_passing(tables, pod);
     }
     if row.policy == 0 || row.netns == dial.netns {
         return false;

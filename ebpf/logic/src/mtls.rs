@@ -1,7 +1,7 @@
 //! Which connections to a pod are its proxy's: between nodes, those that are mutual TLS; everywhere, those whose requests
 //! its policies read.
 
-use weft_abi::{Addr, BePort, PodPortKey, PodRow, TCP, pod_flags};
+use weft_abi::{Addr, BePort, Pod, PodPortKey, PodRow, TCP, pod_flags};
 
 use crate::{Arrival, Tables, admit::own, dial::proxy_is_there, policy::reads_requests};
 
@@ -49,8 +49,19 @@ pub(crate) fn capture<T: Tables>(tables: &T, row: &PodRow, arrival: &Arrival) ->
     if row.inbound.be != 0 && proxy_is_there(tables) {
         return Capture::Captured;
     }
-    // Who is known to be enrolled sends no plaintext that could pass.
-    if client.is_some() { Capture::NoProxy } else { Capture::Plain }
+    // Of who is known to be enrolled no plaintext could pass, once both ends know of each other.
+    let both = (row.flags & pod_flags::PASSING == 0)
+        && client.is_some_and(|client| client.flags & pod_flags::PASSING == 0);
+    if both { Capture::NoProxy } else { Capture::Plain }
+}
+
+/// Whether `pod` has nobody yet, or no longer, by whom it could be known: its connections go in clear.
+///
+/// A BPF function of its own: it is asked only of what would go by mutual TLS, or to a listener that is not there.
+#[inline(never)]
+pub(crate) fn is_passing<T: Tables>(tables: &T, pod: &Pod) -> bool {
+    let own = if pod.ip4.is_unspecified() { &pod.ip6 } else { &pod.ip4 };
+    tables.pod_at(own).is_some_and(|row| row.flags & pod_flags::PASSING != 0)
 }
 
 /// Whether a connection that a pod of this node has accepted is its proxy's, as [`crate::admit`] has decided.

@@ -64,7 +64,8 @@ impl Controller {
         kill(Pid::from_raw(self.process.id().try_into().unwrap()), Signal::SIGSTOP).unwrap();
     }
 
-    fn get(&self, path: &str) -> String {
+    /// What it answers over HTTP, whole.
+    pub(crate) fn get(&self, path: &str) -> String {
         let Ok(mut socket) = TcpStream::connect(self.metrics) else { return String::new() };
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let mut answer = String::new();

@@ -1,6 +1,6 @@
 //! Arguments that many commands share.
 
-use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use clap::Args;
 use weft_model::ObjectName;
@@ -53,6 +53,12 @@ pub(crate) struct Label {
 impl Label {
     pub(crate) fn is_of(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(&self.key) == Some(&self.value)
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
     }
 }
 

@@ -2,16 +2,20 @@
 
 mod route;
 
-use std::{fmt::Write, sync::Arc};
+use std::{fmt::Write, path::PathBuf, sync::Arc};
 
 use clap::Subcommand;
+use weft_kubernetes::{Cluster, Connection};
 use weft_telemetry::api::{PodDescription, ServiceDescription, ServiceView};
 
 use crate::{
     Error, Exit, Screen,
     ask::{Ask, Name},
+    controllers,
     get::{self, joined},
-    observe, peers,
+    observe,
+    output::Format,
+    peers,
     table::{Column, Table},
 };
 
@@ -21,7 +25,8 @@ use crate::{
 Examples:
   weft describe pod shop/web-1
   weft describe service shop/api
-  weft describe httproute shop/canary")]
+  weft describe httproute shop/canary
+  weft describe controller")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -38,6 +43,19 @@ enum What {
     /// An HTTPRoute: parents and conditions, rules, and the requests that took it
     #[command(name = "httproute")]
     HttpRoute(Of),
+    /// The controllers of a cluster's mesh, and which of them leads
+    #[command(visible_alias = "controllers")]
+    Controller(OfCluster),
+}
+
+#[derive(clap::Args, Clone, Debug)]
+struct OfCluster {
+    /// The cluster, by the current context of a kubeconfig [default: that of the environment, or ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// How the answer is written
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Format,
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -70,6 +88,15 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
             let agents = of.ask.agents().await?;
             let found = route::find(&agents, &of.name, screen).await?;
             of.ask.output.write(screen, &found, route::page)?;
+        }
+        What::Controller(of) => {
+            let cluster = Cluster::connect(&Connection::found(of.kubeconfig)).await?;
+            let found = controllers::of(&cluster).await?;
+            of.output.write(screen, &found, |found, screen| controllers::page(found, screen.width()))?;
+            // As healthy as it is.
+            if found.leader.is_none() {
+                return Ok(Exit::No);
+            }
         }
     }
     Ok(Exit::Yes)

@@ -8,6 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::timeout;
+use weft_kubernetes::Replicas;
 use weft_telemetry::{api::Time, window::Window};
 
 use self::archive::Archive;
@@ -15,6 +16,7 @@ use crate::{
     Error, Exit, Screen,
     agents::{Agent, Agents, PATIENCE},
     ask::Whom,
+    controllers,
 };
 
 /// Of which agents, and where to.
@@ -46,6 +48,8 @@ struct About {
     /// Of this command.
     version: &'static str,
     api_server: Option<String>,
+    /// The controllers, and which of them leads; `None` where that is not to be had.
+    controllers: Option<Replicas>,
     nodes: Vec<AboutNode>,
 }
 
@@ -96,7 +100,12 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
     }
     let (answered, all) = (nodes.len() - silent, nodes.len());
     let api_server = agents.cluster.as_ref().map(|cluster| cluster.server().to_owned());
-    let about = About { time: now.into(), version: env!("CARGO_PKG_VERSION"), api_server, nodes };
+    let controllers = match &agents.cluster {
+        Some(cluster) => controllers::beside(cluster, screen).await?,
+        None => None,
+    };
+    let about =
+        About { time: now.into(), version: env!("CARGO_PKG_VERSION"), api_server, controllers, nodes };
     archive.add("about.json", &json(&about))?;
     archive.finish()?;
     let note = if partly { "; about.json says what is missing" } else { "" };

@@ -23,7 +23,7 @@ define, so that one `kubectl apply` does.
 
 Examples:
   weft install | kubectl apply -f -
-  weft install --service-scope node | kubectl apply -f -   # a cluster without kube-proxy
+  weft install --service-scope node --api-server 192.0.2.7:6443 | kubectl apply -f -   # a cluster without kube-proxy
   weft install --without-crds | kubectl delete -f -        # policies stay")]
 pub struct Args {
     /// The image of agent and proxy
@@ -33,6 +33,10 @@ pub struct Args {
     /// kube-proxy
     #[arg(long, value_name = "SCOPE", default_value = SCOPE, value_parser = [SCOPE, "node"])]
     service_scope: String,
+    /// Where the API server is, for agents and controllers: in a cluster without kube-proxy the address of its Service leads
+    /// nowhere before weft runs [default: that address]
+    #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true, value_parser = api_server)]
+    api_server: String,
     /// Where /metrics, /healthz and /readyz are served, on each node's own addresses
     #[arg(long, value_name = "PORT", default_value_t = METRICS_PORT, value_parser = clap::value_parser!(u16).range(1..))]
     metrics_port: u16,
@@ -90,6 +94,7 @@ fn objects(args: &Args) -> String {
     let values = [
         ("image", args.image.as_str()),
         ("service-scope", &args.service_scope),
+        ("api-server", &args.api_server),
         ("metrics-port", &port),
         ("cni-bin-dir", &args.cni_bin_dir),
         ("cni-conf-dir", &args.cni_conf_dir),
@@ -109,10 +114,11 @@ fn value_of<'a>(values: &'a [(&str, &str)]) -> impl Fn(&str) -> String + use<'a>
 }
 
 /// The default values, by name of the flag.
-fn defaults() -> [(&'static str, Default); 6] {
+fn defaults() -> [(&'static str, Default); 7] {
     [
         ("image", Default::Text(IMAGE)),
         ("service-scope", Default::Text(SCOPE)),
+        ("api-server", Default::Text("")),
         ("metrics-port", Default::Number(METRICS_PORT)),
         ("cni-bin-dir", Default::Text(CNI_BIN_DIR)),
         ("cni-conf-dir", Default::Text(CNI_CONF_DIR)),
@@ -133,6 +139,20 @@ impl fmt::Display for Default {
             Self::Text(text) => f.write_str(text),
             Self::Number(number) => number.fmt(f),
         }
+    }
+}
+
+/// Where an API server is; the empty text is its Service's address.
+pub fn api_server(address: &str) -> Result<String, &'static str> {
+    let is_host = |host: &str| match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c)),
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    match address.rsplit_once(':') {
+        None if address.is_empty() => Ok(String::new()),
+        Some((host, port)) if is_host(host) && is_port(port) => Ok(address.to_owned()),
+        _ => Err("write HOST:PORT, like 192.0.2.7:6443 or [2001:db8::7]:6443"),
     }
 }
 

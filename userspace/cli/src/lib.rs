@@ -17,6 +17,7 @@ mod bpf;
 pub mod ca;
 pub mod check;
 mod client;
+mod controllers;
 mod describe;
 mod diagnose;
 

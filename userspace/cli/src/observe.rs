@@ -9,7 +9,11 @@ use nodes::{coming, past};
 use serde::Serialize;
 use weft_telemetry::api::{Flow, FlowFilter, FlowLine, FlowProtocol, Statuses, Verdict};
 
-use crate::{Error, Exit, Screen, ask::Ask, output::Format};
+use crate::{
+    Error, Exit, Screen,
+    ask::{Ask, Label},
+    output::Format,
+};
 
 /// Which flows to show.
 #[derive(clap::Args, Clone, Debug)]
@@ -26,6 +30,7 @@ Examples:
   weft observe -A --follow
   weft observe --follow -n shop --verdict DENIED
   weft observe --follow --protocol HTTP --status 5xx
+  weft observe --follow -l app=web
   weft observe --follow --pod shop/web-1 -o json | jq .destination")]
 pub struct Args {
     /// Show new flows as they come, until interrupted
@@ -40,6 +45,9 @@ pub struct Args {
     /// Only flows of this pod, with its namespace (shop/web-1) or without
     #[arg(long, value_name = "NAME")]
     pod: Option<String>,
+    /// Only flows with an end that has these labels, of pods that are known now
+    #[arg(long = "selector", short = 'l', value_name = "KEY=VALUE,...", value_delimiter = ',')]
+    labels: Vec<Label>,
     /// Only flows with this verdict: FORWARDED, DENIED or AUDIT
     #[arg(long, value_name = "VERDICT", ignore_case = true)]
     verdict: Option<Verdict>,
@@ -67,6 +75,8 @@ pub struct Args {
 struct Query {
     last: usize,
     follow: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    labels: String,
     #[serde(flatten)]
     filter: FlowFilter,
 }
@@ -82,7 +92,8 @@ pub(crate) async fn run(args: Args, screen: &mut Screen) -> Result<Exit, Error> 
         status: args.status,
     };
     let last = args.last.unwrap_or(if args.follow { 0 } else { LAST });
-    let query = Query { last, follow: args.follow, filter };
+    let labels: Vec<_> = args.labels.iter().map(ToString::to_string).collect();
+    let query = Query { last, follow: args.follow, labels: labels.join(","), filter };
     let agents = args.ask.agents().await?;
     let mut page = Page { format: args.ask.output, columns: Columns::new(screen) };
     match (agents.alone(), args.follow) {

@@ -38,8 +38,8 @@ async fn metrics_text(State(asked): State<Asked>) -> Response {
     ([(CONTENT_TYPE, OPEN_METRICS)], asked.metrics.encode()).into_response()
 }
 
-/// Ready once all was listed and there is an authority, and from then on: an API server that is away is no reason to send agents elsewhere, since
-/// it is away for all replicas.
+/// Ready once it is known who is in the mesh and there is an authority, and from then on: an API server that is away is no
+/// reason to send agents elsewhere, since it is away for all replicas, and nor is one that refuses other kinds.
 async fn ready(State(asked): State<Asked>) -> Response {
     let health = Arc::clone(&asked.source.borrow());
     let missing = if !health.synced {
@@ -47,7 +47,11 @@ async fn ready(State(asked): State<Asked>) -> Response {
     } else if !asked.serving.is_ready() {
         "there is no certificate authority yet; the log says why\n".to_owned()
     } else {
-        return "ready\n".into_response();
+        let lacks = health
+            .refused
+            .iter()
+            .map(|(kind, why)| format!("without {kind}: {}; {}\n", why.error, why.remedy));
+        return format!("ready\n{}", lacks.collect::<String>()).into_response();
     };
     (StatusCode::SERVICE_UNAVAILABLE, missing).into_response()
 }

@@ -28,6 +28,12 @@ pub(crate) struct Metrics {
     leads: Gauge,
     desired: Gauge,
     ready: Gauge,
+    unread: Family<OfKind, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,7 +80,11 @@ impl Metrics {
         registry.register("weft_controller_nodes_desired", help, desired.clone());
         let help = "Nodes whose agents this controller hears";
         registry.register("weft_controller_nodes_ready", help, ready.clone());
-        Self { registry, issued, refused, reviews, authority, leads, desired, ready }
+        let unread = Family::default();
+        let help =
+            "1 for each kind that the API server refuses to tell of: until it does, no statuses are written";
+        registry.register("weft_controller_unread_kinds", help, unread.clone());
+        Self { registry, issued, refused, reviews, authority, leads, desired, ready, unread }
     }
 
     /// Whether this controller leads, and how many nodes there are.
@@ -83,6 +93,14 @@ impl Metrics {
         let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         self.desired.set(number(nodes.desired.len()));
         self.ready.set(number(nodes.ready.len()));
+    }
+
+    /// The API server refuses to tell of these kinds.
+    pub(crate) fn does_not_read(&self, kinds: impl Iterator<Item = &'static str>) {
+        self.unread.clear();
+        for kind in kinds {
+            self.unread.get_or_create(&OfKind { kind }).set(1);
+        }
     }
 
     /// A certificate was signed.
@@ -164,6 +182,8 @@ mod tests {
         metrics.issued();
         metrics.refused(&Refused::TokenMissing);
         metrics.reviewed(true);
+        metrics.does_not_read(["Service", "HTTPRoute"].into_iter());
+        metrics.does_not_read(["HTTPRoute"].into_iter());
         metrics.stands(true, &Progress { desired: ["n1".into()].into(), ..Progress::default() });
         let made =
             SecretAuthority::make("weft-system/weft-ca", "cluster.local", &[], &Clock::system()).unwrap();
@@ -189,9 +209,13 @@ mod tests {
             Some("weft_controller_build") => " version",
             Some("weft_controller_refusals") => " reason",
             Some("weft_controller_token_reviews") => " answered",
+            Some("weft_controller_unread_kinds") => " kind",
             _ => "",
         };
         let told: Vec<_> = families.map(|family| format!("{family}{}", labels(family))).collect();
         assert_eq!(told.join("\n"), include_str!("metrics/names.txt").trim_end());
+        let unread: Vec<_> =
+            text.lines().filter(|line| line.starts_with("weft_controller_unread_kinds")).collect();
+        assert_eq!(unread, ["weft_controller_unread_kinds{kind=\"HTTPRoute\"} 1"]);
     }
 }

@@ -69,7 +69,7 @@ async fn start(
 ) -> Result<(), Error> {
     let cluster = Cluster::connect(&settings.connection).await?;
     // No pod is its own: of a node without a name there are none, and no control groups to look for them in.
-    let options = Options { node: "".into(), last_good: None, mutual_tls: false };
+    let options = Options { node: "".into(), last_good: None, mutual_tls: false, system: None };
     let (mut source, snapshots) = ClusterSource::open(&settings.connection, PathBuf::new(), options).await?;
     let (namespace, clock) = (Arc::clone(&settings.namespace), Clock::system());
     let (metrics, serving) = (Arc::new(Metrics::new(settings.version)), Serving::new());
@@ -78,6 +78,8 @@ async fn start(
     let ready =
         health::Asked { metrics: Arc::clone(&metrics), source: source.health(), serving: serving.clone() };
     tasks.spawn("health", health::serve(health, ready, stop.clone()));
+    // Certificates need no more than who is in the mesh; a rule of RBAC that lacks is no reason to issue none.
+    source.do_without();
     let reports = Reports::default();
     status::start(&cluster, &namespace, &mut source, reports.progress(), Arc::clone(&metrics), tasks);
     tasks.spawn("progress", reports.clone().follow(snapshots.clone(), Arc::clone(&namespace), stop.clone()));

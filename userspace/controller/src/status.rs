@@ -12,7 +12,7 @@ use tokio::{
     sync::{oneshot, watch},
     time::interval,
 };
-use weft_kubernetes::{Cluster, ClusterSource, Election, Leadership, StatusWriter};
+use weft_kubernetes::{Cluster, ClusterSource, Election, Health, Leadership, StatusWriter};
 use weft_model::Progress;
 use weft_runtime::{Stop, Tasks};
 
@@ -29,7 +29,8 @@ pub(crate) fn start(
 ) {
     let replica = replica();
     let election = Election::new(cluster, namespace, LEASE, Arc::clone(&replica));
-    let counted = count(election.leadership(), progress.clone(), metrics, tasks.stop_signal());
+    let counted =
+        count(election.leadership(), progress.clone(), source.health(), metrics, tasks.stop_signal());
     tasks.spawn("leadership metrics", counted);
     let writer = StatusWriter::new(cluster, source.judge(), progress, election.leadership(), replica);
     let stopped = tasks.stop_signal().cancelled_owned();
@@ -52,13 +53,17 @@ pub(crate) fn start(
 async fn count(
     leadership: watch::Receiver<Leadership>,
     progress: watch::Receiver<Arc<Progress>>,
+    health: watch::Receiver<Arc<Health>>,
     metrics: Arc<Metrics>,
     stop: Stop,
 ) -> Result<(), Infallible> {
     let mut look = interval(LOOK);
     loop {
         tokio::select! {
-            _ = look.tick() => metrics.stands(leadership.borrow().holds(), &progress.borrow()),
+            _ = look.tick() => {
+                metrics.stands(leadership.borrow().holds(), &progress.borrow());
+                metrics.does_not_read(health.borrow().refused.keys().copied());
+            }
             () = stop.cancelled() => return Ok(()),
         }
     }

@@ -1,6 +1,8 @@
 //! The task that keeps the kernel at the last Snapshot, and the handle by which others ask about it.
 
 use std::{
+    collections::HashSet,
+    net::IpAddr,
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -178,6 +180,13 @@ impl Enforcer {
     /// The metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// Of an agent that has just begun: the addresses of pods that are spoken to by mutual TLS, as an earlier agent has left it
+    /// in the kernel; `None` where that one had rows of another layout, which nobody reads.
+    pub fn sealed(&self) -> Option<HashSet<IpAddr>> {
+        let state = self.state();
+        state.loaded.retired.is_empty().then(|| state.pods.sealed())
     }
 
     /// The enrolled pods of this node whose namespaces are held, whenever they change; `None` until a Snapshot

@@ -293,7 +293,8 @@ impl State {
             self.set_flags(config_flags::READS, config_flags::READS)?;
         }
         let used = judged.places.values().map(|place| place.policy).filter(|id| *id != 0).collect();
-        self.withdraw(&judged.places)?;
+        let kept: HashSet<u64> = judged.places.values().map(|place| place.netns).collect();
+        self.pods.withdraw(&mut self.maps, |netns| kept.contains(&netns))?;
         let mut changed =
             self.pods.changed_policies(snapshot.workloads.values().map(|w| &**w), &judged.places);
         changed.extend(self.pods.stricter(local(snapshot), &judged.rows_by_ip));
@@ -307,6 +308,7 @@ impl State {
         }
         self.protections = judged.protections;
         self.pods.write_ips(&mut self.maps, judged.rows_by_ip)?;
+        self.unlink(&kept);
         if !reads {
             self.set_flags(config_flags::READS, 0)?;
         }
@@ -316,6 +318,7 @@ impl State {
             let Some(held) = self.namespaces.get(&workload.name) else { continue };
             self.pods.enrol(&mut self.maps, workload, held.cookie)?;
         }
+        self.pods.forget_listeners(&mut self.maps)?;
         for (_, held) in self.namespaces.iter_mut() {
             held.remember_older(socket_states(&self.maps.sockets), before.contains(&held.cookie));
         }
@@ -346,16 +349,13 @@ impl State {
         Ok(())
     }
 
-    /// Lets go of the namespaces that are no enrolled pod's any more.
-    fn withdraw(&mut self, places: &BTreeMap<ObjectName, Place>) -> Result<(), Error> {
-        let kept: HashSet<u64> = places.values().map(|place| place.netns).collect();
-        self.pods.withdraw(&mut self.maps, |netns| kept.contains(&netns))?;
+    /// Takes `sk_lookup` out of the namespaces that are no enrolled pod's any more.
+    fn unlink(&mut self, kept: &HashSet<u64>) {
         for cookie in self.loaded.pins.linked().into_iter().filter(|cookie| !kept.contains(cookie)) {
             if let Err(error) = attach::from_netns(&self.loaded.pins, cookie) {
                 tracing::warn!(cookie, %error, "sk_lookup could not be taken out of a network namespace");
             }
         }
-        Ok(())
     }
 
     /// Lets sockets pair while a Service asks for it, or pods' connections come to the node's proxy, where this

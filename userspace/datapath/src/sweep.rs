@@ -280,6 +280,7 @@ mod tests {
             netns: None,
             ports: vec![],
             ready: true,
+            passage: weft_model::Passage::Done,
             terminating: false,
             created: u64::MAX,
             name: name.clone(),

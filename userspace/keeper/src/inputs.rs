@@ -24,7 +24,7 @@ pub struct Settings {
     pub program: Program,
     /// Whether connections that are made to pods may come to the proxy, too.
     pub inbound: bool,
-    /// How long a proxy that was replaced may finish what it carries.
+    /// How long a proxy that was replaced may finish what it carries, and what it carries of a pod that has left the mesh.
     pub drain: Duration,
     /// The agent's build, for people.
     pub build: String,

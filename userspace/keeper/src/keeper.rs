@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub status: Mutex<ProxyStatus>,
     pub peers: Mutex<Peers>,
     pub decides_by: watch::Sender<Option<u64>>,
+    pub shows: watch::Sender<Option<u64>>,
     adopts: bool,
     requests: mpsc::Sender<Request>,
     /// Taken by [`Keeper::start`].
@@ -47,8 +48,8 @@ impl Keeper {
         // One is under way, and one may wait to be told so.
         let (requests, asked) = mpsc::channel(1);
         let ends = Mutex::new(Some((listener, asked)));
-        let (status, peers, decides_by) = Default::default();
-        let shared = Shared { settings, group, status, peers, decides_by, adopts, requests, ends };
+        let (status, peers, decides_by, shows) = Default::default();
+        let shared = Shared { settings, group, status, peers, decides_by, shows, adopts, requests, ends };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -77,6 +78,12 @@ impl Keeper {
     /// or it decides by what an earlier agent has told it.
     pub fn decides_by(&self) -> watch::Receiver<Option<u64>> {
         self.shared.decides_by.subscribe()
+    }
+
+    /// The version of the identities that the proxy in force shows; `None` while there is no such proxy, or it shows those
+    /// of an earlier agent.
+    pub fn shows(&self) -> watch::Receiver<Option<u64>> {
+        self.shared.shows.subscribe()
     }
 
     /// How the proxy is.

@@ -38,6 +38,7 @@ mod tellers;
 mod transparent;
 mod upgrade;
 mod wishes;
+mod withdrawn;
 
 pub use cleanup::{cleanup, dismiss, is_left};
 pub use enter::{Entered, enter};

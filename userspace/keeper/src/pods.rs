@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use weft_model::ObjectName;
 use weft_telemetry::api::Peers;
@@ -14,6 +15,7 @@ use weft_transport::{Error, Netns, Transparent, send_unpaced};
 use crate::given::NO_REVISION;
 use crate::transparent::Namespaces;
 use crate::wishes::Lent;
+use crate::withdrawn::Withdrawn;
 use crate::{LocalPod, Ports};
 
 /// The pods that are lent to proxies.
@@ -27,6 +29,7 @@ pub(crate) struct Pods {
     /// The roles that each has a listener for.
     roles: &'static [Role],
     transparent: Namespaces,
+    withdrawn: Withdrawn,
 }
 
 /// Why a pod has no listener.
@@ -42,10 +45,18 @@ enum Failure {
 
 impl Pods {
     /// Each pod has a listener for its own connections and, if `inbound`, one for those that are made to it.
-    pub(crate) fn new(ports: Arc<dyn Ports>, inbound: bool, transparent: Namespaces) -> Self {
+    ///
+    /// Of a pod that leaves the mesh and runs on, what is carried may take as long as `drain`.
+    pub(crate) fn new(
+        ports: Arc<dyn Ports>,
+        inbound: bool,
+        transparent: Namespaces,
+        drain: Duration,
+    ) -> Self {
         let (lent, published, failures) = (Arc::default(), BTreeMap::new(), BTreeMap::new());
         let roles = if inbound { BOTH } else { &BOTH[..1] };
-        Self { lent, published, failures, last_revision: NO_REVISION, ports, roles, transparent }
+        let withdrawn = Withdrawn::new(drain);
+        Self { lent, published, failures, last_revision: NO_REVISION, ports, roles, transparent, withdrawn }
     }
 
     /// Keeps what a proxy has handed back. Of a pod that is here already, the sockets here are kept: those of
@@ -58,13 +69,20 @@ impl Pods {
         }
     }
 
-    /// Lets go of every pod that is not wanted, at once, and gives each wanted one a listener, unless none may
-    /// be made now, and its port to the data path. Whether all went well: else it is worth trying again.
+    /// Lets go of every pod that is not wanted, at once where its namespace has gone, and gives each wanted one a listener,
+    /// unless none may be made now, and its port to the data path. Whether all went well: else it is worth trying again.
     pub(crate) fn follow(&mut self, wanted: &[LocalPod], may_make: bool) -> bool {
         let by_cookie: BTreeMap<u64, &LocalPod> = wanted.iter().map(|pod| (pod.cookie, pod)).collect();
         let gone = self.lent.keys().filter(|cookie| !by_cookie.contains_key(cookie)).copied();
-        for cookie in gone.collect::<Vec<_>>() {
-            self.let_go(cookie);
+        let gone: Vec<_> = gone.collect();
+        self.withdrawn.follow(wanted, Instant::now());
+        for cookie in gone {
+            if self.withdrawn.has(cookie) {
+                // Nothing new comes; what was on its way finds the listener.
+                self.unpublish(cookie);
+            } else {
+                self.let_go(cookie);
+            }
         }
         self.transparent.end_left(if self.takes_in() { wanted } else { &[] });
         let before = std::mem::take(&mut self.failures);
@@ -99,6 +117,16 @@ impl Pods {
         &self.lent
     }
 
+    /// How many of these are in the mesh.
+    pub(crate) fn served(&self) -> usize {
+        self.lent.keys().filter(|cookie| !self.withdrawn.has(**cookie)).count()
+    }
+
+    /// Whether any of these has left the mesh, and is served until what it has begun is over.
+    pub(crate) fn any_withdrawn(&self) -> bool {
+        self.withdrawn.any()
+    }
+
     /// Why the first of the pods that have no listener has none.
     pub(crate) fn failure(&self) -> Option<String> {
         let (name, failure) = self.failures.first_key_value()?;
@@ -107,11 +135,18 @@ impl Pods {
 
     /// The port first: nothing may be sent to a listener that is about to close.
     fn let_go(&mut self, cookie: u64) {
-        self.ports.inbound(cookie, None);
-        self.ports.outbound(cookie, None);
+        self.unpublish(cookie);
         self.published.remove(&cookie);
         if let Some(lent) = Arc::make_mut(&mut self.lent).remove(&cookie) {
             self.transparent.end(cookie, &lent.pod.netns);
+        }
+    }
+
+    fn unpublish(&mut self, cookie: u64) {
+        // What an earlier agent has told the data path of it, too.
+        if self.published.insert(cookie, Vec::new()).is_none_or(|ports| !ports.is_empty()) {
+            self.ports.inbound(cookie, None);
+            self.ports.outbound(cookie, None);
         }
     }
 

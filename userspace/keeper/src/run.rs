@@ -76,7 +76,12 @@ impl Run {
         Self {
             hello: Hello::of_this_process(generation(), shared.settings.build.clone()),
             log: Log::of(&shared.settings.run_dir),
-            pods: Pods::new(ports, shared.settings.inbound, Namespaces::of(&shared.settings.run_dir)),
+            pods: Pods::new(
+                ports,
+                shared.settings.inbound,
+                Namespaces::of(&shared.settings.run_dir),
+                shared.settings.drain,
+            ),
             maps: Arc::new(maps),
             older,
             older_maps,
@@ -149,6 +154,7 @@ impl Run {
         let moves = self.strangers.any() || self.tellers.any_leaves() || self.is_anything_due();
         let look = match (moves, served) {
             (true, _) => SOON,
+            (false, _) if self.pods.any_withdrawn() => NAMESPACES,
             (false, false) => AGAIN,
             (false, true) => LATER,
         };
@@ -239,6 +245,8 @@ const MOST_EVENTS: usize = 64;
 const SOON: Duration = Duration::from_millis(100);
 /// Between two tries to make a listener.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks whether the namespace of a pod that has left the mesh is still there: it shall go within a second.
+const NAMESPACES: Duration = Duration::from_millis(500);
 /// Between two looks while nothing is.
 const LATER: Duration = Duration::from_secs(30);
 /// Before a proxy that ended is replaced: well within its lease of 5 s.

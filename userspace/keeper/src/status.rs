@@ -12,6 +12,8 @@ impl Run {
     pub(crate) fn publish(&mut self) {
         let decides_by = self.generations.in_force().and_then(|generation| generation.progress.snapshot);
         self.shared.decides_by.send_if_modified(|known| std::mem::replace(known, decides_by) != decides_by);
+        let shows = self.generations.in_force().and_then(|generation| generation.progress.identities);
+        self.shared.shows.send_if_modified(|known| std::mem::replace(known, shows) != shows);
         let in_force = self.generations.in_force().is_some();
         let needed = self.snapshot.is_some();
         self.without_since = (needed && !in_force).then(|| self.without_since.unwrap_or_else(Time::now));
@@ -27,7 +29,7 @@ impl Run {
             without_since: self.without_since,
             snapshot_version: self.snapshot.as_ref().map(|snapshot| snapshot.version),
             identities_version: self.identities.borrow().as_ref().map(|identities| identities.version),
-            pods: self.pods.lent().len(),
+            pods: self.pods.served(),
             restarts: self.restarts,
             // These two are not the keeper's to know.
             lease_age_ms: None,

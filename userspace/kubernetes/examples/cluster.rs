@@ -34,8 +34,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let kubeconfig = PathBuf::from(words.next().ok_or("which kubeconfig?")?);
     let slice = words.next().and_then(|name| ObjectName::parse(&name));
     let folder = tempfile::tempdir()?;
-    let options =
-        Options { node: "node-0".into(), last_good: Some(folder.path().to_owned()), mutual_tls: false };
+    let options = Options {
+        node: "node-0".into(),
+        last_good: Some(folder.path().to_owned()),
+        mutual_tls: false,
+        system: None,
+    };
     let before = resident()?;
     let began = Instant::now();
     let connection = Connection::Kubeconfig(kubeconfig.clone());

@@ -36,6 +36,11 @@ impl Assembly {
         }
     }
 
+    /// See [`crate::Options::system`].
+    pub(crate) fn take_word_of(&mut self, system: Option<Arc<str>>) {
+        self.builder.take_word_of(system);
+    }
+
     /// These keys are in the snapshot from the next on.
     pub(crate) fn hold(&mut self, jwks: Arc<JwksHeld>) {
         self.jwks = jwks;

@@ -95,6 +95,11 @@ impl Builder {
         Self { objects: Objects::default(), built }
     }
 
+    /// See [`crate::Options::system`].
+    pub(crate) fn take_word_of(&mut self, system: Option<Arc<str>>) {
+        self.objects.system = system;
+    }
+
     /// Takes over new versions of objects (`None` removes one) and rebuilds what they touch.
     pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = (Key, Option<Object>)>) -> &Built {
         let mut dirty = Dirty::default();

@@ -43,7 +43,8 @@ use weft_model::{JwksHeld, Snapshot};
 pub(crate) use self::{asked::answered, resource::path_of, trouble::Trouble};
 pub use self::{
     asked::{
-        AgentPod, AskError, Cluster, PodFacts, Process, Said, TokenAnswer, TokenUser, Values, ValuesKind,
+        AgentPod, AskError, Cluster, PodFacts, Process, Replica, Replicas, Said, TokenAnswer, TokenUser,
+        Values, ValuesKind,
     },
     connect::Connection,
     health::{Failing, Health},
@@ -95,9 +96,9 @@ impl ClusterSource {
         options: Options,
     ) -> Result<(Self, latest::Receiver<Arc<Snapshot>>), Error> {
         let (client, server) = connection.client().await?;
-        let Options { node, last_good, mutual_tls } = &options;
+        let Options { node, last_good, mutual_tls, system } = &options;
         let kept = last_good.as_deref().and_then(|folder| Kept::read(folder, node, *mutual_tls));
-        let mut store = Store::new(Arc::clone(node), *mutual_tls, kept);
+        let mut store = Store::new(Arc::clone(node), *mutual_tls, kept).with_word_of(system.clone());
         let mut sandboxes = Sandboxes::new(groups, Path::new("/proc").to_owned());
         if let Some(folder) = last_good {
             sandboxes.recall(folder.join("announced.json"));
@@ -139,6 +140,12 @@ impl ClusterSource {
         let (told, latest) = latest::channel(Arc::default());
         self.judgement = Some(told);
         latest
+    }
+
+    /// From now on there are snapshots without the kinds that the API server refuses to tell of, unless these say who is in
+    /// the mesh, and no judgement until it tells of them. For who enforces nothing: a policy that nobody has told of is none.
+    pub fn do_without(&mut self) {
+        self.store.do_without();
     }
 
     /// How it is doing, from now on.

@@ -7,7 +7,7 @@ mod service;
 
 pub(crate) use endpoint_slice::endpoint_slice;
 pub(crate) use metadata::{ENROLMENT, created, namespace, node, object_meta};
-pub(crate) use pod::{NETNS, pod};
+pub(crate) use pod::{JOINED, NETNS, NO_INSTALLATION, pod};
 pub(crate) use service::service;
 
 use std::net::IpAddr;

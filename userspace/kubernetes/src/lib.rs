@@ -38,8 +38,8 @@ pub use analyze::analyze;
 pub use announce::{Announced, Announcer, Known};
 pub use cluster::{
     AgentPod, AskError, Cluster, ClusterSource, Connection, Failing, Fate, Health, Installation, Neighbour,
-    PodFacts, Process, Said, TokenAnswer, TokenUser, Unknown, Values, ValuesKind, ask_membership,
-    cluster_neighbours, kept_membership, lend, members_file,
+    PodFacts, Process, Replica, Replicas, Said, TokenAnswer, TokenUser, Unknown, Values, ValuesKind,
+    ask_membership, cluster_neighbours, kept_membership, lend, members_file,
 };
 pub use crds::crds;
 pub use error::Error;

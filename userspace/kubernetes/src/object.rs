@@ -110,6 +110,8 @@ pub(crate) struct MeshConfig {
 
 #[derive(Debug)]
 pub(crate) struct Namespace {
+    /// `None` in a manifest.
+    pub(crate) uid: Option<Arc<str>>,
     pub(crate) labels: BTreeMap<String, String>,
 }
 
@@ -188,6 +190,8 @@ pub(crate) struct Pod {
     pub(crate) netns: Option<PathBuf>,
     pub(crate) ports: Vec<ContainerPort>,
     pub(crate) owner: Arc<str>,
+    /// The installation whose agent says that it has joined.
+    pub(crate) joined: Option<Arc<str>>,
     /// Whether it is annotated for Prometheus to scrape it.
     pub(crate) scraped: Option<Scraped>,
     pub(crate) ready: bool,

@@ -38,6 +38,10 @@ pub struct Options {
     pub last_good: Option<PathBuf>,
     /// Whether the node's workloads have certificates.
     pub mutual_tls: bool,
+    /// The namespace of the mesh itself, where its agents tell of each pod that it has joined: until then it does
+    /// ([`weft_model::Passage::Joins`]). The word of agents of an earlier installation, in a namespace that was deleted since,
+    /// counts for nothing. `None` where nobody tells: each pod that is enrolled has joined.
+    pub system: Option<Arc<str>>,
 }
 
 /// Asks a running [`Source`] to look again.

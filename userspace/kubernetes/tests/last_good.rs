@@ -31,7 +31,7 @@ impl Folders {
     /// What a source that begins now sees; it ends at once.
     async fn seen(&self) -> Arc<Snapshot> {
         let last_good = Some(self.last_good.path().to_owned());
-        let options = Options { node: "n1".into(), last_good, mutual_tls: false };
+        let options = Options { node: "n1".into(), last_good, mutual_tls: false, system: None };
         let (source, snapshots) = ManifestSource::open(self.manifests.path(), options).unwrap();
         let refresh = source.refresh_handle();
         let read = async move {
@@ -104,6 +104,7 @@ async fn what_cannot_be_kept_is_no_reason_to_stop() {
         node: "n1".into(),
         last_good: Some(folders.last_good.path().join("file")),
         mutual_tls: false,
+        system: None,
     };
     let (source, snapshots) = ManifestSource::open(Path::new(folders.manifests.path()), options).unwrap();
     let refresh = source.refresh_handle();

@@ -64,4 +64,4 @@ pub use traffic::{
     Abort, CircuitBreaker, Delay, FaultInjection, HashKey, HttpLoadBalancer, LimitKey, OutlierDetection,
     RateLimitRule, Retry, RetryBudget, Timeouts, TrafficSettings,
 };
-pub use workload::{ContainerPort, Workload};
+pub use workload::{ContainerPort, Passage, Workload};

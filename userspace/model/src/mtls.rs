@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectName, Workload};
+use crate::{ObjectName, Passage, Workload};
 
 /// What pods take of clients on other nodes, and so what enrolled clients send them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,7 @@ impl Mtls {
     pub fn is_between(&self, client: &Workload, server: &Workload, port: u16) -> bool {
         client.enrolled
             && server.enrolled
+            && [client, server].iter().all(|pod| pod.passage == Passage::Done)
             && !client.is_beside(server)
             && self.mode(&server.name, port) != MtlsMode::Disabled
     }

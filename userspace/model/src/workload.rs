@@ -24,6 +24,9 @@ pub struct Workload {
     pub labels: Arc<BTreeMap<String, String>>,
     /// Whether it is in the mesh. Host-network pods never are.
     pub enrolled: bool,
+    /// Whether it is on its way into the mesh, or out of it.
+    #[serde(default)]
+    pub passage: Passage,
     /// Path of its network namespace, where this node knows it.
     pub netns: Option<PathBuf>,
     /// Its named ports, for Services' named targetPorts.
@@ -37,6 +40,20 @@ pub struct Workload {
     /// When its object was made, in seconds since 1970; `u64::MAX` where it does not say. Of two pods that
     /// claim the same, the older has it, then the first by name.
     pub created: u64,
+}
+
+/// How far a pod's way into the mesh is, or out of it: nodes hear of it one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Passage {
+    /// It is where [`Workload::enrolled`] says.
+    #[default]
+    Done,
+    /// It is enrolled, and cannot prove yet who it is: it sends no mutual TLS, and is sent none. What it takes, its mode and
+    /// its policies say.
+    Joins,
+    /// It is not enrolled any more, and counts as if it were while there may be nodes that have not heard of it: it
+    /// understands mutual TLS, sends none, and has no policies.
+    Leaves,
 }
 
 impl Workload {

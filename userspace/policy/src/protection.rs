@@ -7,8 +7,8 @@ use std::{
 };
 
 use weft_model::{
-    AuthorizationPolicy, Mode, ObjectName, PolicyTarget, Protocol, ROOT_NAMESPACE, RouteName, Rule, Service,
-    Snapshot, Workload,
+    AuthorizationPolicy, Mode, ObjectName, Passage, PolicyTarget, Protocol, ROOT_NAMESPACE, RouteName, Rule,
+    Service, Snapshot, Workload,
 };
 
 use crate::Requests;
@@ -94,9 +94,9 @@ impl Policies {
         policies
     }
 
-    /// The policies that protect `workload`: none unless it is enrolled, since nothing enforces them.
+    /// The policies that protect `workload`: none unless it is enrolled and stays so, since nothing enforces them.
     pub fn protection(&self, workload: &Workload) -> Protection {
-        if !workload.enrolled {
+        if !workload.enrolled || workload.passage == Passage::Leaves {
             return Protection::default();
         }
         let mut applied: BTreeMap<usize, Option<BTreeSet<_>>> =

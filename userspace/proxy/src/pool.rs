@@ -74,6 +74,14 @@ impl Want<'_> {
         Ok((stream.into(), slot))
     }
 
+    /// Whether a connection that is opened now is mutual TLS. What was opened in clear is not used again then: one of both
+    /// ends has joined the mesh since.
+    fn is_sealed(&self) -> bool {
+        let served = &self.client.served;
+        let tables = served.worker.shared.tables.load();
+        self.client.caller.is_none() && tables.sealed(&served.pod.name, self.endpoint.address()).is_some()
+    }
+
     /// The early connection, if it leads to the endpoint. Nobody uses it later than for the first request.
     fn take_early(&self) -> Option<Early> {
         let early = if self.early { self.client.early.take() } else { None };

@@ -15,7 +15,9 @@ use std::{
     sync::Arc,
 };
 
-use weft_model::{AppProtocol, MtlsMode, ObjectName, PortRouting, ServiceAccount, TrafficSettings, Workload};
+use weft_model::{
+    AppProtocol, MtlsMode, ObjectName, Passage, PortRouting, ServiceAccount, TrafficSettings, Workload,
+};
 
 use crate::{
     Reason,
@@ -82,9 +84,19 @@ impl Tables {
         Some(&self.workloads.get(pod)?.service_account)
     }
 
-    /// Who has to be at `to`, where that is a pod of another node that is spoken to by mutual TLS.
-    pub(crate) fn sealed(&self, to: SocketAddr) -> Option<&ServiceAccount> {
-        self.people.sealed(to)
+    /// Who has to be at `to`, where that is a pod of another node to which `pod` speaks by mutual TLS.
+    pub(crate) fn sealed(&self, pod: &ObjectName, to: SocketAddr) -> Option<&ServiceAccount> {
+        self.people.sealed(to).filter(|_| !self.is_passing(pod))
+    }
+
+    /// The same of a connection of which the kernel has said so, which may have been a moment ago.
+    pub(crate) fn sealed_by_kernel(&self, to: SocketAddr) -> Option<&ServiceAccount> {
+        self.people.sealed(to).or_else(|| self.people.lately_sealed(to))
+    }
+
+    /// Whether `pod`, of this node, is on its way into the mesh or out of it.
+    pub(crate) fn is_passing(&self, pod: &ObjectName) -> bool {
+        self.workloads.get(pod).is_some_and(|pod| pod.passage != Passage::Done)
     }
 
     /// Whether this is the address of a pod of this node.
@@ -92,14 +104,15 @@ impl Tables {
         self.people.at(ip).is_some_and(|pod| pod.local)
     }
 
-    /// Whether this is the address of an enrolled pod of another node.
-    pub(crate) fn is_elsewhere(&self, ip: IpAddr) -> bool {
-        self.people.at(ip).is_some_and(|pod| pod.enrolled && !pod.local)
+    /// How far the enrolled pod of another node is that has this address.
+    pub(crate) fn elsewhere(&self, ip: IpAddr) -> Option<Passage> {
+        Some(self.people.elsewhere(ip)?.passage)
     }
 
-    /// Who is at `to`, where both ends prove to each other who they are: by mutual TLS, or by the kernel of this node.
-    pub(crate) fn proven_to(&self, to: SocketAddr) -> Option<&ServiceAccount> {
-        self.people.sealed(to).or_else(|| self.people.neighbour(to))
+    /// Who is at `to`, where `pod` and that one prove to each other who they are: by mutual TLS, or by the kernel of this
+    /// node.
+    pub(crate) fn proven_to(&self, pod: &ObjectName, to: SocketAddr) -> Option<&ServiceAccount> {
+        self.sealed(pod, to).or_else(|| self.people.neighbour(to))
     }
 
     /// The trust domain of this node's workloads.

@@ -112,6 +112,7 @@ fn snapshot() -> Snapshot {
             ports: Vec::new(),
             owner: format!("web-{pod}").into(),
             ready: true,
+            passage: weft_model::Passage::Done,
             terminating: false,
             created: u64::MAX,
         };

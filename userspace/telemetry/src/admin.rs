@@ -4,6 +4,7 @@ mod agent;
 mod api;
 mod describe;
 mod health;
+mod labelled;
 mod probes;
 mod reply;
 mod socket;

@@ -28,11 +28,13 @@ struct Rings {
 }
 
 /// New flows, as they come.
-#[derive(Debug)]
 pub struct Follower {
     receiver: broadcast::Receiver<Arc<Flow>>,
-    filter: FlowFilter,
+    keeps: Keeps,
 }
+
+/// Which flows are wanted.
+pub type Keeps = Box<dyn Fn(&Flow) -> bool + Send + Sync>;
 
 impl FlowLog {
     /// A log of [`CAPACITY`] flows of connections and a quarter as many requests.
@@ -59,14 +61,19 @@ impl FlowLog {
 
     /// The last `count` flows that `filter` keeps, oldest first.
     pub fn last(&self, filter: &FlowFilter, count: usize) -> Vec<Arc<Flow>> {
-        self.rings().newest(filter, count)
+        self.last_that(|flow| filter.keeps(flow), count)
     }
 
-    /// The last `count` flows that `filter` keeps, and all that come after them.
-    pub fn follow(&self, filter: FlowFilter, count: usize) -> (Vec<Arc<Flow>>, Follower) {
+    /// The last `count` flows that are wanted, oldest first.
+    pub fn last_that(&self, keeps: impl Fn(&Flow) -> bool, count: usize) -> Vec<Arc<Flow>> {
+        self.rings().newest(&keeps, count)
+    }
+
+    /// The last `count` flows that are wanted, and all that come after them.
+    pub fn follow(&self, keeps: Keeps, count: usize) -> (Vec<Arc<Flow>>, Follower) {
         let rings = self.rings();
-        let past = rings.newest(&filter, count);
-        (past, Follower { receiver: self.followers.subscribe(), filter })
+        let past = rings.newest(&keeps, count);
+        (past, Follower { receiver: self.followers.subscribe(), keeps })
     }
 
     fn with_capacity(capacity: usize) -> Self {
@@ -87,11 +94,11 @@ impl Default for FlowLog {
 }
 
 impl Follower {
-    /// The next flow that the filter keeps; `None` once the log is gone.
+    /// The next flow that is wanted; `None` once the log is gone.
     pub async fn next(&mut self) -> Option<FlowLine> {
         loop {
             match self.receiver.recv().await {
-                Ok(flow) if self.filter.keeps(&flow) => return Some(FlowLine::Flow(flow)),
+                Ok(flow) if (self.keeps)(&flow) => return Some(FlowLine::Flow(flow)),
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(missed)) => return Some(FlowLine::Missed { missed }),
                 Err(broadcast::error::RecvError::Closed) => return None,
@@ -101,10 +108,10 @@ impl Follower {
 }
 
 impl Rings {
-    /// The last `count` flows of both that `filter` keeps, by time.
-    fn newest(&self, filter: &FlowFilter, count: usize) -> Vec<Arc<Flow>> {
+    /// The last `count` flows of both that are wanted, by time.
+    fn newest(&self, keeps: &dyn Fn(&Flow) -> bool, count: usize) -> Vec<Arc<Flow>> {
         let last = |ring: &VecDeque<Arc<Flow>>| -> Vec<_> {
-            ring.iter().rev().filter(|flow| filter.keeps(flow)).take(count).cloned().collect()
+            ring.iter().rev().filter(|flow| keeps(flow)).take(count).cloned().collect()
         };
         let (mut kept, requests) = (last(&self.connections), last(&self.requests));
         if !requests.is_empty() {
@@ -218,7 +225,7 @@ mod tests {
     async fn a_follower_sees_the_past_and_then_each_new_flow_once() {
         let log = FlowLog::new();
         log.push(sample("a", "api"));
-        let (past, mut follower) = log.follow(FlowFilter::default(), 10);
+        let (past, mut follower) = log.follow(Box::new(|_| true), 10);
         log.push(sample("b", "api"));
         assert_eq!(pods(&past), ["a"]);
         let Some(FlowLine::Flow(flow)) = follower.next().await else { panic!("a flow was pushed") };
@@ -230,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_follower_learns_how_many_flows_it_missed() {
         let log = FlowLog::new();
-        let (_, mut follower) = log.follow(FlowFilter::default(), 0);
+        let (_, mut follower) = log.follow(Box::new(|_| true), 0);
         for _ in 0..BACKLOG + 7 {
             log.push(sample("a", "api"));
         }

@@ -1,6 +1,9 @@
 //! The agent: objects to the data path, the data path to whoever asks.
 
-use std::{convert::Infallible, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, convert::Infallible, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow, bail};
 use futures_util::future::BoxFuture;
@@ -8,10 +11,11 @@ use tokio::sync::watch;
 use weft_datapath::{Enforcer, last_good};
 use weft_identity::KeySets;
 use weft_keeper::Keeper;
-use weft_kubernetes::{Options, Refresh};
+use weft_kubernetes::{Options, Refresh, Source};
 use weft_model::Snapshot;
 use weft_runtime::{Shutdown, Tasks};
 use weft_telemetry::{
+    access_log::Lines,
     admin,
     api::{
         Attached, Attachment, AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView,
@@ -32,6 +36,7 @@ use crate::{
     jwks,
     leaving::Leaving,
     node_proxy::{self, gone},
+    passage::{Certified, Showing, Stage, Word},
     probes::Probes,
     programmed,
     removal::{self, Removal},
@@ -59,13 +64,16 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let last_good = last_good(&args.state_dir, &node);
     // Whose certificates there are for, and a proxy that shows them.
     let mutual_tls = issuing != Issuing::None && args.has_proxy();
-    let options = Options { node: node.as_str().into(), last_good: Some(last_good.clone()), mutual_tls };
+    // Agents tell each other whose pods can be spoken to by mutual TLS; of a directory, the labels are all that is told.
+    let tells = mutual_tls && args.manifests.is_none();
+    let options = options(&args, &node, &last_good, mutual_tls);
     let probes = Probes::of(&args, &place);
     let Opened { mut source, snapshots, told } = source::open(&args, &place, probes.found(), options).await?;
-    let (leaving, snapshots) = Leaving::follow(snapshots, &tasks);
     let (observer, lines) = Observer::new();
     let observer = Arc::new(observer);
     let enforcer = Enforcer::open(args.datapath(node.clone(), &place), observer.live().clone())?;
+    let (stage, snapshots) = Stage::follow(snapshots, enforcer.sealed(), &tasks);
+    let (leaving, snapshots) = Leaving::follow(snapshots, &tasks);
     let keeper = node_proxy::open(&args, &enforcer)?;
 
     let stop = tasks.stop_signal();
@@ -81,7 +89,15 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         announcer: source.announcer(),
         enforcer: enforcer.clone(),
         snapshots: snapshots.clone(),
+        stage: stage.clone(),
+        proven: tells,
     };
+    let word = Word::start(tells, &args.connection(), &args.namespace, &stage, &tasks).await?;
+    let (identities, handed) = identities::hand_over(issued.as_ref(), &tasks);
+    let (taken_in, hears) = watch::channel(BTreeSet::new());
+    let shows = keeper.as_ref().filter(|_| issued.is_some()).map(Keeper::shows);
+    let showing = shows.map(|shows| Showing { pods: enforcer.pods(), taken_in: hears, handed, shows });
+    let shown = showing.map(|showing| showing.start(stage.clone(), &tasks));
     report(issued.as_ref(), &enforcer, &snapshots, &tasks);
     let location = told.location().to_owned();
     let agent = Arc::new(NodeAgent {
@@ -97,42 +113,30 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         told,
         runtime_pods,
         plugin,
+        stage,
+        certified: Certified::of(shown),
     });
     let known = match keeper {
         Some(keeper) => {
-            let identities = identities::hand_over(issued.as_ref(), &tasks);
-            node_proxy::start(&keeper, &enforcer, snapshots.clone(), identities, observer, &tasks)?
+            node_proxy::start(&keeper, &enforcer, snapshots.clone(), identities, observer, taken_in, &tasks)?
         }
         // Nothing waits for a proxy that there is not to be.
         None => watch::channel(u64::MAX).1,
     };
     enforcer.start(&tasks, snapshots, known);
-    let stopped = stop.clone().cancelled_owned();
-    tasks.spawn("source", async {
-        source.run(Box::pin(stopped)).await;
-        Ok::<_, Infallible>(())
-    });
-    // Ends by itself with the agent; a standard output that takes no more lines is no reason to end it.
-    tasks.spawn("access-log", async {
-        if let Err(error) = lines.write(tokio::io::stdout()).await {
-            tracing::warn!(%error, "the access log ends: standard output takes no more lines");
-        }
-        Ok::<_, Infallible>(())
-    });
+    follow(source, &tasks);
+    write_access_log(lines, &tasks);
     tasks.spawn("api", admin::serve_api(Arc::clone(&agent) as _, socket, stop.clone()));
     tasks.spawn("health", admin::serve_health(Arc::clone(&agent) as _, health, stop));
     asked.ready_when(readiness(agent));
     tracing::info!(node, source = location, run_dir = %args.run_dir.display(), "agent started");
 
-    let signal = tokio::select! {
-        signal = shutdown.asked() => signal,
-        failed = tasks.failed() => {
-            tasks.drain(DRAIN).await;
-            bail!("{failed}; the kernel goes on enforcing what it had");
-        }
-    };
+    let signal = asked_to_end(&mut shutdown, &tasks).await?;
     if removal.is_due().await {
         tracing::info!(signal, "agent ends, and takes everything out of the kernel");
+        if let Some(word) = word {
+            word.take_back().await;
+        }
         leaving.leave(args.withdraw_over).await;
         tasks.drain(DRAIN).await;
         return tokio::task::block_in_place(|| removal::take_out(tenancy, &args.run_dir, args.proxy_drain));
@@ -140,6 +144,41 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     tracing::info!(signal, "agent ends; the kernel goes on enforcing");
     tasks.drain(DRAIN).await;
     Ok(())
+}
+
+/// The signal that asks the agent to end; an error where a part of it fails.
+async fn asked_to_end(shutdown: &mut Shutdown, tasks: &Tasks) -> Result<&'static str> {
+    tokio::select! {
+        signal = shutdown.asked() => Ok(signal),
+        failed = tasks.failed() => {
+            tasks.drain(DRAIN).await;
+            bail!("{failed}; the kernel goes on enforcing what it had");
+        }
+    }
+}
+
+/// How the source reads: see [`Options`].
+fn options(args: &AgentArgs, node: &str, last_good: &Path, mutual_tls: bool) -> Options {
+    let system = (mutual_tls && args.manifests.is_none()).then(|| args.namespace.as_str().into());
+    Options { node: node.into(), last_good: Some(last_good.to_owned()), mutual_tls, system }
+}
+
+fn follow(source: Box<dyn Source>, tasks: &Tasks) {
+    let stopped = tasks.stop_signal().cancelled_owned();
+    tasks.spawn("source", async {
+        source.run(Box::pin(stopped)).await;
+        Ok::<_, Infallible>(())
+    });
+}
+
+/// Ends by itself with the agent; a standard output that takes no more lines is no reason to end it.
+fn write_access_log(lines: Lines, tasks: &Tasks) {
+    tasks.spawn("access-log", async {
+        if let Err(error) = lines.write(tokio::io::stdout()).await {
+            tracing::warn!(%error, "the access log ends: standard output takes no more lines");
+        }
+        Ok::<_, Infallible>(())
+    });
 }
 
 fn make_state_dir(path: &Path) -> Result<()> {
@@ -186,6 +225,8 @@ struct NodeAgent {
     told: Told,
     runtime_pods: RuntimePods,
     plugin: Option<Plugin>,
+    stage: Stage,
+    certified: Certified,
 }
 
 impl admin::Agent for NodeAgent {
@@ -196,6 +237,7 @@ impl admin::Agent for NodeAgent {
         status.degradations.extend(gone::degradations(&snapshot, proxy.as_ref()));
         status.degradations.extend(self.told.degradations(&self.node));
         status.degradations.extend(self.plugin.iter().flat_map(Plugin::degradations));
+        status.degradations.extend(self.stage.degradations());
         let mut peers = self.keeper.as_ref().map(Keeper::peers).unwrap_or_default();
         for pod in &mut status.pods {
             pod.peers = peers.remove(&pod.name).unwrap_or_default();
@@ -205,11 +247,13 @@ impl admin::Agent for NodeAgent {
     }
 
     fn ready(&self) -> Result<(), Failure> {
-        self.enforcer.enforced().map(drop)
+        self.enforcer.enforced()?;
+        let shown = self.keeper.as_ref().and_then(node_proxy::certificates);
+        self.certified.check(&self.snapshot(), shown)
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<u64, Failure>> {
-        Box::pin(async { Ok(self.refresh.refresh().await) })
+        Box::pin(async { Ok(self.stage.given(self.refresh.refresh().await).await) })
     }
 
     fn upgrade_proxy(&self) -> BoxFuture<'_, Result<ProxyUpgraded, Failure>> {

@@ -10,7 +10,10 @@ use weft_model::ROOT_NAMESPACE;
 use weft_runtime::Shutdown;
 use weft_telemetry::logging;
 
-use crate::{core_dump, settings::LogFormat};
+use crate::{
+    core_dump,
+    settings::{ApiServer, LogFormat},
+};
 
 /// What `weft controller` is given.
 #[derive(Args, Clone, Debug)]
@@ -23,6 +26,9 @@ pub(crate) struct ControllerArgs {
     /// controller runs in]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// Where the API server of that pod's cluster is [default: its Service's address]
+    #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true)]
+    api_server: ApiServer,
     /// The namespace that the mesh itself lives in
     #[arg(long, value_name = "NAME", default_value = ROOT_NAMESPACE)]
     namespace: String,
@@ -46,7 +52,7 @@ pub(crate) async fn run(args: ControllerArgs) -> Result<()> {
     core_dump::leave_memory_out();
     let shutdown = Shutdown::catch()?;
     let settings = Settings {
-        connection: args.kubeconfig.map_or(Connection::InCluster, Connection::Kubeconfig),
+        connection: Connection::of_pod(args.kubeconfig, args.api_server.0),
         namespace: args.namespace.into(),
         listen: args.listen,
         metrics: args.metrics,

@@ -3,7 +3,7 @@
 mod controllers;
 mod view;
 
-use std::{convert::Infallible, sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::SystemTime};
 
 use tokio::sync::watch;
 use weft_identity::{
@@ -12,7 +12,7 @@ use weft_identity::{
     controller::{ControllerIssuer, Controllers, SECRET},
 };
 use weft_keeper::Identities;
-use weft_model::Snapshot;
+use weft_model::{ServiceAccount, Snapshot};
 use weft_runtime::{Stop, Tasks};
 use weft_telemetry::api::CertificatesView;
 use weft_transport::memfd::{self, Sealed};
@@ -67,14 +67,21 @@ impl Issued {
     }
 }
 
-/// What the proxy is to show; without certificates, nothing.
-pub(crate) fn hand_over(issued: Option<&Issued>, tasks: &Tasks) -> watch::Receiver<Option<Identities>> {
+/// The ServiceAccounts of a version of [`Identities`] that have a certificate there.
+pub(crate) type Handed = (u64, BTreeSet<ServiceAccount>);
+
+/// What the proxy is to show, without certificates nothing; and of whom that is.
+pub(crate) fn hand_over(
+    issued: Option<&Issued>,
+    tasks: &Tasks,
+) -> (watch::Receiver<Option<Identities>>, watch::Receiver<Handed>) {
     let expected = issued.is_some();
     let held = issued.map(|issued| issued.certificates.held());
     let held = held.unwrap_or_else(|| watch::channel(Arc::default()).1);
     let (shown, identities) = watch::channel(None);
-    tasks.spawn("proxy identities", seal(held, expected, shown, tasks.stop_signal()));
-    identities
+    let (told, handed) = watch::channel(Handed::default());
+    tasks.spawn("proxy identities", seal(held, expected, shown, told, tasks.stop_signal()));
+    (identities, handed)
 }
 
 async fn follow_pods(
@@ -93,7 +100,7 @@ async fn follow_pods(
 }
 
 /// One certificate for each ServiceAccount that has an enrolled pod here: a node can show nobody else's.
-fn wanted(snapshot: &Snapshot) -> Wanted {
+pub(crate) fn wanted(snapshot: &Snapshot) -> Wanted {
     let aliases = snapshot.trust_domain_aliases.iter().map(|alias| &**alias);
     let domains = TrustDomains::new(&snapshot.trust_domain, aliases);
     let here = snapshot.workloads.values().filter(|workload| workload.local && workload.enrolled);
@@ -109,12 +116,15 @@ async fn seal(
     mut held: watch::Receiver<Arc<Held>>,
     expected: bool,
     shown: watch::Sender<Option<Identities>>,
+    handed: watch::Sender<Handed>,
     stop: Stop,
 ) -> Result<(), memfd::Error> {
     for version in 1.. {
         let now = Arc::clone(&held.borrow_and_update());
         let bytes = Arc::new(tokio::task::block_in_place(|| Sealed::of(&now.to_wire()))?);
         let complete = now.missing.is_empty() && (now.trust.is_some() || !expected);
+        // Before the proxy can have them.
+        handed.send_replace((version, now.svids.keys().cloned().collect()));
         shown.send_replace(Some(Identities { version, bytes, complete }));
         tokio::select! {
             // Without certificates there is no change, and the sender is gone.
@@ -127,7 +137,7 @@ async fn seal(
 
 #[cfg(test)]
 mod tests {
-    use weft_model::{ObjectName, ServiceAccount, Workload};
+    use weft_model::{ObjectName, Workload};
 
     use super::*;
 
@@ -174,6 +184,7 @@ mod tests {
             netns: None,
             ports: Vec::new(),
             ready: true,
+            passage: weft_model::Passage::Done,
             terminating: false,
             created: 0,
         }

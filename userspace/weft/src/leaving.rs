@@ -11,7 +11,7 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
-use weft_model::{Mtls, MtlsMode, PodMtls, Snapshot};
+use weft_model::{Mtls, MtlsMode, Passage, PodMtls, Snapshot};
 use weft_runtime::{Stop, Tasks};
 
 /// What stands between the source and those who follow it.
@@ -85,7 +85,9 @@ async fn hand_on(
 fn without(snapshot: &Snapshot, step: Step) -> Snapshot {
     let (policies, jwt) = Default::default();
     let mtls = if snapshot.mtls.on {
-        let others = snapshot.workloads.values().filter(|pod| step == Step::Clear && !pod.local);
+        // Who does not understand mutual TLS yet is still sent none.
+        let others = snapshot.workloads.values().filter(|pod| !pod.local);
+        let others = others.filter(|pod| step == Step::Clear || pod.passage != Passage::Done);
         let clear = Arc::new(PodMtls { mode: MtlsMode::Disabled, ports: BTreeMap::new() });
         let pods = others.map(|pod| (pod.name.clone(), Arc::clone(&clear))).collect();
         Arc::new(Mtls { on: true, mesh: MtlsMode::Permissive, pods })
@@ -116,6 +118,7 @@ mod tests {
             ports: Vec::new(),
             owner: "it".into(),
             ready: true,
+            passage: Passage::Done,
             terminating: false,
             created: 0,
         };

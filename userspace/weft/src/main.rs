@@ -14,6 +14,7 @@ mod jwks;
 mod leaving;
 mod local;
 mod node_proxy;
+mod passage;
 mod probes;
 mod programmed;
 mod proxy;

@@ -14,7 +14,11 @@ use weft_datapath::{Enforcer, ProxyMaps};
 use weft_keeper::{Configuration, Identities, Inputs, Keeper, LocalPod, Maps, Ports, Records, Settings};
 use weft_model::{ObjectName, Snapshot};
 use weft_runtime::{Stop, Tasks};
-use weft_telemetry::{api::ProxyStatus, observer::Observer, records::RecordBatch};
+use weft_telemetry::{
+    api::{GenerationState, ProxyStatus},
+    observer::Observer,
+    records::RecordBatch,
+};
 
 use crate::settings::AgentArgs;
 
@@ -38,12 +42,16 @@ pub(crate) fn open(args: &AgentArgs, enforcer: &Enforcer) -> Result<Option<Keepe
 
 /// Gives the keeper what it follows. Returns the version of the Snapshots that the proxy knows, which is none for
 /// longer than [`PATIENCE`]: then there is no proxy to wait for.
+///
+/// `taken_in` is told of the pods, by the cookies of their namespaces, of which the kernel knows where connections to them
+/// come to the proxy.
 pub(crate) fn start(
     keeper: &Keeper,
     enforcer: &Enforcer,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     identities: watch::Receiver<Option<Identities>>,
     observer: Arc<Observer>,
+    taken_in: watch::Sender<BTreeSet<u64>>,
     tasks: &Tasks,
 ) -> Result<watch::Receiver<u64>> {
     let lent = enforcer.proxy_maps()?;
@@ -53,7 +61,7 @@ pub(crate) fn start(
     tasks.spawn("older maps", follow_older(held_older, lent_older, tasks.stop_signal()));
     let (wanted, pods) = watch::channel(None);
     let (configured, configuration) = watch::channel(None);
-    let ports = Arc::new(Rows(enforcer.clone()));
+    let ports = Arc::new(Rows { enforcer: enforcer.clone(), taken_in });
     let records = Arc::new(Counts { enforcer: enforcer.clone(), snapshots: snapshots.clone(), observer });
     tasks.spawn("proxy pods", follow_pods(enforcer.pods(), wanted, tasks.stop_signal()));
     let part = Part::new(keeper.adopts());
@@ -71,6 +79,12 @@ pub(crate) fn status(keeper: &Keeper, enforcer: &Enforcer) -> ProxyStatus {
     let lease_age_ms = enforcer.lease_age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     let records_lost = enforcer.metrics().proxy.records_lost();
     ProxyStatus { lease_age_ms, records_lost, ..keeper.status() }
+}
+
+/// How many identities the proxy in force has valid certificates of, where it says.
+pub(crate) fn certificates(keeper: &Keeper) -> Option<u64> {
+    let in_force = keeper.status().generations.into_iter().rfind(|one| one.state == GenerationState::Active);
+    in_force?.certificates
 }
 
 type Held = Option<Arc<[weft_datapath::LocalPod]>>;
@@ -223,18 +237,28 @@ impl Part {
 }
 
 /// The rows in which the connect hook reads pods' ports.
-struct Rows(Enforcer);
+struct Rows {
+    enforcer: Enforcer,
+    taken_in: watch::Sender<BTreeSet<u64>>,
+}
 
 impl Ports for Rows {
     fn outbound(&self, cookie: u64, port: Option<u16>) {
-        if let Err(error) = self.0.listen(cookie, port) {
+        if let Err(error) = self.enforcer.listen(cookie, port) {
             tracing::error!(cookie, ?port, %error, "the kernel does not know where a pod's proxy listens");
         }
     }
 
     fn inbound(&self, cookie: u64, listener: Option<(u16, BorrowedFd<'_>)>) {
-        if let Err(error) = self.0.take_in(cookie, listener) {
-            tracing::error!(cookie, %error, "the kernel does not know where connections to a pod come to the proxy");
+        let is_there = listener.is_some();
+        match self.enforcer.take_in(cookie, listener) {
+            Ok(()) => self.taken_in.send_modify(|known| {
+                known.remove(&cookie);
+                known.extend(is_there.then_some(cookie));
+            }),
+            Err(error) => tracing::error!(
+                cookie, %error, "the kernel does not know where connections to a pod come to the proxy"
+            ),
         }
     }
 }

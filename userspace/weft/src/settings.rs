@@ -1,6 +1,6 @@
 //! What the agent is told. Nothing is read from the environment.
 
-use std::{env, ffi::OsString, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{env, ffi::OsString, fs, io, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 use weft_abi::names::map;
@@ -29,6 +29,10 @@ pub(crate) struct AgentArgs {
     /// agent runs in]
     #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// Where the API server of that pod's cluster is [default: its Service's address, which nothing may translate before weft
+    /// does where there is no kube-proxy]
+    #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true)]
+    api_server: ApiServer,
     /// Name of this node, as in spec.nodeName [default: the host's name]
     #[arg(long, value_name = "NAME", value_parser = node_name)]
     node: Option<String>,
@@ -196,7 +200,7 @@ impl AgentArgs {
 
     /// The API server whose objects are read.
     pub(crate) fn connection(&self) -> Connection {
-        self.kubeconfig.clone().map_or(Connection::InCluster, Connection::Kubeconfig)
+        Connection::of_pod(self.kubeconfig.clone(), self.api_server.0.clone())
     }
 
     /// What the data path must know, on `node`, which is there on the machine.
@@ -277,6 +281,19 @@ fn node_name(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err("lower-case letters, digits, '-' and '.', like worker-1.example")
+    }
+}
+
+/// `HOST:PORT` of an API server; the empty text is its Service's address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ApiServer(pub(crate) Option<String>);
+
+impl FromStr for ApiServer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = weft_cli::install::api_server(text)?;
+        Ok(Self(Some(address).filter(|address| !address.is_empty())))
     }
 }
 

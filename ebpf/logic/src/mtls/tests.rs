@@ -143,6 +143,34 @@ fn without_a_proxy_an_enrolled_pod_is_refused_and_others_follow_the_mode() {
 }
 
 #[test]
+fn who_is_on_his_way_in_or_out_may_speak_either_and_needs_no_proxy_for_plaintext() {
+    for passing in ["10.77.0.1", "10.77.0.3"] {
+        for (mode, without) in [(PERMISSIVE, None), (STRICT, Some(Reason::PLAINTEXT))] {
+            let mut memory = mesh(mode);
+            memory.pod_ips.get_mut(&addr(passing)).unwrap().flags |= pod_flags::PASSING;
+            assert!(is_handed_over(&admit(&memory, &from("10.77.0.3"))), "{passing}");
+            memory.pod_ips.get_mut(&addr("10.77.0.1")).unwrap().inbound = BePort::new(0);
+            match without {
+                Some(why) => assert_eq!(reason(&memory, &from("10.77.0.3")), why, "{passing}"),
+                None => assert_eq!(admit(&memory, &from("10.77.0.3")), Admission::Pass, "{passing}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pod_on_its_way_dials_in_clear_also_while_it_has_no_listener() {
+    let mut memory = mesh(PERMISSIVE);
+    memory.pod_ips.get_mut(&addr("10.77.0.1")).unwrap().flags |= pod_flags::PASSING;
+    assert_eq!(dialled(&memory, &to("10.77.0.3")).0, Verdict::Pass);
+    memory.pods.get_mut(&NETNS).unwrap().outbound = BePort::new(0);
+    assert_eq!(dialled(&memory, &to("10.77.0.3")).0, Verdict::Pass);
+    memory.pod_ips.get_mut(&addr("10.77.0.1")).unwrap().flags &= !pod_flags::PASSING;
+    let (verdict, outcome) = dialled(&memory, &to("10.77.0.3"));
+    assert_eq!((verdict, outcome.denial.reason), (Verdict::Deny, Reason::PROXY_UNAVAILABLE));
+}
+
+#[test]
 fn nobody_comes_to_the_inbound_listener_by_its_port() {
     let memory = mesh(PERMISSIVE);
     for remote in ["10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.9"] {

@@ -48,6 +48,25 @@ fn every_flag_is_where_it_belongs() {
 }
 
 #[test]
+fn agents_and_controllers_are_told_where_the_api_server_is() {
+    let controller =
+        |all: &[Value]| of_kind(all, "Deployment")["spec"]["template"]["spec"]["containers"][0].clone();
+    for (flags, arg) in [
+        (&["--api-server=192.0.2.7:6443"][..], "--api-server=192.0.2.7:6443"),
+        (&["--api-server=[2001:db8::7]:6443"], "--api-server=[2001:db8::7]:6443"),
+        (&[], "--api-server="),
+    ] {
+        let all = objects(flags);
+        for container in [container(&all), &controller(&all)] {
+            assert!(container["args"].as_sequence().unwrap().contains(&arg.into()), "{container:?}");
+        }
+    }
+    for wrong in ["192.0.2.7", "api:0", "https://api:6443", ":6443", "2001:db8::7:6443", "a b:1"] {
+        assert!(Weft::try_parse_from(["weft", "--api-server", wrong]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn an_agent_is_not_privileged_and_writes_nothing_of_its_image() {
     let all = objects(&[]);
     let context = &container(&all)["securityContext"];
@@ -91,14 +110,25 @@ fn the_next_agent_of_a_node_starts_beside_the_one_that_runs() {
 }
 
 #[test]
-fn agents_read_and_change_nothing() {
+fn agents_read_and_change_nothing_but_what_a_policy_holds_them_to() {
+    let all = objects(&[]);
+    let policy = of_kind(&all, "ValidatingAdmissionPolicy");
+    let held = &policy["spec"]["matchConstraints"]["resourceRules"][0]["resources"];
+    assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+    let binding = of_kind(&all, "ValidatingAdmissionPolicyBinding");
+    assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+    assert_eq!(binding["spec"]["validationActions"][0], "Deny");
     for object in objects(&[])
         .iter()
         .filter(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "weft-agent")
     {
         for rule in object["rules"].as_sequence().unwrap() {
             let verbs = rule["verbs"].as_sequence().unwrap();
-            assert!(verbs.iter().all(|verb| ["get", "list", "watch"].contains(&verb.as_str().unwrap())));
+            let reads = verbs.iter().all(|verb| ["get", "list", "watch"].contains(&verb.as_str().unwrap()));
+            assert!(
+                reads || (rule["resources"] == *held && verbs.len() == 1 && verbs[0] == "patch"),
+                "{rule:?}"
+            );
             assert!(rule["resources"].as_sequence().unwrap().iter().all(|resource| resource != "secrets"));
         }
     }

@@ -16,6 +16,8 @@ use super::{Args, BETWEEN_LONG, enforced, is_healthy, show::in_words};
 use crate::{
     Client, Error, Exit, Screen,
     agents::{Agents, PATIENCE, Told},
+    controllers,
+    output::Format,
     problem,
     table::{Column, Table},
     units,
@@ -54,7 +56,14 @@ pub(super) async fn run(
     let told = agents.told(async |client: &Client| client.get("/v1/status").await).await;
     let nobody = told.answers.is_empty();
     let list = list(&agents, told, SystemTime::now());
-    args.ask.output.write(screen, &list, |list, screen| page(list, screen.width()))?;
+    let controllers = match (&agents.cluster, args.ask.output) {
+        (Some(cluster), Format::Table) => controllers::beside(cluster, screen).await?,
+        _ => None,
+    };
+    args.ask.output.write(screen, &list, |list, screen| {
+        let controllers = controllers.iter().map(|replicas| controllers::page(replicas, screen.width()));
+        [page(list, screen.width())].into_iter().chain(controllers).collect::<Vec<_>>().join("\n")
+    })?;
     if late {
         let patience = args.wait.unwrap_or_default();
         screen.note(&format!("weft: not enforced on each node within {patience:?}"))?;

@@ -152,6 +152,10 @@ async fn observe_shows_only_what_is_asked_for() {
     assert_eq!(lines("observe --verdict denied").await, 1);
     assert_eq!(lines("observe --pod cart-6d5f7c9b8-x2x4q").await, 2);
     assert_eq!(lines("observe -n elsewhere").await, 0);
+    let labelled = lines("observe -l app=web").await;
+    assert!((1..5).contains(&labelled), "{labelled}");
+    assert_eq!(lines("observe --pod shop/web-1").await, labelled, "the only such pod");
+    assert_eq!(lines("observe -l app=web,tier=none").await, 0);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use weft_abi::{Addr, BePort, NetnsKey, Pod, PodPort, PodPortKey, PodRow, pod_flags};
-use weft_model::{Mtls, MtlsMode, ObjectName, Workload};
+use weft_model::{Mtls, MtlsMode, ObjectName, Passage, Workload};
 
 use crate::{
     maps::{Error, Maps},
@@ -65,6 +65,15 @@ impl Pods {
         let listens = |pod: &Pod| Listening { outbound: pod.outbound, inbound: pod.inbound };
         let listening = netns.iter().map(|(cookie, pod)| (*cookie, listens(pod))).collect();
         Self { ips, ports, netns, listening }
+    }
+
+    /// The addresses of pods that are spoken to by mutual TLS, of this node and of others.
+    pub(crate) fn sealed(&self) -> HashSet<IpAddr> {
+        let sealed = |row: &PodRow| {
+            let modes = row.flags & (pod_flags::TLS | pod_flags::BY_PORT);
+            row.flags & (pod_flags::ENROLLED | pod_flags::PASSING) == pod_flags::ENROLLED && modes != 0
+        };
+        self.ips.iter().filter(|(_, row)| sealed(row)).map(|(addr, _)| addr.to_ip()).collect()
     }
 
     /// The rows by address that are wanted. Nothing is written; what does not fit is refused here, whole.
@@ -225,12 +234,22 @@ impl Pods {
         self.netns.keys().copied()
     }
 
-    /// Removes the rows of network namespaces that `keep` does not want.
+    /// Removes the rows of network namespaces that `keep` does not want: what these pods dial is not ours any more.
     pub(crate) fn withdraw(&mut self, maps: &mut Maps, keep: impl Fn(u64) -> bool) -> Result<(), Error> {
         let gone: Vec<u64> = self.netns.keys().copied().filter(|netns| !keep(*netns)).collect();
         for cookie in gone {
             maps.pods.remove(&NetnsKey { cookie })?;
             self.netns.remove(&cookie);
+        }
+        Ok(())
+    }
+
+    /// Forgets the listeners of pods that are withdrawn. By then no row by address says that connections go there: one that
+    /// was handed to a listener that is not there would be refused.
+    pub(crate) fn forget_listeners(&mut self, maps: &mut Maps) -> Result<(), Error> {
+        let gone: Vec<u64> =
+            self.listening.keys().copied().filter(|cookie| !self.netns.contains_key(cookie)).collect();
+        for cookie in gone {
             self.listening.remove(&cookie);
             maps.hand_over(cookie, None)?;
         }
@@ -291,6 +310,7 @@ fn row(workload: &Workload, place: Place, mtls: &Mtls) -> PodRow {
         flags: place.flags
             | modes
             | if workload.enrolled { pod_flags::ENROLLED } else { 0 }
+            | if workload.passage == Passage::Done { 0 } else { pod_flags::PASSING }
             | if guarded { pod_flags::GUARDED } else { 0 },
         outbound: place.listening.outbound,
         inbound: place.listening.inbound,

@@ -27,6 +27,8 @@ pub(crate) struct Objects {
     pub(super) authorization: BTreeMap<ObjectName, Arc<AuthorizationPolicy>>,
     pub(super) authentication: BTreeMap<ObjectName, Arc<AuthenticationPolicy>>,
     pub(super) telemetry: BTreeMap<ObjectName, Arc<TelemetryPolicy>>,
+    /// See [`crate::Options::system`].
+    pub(super) system: Option<Arc<str>>,
     selection: Selection,
     /// Services by ClusterIP: the first by name has it.
     owners: HashMap<IpAddr, NameSet>,
@@ -168,7 +170,8 @@ impl Objects {
 
     /// Adds what depends on what is dirty already.
     pub(super) fn spread(&mut self, dirty: &mut Dirty) {
-        if dirty.mesh {
+        let installed = self.system.as_ref().is_some_and(|system| dirty.namespaces.contains(system));
+        if dirty.mesh || installed {
             dirty.workloads.extend(self.pods.keys().cloned());
         }
         for namespace in &dirty.namespaces {

@@ -2,17 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use weft_model::{ObjectName, Workload};
+use weft_model::{ObjectName, Passage, Workload};
 
 use super::objects::Objects;
 use crate::{
-    core::ENROLMENT,
+    core::{ENROLMENT, NO_INSTALLATION},
     object::{MeshConfig, Pod},
 };
 
 /// The workload of the pod `name`, unless it is not there or has run to its end.
 pub(super) fn build(objects: &Objects, node: &Arc<str>, name: &ObjectName) -> Option<Workload> {
     let pod = objects.pods.get(name).filter(|pod| !pod.gone)?;
+    let enrolled = !pod.host_network && is_enrolled(objects, pod);
     Some(Workload {
         name: name.clone(),
         service_account: pod.service_account.clone(),
@@ -20,7 +21,8 @@ pub(super) fn build(objects: &Objects, node: &Arc<str>, name: &ObjectName) -> Op
         node: pod.node.clone(),
         local: pod.node.as_ref().is_none_or(|on| on == node),
         labels: Arc::clone(&pod.labels),
-        enrolled: !pod.host_network && is_enrolled(objects, pod),
+        enrolled,
+        passage: if enrolled && !has_joined(objects, pod) { Passage::Joins } else { Passage::Done },
         netns: pod.netns.clone(),
         ports: pod.ports.clone(),
         owner: Arc::clone(&pod.owner),
@@ -28,6 +30,13 @@ pub(super) fn build(objects: &Objects, node: &Arc<str>, name: &ObjectName) -> Op
         terminating: pod.terminating,
         created: pod.created.seconds(),
     })
+}
+
+/// Whether an agent of this installation says so, where that is what counts.
+fn has_joined(objects: &Objects, pod: &Pod) -> bool {
+    let Some(system) = &objects.system else { return true };
+    let installation = objects.namespaces.get(system).and_then(|namespace| namespace.uid.as_deref());
+    pod.joined.as_deref() == Some(installation.unwrap_or(NO_INSTALLATION))
 }
 
 /// The pod's own label wins over its namespace's.

@@ -1,7 +1,9 @@
 //! An API server, for what is asked of it one by one: the objects of a controller, and not those of a mesh.
 
 mod agents;
+mod controllers;
 mod error;
+mod joined;
 mod tokens;
 mod values;
 
@@ -12,6 +14,7 @@ use tokio::time::timeout;
 
 pub use self::{
     agents::{AgentPod, Process, Said},
+    controllers::{Replica, Replicas},
     error::AskError,
     tokens::{PodFacts, TokenAnswer, TokenUser},
     values::{Values, ValuesKind},

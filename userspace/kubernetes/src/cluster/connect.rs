@@ -21,6 +21,8 @@ pub enum Connection {
     Kubeconfig(PathBuf),
     /// As every pod is told: by `KUBERNETES_SERVICE_HOST`, and the token of its ServiceAccount.
     InCluster,
+    /// The same at this `HOST:PORT`: where nothing but weft would translate the Service's address.
+    InClusterAt(String),
     /// As kubectl finds it: by `KUBECONFIG` or `~/.kube/config`; where there is none, as a pod.
     AsKubectl,
 }
@@ -29,6 +31,15 @@ impl Connection {
     /// As [`Connection::meant`]; where nothing is, a pod's, whose error says what is missing.
     pub fn found(given: Option<PathBuf>) -> Self {
         Self::meant(given).unwrap_or(Self::InCluster)
+    }
+
+    /// What an agent or a controller is told: a kubeconfig, else its pod's cluster, at an address of its own where one is given.
+    pub fn of_pod(kubeconfig: Option<PathBuf>, api_server: Option<String>) -> Self {
+        match (kubeconfig, api_server) {
+            (Some(path), _) => Self::Kubeconfig(path),
+            (None, Some(address)) => Self::InClusterAt(address),
+            (None, None) => Self::InCluster,
+        }
     }
 
     /// The cluster that a person means who names no agent: the kubeconfig that he gives, else the environment's, else the
@@ -77,8 +88,14 @@ impl Connection {
                 let file = Kubeconfig::read_from(path).map_err(failed)?;
                 Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)?
             }
-            Self::InCluster => {
-                Config::incluster().map_err(|error| Error::NoCluster { message: error.to_string() })?
+            Self::InCluster => in_cluster()?,
+            Self::InClusterAt(address) => {
+                let wrong = |error: http::uri::InvalidUri| Error::NoCluster {
+                    message: format!("--api-server {address}: {error}"),
+                };
+                let mut config = in_cluster()?;
+                config.cluster_url = format!("https://{address}/").parse().map_err(wrong)?;
+                config
             }
             Self::AsKubectl => {
                 Config::infer().await.map_err(|error| Error::NoCluster { message: error.to_string() })?
@@ -91,6 +108,10 @@ impl Connection {
     }
 }
 
+fn in_cluster() -> Result<Config, Error> {
+    Config::incluster().map_err(|error| Error::NoCluster { message: error.to_string() })
+}
+
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -100,6 +121,14 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pods_cluster_is_reached_where_it_is_said_to_be() {
+        let at = || Some("192.0.2.7:6443".to_owned());
+        assert_eq!(Connection::of_pod(None, None), Connection::InCluster);
+        assert_eq!(Connection::of_pod(None, at()), Connection::InClusterAt("192.0.2.7:6443".into()));
+        assert_eq!(Connection::of_pod(Some("/c".into()), at()), Connection::Kubeconfig("/c".into()));
+    }
 
     #[test]
     fn a_cluster_is_meant_by_flag_then_environment_then_pod_then_home() {

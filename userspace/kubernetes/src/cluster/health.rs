@@ -74,6 +74,11 @@ impl Failures {
         Some(Failing { since: *since, error: trouble.to_string(), remedy })
     }
 
+    /// Whether this agent may not read `kind`.
+    pub(super) fn are_forbidden(&self, kind: &str) -> bool {
+        self.of.get(kind).is_some_and(|(_, trouble)| matches!(trouble, Trouble::Forbidden(_)))
+    }
+
     /// What it refuses to tell, by kind.
     pub(super) fn refused(&self) -> BTreeMap<&'static str, Failing> {
         let refused = self.of.iter().filter(|(_, (_, trouble))| !matches!(trouble, Trouble::Away(_)));

@@ -166,6 +166,7 @@ mod tests {
             ports: Vec::new(),
             owner: name.into(),
             ready: true,
+            passage: weft_model::Passage::Done,
             terminating: false,
             created: 0,
         }

@@ -1,6 +1,10 @@
 //! The source at work: news in, snapshots out.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -78,6 +82,8 @@ struct Batch {
     called: Vec<Called>,
     /// Whether namespaces are looked for.
     scan: bool,
+    /// The kinds that the API server refuses to tell of.
+    refused: BTreeSet<Kind>,
 }
 
 /// A [`Call`], less whoever waits for the answer.
@@ -210,13 +216,14 @@ impl Running {
             judged: self.judgement.as_ref().map(|told| Arc::clone(&told.borrow())),
             called,
             scan,
+            refused: self.watches.kinds().filter(|kind| self.failures.are_forbidden(kind.name())).collect(),
         };
         let parts = self.parts.take()?;
         let Applied { parts, snapshot, judgement } = blocking(move || parts.apply(batch)).await?;
         self.parts = Some(parts);
         if let Some(snapshot) = snapshot {
             self.publish(snapshot);
-            self.answer();
+            self.answer().await?;
         }
         if let (Some(told), Some(judgement)) = (&self.judgement, judgement) {
             told.send_replace(judgement);
@@ -269,18 +276,27 @@ impl Running {
         }
     }
 
-    /// Answers whoever waits for a pod that is known by now.
-    fn answer(&mut self) {
-        let Some(Parts { store, .. }) = &self.parts else { return };
+    /// Answers whoever waits for a pod that is known by now. A pod of the mesh is kept before it starts: an agent that begins
+    /// without an API server would withdraw one that it has never heard of.
+    async fn answer(&mut self) -> Option<()> {
+        let Parts { store, .. } = self.parts.as_ref()?;
         let published = Arc::clone(&self.publish.borrow());
+        let mut answers = Vec::new();
         for (uid, answer) in std::mem::take(&mut self.announced) {
             match store.known(&uid, &published) {
-                // Whoever has stopped waiting needs no answer.
-                Some(known) => drop(answer.send(known)),
+                Some(known) => answers.push((known, answer)),
                 None if answer.is_closed() => {}
                 None => self.announced.push((uid, answer)),
             }
         }
+        if answers.iter().any(|(known, _)| known.enrolled) {
+            self.keep().await?;
+        }
+        for (known, answer) in answers {
+            // Whoever has stopped waiting needs no answer.
+            drop(answer.send(known));
+        }
+        Some(())
     }
 
     /// Keeps what is in force for the next agent.
@@ -328,6 +344,7 @@ impl Parts {
     fn apply(mut self, batch: Batch) -> Applied {
         let Self { store, sandboxes } = &mut self;
         store.hold(batch.jwks);
+        store.lacks(batch.refused);
         for (kind, version) in batch.decided {
             match version {
                 Some(version) => store.expect(kind, Resource::optional(kind, version)),

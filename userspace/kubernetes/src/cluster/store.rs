@@ -5,7 +5,7 @@ mod pods;
 mod revisions;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Instant,
 };
@@ -42,6 +42,9 @@ pub(super) struct Store {
     revisions: Revisions,
     /// What is in force until all is listed for the first time.
     kept: Option<Kept>,
+    /// Whether what the API server refuses to tell of is done without, where it says nothing of who is who.
+    does_without: bool,
+    refused: BTreeSet<Kind>,
     /// All was listed once: from then on what is told is in force as it comes.
     begun: bool,
 }
@@ -63,6 +66,8 @@ impl Store {
             good: BTreeMap::new(),
             revisions: Revisions::default(),
             kept: None,
+            does_without: false,
+            refused: BTreeSet::new(),
             begun: false,
         };
         for kind in CORE {
@@ -72,6 +77,12 @@ impl Store {
             store.recall(kept);
         }
         store
+    }
+
+    /// Pods have joined when agents say so, whose own namespace this is: see [`crate::Options::system`].
+    pub(super) fn with_word_of(mut self, system: Option<Arc<str>>) -> Self {
+        self.assembly.take_word_of(system);
+        self
     }
 
     /// `kind` is there: nothing is complete until it has been listed. Again the same is no news.
@@ -170,9 +181,27 @@ impl Store {
         self.assembly.hold(jwks);
     }
 
-    /// Whether all that there is was listed once.
+    /// From now on there is a snapshot without what the API server refuses to tell of, and no judgement.
+    pub(super) fn do_without(&mut self) {
+        self.does_without = true;
+    }
+
+    /// These kinds the API server refuses to tell of.
+    pub(super) fn lacks(&mut self, refused: BTreeSet<Kind>) {
+        self.refused = refused;
+    }
+
+    /// Whether all that there is was listed once, as far as it is waited for.
     pub(super) fn is_synced(&self) -> bool {
-        self.begun || (self.complete && self.kinds.values().all(|watched| watched.listing.was_listed()))
+        let spared =
+            |kind: &Kind| self.does_without && self.refused.contains(kind) && !IDENTITY.contains(kind);
+        let known = |(kind, watched): (&Kind, &Watched)| watched.listing.was_listed() || spared(kind);
+        self.begun || (self.complete && self.kinds.iter().all(known))
+    }
+
+    /// Whether all of it was.
+    fn is_whole(&self) -> bool {
+        self.complete && self.kinds.values().all(|watched| watched.listing.was_listed())
     }
 
     /// Whether what has been told so far is fit to be published: no list is half told, unless that takes too long.
@@ -223,6 +252,10 @@ impl Store {
         snapshot: &Arc<Snapshot>,
         before: &Arc<Judgement>,
     ) -> Option<Arc<Judgement>> {
+        // What refers to an object that nobody has told of would be said to be wrong.
+        if !self.is_whole() {
+            return None;
+        }
         let changed = self.revisions.have_changed();
         let revisions = self.revisions.all()?;
         if !changed && before.is_of(snapshot) {
@@ -295,6 +328,9 @@ impl Store {
         self.assembly.catalog.remove(&file);
     }
 }
+
+/// The kinds that say who is in the mesh, as whom and where: nothing is known without them.
+const IDENTITY: [Kind; 3] = [Kind::Namespace, Kind::Pod, Kind::MeshConfig];
 
 /// The name that an object has in the catalog.
 fn file(kind: Kind, name: &ObjectName) -> Arc<str> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use weft_model::ObjectName;
 
 use super::resource::Resource;
-use crate::core::NETNS;
+use crate::core::{JOINED, NETNS};
 
 /// The object's name.
 pub(super) fn name(object: &Value) -> Option<ObjectName> {
@@ -98,7 +98,9 @@ fn pod(fields: &mut Map<String, Value>) {
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             // Where a pod's namespace is nobody may say but this node: it could name any other.
             annotations.retain(|key, _| {
-                key != NETNS && (key.starts_with("prometheus.io/") || key == HASH || key == MIRROR)
+                let read =
+                    [HASH, MIRROR, JOINED].contains(&key.as_str()) || key.starts_with("prometheus.io/");
+                key != NETNS && read
             });
         }
         if let Some(Value::Array(owners)) = metadata.get_mut("ownerReferences") {

@@ -36,7 +36,7 @@ pub(crate) fn namespace(object: &api::Namespace) -> Namespace {
     // The API server sets this one; selectors count on it.
     let name = object.metadata.name.clone().unwrap_or_default();
     labels.entry("kubernetes.io/metadata.name".into()).or_insert(name);
-    Namespace { labels }
+    Namespace { uid: object.metadata.uid.as_deref().map(Into::into), labels }
 }
 
 pub(crate) fn node(object: &api::Node, names: &mut Names) -> Node {

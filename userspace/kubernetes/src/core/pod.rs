@@ -18,6 +18,10 @@ use crate::{
 
 /// Where a pod's network namespace is, without a container runtime to ask.
 pub(crate) const NETNS: &str = "weft.dev/netns";
+/// Which installation's agent has brought the pod into the mesh: others speak mutual TLS with it from then on.
+pub(crate) const JOINED: &str = "weft.dev/joined";
+/// The word of agents whose own namespace is not there.
+pub(crate) const NO_INSTALLATION: &str = "none";
 
 /// The compact form of `object`.
 pub(crate) fn pod(object: &api::Pod, name: &ObjectName, names: &mut Names, report: &mut Report<'_>) -> Pod {
@@ -46,6 +50,12 @@ pub(crate) fn pod(object: &api::Pod, name: &ObjectName, names: &mut Names, repor
         netns,
         ports: spec.map(|spec| named_ports(spec, names, report)).unwrap_or_default(),
         owner: owner(object, name, names),
+        joined: object
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(JOINED))
+            .map(|by| names.share(by)),
         scraped: scraped(object),
         ready: conditions.iter().all(|condition| condition.type_ != "Ready" || condition.status == "True"),
         terminating: object.metadata.deletion_timestamp.is_some(),

@@ -33,7 +33,7 @@ pub(super) struct Store {
 impl Store {
     /// Nothing is read yet but what `memory` keeps; that `root` can be is checked.
     pub(super) fn new(root: PathBuf, options: Options) -> Result<Self, Error> {
-        let Options { node, last_good: memory, mutual_tls } = options;
+        let Options { node, last_good: memory, mutual_tls, system } = options;
         directory::list(&root).map_err(|source| Error::Directory { directory: root.clone(), source })?;
         let mut store = Self {
             ledger: Ledger::new(&root)?,
@@ -42,6 +42,7 @@ impl Store {
             memory: memory.map(|folder| Memory::new(folder, root.clone())),
             root,
         };
+        store.assembly.take_word_of(system);
         if let Some(memory) = &mut store.memory {
             memory.recall(&mut store.assembly.catalog);
             store.assembly.take_over();

@@ -38,8 +38,12 @@ impl Agent {
     /// As this user, with pods below these control groups.
     pub(crate) async fn with(server: &ApiServer, user: &str, groups: &Path, disk: &Disk) -> Self {
         let connection = Connection::Kubeconfig(server.kubeconfig(user));
-        let options =
-            Options { node: "n1".into(), last_good: Some(disk.0.path().to_owned()), mutual_tls: false };
+        let options = Options {
+            node: "n1".into(),
+            last_good: Some(disk.0.path().to_owned()),
+            mutual_tls: false,
+            system: None,
+        };
         let (source, snapshots) = ClusterSource::open(&connection, groups.to_owned(), options).await.unwrap();
         let health = source.health();
         let (stop, stopped) = oneshot::channel();

@@ -179,6 +179,22 @@ impl ApiServer {
         api.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(object)).await.is_ok()
     }
 
+    /// Patches the status of a pod with this token; what the server says against it.
+    pub(crate) async fn patch_status_as(
+        &self,
+        token: &str,
+        namespace: &str,
+        pod: &str,
+        patch: &Value,
+    ) -> Result<(), String> {
+        let file = Kubeconfig::read_from(self.kubeconfig_with("other", token)).unwrap();
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+        let client = Client::try_from(config).unwrap();
+        let pods: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource("v1", "Pod"));
+        let patched = pods.patch_status(pod, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Removes it at once.
     pub(crate) async fn delete(&self, object: &Value) {
         let (api, name) = self.api(object).await;

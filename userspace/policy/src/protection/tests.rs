@@ -21,6 +21,7 @@ fn workload(name: &str, ip: &str, label: &str) -> Workload {
         netns: None,
         ports: vec![],
         ready: true,
+        passage: Passage::Done,
         terminating: false,
         created: u64::MAX,
     }

@@ -60,7 +60,7 @@ pub(super) fn tell(parts: &mut request::Parts, client: &Client, to: SocketAddr) 
     // Of one that is made to the pod, the pod is the server.
     let (asks, asked, certificate) = match &client.caller {
         Some(incoming) => (incoming.caller.proven.as_ref(), own, incoming.certificate.as_deref()),
-        None => (own, tables.proven_to(to), None),
+        None => (own, tables.proven_to(&pod.name, to), None),
     };
     let proven = asks.zip(asked).map(|(client, server)| Proven {
         client,

@@ -131,7 +131,7 @@ impl Ledger {
                 record.backend = Some((upstream.service.clone(), upstream.port));
             }
             record.endpoint = Some(endpoint);
-            if tables.sealed(endpoint).is_some() {
+            if tables.sealed(&record.pod, endpoint).is_some() {
                 record.security = Security::MutualTls;
             }
             record.tries += 1;

@@ -13,6 +13,7 @@ use tokio::{
     time::{Duration, Instant, sleep},
 };
 use weft_identity::ALPN;
+use weft_model::Passage;
 
 use super::{app::to_app, forbidden, mode_lets_in, plain_may, reads};
 use crate::{
@@ -45,7 +46,14 @@ pub(super) async fn next(
     // Then it may turn out to be a request that may come in.
     let may_ask = reads(served, local) && mode_lets_in(served, local, caller).is_ok();
     // What is attested is no other node's, whoever has that address.
-    let is_member = caller.proven.is_none() && served.worker.shared.tables.load().is_elsewhere(client.ip());
+    let (member, passing) = {
+        let tables = served.worker.shared.tables.load();
+        (
+            tables.elsewhere(client.ip()).filter(|_| caller.proven.is_none()),
+            tables.is_passing(&served.pod.name),
+        )
+    };
+    let is_member = member.is_some();
     let waits = plain.is_err() || is_member;
     let begun = Cell::new(false);
     let connecting = async {
@@ -56,7 +64,12 @@ pub(super) async fn next(
         to_app(served, local, client).await
     };
     let (mut connecting, mut app) = (pin!(connecting), None);
-    let patience = if plain.is_ok() { limits.detect_time } else { limits.head_time };
+    let patience = match member {
+        _ if plain.is_err() => limits.head_time,
+        // Whoever is on his way may speak either: a client of the mesh does so at once.
+        Some(passage) if passing || passage != Passage::Done => ON_THEIR_WAY.min(limits.detect_time),
+        _ => limits.detect_time,
+    };
     let mut patience = pin!(sleep(patience));
     let mut first = BytesMut::new();
     loop {
@@ -121,7 +134,7 @@ pub(super) async fn speaks(app: Option<&TcpStream>) {
     }
 }
 
-/// How long the first bytes of mutual TLS may be on their way once nothing else may come in.
+/// How long the first bytes of mutual TLS may be on their way.
 const ON_THEIR_WAY: Duration = Duration::from_millis(500);
 /// Room for one read: a ClientHello with post-quantum key shares is smaller.
 const READ: usize = 4096;

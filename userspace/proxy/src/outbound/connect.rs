@@ -109,7 +109,7 @@ fn pick(
 
 /// Connects to `to` from inside the pod's namespace: by mutual TLS where a pod of another node is there that takes it.
 pub(crate) async fn connect(served: &Rc<Served>, to: SocketAddr, time: Duration) -> Result<Line, Reason> {
-    let account = served.worker.shared.tables.load().sealed(to).cloned();
+    let account = served.worker.shared.tables.load().sealed(&served.pod.name, to).cloned();
     match account {
         None => Ok(Line::Plain(connect_plain(served, to, time).await?)),
         // Rare, and large: every connection would carry the room for it.

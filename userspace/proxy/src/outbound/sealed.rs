@@ -45,7 +45,7 @@ async fn workload(shared: &Shared, to: SocketAddr) -> Option<ServiceAccount> {
     let mut changes = shared.changes.subscribe();
     let known = async {
         loop {
-            if let Some(account) = shared.tables.load().sealed(to).cloned() {
+            if let Some(account) = shared.tables.load().sealed_by_kernel(to).cloned() {
                 return Some(account);
             }
             changes.changed().await.ok()?;

@@ -28,6 +28,8 @@ struct Line {
     orders: Orders,
     endpoint: Arc<EndpointState>,
     upstream: Arc<Upstream>,
+    /// Its bytes are sent as they are.
+    clear: bool,
     served: u32,
     _slot: Option<Slot>,
 }
@@ -73,7 +75,7 @@ impl Pools {
         while at > 0 {
             at -= 1;
             let line = &kept[at].line;
-            if line.sender.is_closed() || line.endpoint.draining() {
+            if line.sender.is_closed() || line.endpoint.draining() || (line.clear && want.is_sealed()) {
                 kept.swap_remove(at);
                 self.idle.set(self.idle.get().saturating_sub(1));
             } else if line.sender.is_ready() {
@@ -120,7 +122,7 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Line, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
     let (mut stream, slot) = want.open(slot).await?;
-    let orders = stream.are_short();
+    let (orders, clear) = (stream.are_short(), stream.is_clear());
     let guarded = Guarded::client(stream, limits.http1);
     let mut builder = http1::Builder::new();
     builder.max_headers(limits.http1.fields).max_buf_size(limits.http1_buffer);
@@ -131,7 +133,7 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Line, Reason> {
         let _ = connection.with_upgrades().await;
     });
     let (endpoint, upstream) = (Arc::clone(want.endpoint), Arc::clone(want.upstream));
-    Ok(Line { sender, orders, endpoint, upstream, served: 0, _slot: slot })
+    Ok(Line { sender, orders, endpoint, upstream, clear, served: 0, _slot: slot })
 }
 
 impl Http1 {

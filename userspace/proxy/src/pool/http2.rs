@@ -44,6 +44,8 @@ pub(super) struct Shared {
     flooded: Flooded,
     endpoint: Arc<EndpointState>,
     upstream: Arc<Upstream>,
+    /// Its bytes are sent as they are.
+    clear: bool,
     under_way: Cell<u32>,
     served: Cell<u32>,
     used: Cell<Moment>,
@@ -125,7 +127,10 @@ impl Pools {
     fn with_room(&self, want: &Want<'_>, most: u32) -> Option<Rc<Shared>> {
         let pools = self.http2.borrow();
         let mut shared = pools.get(&want.endpoint.address())?.iter();
-        shared.find(|one| one.has_room(most) && !one.endpoint.draining()).cloned()
+        let fits = |one: &&Rc<Shared>| {
+            one.has_room(most) && !one.endpoint.draining() && !(one.clear && want.is_sealed())
+        };
+        shared.find(fits).cloned()
     }
 }
 
@@ -183,6 +188,7 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
     let (mut stream, slot) = want.open(slot).await?;
+    let clear = stream.is_clear();
     // It begins with its SETTINGS (RFC 9113 3.4).
     let (mut greeting, mut heard) = (stream.greeting(), false);
     let stream = Counting::new(stream, limits.h2_frames, pod.worker.shared.clock);
@@ -220,6 +226,7 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Shared, Reason> {
         flooded,
         endpoint: Arc::clone(want.endpoint),
         upstream: Arc::clone(want.upstream),
+        clear,
         under_way: Cell::new(0),
         served: Cell::new(0),
         used: Cell::new(pod.worker.now()),

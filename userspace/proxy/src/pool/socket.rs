@@ -65,6 +65,11 @@ impl Drop for Socket {
 }
 
 impl Socket {
+    /// Whether bytes are sent as they are.
+    pub(super) fn is_clear(&self) -> bool {
+        self.stream.socket().is_some()
+    }
+
     /// What is sent are short messages until it is said otherwise.
     pub(super) fn are_short(&mut self) -> Orders {
         if let Some(socket) = self.stream.socket() {

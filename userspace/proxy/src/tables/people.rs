@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use weft_model::{Mtls, MtlsMode, ObjectName, ServiceAccount, Snapshot, Workload};
+use weft_model::{Mtls, MtlsMode, ObjectName, Passage, ServiceAccount, Snapshot, Workload};
 
 /// The pods of one version, by address.
 #[derive(Debug, Default)]
@@ -36,8 +36,18 @@ impl People {
 
     /// See [`super::Tables::sealed`].
     pub(super) fn sealed(&self, to: SocketAddr) -> Option<&ServiceAccount> {
-        let pod = self.at(to.ip()).filter(|pod| pod.enrolled && !pod.local)?;
+        let pod = self.elsewhere(to.ip()).filter(|pod| pod.passage == Passage::Done)?;
         (self.mode(&pod.name, to.port()) != MtlsMode::Disabled).then_some(&pod.service_account)
+    }
+
+    /// Who is at `to`, where mutual TLS was due a moment ago: that pod's node still understands it.
+    pub(super) fn lately_sealed(&self, to: SocketAddr) -> Option<&ServiceAccount> {
+        Some(&self.elsewhere(to.ip()).filter(|pod| pod.passage != Passage::Done)?.service_account)
+    }
+
+    /// The enrolled pod of another node with this address.
+    pub(super) fn elsewhere(&self, ip: IpAddr) -> Option<&Workload> {
+        self.at(ip).filter(|pod| pod.enrolled && !pod.local)
     }
 
     /// The enrolled pod of this node at `to`.

@@ -383,6 +383,7 @@ pub(crate) fn workload(name: &str) -> (ObjectName, Arc<Workload>) {
         ports: Vec::new(),
         owner: name.into(),
         ready: true,
+        passage: weft_model::Passage::Done,
         terminating: false,
         created: u64::MAX,
     };

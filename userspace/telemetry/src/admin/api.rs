@@ -22,12 +22,13 @@ use weft_runtime::Stop;
 use super::{
     Agent,
     describe::{describe_pod, describe_service},
+    labelled::Labelled,
     reply::{Refused, Reply, ask, reply},
 };
 use crate::{
     api::{
         Attached, Attachment, AuthzAnswer, AuthzQuery, BpfTable, CertificatesView, ConnectionView,
-        EndpointView, ExplainQuery, Explanation, Failure, FlowFilter, FlowLine, LogChange, LogView,
+        EndpointView, ExplainQuery, Explanation, Failure, Flow, FlowFilter, FlowLine, LogChange, LogView,
         PodDescription, PolicyView, ProxyUpgraded, RouteView, Sandboxes, ServiceDescription, ServiceView,
         Status, Synced, Table, TrafficQuery, TrafficView, WorkloadView,
     },
@@ -184,22 +185,29 @@ struct Extent {
     last: usize,
     #[serde(default)]
     follow: bool,
+    /// Labels that one end has: `key=value`, several with commas between them.
+    #[serde(default)]
+    labels: String,
 }
 
 /// One JSON object a line, oldest first.
 async fn flows(
     State(api): State<Api>,
     Query(filter): Query<FlowFilter>,
-    Query(Extent { last, follow }): Query<Extent>,
+    Query(Extent { last, follow, labels }): Query<Extent>,
 ) -> Response {
+    let labelled = Labelled::of(&labels);
+    let agent = Arc::clone(&api.agent);
+    // What pods are labelled with is asked of what is known now: of one that is gone, nothing is.
+    let keeps = move |flow: &Flow| filter.keeps(flow) && labelled.is_an_end_of(flow, || agent.snapshot());
     let body = if follow {
-        let (past, follower) = api.agent.flows().follow(filter, last);
+        let (past, follower) = api.agent.flows().follow(Box::new(keeps), last);
         let past = stream::iter(past.into_iter().map(FlowLine::Flow));
         let coming = stream::unfold(follower, async |mut follower| Some((follower.next().await?, follower)));
         let lines = past.chain(coming).map(|line| json(&line)).map(Ok::<_, Infallible>);
         Body::from_stream(lines.take_until(api.stop.cancelled_owned()))
     } else {
-        let past = api.agent.flows().last(&filter, last).into_iter().map(FlowLine::Flow);
+        let past = api.agent.flows().last_that(keeps, last).into_iter().map(FlowLine::Flow);
         Body::from_stream(stream::iter(past.map(|line| json(&line)).map(Ok::<_, Infallible>)))
     };
     ([(CONTENT_TYPE, "application/x-ndjson")], body).into_response()

@@ -33,6 +33,7 @@ fn workload(owner: &str) -> Workload {
         ports: Vec::new(),
         owner: owner.into(),
         ready: true,
+        passage: weft_model::Passage::Done,
         terminating: false,
         created: u64::MAX,
     }

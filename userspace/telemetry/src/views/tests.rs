@@ -39,6 +39,7 @@ fn pod(app: &str, last: u8) -> Workload {
         ports: Vec::new(),
         owner: app.into(),
         ready: true,
+        passage: weft_model::Passage::Done,
         terminating: false,
         created: u64::MAX,
     }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join;
 use tokio::{
     sync::watch,
     time::{Instant, timeout, timeout_at},
@@ -17,12 +18,17 @@ use weft_kubernetes::{Announced, Announcer};
 use weft_model::{ObjectName, Snapshot};
 use weft_telemetry::api::{Attached, Attachment, Failure};
 
+use crate::passage::Stage;
+
 /// What the runtime's pods need to start.
 pub(crate) struct RuntimePods {
     /// `None` where objects say where pods are.
     pub(crate) announcer: Option<Announcer>,
     pub(crate) enforcer: Enforcer,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) stage: Stage,
+    /// Whether pods have certificates, and others are told of that.
+    pub(crate) proven: bool,
 }
 
 impl RuntimePods {
@@ -35,6 +41,9 @@ impl RuntimePods {
             netns: reach(attachment)?,
             ips: attachment.ips.clone(),
         };
+        let name = ObjectName::new(attachment.namespace.as_str(), attachment.pod.as_str());
+        // Until it is in force: from then on it is known.
+        let _starting = self.stage.starts(name);
         let announced = self.announcer()?.announce(network);
         let Ok(known) = timeout_at(deadline, announced).await else { return Ok(Attached::Unknown) };
         let known =
@@ -42,12 +51,30 @@ impl RuntimePods {
         if !known.enrolled {
             return Ok(Attached::NotEnrolled);
         }
-        let applied = timeout_at(deadline, self.enforcer.until_applied(known.version)).await;
-        if applied.is_err() || !self.enforcer.protects(&known.pod, attachment.inode) {
+        let in_kernel = async {
+            let version = self.stage.given(known.version).await;
+            self.enforcer.until_applied(version).await;
+            version
+        };
+        let applied = timeout_at(deadline, in_kernel).await;
+        let Some(version) = applied.ok().filter(|_| self.enforcer.protects(&known.pod, attachment.inode))
+        else {
             return Err(self.unprotected(&known.pod));
-        }
-        // The proxy has its listeners by then. One that cannot be had is the connections' affair.
-        let _ = timeout(PROXY, self.enforcer.until_enforced(known.version)).await;
+        };
+        // The proxy has its listeners by then, and the pod has a certificate, as all others know before they can know its
+        // address. What cannot be had is the connections' affair.
+        let served = async {
+            self.enforcer.until_enforced(version).await;
+            if self.proven {
+                self.stage.until_shown(&known.pod).await;
+            }
+        };
+        let told = async {
+            if self.proven {
+                self.stage.until_told(&known.pod).await;
+            }
+        };
+        let _ = join(timeout(SERVED, served), timeout(SERVED, told)).await;
         Ok(Attached::Enrolled)
     }
 
@@ -121,8 +148,8 @@ fn reach(attachment: &Attachment) -> Result<PathBuf, Failure> {
 
 /// How long a pod may take to be in the kernel: less than the plugin waits for the answer.
 const PATIENCE: Duration = Duration::from_millis(4500);
-/// How long the proxy may take then.
-const PROXY: Duration = Duration::from_secs(1);
+/// How long the rest may take then.
+const SERVED: Duration = Duration::from_millis(1400);
 
 #[cfg(test)]
 mod tests {

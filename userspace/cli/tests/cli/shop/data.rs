@@ -321,6 +321,7 @@ fn pod(name: &str, app: &str, ip: [u8; 4], local: bool) -> Workload {
         ports: Vec::new(),
         owner: app.into(),
         ready: true,
+        passage: weft_model::Passage::Done,
         terminating: false,
         created: u64::MAX,
     }

@@ -88,6 +88,7 @@ mod tests {
             netns: None,
             ports: vec![],
             ready: true,
+            passage: weft_model::Passage::Done,
             terminating: false,
             created: 0,
             name,

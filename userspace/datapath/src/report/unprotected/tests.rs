@@ -30,6 +30,7 @@ fn names(mode: MtlsMode) -> Names {
             netns: None,
             ports: vec![],
             ready: true,
+            passage: weft_model::Passage::Done,
             terminating: false,
             created: 0,
             name: name.clone(),

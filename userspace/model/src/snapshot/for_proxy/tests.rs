@@ -98,6 +98,7 @@ fn workload(name: &str, last: u8, local: bool) -> (ObjectName, Arc<Workload>) {
         ports: Vec::new(),
         owner: "web".into(),
         ready: true,
+        passage: crate::Passage::Done,
         terminating: false,
         created: u64::MAX,
     };

@@ -21,6 +21,7 @@ fn pod(name: &str, ips: &[&str]) -> Arc<Workload> {
         ports: Vec::new(),
         owner: name.into(),
         ready: true,
+        passage: weft_model::Passage::Done,
         terminating: false,
         created: 0,
     })
