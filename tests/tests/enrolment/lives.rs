@@ -4,9 +4,11 @@ use std::{
     fs,
     io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
+    thread,
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use weft_tests::{Running, Server, eventually, soon};
 
@@ -206,6 +208,61 @@ fn an_agent_that_begins_anew_knows_what_the_runtime_has_told_the_last_one() {
         assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
     }
     assert!(stage.is_enforced("web/cron") && stage.is_enforced("shop/api"));
+}
+
+#[test]
+fn an_agent_that_is_killed_right_after_a_pod_was_added_is_missed_by_nobody() {
+    let Some(mut stage) = Stage::open() else { return };
+    let mut agent = stage.agent();
+    let (api, _server) = guarded(&stage);
+    for server_is_there in [true, false] {
+        let cron = stage.pod(if server_is_there { "web/cron-1" } else { "web/cron-2" });
+        stage.add(&cron);
+        agent.kill();
+        let refused = || cron.pod.ask(api.pod.addr(8080)).unwrap_err().kind();
+        assert_eq!(refused(), ErrorKind::PermissionDenied, "the kernel goes on");
+        if !server_is_there {
+            stage.kill_server();
+        }
+        agent.start();
+        let name = format!("web/{}", cron.name);
+        // Not for a moment it is let go of.
+        soon(|| {
+            assert_eq!(refused(), ErrorKind::PermissionDenied);
+            stage.is_known(&name)
+        });
+        for _ in 0..50 {
+            assert_eq!(refused(), ErrorKind::PermissionDenied);
+        }
+        soon(|| stage.is_known(&name));
+    }
+}
+
+#[test]
+fn a_pod_that_waits_for_an_agent_that_is_replaced_starts_under_the_next_one_and_not_before() {
+    let Some(stage) = Stage::open() else { return };
+    let mut agent = stage.agent();
+    let (api, _server) = guarded(&stage);
+    let cron = stage.pod("web/cron");
+    // Its question is heard by an agent that does not come to answer it.
+    agent.signal(Signal::SIGSTOP);
+    let answer = thread::scope(|scope| {
+        let asked = scope.spawn(|| stage.call("ADD", &cron));
+        thread::sleep(Duration::from_millis(500));
+        assert!(!asked.is_finished());
+        agent.kill();
+        agent.start();
+        asked.join().unwrap()
+    });
+    assert!(answer.took < Duration::from_secs(10), "{answer:?}");
+    if answer.is_good {
+        assert!(stage.is_enforced("web/cron"), "{answer:?}");
+    } else {
+        assert_eq!(answer.json()["code"], 11, "the kubelet tries again: {answer:?}");
+        soon(|| stage.call("ADD", &cron).is_good);
+    }
+    assert!(stage.is_enforced("web/cron"));
+    assert_eq!(cron.pod.ask(api.pod.addr(8080)).unwrap_err().kind(), ErrorKind::PermissionDenied);
 }
 
 #[test]

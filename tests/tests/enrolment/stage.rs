@@ -252,6 +252,14 @@ impl Stage {
         status["pods"].as_array().unwrap().iter().find(|pod| pod["name"] == full).cloned()
     }
 
+    /// Whether the agent, which may have just begun, has the pod in the kernel.
+    pub(crate) fn is_known(&self, full: &str) -> bool {
+        let output = self.node.weft(&["status", "-o", "json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let pods = status["pods"].as_array().into_iter().flatten();
+        pods.into_iter().any(|pod| pod["name"] == full && pod["state"] == "Enforced")
+    }
+
     pub(crate) fn is_enforced(&self, full: &str) -> bool {
         self.status(full).is_some_and(|pod| pod["state"] == "Enforced")
     }
