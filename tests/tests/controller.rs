@@ -19,10 +19,10 @@ mod away;
 mod brought;
 #[path = "controller/issued.rs"]
 mod issued;
-#[path = "controller/mesh.rs"]
-mod mesh;
 #[path = "controller/lacking.rs"]
 mod lacking;
+#[path = "controller/mesh.rs"]
+mod mesh;
 #[path = "controller/passage.rs"]
 mod passage;
 #[path = "controller/process.rs"]
