@@ -98,12 +98,7 @@ impl Drop for Agent {
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.child.wait();
-        let _ = Command::new(&self.weft)
-            .args(["cleanup", "--node", NODE, "--run-dir"])
-            .arg(&self.run)
-            .arg("--cgroup")
-            .arg(&self.group)
-            .status();
+        let _ = Command::new(&self.weft).args(["cleanup", "--run-dir"]).arg(&self.run).status();
         let _ = fs::remove_dir(&self.group);
     }
 }
