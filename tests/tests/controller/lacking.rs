@@ -9,7 +9,7 @@ use super::{
     until,
 };
 
-/// What the ClusterRole `weft-controller` grants, less these resources.
+/// What the `ClusterRole` `weft-controller` grants, less these resources.
 async fn grant_without(stage: &Stage, resources: &[&str]) {
     let text = include_str!("../../../deploy/install/controller.yaml");
     let all = serde_yaml::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap());

@@ -91,7 +91,7 @@ impl App {
     async fn until_all(&self, state: &str, told: bool) {
         for (node, own) in self.nodes.iter().zip([&self.web, &self.far]) {
             let full = format!("app/{}", own.name);
-            eventually(Duration::from_secs(60), || {
+            eventually(Duration::from_mins(1), || {
                 let status = status(node);
                 let Some(pods) = status["pods"].as_array() else { return false };
                 let found = pods.iter().find(|pod| pod["name"] == full.as_str());
@@ -108,7 +108,7 @@ impl App {
     }
 
     /// Has both speak with each other in every way while `work` is done; everything has to be answered.
-    async fn loaded(&self, work: impl AsyncFnOnce(&Load)) {
+    fn loaded(&self, work: impl AsyncFnOnce(&Load)) {
         let load = Load { nodes: self.nodes.to_vec(), ..Load::default() };
         let done = AtomicBool::new(false);
         let runtime = tokio::runtime::Handle::current();
@@ -123,7 +123,7 @@ impl App {
                     scope.spawn(move || {
                         load.repeat(2 * at + 1, done, || {
                             from.pod.tcp_connect(to.pod.addr(ECHOES)).and_then(|mut stream| echo(&mut stream))
-                        })
+                        });
                     });
                 }
                 // Also when `work` panics: the scope waits for the others.
@@ -206,7 +206,9 @@ impl Load {
     /// What the nodes say of it.
     fn refused(&self) -> String {
         let flows = |node: &Node| text(&node.weft(&["observe", "--verdict", "DENIED", "--last", "20"]));
-        self.nodes.iter().map(|node| format!("\nrefused at {}:\n{}", node.name(), flows(node))).collect()
+        let told: Vec<_> =
+            self.nodes.iter().map(|node| format!("refused at {}:\n{}", node.name(), flows(node))).collect();
+        told.join("\n")
     }
 
     fn failed(&self) -> MutexGuard<'_, Vec<String>> {
@@ -218,9 +220,9 @@ impl Load {
     fn some_more(&self) {
         let so_far = || self.answered.each_ref().map(|count| count.load(Ordering::Relaxed));
         let before = so_far();
-        eventually(Duration::from_secs(60), || {
+        eventually(Duration::from_mins(1), || {
             let failed = self.failed().clone();
-            assert!(failed.is_empty(), "{failed:?}{}", self.refused());
+            assert!(failed.is_empty(), "{failed:?}\n{}", self.refused());
             so_far().iter().zip(before).all(|(now, before)| *now >= before + 20)
         });
     }
@@ -263,7 +265,7 @@ async fn a_mesh_that_is_installed_under_a_running_application_refuses_nothing_an
         agents.extend([app.agent(0).await, app.agent(1).await]);
         for (node, real) in app.nodes.iter().zip([&app.web, &app.far]) {
             let full = format!("app/{}", real.name);
-            eventually(Duration::from_secs(60), || {
+            eventually(Duration::from_mins(1), || {
                 let status = status(node);
                 status["pods"]
                     .as_array()
@@ -285,8 +287,7 @@ async fn a_mesh_that_is_installed_under_a_running_application_refuses_nothing_an
         }
         assert!(!app.is_in_clear(load));
         load.some_more();
-    })
-    .await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,8 +318,7 @@ async fn labels_bring_running_pods_in_and_out_again_and_refuse_and_cut_nothing()
                 echo(stream).unwrap_or_else(|error| panic!("round {round}, out: {error}"));
             }
         }
-    })
-    .await;
+    });
     drop(controller);
 }
 

@@ -95,8 +95,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let word = Word::start(tells, &args.connection(), &args.namespace, &stage, &tasks).await?;
     let (identities, handed) = identities::hand_over(issued.as_ref(), &tasks);
     let (taken_in, hears) = watch::channel(BTreeSet::new());
-    let shows = keeper.as_ref().filter(|_| issued.is_some()).map(Keeper::shows);
-    let showing = shows.map(|shows| Showing { pods: enforcer.pods(), taken_in: hears, handed, shows });
+    let proofs = keeper.as_ref().filter(|_| issued.is_some()).map(Keeper::shows);
+    let showing = proofs.map(|shows| Showing { pods: enforcer.pods(), taken_in: hears, handed, shows });
     let shown = showing.map(|showing| showing.start(stage.clone(), &tasks));
     report(issued.as_ref(), &enforcer, &snapshots, &tasks);
     let location = told.location().to_owned();
