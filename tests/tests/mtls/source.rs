@@ -143,7 +143,8 @@ fn a_pod_that_forges_its_address_and_the_mark_is_refused() {
 
 #[test]
 fn what_the_agent_puts_into_a_namespace_goes_with_the_pods_enrolment_also_when_the_agent_was_killed() {
-    let Some(mut stage) = Stage::open(&[]) else { return };
+    // What is carried of a pod that leaves is carried on for so long, and needs it.
+    let Some(mut stage) = Stage::open_with_drain("2s") else { return };
     // Rules of both families, and the setting.
     let has = |pod: &Pod| {
         let rules = [&["ip", "rule"][..], &["ip", "-6", "rule"]]

@@ -51,9 +51,27 @@ impl Stage {
         Self::start_by(authorities, &[], documents, serve)
     }
 
+    /// As [`Stage::open`], with agents that end what a pod has left behind after so long.
+    pub(crate) fn open_with_drain(drain: &str) -> Option<Self> {
+        let drain = ["--proxy-drain".to_owned(), drain.to_owned()];
+        let stage = Self::start_beside(["ca", "ca"], &drain, &[], &[], |api| vec![api.serve_echo(8080)])?;
+        stage.wait();
+        Some(stage)
+    }
+
     /// As [`Stage::start_with`]; the agent of node `b` is started by way of a command.
     pub(crate) fn start_by(
         authorities: [&str; 2],
+        wrapper: &[String],
+        documents: &[(&str, String)],
+        serve: impl FnOnce(&Pod) -> Vec<Server>,
+    ) -> Option<Self> {
+        Self::start_beside(authorities, &[], wrapper, documents, serve)
+    }
+
+    fn start_beside(
+        authorities: [&str; 2],
+        more: &[String],
         wrapper: &[String],
         documents: &[(&str, String)],
         serve: impl FnOnce(&Pod) -> Vec<Server>,
@@ -77,10 +95,12 @@ impl Stage {
         let kubelets = [&a, &b].map(|node| node.host_process("kubelet"));
         let arguments = |at: usize| {
             let probes = kubelets[at].cgroup().display().to_string();
-            ["--ca-dir".to_owned(), folders[at].clone(), "--probe-cgroup".to_owned(), probes]
+            let own = ["--ca-dir".to_owned(), folders[at].clone(), "--probe-cgroup".to_owned(), probes];
+            own.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>()
         };
-        let of_a = a.spawn_agent(&arguments(0).each_ref().map(String::as_str));
-        let of_b = b.spawn_agent_by(wrapper, &arguments(1).each_ref().map(String::as_str));
+        let [of_a, of_b] = [arguments(0), arguments(1)];
+        let of_a = a.spawn_agent(&of_a.iter().map(String::as_str).collect::<Vec<_>>());
+        let of_b = b.spawn_agent_by(wrapper, &of_b.iter().map(String::as_str).collect::<Vec<_>>());
         let agents = [of_a, of_b];
         let stage = Self { agents: agents.into(), _servers: servers, kubelets, web, api, a, b, world };
         stage.settle();

@@ -27,10 +27,14 @@ fn nodes_that_leave_the_mesh_together_fail_no_request_and_leave_nothing() {
         // Nodes hear of it one after the other.
         load.some_more();
         of_b.signal(Signal::SIGTERM);
-        assert!(of_a.withdrawn().success());
-        assert!(of_b.withdrawn().success());
+        for agent in [of_a, of_b] {
+            soon(|| agent.log().contains("nothing is redirected any more"));
+        }
         load.some_more();
     });
+    // The proxies have carried the load's lasting connection to its end.
+    assert!(stage.of_a.withdrawn().success());
+    assert!(stage.of_b.withdrawn().success());
     assert_eq!(stage.web.ask(FAR).unwrap(), "far");
     for node in [&a, &b] {
         assert_eq!(node.traces(), Vec::<String>::new());

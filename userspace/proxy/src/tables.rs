@@ -89,9 +89,10 @@ impl Tables {
         self.people.sealed(to).filter(|_| !self.is_passing(pod))
     }
 
-    /// The same of a connection of which the kernel has said so, which may have been a moment ago.
+    /// The same of a connection of which the kernel has said so, which may have been a moment ago: whatever the mode of `to`
+    /// and the way of its pod are by now, that pod's node still understands it.
     pub(crate) fn sealed_by_kernel(&self, to: SocketAddr) -> Option<&ServiceAccount> {
-        self.people.sealed(to).or_else(|| self.people.lately_sealed(to))
+        Some(&self.people.elsewhere(to.ip())?.service_account)
     }
 
     /// Whether `pod`, of this node, is on its way into the mesh or out of it.

@@ -40,11 +40,6 @@ impl People {
         (self.mode(&pod.name, to.port()) != MtlsMode::Disabled).then_some(&pod.service_account)
     }
 
-    /// Who is at `to`, where mutual TLS was due a moment ago: that pod's node still understands it.
-    pub(super) fn lately_sealed(&self, to: SocketAddr) -> Option<&ServiceAccount> {
-        Some(&self.elsewhere(to.ip()).filter(|pod| pod.passage != Passage::Done)?.service_account)
-    }
-
     /// The enrolled pod of another node with this address.
     pub(super) fn elsewhere(&self, ip: IpAddr) -> Option<&Workload> {
         self.at(ip).filter(|pod| pod.enrolled && !pod.local)
