@@ -1,9 +1,9 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use weft_model::{
-    AppProtocol, Distribution, Endpoint, EndpointGroup, HttpLoadBalancer, LoadBalancer, ObjectName,
-    PathMatch, PortRouting, Protocol, ProxyFailure, RateLimitRule, Route, RouteSet, Service, ServiceKind,
-    ServicePort, Snapshot, Timeouts, TrafficSettings,
+    AppProtocol, Distribution, Endpoint, EndpointGroup, HttpLoadBalancer, LoadBalancer, Mtls, MtlsMode,
+    ObjectName, Passage, PathMatch, PortRouting, Protocol, ProxyFailure, RateLimitRule, Route, RouteSet,
+    Service, ServiceAccount, ServiceKind, ServicePort, Snapshot, Timeouts, TrafficSettings, Workload,
 };
 
 use super::{Compiler, Tables};
@@ -104,6 +104,35 @@ fn a_backend_that_needs_no_proxy_itself_is_reached_as_its_policy_says() {
     let traffic = &version.tables.upstream(&name(), 80).unwrap().traffic;
     assert_eq!(traffic.timeouts, timeouts);
     assert_eq!(traffic.load_balancer, Some(HttpLoadBalancer::RoundRobin), "an older agent's way to say it");
+}
+
+#[test]
+fn whom_the_kernel_has_sealed_is_sealed_whatever_has_become_of_the_mode_by_now() {
+    let far = Workload {
+        name: ObjectName::new("shop", "far"),
+        service_account: ServiceAccount::new("shop", "far"),
+        ips: vec!["10.0.0.9".parse().unwrap()],
+        node: None,
+        local: false,
+        labels: Arc::default(),
+        enrolled: true,
+        netns: None,
+        ports: Vec::new(),
+        owner: "far".into(),
+        ready: true,
+        passage: Passage::Done,
+        terminating: false,
+        created: 0,
+    };
+    let account = far.service_account.clone();
+    let workloads = Arc::new(BTreeMap::from([(far.name.clone(), Arc::new(far))]));
+    for (mesh, sealed) in [(MtlsMode::Permissive, Some(&account)), (MtlsMode::Disabled, None)] {
+        let mtls = Arc::new(Mtls { on: true, mesh, pods: BTreeMap::new() });
+        let given = Snapshot { workloads: Arc::clone(&workloads), mtls, ..Snapshot::default() };
+        let tables = Compiler::default().compile(&given, Moment::START).tables;
+        assert_eq!(tables.sealed(&name(), address("10.0.0.9:80")), sealed, "{mesh:?}");
+        assert_eq!(tables.sealed_by_kernel(address("10.0.0.9:80")), Some(&account), "{mesh:?}");
+    }
 }
 
 #[test]
