@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::json;
-use weft_tests::{Agent, Node, Pod, Running, Server, World, eventually, soon};
+use weft_tests::{Agent, Node, Pod, Running, Server, World, eventually, soon, wire::Wire};
 
 use super::{
     agent::{own_address, publish},
@@ -61,7 +61,11 @@ impl Mesh {
         for node in &mesh.nodes {
             node.wait();
         }
-        eventually(PATIENCE, || mesh.echoes());
+        // Pods that ran before speak in clear until both nodes have told that theirs have joined.
+        eventually(PATIENCE, || {
+            let wire = Wire::new(&mesh.api);
+            mesh.echoes() && !wire.streams().iter().any(|stream| stream.contains(SAID))
+        });
         Some(mesh)
     }
 
