@@ -24,6 +24,8 @@ async fn nodes_that_are_left_alone_go_on_and_nothing_is_cut_when_the_others_come
         while began.elapsed() < Duration::from_secs(10) {
             assert!(mesh.echoes(), "a new connection, {while_}");
             assert!(echo(held), "the old one, {while_}");
+            let in_clear = wire.streams().into_iter().find(|stream| stream.contains(SAID));
+            assert!(in_clear.is_none(), "in clear, {while_}: {:?}", in_clear.map(|stream| stream.from));
             sleep(Duration::from_millis(50)).await;
         }
     };
@@ -49,7 +51,14 @@ async fn nodes_that_are_left_alone_go_on_and_nothing_is_cut_when_the_others_come
     .await;
     goes_on(&mesh, &mut held, "as controllers are back").await;
     for stream in wire.begun(2) {
-        assert!(stream.is_tls13() && !stream.contains(SAID), "{} to {}", stream.from, stream.to);
+        assert!(!stream.contains(SAID), "in clear: {} to {}", stream.from, stream.to);
+        assert!(
+            stream.is_tls13(),
+            "no TLS 1.3: {} to {}: {:?}",
+            stream.from,
+            stream.to,
+            stream.bytes.get(..64)
+        );
     }
 }
 

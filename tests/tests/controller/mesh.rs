@@ -1,6 +1,6 @@
 //! Two nodes whose agents have their certificates of controllers, and a pod on each.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use serde_json::json;
 use weft_tests::{Agent, Node, Pod, Running, Server, World, eventually, soon, wire::Wire};
@@ -11,6 +11,7 @@ use super::{
     process::Controller,
     stage::{Stage, pod},
     tokens::token,
+    until,
 };
 
 /// Dropped from top to bottom: the agents before what they work on.
@@ -62,9 +63,19 @@ impl Mesh {
             node.wait();
         }
         // Pods that ran before speak in clear until both nodes have told that theirs have joined.
+        until("both pods are told to have joined", async || {
+            let pods = mesh.stage.server.list("v1", "Pod").await;
+            let shop = pods.iter().filter(|pod| pod["metadata"]["namespace"] == "shop");
+            let words: Vec<_> = shop.map(|pod| &pod["metadata"]["annotations"]["weft.dev/joined"]).collect();
+            words.iter().filter(|word| word.is_string()).count() >= 2
+        })
+        .await;
         eventually(PATIENCE, || {
             let wire = Wire::new(&mesh.api);
-            mesh.echoes() && !wire.streams().iter().any(|stream| stream.contains(SAID))
+            let answers = mesh.echoes();
+            // Who captures is behind who sends.
+            std::thread::sleep(Duration::from_millis(200));
+            answers && !wire.streams().iter().any(|stream| stream.contains(SAID))
         });
         Some(mesh)
     }
