@@ -62,6 +62,7 @@ const NOBODY_THERE: &[(&str, &str, i32)] = &[
     ("cni", "", 1),
     ("completion", "bash", 0),
     ("controller", "--kubeconfig /nonexistent", 1),
+    ("describe controller", "--kubeconfig /nonexistent", 2),
     ("describe httproute", "a/b --run-dir DIR", 2),
     ("describe pod", "a/b --run-dir DIR", 2),
     ("describe service", "a/b --run-dir DIR", 2),
