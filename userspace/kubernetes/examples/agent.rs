@@ -35,7 +35,8 @@ struct Limits;
 
 impl Limits {
     const IN_SYNC: Duration = Duration::from_secs(15);
-    const RESIDENT_MIB: f64 = 250.0;
+    /// 250 MB, not MiB.
+    const RESIDENT_MIB: f64 = 250e6 / 1_048_576.0;
     const CHANGE_P99: Duration = Duration::from_millis(500);
     const REQUESTS_A_MINUTE: f64 = 10.0;
 }

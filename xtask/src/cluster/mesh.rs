@@ -28,13 +28,13 @@ pub(crate) fn install(flags: &[&str], of: image::Of) -> Result<()> {
             "--kustomize",
             CRDS,
         ]))?;
-        apply(&shell::capture(Command::new(image::BINARY).arg("install").args(flags))?)?;
+        let mut weft = Command::new(image::BINARY);
+        weft.arg("install").args(flags);
         if options.kube_proxy.is_none() {
             // The Service's address is what the agents are about to bring.
-            let there =
-                [format!("KUBERNETES_SERVICE_HOST={API_SERVER}"), "KUBERNETES_SERVICE_PORT=6443".to_owned()];
-            shell::capture(kubectl()?.args(["set", "env", "daemonset/weft", NAMESPACE]).args(there))?;
+            weft.arg(format!("--api-server={API_SERVER}:6443"));
         }
+        apply(&shell::capture(&mut weft)?)?;
         if was_there {
             // The image's name says nothing of what it is built of.
             shell::capture(kubectl()?.args(["rollout", "restart", "daemonset/weft", NAMESPACE]))?;
