@@ -79,18 +79,19 @@ fn wait_for_all() -> Result<()> {
             }
         }
     }
-    let agents = ["get", "pods", NAMESPACE, "--selector=app.kubernetes.io/component=agent", "--output=name"];
-    for pod in shell::capture(kubectl()?.args(agents))?.lines() {
-        // Without them it lets nobody of another node in.
-        wait::until("an agent knows the roots of the mesh", Duration::from_mins(2), || {
+    // Without them it lets nobody of another node in.
+    wait::until("every agent knows the roots of the mesh", Duration::from_mins(2), || {
+        // Anew each time: those that were replaced are still listed for a while.
+        let agents =
+            ["get", "pods", NAMESPACE, "--selector=app.kubernetes.io/component=agent", "--output=name"];
+        for pod in shell::capture(kubectl()?.args(agents))?.lines() {
             let ask = ["exec", NAMESPACE, pod, "--container=agent", "--", "/weft", "get", "certificates"];
             let said = shell::capture(kubectl()?.args(ask))?;
             let roots = said.lines().find_map(|line| line.strip_prefix("Trusted roots:"));
             ensure!(roots.is_some_and(|count| count.trim() != "0"), "{pod} says: {said}");
-            Ok(())
-        })?;
-    }
-    Ok(())
+        }
+        Ok(())
+    })
 }
 
 const CRDS: &str = "deploy/crds";
