@@ -2,7 +2,7 @@
 //! change of one endpoint is under way to the kernel, and what the API server has of an agent that is at rest.
 //!
 //! ```text
-//! cargo xtask bench cluster [-- SERVICES ENDPOINTS PODS]
+//! cargo xtask bench cluster [-- --services N --endpoints N --pods N --json FILE]
 //! ```
 //! The API server and its etcd are real, the agent is the release build, as root; there are neither kubelets nor
 //! controllers, so nothing changes but what is changed here.
@@ -14,38 +14,48 @@ mod agent;
 #[path = "../tests/cluster/api_server.rs"]
 #[expect(dead_code, reason = "the tests ask more of it")]
 mod api_server;
+#[path = "agent/figures.rs"]
+mod figures;
 #[path = "agent/fill.rs"]
 mod fill;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
+use clap::Parser;
 use tokio::time::sleep;
 
 use agent::Agent;
 use api_server::ApiServer;
+use figures::Figures;
 use fill::Size;
+
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    size: Size,
+    /// Also writes the figures to FILE
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
 
 /// What an agent has to keep to with 10 000 Services, 100 000 endpoints and 5 000 pods.
 struct Limits;
 
 impl Limits {
     const IN_SYNC: Duration = Duration::from_secs(15);
-    /// 250 MB, not MiB.
-    const RESIDENT_MIB: f64 = 250e6 / 1_048_576.0;
+    const RESIDENT_MB: f64 = 250.0;
     const CHANGE_P99: Duration = Duration::from_millis(500);
     const REQUESTS_A_MINUTE: f64 = 10.0;
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let numbers: Vec<usize> = std::env::args().skip(1).map(|word| word.parse().unwrap()).collect();
-    let number = |index: usize, default| numbers.get(index).copied().unwrap_or(default);
-    let size = Size { services: number(0, 10_000), endpoints: number(1, 100_000), pods: number(2, 5_000) };
+    let Args { size, json } = Args::parse();
     let folder = tempfile::tempdir().unwrap();
     let audit = folder.path().join("audit.log");
     fs::write(folder.path().join("policy.json"), AUDITED).unwrap();
@@ -57,23 +67,27 @@ async fn main() -> ExitCode {
 
     let agent = Agent::start(&server.kubeconfig("agent"), folder.path());
     let in_sync = agent.in_sync().await;
-    let mut good = told("in sync", in_sync.as_secs_f64(), "s", Limits::IN_SYNC.as_secs_f64());
-    println!("  {:<36}{:>10}", "backends in the kernel", agent.backends().await);
+    let mut figures = Figures::of(&size);
+    figures.limited("in sync", in_sync.as_secs_f64(), "s", Limits::IN_SYNC.as_secs_f64());
+    figures.told("backends in the kernel", f64::from(agent.backends().await), "");
     let mut times = changes(&server, &agent).await;
     times.sort();
     let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e3;
-    good &= told("one endpoint's change, p50", at(50), "ms", Limits::CHANGE_P99.as_secs_f64() * 1e3);
-    good &= told("one endpoint's change, p99", at(99), "ms", Limits::CHANGE_P99.as_secs_f64() * 1e3);
+    figures.limited("one endpoint's change, p50", at(50), "ms", Limits::CHANGE_P99.as_secs_f64() * 1e3);
+    figures.limited("one endpoint's change, p99", at(99), "ms", Limits::CHANGE_P99.as_secs_f64() * 1e3);
     // What is new is written to the disk by then.
     sleep(Duration::from_secs(15)).await;
     let before = requests(&audit);
     let began = Instant::now();
     sleep(REST).await;
     let rate = f64::from(requests(&audit) - before) / began.elapsed().as_secs_f64() * 60.0;
-    good &= told("resident memory", agent.resident_mib("VmRSS"), "MiB", Limits::RESIDENT_MIB);
-    println!("  {:<36}{:>10.1} MiB", "at most, ever", agent.resident_mib("VmHWM"));
-    good &= told("requests to the API server", rate, "a minute", Limits::REQUESTS_A_MINUTE);
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    figures.limited("resident memory", agent.resident_mb("VmRSS"), "MB", Limits::RESIDENT_MB);
+    figures.told("at most, ever", agent.resident_mb("VmHWM"), "MB");
+    figures.limited("requests to the API server", rate, "a minute", Limits::REQUESTS_A_MINUTE);
+    if let Some(file) = json {
+        figures.save(&file);
+    }
+    if figures.are_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// From the API server's answer to what the agent says of the kernel.
@@ -95,12 +109,6 @@ async fn changes(server: &ApiServer, agent: &Agent) -> Vec<Duration> {
     // The last one is in the kernel, so what the agent says is true.
     assert!(agent.has_backend(&last).await, "the kernel has no backend {last}");
     times
-}
-
-fn told(what: &str, is: f64, unit: &str, limit: f64) -> bool {
-    let good = is <= limit;
-    println!("  {what:<36}{is:>10.1} {unit} {} (at most {limit:.0})", if good { '✓' } else { '✗' });
-    good
 }
 
 /// How often the agent has asked so far; a watch is asked for once.

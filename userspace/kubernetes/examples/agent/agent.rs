@@ -62,8 +62,8 @@ impl Agent {
     }
 
     /// How many backends the kernel has.
-    pub(crate) async fn backends(&self) -> usize {
-        self.kernel().await.as_array().map_or(0, Vec::len)
+    pub(crate) async fn backends(&self) -> u32 {
+        self.kernel().await.as_array().map_or(0, Vec::len).try_into().unwrap()
     }
 
     /// Whether one of them has this address.
@@ -71,11 +71,11 @@ impl Agent {
         self.kernel().await.to_string().contains(&format!("{address}:"))
     }
 
-    /// `VmRSS` or `VmHWM`, of all that it consists of.
-    pub(crate) fn resident_mib(&self, field: &str) -> f64 {
+    /// `VmRSS` or `VmHWM` in megabytes, of all that it consists of.
+    pub(crate) fn resident_mb(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        line.unwrap().trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+        line.unwrap().trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e6
     }
 
     async fn kernel(&self) -> Value {

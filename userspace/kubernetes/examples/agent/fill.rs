@@ -14,9 +14,13 @@ use serde_json::{Value, json};
 use crate::{api_server::ApiServer, until};
 
 /// How much there is.
+#[derive(clap::Args)]
 pub(crate) struct Size {
+    #[arg(long, default_value_t = 10_000)]
     pub(crate) services: usize,
+    #[arg(long, default_value_t = 100_000)]
     pub(crate) endpoints: usize,
+    #[arg(long, default_value_t = 5_000)]
     pub(crate) pods: usize,
 }
 
