@@ -75,6 +75,9 @@ fn an_agent_is_not_privileged_and_writes_nothing_of_its_image() {
     assert_eq!(context["capabilities"]["drop"][0], "ALL");
     let pod = &of_kind(&all, "DaemonSet")["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    // Without these no agent starts where AppArmor (Ubuntu, Debian) or SELinux (RHEL) is on: their defaults deny the BPF filesystem.
+    assert_eq!(pod["securityContext"]["appArmorProfile"]["type"], "Unconfined");
+    assert_eq!(pod["securityContext"]["seLinuxOptions"]["type"], "spc_t");
     assert_eq!(container(&all)["ports"], Value::Null, "they would be ports of the host");
 }
 
