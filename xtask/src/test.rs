@@ -189,4 +189,5 @@ const CORE: &[&str] = &[
     "probes::",
     "backstop::",
     "optional::",
+    "lifecycle::an_agent_in_a_container",
 ];

@@ -185,6 +185,46 @@ fn an_agent_that_fails_at_its_manifests_leaves_nothing_pinned_and_not_even_a_fol
     assert!(pins(&node).exists());
 }
 
+/// As container runtimes start whoever is not privileged. On the other kernels, `nsdelegate` is in force, as systemd has it: nobody
+/// moves a process out of such a namespace there.
+#[test]
+fn an_agent_in_a_container_and_its_proxy_act_in_the_nodes_control_groups() {
+    let Some(mut market) = Market::open_with(|node| {
+        let agent = node.wrap_agent(&private("true", Path::new("/")));
+        node.wait();
+        agent
+    }) else {
+        return;
+    };
+    market.assert_enforced();
+    let proxies = fs::read_to_string(market.node.cgroup().join("weft-proxy/cgroup.procs")).unwrap();
+    let proxies: Vec<_> = proxies.lines().collect();
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/cgroup")).unwrap();
+    assert!(!proxies.is_empty(), "it is where the hooks look for it");
+    assert!(proxies.iter().all(|proxy| namespace(proxy) == namespace("1")), "{proxies:?}");
+}
+
+/// A node as kind makes it, in a process tree of its own: what the agent mounts is the node's, and what it pins stays.
+#[test]
+fn an_agent_in_a_container_mounts_a_missing_bpf_filesystem_on_its_node() {
+    let Some(world) = World::new() else { return };
+    let node = world.node("a");
+    let (weft, run, pins) = (weft(), node.run_dir(), pins(&node));
+    let (weft, run, pins) = (weft.display(), run.display(), pins.display());
+    let script = format!(
+        "umount /sys/fs/bpf && mount --make-rshared / || exit 70
+        unshare --mount --propagation slave \"$@\" & agent=$!
+        for i in $(seq 100); do {weft} status --run-dir {run} --wait 5s >/dev/null 2>&1 && break; sleep 0.1; done
+        kill $agent; wait $agent
+        ls {pins}/v*/links/weft_connect4 || exit 71
+        {weft} cleanup --run-dir {run}"
+    );
+    let on_node = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", &script, "sh"];
+    let cgroup = node.cgroup().display().to_string();
+    let done = node.refused_agent(&on_node.map(str::to_owned), &["--cgroup", &cgroup]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+}
+
 #[test]
 fn a_missing_bpf_filesystem_is_mounted() {
     let Some(mut market) = Market::open_with(|node| {

@@ -174,7 +174,7 @@ fn programs(may: bool) -> Check {
         return failed("programs", &load::Error::Stub.to_string(), "cargo xtask build");
     }
     let was_mounted = host::has_bpffs();
-    if let Err(error) = host::bpffs() {
+    if let Err(error) = host::own_bpffs() {
         return failed("programs", &error.to_string(), "mount the BPF filesystem");
     }
     let check = load_once(may);

@@ -17,6 +17,8 @@ use nix::{
 
 use weft_transport::{Netns, NetnsId};
 
+use crate::container;
+
 /// What the machine does not offer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -107,17 +109,33 @@ pub(crate) fn cgroup_id(path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.ino())
 }
 
-/// Mounts the BPF filesystem where it is missing.
+/// Mounts the BPF filesystem where it is missing: from within a container on its node, so that pins outlive the container.
 pub(crate) fn bpffs() -> Result<(), Error> {
+    if !has_bpffs() && container::has_own_mounts() {
+        let mounted = container::mount_bpffs_on_node(Path::new(BPFFS), |path| is_kind(path, BPFFS_MAGIC));
+        if !has_bpffs() {
+            let error = mounted.err().map(|error| error.to_string());
+            tracing::warn!(
+                error = error.unwrap_or_else(|| "the node's is not seen here".to_owned()),
+                "a BPF filesystem is mounted in this container alone: what is in the kernel ends with the agent; mount the \
+                 node's (mount -t bpf bpf {BPFFS}), and give it to the container (mountPropagation: HostToContainer)"
+            );
+        }
+    }
+    own_bpffs()
+}
+
+/// Mounts the BPF filesystem where it is missing, for whoever is in this mount namespace.
+pub(crate) fn own_bpffs() -> Result<(), Error> {
     let path = Path::new(BPFFS);
-    if is_kind(path, BPFFS_MAGIC) {
+    if has_bpffs() {
         return Ok(());
     }
     mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), None::<&str>)
         .map_err(|errno| Error::NoBpffs { path: path.to_owned(), source: errno.into() })
 }
 
-/// Takes the BPF filesystem off again that [`bpffs`] has mounted.
+/// Takes the BPF filesystem off again that [`own_bpffs`] has mounted.
 pub(crate) fn no_bpffs() -> io::Result<()> {
     Ok(umount(BPFFS)?)
 }

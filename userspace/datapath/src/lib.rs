@@ -14,6 +14,7 @@ mod apply;
 mod attach;
 mod btf;
 mod check;
+mod container;
 mod enforcer;
 mod flows;
 mod host;
@@ -34,6 +35,7 @@ mod sweep;
 mod tenancy;
 
 pub use check::{check, preflight};
+pub use container::enter_control_groups;
 pub use enforcer::Enforcer;
 pub use host::cgroup_mount;
 pub use layout::{Error as LayoutError, check_layout};

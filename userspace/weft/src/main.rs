@@ -25,10 +25,12 @@ mod stand_by;
 
 use std::{env, fmt::Display, io, path::Path, process::ExitCode};
 
+use anyhow::anyhow;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime;
 use weft_cli::{Exit, Screen, Verb, ca, install, tunnel};
+use weft_datapath::enter_control_groups;
 
 use self::{
     controller::ControllerArgs,
@@ -99,7 +101,7 @@ fn main() -> ExitCode {
         return cni::run();
     }
     match called().command {
-        Command::Agent(args) => serve(agent::run(*args)),
+        Command::Agent(args) => run_agent(*args),
         Command::Controller(args) => serve(controller::run(args)),
         Command::Proxy(ProxyArgs { verb: Some(ProxyVerb::Upgrade(args)), .. }) => {
             ask(weft_cli::proxy::upgrade(args, &mut Screen::standard()))
@@ -133,6 +135,17 @@ fn called() -> Cli {
 fn is_plugin() -> bool {
     let name = env::args_os().next();
     name.is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == PLUGIN))
+}
+
+/// The agent, in the control groups of its node: that has to be before there are threads.
+fn run_agent(args: AgentArgs) -> ExitCode {
+    match enter_control_groups() {
+        Ok(()) => serve(agent::run(args)),
+        Err(error) => told(Err(anyhow!(
+            "cannot enter the node's control groups by /proc/1/ns/cgroup: {error}; with hostPID an agent needs the capability \
+             SYS_ADMIN"
+        ))),
+    }
 }
 
 /// Runs what lives as long as the process.

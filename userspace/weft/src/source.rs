@@ -53,8 +53,10 @@ impl Place {
     }
 
     fn on_a_node(self, mount: &Path, own_cgroup: &str, proc: &Path) -> Self {
-        let above = weft_kubernetes::subtree(own_cgroup).filter(|path| *path != "/");
-        let cgroup = self.cgroup.or_else(|| above.map(|path| mount.join(path.trim_start_matches('/'))));
+        let above = weft_kubernetes::subtree(own_cgroup).map(|path| path.trim_start_matches('/'));
+        // The mount's root is the node's, whatever may be above it: kind's nodes are containers.
+        let below = |path: &str| if path.is_empty() { mount.to_owned() } else { mount.join(path) };
+        let cgroup = self.cgroup.or_else(|| above.map(below));
         let node = cgroup.as_deref().unwrap_or(mount);
         let probes = self.probes.or_else(|| weft_kubernetes::kubelet_cgroup(proc, mount, node));
         Self { cgroup, probes }
@@ -204,6 +206,8 @@ mod tests {
         let given = Place { cgroup: Some("/sys/fs/cgroup/n2".into()), probes: Some("/x".into()) };
         assert_eq!(given.clone().on_a_node(mount, own, no_proc), given, "what is given counts");
         let whole = Place::default().on_a_node(mount, "0::/kubepods/besteffort/podx/agent\n", no_proc);
-        assert_eq!(whole, Place::default(), "a machine that is one node");
+        assert_eq!(whole.cgroup.as_deref(), Some(mount), "a machine that is one node");
+        let of_no_pod = Place::default().on_a_node(mount, "0::/system.slice/weft.service\n", no_proc);
+        assert_eq!(of_no_pod, Place::default());
     }
 }
