@@ -116,10 +116,9 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
     if outcome.to.service_flags & service_flags::PROXY != 0 && outcome.to.backend == 0 {
         match to_proxy(tables, dial, &mut outcome.to) {
             Reason::NONE => return PROXY,
-            // A pod that has just been enrolled has no listener yet.
             reason
                 if outcome.to.service_flags & service_flags::PROXY_OPEN == 0
-                    && !pod.is_some_and(|pod| is_passing(tables, pod)) =>
+                    && !pod.is_some_and(|pod| awaits_listener(tables, pod)) =>
             {
                 outcome.denial = Denial { reason, rule: 0 };
                 return DENY;
@@ -177,6 +176,13 @@ fn to_proxy<T: Tables>(tables: &T, dial: &Dial, to: &mut Destination) -> Reason 
     to.addr = own;
     to.port = pod.outbound;
     Reason::NONE
+}
+
+/// Whether a pod has just been enrolled, and the node's proxy is about to listen for it. Without a proxy it may be on its way for
+/// hours, and routes may have policies.
+#[inline(always)]
+fn awaits_listener<T: Tables>(tables: &T, pod: &Pod) -> bool {
+    pod.outbound.be == 0 && is_passing(tables, pod) && proxy_is_there(tables)
 }
 
 /// Whether the node's proxy has renewed its lease.

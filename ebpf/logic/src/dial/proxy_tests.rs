@@ -122,6 +122,20 @@ fn a_process_without_a_cgroup_of_the_proxys_is_not_taken_for_it() {
 }
 
 #[test]
+fn a_pod_on_its_way_passes_over_routes_while_a_proxy_is_about_to_listen_for_it_and_not_without_one() {
+    let mut memory = shop(service_flags::PROXY);
+    let row = PodRow { netns: NETNS, flags: pod_flags::PASSING, ..PodRow::zeroed() };
+    memory.pod_ips.insert(addr("10.77.0.1"), row);
+    proxied(&memory, &to("10.96.0.1"));
+    memory.pods.get_mut(&NETNS).unwrap().outbound = BePort::new(0);
+    assert_kernel_path(&memory, &to("10.96.0.1"));
+    memory.lease = 0;
+    assert_refused(&memory, &to("10.96.0.1"));
+    memory.pods.get_mut(&NETNS).unwrap().outbound = OUTBOUND;
+    assert_refused(&memory, &to("10.96.0.1"));
+}
+
+#[test]
 fn without_a_proxy_it_is_refused_or_takes_the_kernel_path_as_the_service_says() {
     let gone = |flags, change: Change| {
         let mut memory = shop(service_flags::PROXY | flags);
