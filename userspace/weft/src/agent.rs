@@ -134,10 +134,8 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     let signal = asked_to_end(&mut shutdown, &tasks).await?;
     if removal.is_due().await {
         tracing::info!(signal, "agent ends, and takes everything out of the kernel");
-        if let Some(word) = word {
-            word.take_back().await;
-        }
-        leaving.leave(args.withdraw_over).await;
+        let in_force = async |version| enforcer.until_enforced(version).await;
+        leaving.leave(args.withdraw_over, in_force, Word::take_back(word)).await;
         tasks.drain(DRAIN).await;
         return tokio::task::block_in_place(|| removal::take_out(tenancy, &args.run_dir, args.proxy_drain));
     }

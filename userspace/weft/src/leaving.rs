@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! first   policies, tokens and Strict go    what comes in clear, or as nobody, is let in
+//!         the others hear of it             and send in clear, each from when it hears
 //! then    what goes out goes in clear       mutual TLS still comes in, from nodes that are not so far
 //! last    all is withdrawn
 //! ```
@@ -10,7 +11,10 @@
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
 use weft_model::{Mtls, MtlsMode, Passage, PodMtls, Snapshot};
 use weft_runtime::{Stop, Tasks};
 
@@ -44,16 +48,33 @@ impl Leaving {
         (Self { step, given: given.clone() }, given)
     }
 
-    /// Takes both steps within `time`. What of it is not needed takes no time.
-    pub(crate) async fn leave(self, time: Duration) {
+    /// Takes both steps within `time`. What of it is not needed takes no time. `tell` lets the others know, who send in clear
+    /// from then on: that must find nobody here who refuses it, so the first step is `in_force` before.
+    pub(crate) async fn leave(
+        mut self,
+        time: Duration,
+        in_force: impl AsyncFnOnce(u64),
+        tell: impl Future<Output = ()>,
+    ) {
         let snapshot = Arc::clone(&self.given.borrow());
         if !snapshot.mtls.on && snapshot.policies.is_empty() && snapshot.jwt.is_empty() {
-            return;
+            return tell.await;
         }
-        for step in [Step::Open, Step::Clear] {
-            self.step.send_replace(step);
-            sleep(time / 2).await;
-        }
+        let half = Instant::now() + time / 2;
+        self.step.send_replace(Step::Open);
+        // Late is late: the others leave by the same clock.
+        let _ = timeout_at(half, async {
+            if let Ok(open) =
+                self.given.wait_for(|given| given.version > snapshot.version).await.map(|given| given.version)
+            {
+                in_force(open).await;
+            }
+            tell.await;
+        })
+        .await;
+        sleep_until(half).await;
+        self.step.send_replace(Step::Clear);
+        sleep(time / 2).await;
     }
 }
 
@@ -157,13 +178,30 @@ mod tests {
         let first = Arc::clone(&given.borrow_and_update());
         assert_eq!((first.version, first.mtls.mesh), (8, MtlsMode::Strict));
         tasks.spawn("leaving", async {
-            leaving.leave(Duration::from_secs(10)).await;
+            leaving.leave(Duration::from_secs(10), async |_| {}, async {}).await;
             Ok::<_, Infallible>(())
         });
         for version in [9, 10] {
             given.changed().await.unwrap();
             let now = given.borrow_and_update();
             assert_eq!((now.version, now.mtls.mesh), (version, MtlsMode::Permissive));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_hear_once_whatever_they_send_is_let_in_and_never_later_than_half_of_the_time() {
+        for takes in [Duration::from_millis(300), Duration::from_hours(1)] {
+            let (tasks, (_source, snapshots)) = (Tasks::new(), watch::channel(Arc::new(snapshot())));
+            let (leaving, given) = Leaving::follow(snapshots, &tasks);
+            let (began, (said, heard)) = (Instant::now(), watch::channel(None));
+            let in_force = async |version| {
+                assert_eq!((version, given.borrow().mtls.mesh), (8, MtlsMode::Permissive));
+                sleep(takes).await;
+            };
+            let tell = async { said.send_modify(|said| *said = Some(began.elapsed())) };
+            leaving.leave(Duration::from_secs(10), in_force, tell).await;
+            assert_eq!(*heard.borrow(), (takes < Duration::from_secs(5)).then_some(takes));
+            assert_eq!(began.elapsed(), Duration::from_secs(10));
         }
     }
 }

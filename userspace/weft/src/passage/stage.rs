@@ -38,8 +38,8 @@ struct Reached {
 pub(super) struct Local {
     /// Those that join, and since when.
     pub(super) joins: BTreeMap<ObjectName, Instant>,
-    /// Those that have joined, and nobody has been told.
-    pub(super) untold: BTreeSet<ObjectName>,
+    /// Those that have joined, and nobody has been told, since when.
+    pub(super) untold: BTreeMap<ObjectName, Instant>,
     /// Those that have joined, and everybody is told.
     pub(super) told: BTreeSet<ObjectName>,
     /// Those that are out of it, and it may be that nobody has been told.
@@ -127,17 +127,7 @@ impl Stage {
 
     /// The pods that are not where they should be, for status.
     pub(crate) fn degradations(&self) -> Vec<Degradation> {
-        let local = self.local.borrow();
-        let late = local.joins.iter().filter(|(_, since)| since.elapsed() > LATE).map(|(pod, _)| pod);
-        let late: Vec<_> = late.map(ToString::to_string).collect();
-        let Some(first) = late.first() else { return Vec::new() };
-        let others = if late.len() > 1 { format!(" and {} more", late.len() - 1) } else { String::new() };
-        vec![Degradation {
-            feature: format!("mutual TLS of {first}{others}"),
-            reason: "no certificate of theirs is shown by the node's proxy yet, so that they speak in clear"
-                .to_owned(),
-            remedy: "see: weft get certificates; weft status, of the proxy".to_owned(),
-        }]
+        self.local.borrow().degradations(Instant::now())
     }
 }
 
@@ -199,7 +189,7 @@ impl Running {
             self.give.send_replace(given);
             self.reach.send_replace(Reached { source: snapshot.version, given: version });
         }
-        let local = Local::of(&self.ways, &snapshot);
+        let local = Local::of(&self.ways, &snapshot, &self.tell.borrow(), self.last);
         self.tell.send_if_modified(|told| {
             let other = *told != local;
             *told = local;
@@ -209,21 +199,53 @@ impl Running {
 }
 
 impl Local {
-    fn of(ways: &Ways, snapshot: &Snapshot) -> Self {
+    pub(super) fn of(ways: &Ways, snapshot: &Snapshot, before: &Self, now: Instant) -> Self {
         let mut local = Self::default();
         for (name, member) in &ways.members {
             let Some(pod) = snapshot.workloads.get(name).filter(|pod| pod.local) else { continue };
             match member.way {
                 Way::Joins { since } => drop(local.joins.insert(name.clone(), since)),
                 Way::Joined if pod.passage == Passage::Done => drop(local.told.insert(name.clone())),
-                Way::Joined => drop(local.untold.insert(name.clone())),
+                Way::Joined => {
+                    let since = before.untold.get(name).copied().unwrap_or(now);
+                    local.untold.insert(name.clone(), since);
+                }
                 Way::Out => drop(local.out.insert(name.clone())),
                 Way::Leaves { .. } => {}
             }
         }
         local
     }
+
+    pub(super) fn degradations(&self, now: Instant) -> Vec<Degradation> {
+        let without = late(
+            &self.joins,
+            now,
+            "no certificate of theirs is shown by the node's proxy yet, so that they speak in clear",
+            "see: weft get certificates; weft status, of the proxy",
+        );
+        let untold = late(
+            &self.untold,
+            now,
+            "their objects do not say that they have joined, so that pods of other nodes speak with them in clear",
+            "let agents patch pods/status, as `weft install` of this version does; the agent's log has the API server's words",
+        );
+        without.into_iter().chain(untold).collect()
+    }
 }
 
-/// A certificate takes a moment.
+fn late(
+    pods: &BTreeMap<ObjectName, Instant>,
+    now: Instant,
+    reason: &str,
+    remedy: &str,
+) -> Option<Degradation> {
+    let late: Vec<_> = pods.iter().filter(|(_, since)| now - **since > LATE).map(|(pod, _)| pod).collect();
+    let first = late.first()?;
+    let others = if late.len() > 1 { format!(" and {} more", late.len() - 1) } else { String::new() };
+    let feature = format!("mutual TLS of {first}{others}");
+    Some(Degradation { feature, reason: reason.to_owned(), remedy: remedy.to_owned() })
+}
+
+/// A certificate takes a moment, and so does the API server.
 const LATE: Duration = Duration::from_secs(10);

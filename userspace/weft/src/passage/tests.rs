@@ -9,7 +9,7 @@ use weft_model::{
     ServiceAccount,
 };
 
-use super::{effect::Effect, *};
+use super::{effect::Effect, stage::Local, *};
 
 const HERE: &str = "here";
 const THERE: &str = "there";
@@ -176,4 +176,20 @@ fn on_its_way_a_pod_takes_what_may_come_and_strict_stays_strict() {
     assert_eq!(modes(Permissive, Leaves, false), [Permissive, Disabled]);
     assert_eq!(modes(Strict, Leaves, false), [Permissive, Disabled]);
     assert_eq!(modes(Strict, Done, true), [Strict, Strict]);
+}
+
+#[test]
+fn of_whom_nobody_is_told_is_known_since_when() {
+    let mut world = World::new(Some(HashSet::new()));
+    let snapshot = both(true, Joins);
+    world.shows_here();
+    world.sees(&snapshot);
+    let first = Local::of(&world.ways, &snapshot, &Local::default(), world.now);
+    let later = Local::of(&world.ways, &snapshot, &first, world.now + GRACE);
+    assert_eq!(later.untold, [(ObjectName::new("shop", HERE), world.now)].into());
+    assert_eq!(first.degradations(world.now + GRACE), []);
+    let late = first.degradations(world.now + GRACE * 2);
+    assert_eq!(late[0].feature, "mutual TLS of shop/here");
+    assert!(late[0].reason.contains("do not say that they have joined"), "{late:?}");
+    assert_eq!(Local::of(&world.ways, &both(true, Done), &later, world.now).untold, [].into());
 }

@@ -55,11 +55,12 @@ impl Word {
 
     /// Takes all back: from now on nobody is to send mutual TLS to pods of this node. What cannot be said in time is not; the
     /// rights to may have gone with the installation, and then its word counts for nothing.
-    pub(crate) async fn take_back(&self) {
-        self.ended.send_replace(true);
-        let all = self.local.borrow().told.clone();
+    pub(crate) async fn take_back(word: Option<Arc<Self>>) {
+        let Some(word) = word else { return };
+        word.ended.send_replace(true);
+        let all = word.local.borrow().told.clone();
         let said =
-            timeout(LAST, self.say_all(all.into_iter().map(|pod| (pod, Say::Out)).collect(), "")).await;
+            timeout(LAST, word.say_all(all.into_iter().map(|pod| (pod, Say::Out)).collect(), "")).await;
         match said {
             Ok(failed) if failed.is_empty() => {}
             Ok(failed) => tracing::info!(
@@ -148,14 +149,14 @@ impl Word {
 }
 
 fn wanted(local: &Local) -> BTreeMap<ObjectName, Say> {
-    let joined = local.untold.iter().map(|pod| (pod.clone(), Say::Joined));
+    let joined = local.untold.keys().map(|pod| (pod.clone(), Say::Joined));
     joined.chain(local.out.iter().map(|pod| (pod.clone(), Say::Out))).collect()
 }
 
 /// Questions at a time.
 const AT_ONCE: usize = 8;
-/// How long it may take to take all back.
-const LAST: Duration = Duration::from_secs(5);
+/// How long it may take to take all back: within the half of `--withdraw-over` in which whoever is told finds the node open.
+const LAST: Duration = Duration::from_secs(4);
 /// Until what was said is said again, where the object does not show it: somebody has taken it away.
 const AGAIN: Duration = Duration::from_secs(30);
 /// What was taken away is not there again.
