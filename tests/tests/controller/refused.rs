@@ -1,8 +1,14 @@
 //! Who gets nothing, whatever he has.
 
-use std::time::Duration;
+use std::{
+    io::{Read as _, Write as _},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
-use super::{stage::Stage, tokens::with_claims};
+use weft_model::PROGRAMMED;
+
+use super::{process::Controller, stage::Stage, tokens::with_claims};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_one_node_gets_no_identity_of_another() {
@@ -77,4 +83,38 @@ async fn the_token_of_a_pod_that_is_gone_is_good_for_nothing() {
     assert!(["AgentGone", "TokenBad"].contains(&reason.as_str()), "{reason}");
     let fresh = stage.agent_token("n1").await;
     stage.agent(&fresh, &[&controller]).await.ask("web").await.unwrap();
+}
+
+/// A report may have 4 MiB: whoever may not report is told so before he has sent one of them, or he could fill its memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_stranger_no_more_than_the_head_is_read() {
+    let stage = Stage::open().await;
+    let controller = stage.controller().await;
+    let began = Instant::now();
+    for token in ["", "authorization: Bearer nobody\r\n"] {
+        let answer = answer_to_a_head(
+            &controller,
+            &format!("POST {PROGRAMMED} HTTP/1.1\r\nhost: it\r\n{token}content-length: 4000000\r\n\r\n"),
+        );
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "whoever waits for a body does so for 15 s");
+}
+
+/// What `head` is answered by, where nothing follows it.
+fn answer_to_a_head(controller: &Controller, head: &str) -> String {
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &controller.address.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Held until the end: at the end of its input it would leave.
+    let mut stdin = client.stdin.take().unwrap();
+    stdin.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    client.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    client.wait().unwrap();
+    answer
 }

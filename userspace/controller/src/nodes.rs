@@ -22,6 +22,8 @@ pub(crate) struct Nodes {
     own: Arc<Set>,
     /// Nodes that an agent should run on, and when that was seen last.
     desired: BTreeMap<Arc<str>, Instant>,
+    /// When that was asked first.
+    began: Option<Instant>,
 }
 
 /// Generations and what they are called.
@@ -48,6 +50,7 @@ impl Nodes {
 
     /// Agents should run on these nodes.
     pub(crate) fn expect(&mut self, nodes: &BTreeSet<Arc<str>>, now: Instant) {
+        self.began.get_or_insert(now);
         self.desired.retain(|node, seen| nodes.contains(node) || now < *seen + ABSENCE);
         for node in nodes {
             self.desired.insert(Arc::clone(node), now);
@@ -93,6 +96,9 @@ impl Nodes {
             }
         }
         progress.in_force = sets.into_values().collect();
+        let all_have_told = self.desired.keys().all(|node| self.heard.contains_key(node));
+        let is_young = self.began.is_none_or(|began| now < began + PATIENCE);
+        progress.awaited = is_young && (self.desired.is_empty() || !all_have_told);
         progress
     }
 
@@ -115,6 +121,8 @@ fn cut(text: &str, longest: usize) -> &str {
 const SILENCE: Duration = BEAT.saturating_mul(3);
 /// How long a node may have no agent's pod: one that is replaced is away for a moment.
 const ABSENCE: Duration = Duration::from_secs(30);
+/// How long a controller that has just begun waits for nodes that it has never heard: agents look for controllers each second.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Of a failure's words, in bytes.
 const LONGEST: usize = 256;
 
@@ -152,7 +160,7 @@ mod tests {
         nodes.own(&all);
         assert_eq!(report(&mut nodes, &mut Told::default(), "n1", &all, now), 1);
         let progress = nodes.progress(now);
-        assert_eq!(progress.of("TrafficPolicy shop/a", 2).programmed, 1);
+        assert_eq!(progress.of("TrafficPolicy shop/a", "", 2).programmed, 1);
         assert_eq!((progress.desired.len(), progress.ready), (2, names(&["n1"])));
     }
 
@@ -166,12 +174,24 @@ mod tests {
         assert_eq!(report(&mut nodes, &mut n2, "n2", &first, now), 1, "another has it");
         assert_eq!(report(&mut nodes, &mut n1, "n1", &second, now), 1, "what is different");
         let progress = nodes.progress(now);
-        assert_eq!((progress.of("a", 2).programmed, progress.of("a", 1).programmed), (1, 2));
-        assert_eq!(progress.of("b", 1).programmed, 1, "it is gone from n1");
+        assert_eq!((progress.of("a", "", 2).programmed, progress.of("a", "", 1).programmed), (1, 2));
+        assert_eq!(progress.of("b", "", 1).programmed, 1, "it is gone from n1");
         assert_eq!(nodes.known.len(), 2, "each set is there once");
         report(&mut nodes, &mut n2, "n2", &second, now);
         nodes.expect(&names(&["n1", "n2"]), now);
         assert_eq!(nodes.known.len(), 1, "what nobody has any more goes");
+    }
+
+    #[test]
+    fn a_controller_that_has_just_begun_waits_for_each_node_but_not_for_ever() {
+        let (mut nodes, now) = (Nodes::default(), Instant::now());
+        assert!(nodes.progress(now).awaited, "it has not even looked for them");
+        nodes.expect(&names(&["n1", "n2"]), now);
+        report(&mut nodes, &mut Told::default(), "n1", &of(&[("a", 1)]), now);
+        assert!(nodes.progress(now).awaited);
+        assert!(!nodes.progress(now + PATIENCE).awaited);
+        report(&mut nodes, &mut Told::default(), "n2", &of(&[("a", 1)]), now);
+        assert!(!nodes.progress(now).awaited);
     }
 
     #[test]
@@ -193,12 +213,12 @@ mod tests {
         let later = now + SILENCE;
         nodes.expect(&names(&["n1"]), later);
         assert!(nodes.progress(later).ready.is_empty());
-        assert_eq!(nodes.progress(later).of("a", 1).programmed, 1);
+        assert_eq!(nodes.progress(later).of("a", "", 1).programmed, 1);
         nodes.expect(&names(&[]), later + ABSENCE / 2);
         assert_eq!(nodes.progress(later).desired.len(), 1, "its agent is being replaced");
         nodes.expect(&names(&[]), later + ABSENCE);
         let progress = nodes.progress(later + ABSENCE);
-        assert_eq!((progress.desired.len(), progress.of("a", 1).programmed), (0, 0));
+        assert_eq!((progress.desired.len(), progress.of("a", "", 1).programmed), (0, 0));
         assert!(nodes.heard.is_empty());
     }
 
@@ -209,7 +229,7 @@ mod tests {
         let content = weft_model::Content::Whole { generations: Generations::new() };
         let failure = Some("map weft_policy is full ".repeat(100));
         nodes.take(&"n1".into(), Report { digest: digest(&Generations::new()), content, failure }, now);
-        let (node, why) = nodes.progress(now).of("a", 1).late.unwrap();
+        let (node, why) = nodes.progress(now).of("a", "", 1).late.unwrap();
         assert_eq!((&*node, why.len()), ("n1", LONGEST));
     }
 }

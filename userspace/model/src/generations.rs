@@ -4,9 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
-/// The `metadata.generation` of objects by `Kind namespace/name`, as they are in force in a [`crate::Snapshot`]: of one whose
-/// newest version is refused, that of its last good one.
+/// The `metadata.generation` of objects by [`incarnation`], as they are in force in a [`crate::Snapshot`]: of one whose newest
+/// version is refused, that of its last good one.
 pub type Generations = BTreeMap<Arc<str>, i64>;
+
+/// By what [`Generations`] know `object` (`Kind namespace/name`): with its `uid`, for the generations of an object that was
+/// deleted and made anew begin at 1 again.
+pub fn incarnation(object: &str, uid: &str) -> String {
+    format!("{object} {uid}")
+}
 
 /// What `generations` are called: equal for equal ones alone, whoever computes it. Half of a SHA-256 is enough for that.
 pub fn digest(generations: &Generations) -> String {

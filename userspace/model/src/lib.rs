@@ -32,7 +32,7 @@ mod workload;
 
 pub use access_log::{AccessLog, Comparison, LogFilter, LogFormat, LogNumber, LogText, TextTest};
 pub use eligible::{Locality, eligible};
-pub use generations::{Generations, digest};
+pub use generations::{Generations, digest, incarnation};
 pub use identity::{ServiceAccount, SpiffeError, SpiffeId};
 pub use jwt::{
     Jwks, JwksError, JwksHeld, JwksSource, JwtKey, JwtProvider, KeyMaterial, ProvenClaims, SkippedKey,

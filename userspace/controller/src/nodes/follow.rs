@@ -22,11 +22,20 @@ pub(crate) struct Reports {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     nodes: Mutex<Nodes>,
     came: Notify,
     progress: watch::Sender<Arc<Progress>>,
+}
+
+impl Default for Shared {
+    /// Nobody has been looked for yet.
+    fn default() -> Self {
+        let nodes = Nodes::default();
+        let progress = Arc::new(nodes.progress(Instant::now()));
+        Self { nodes: Mutex::new(nodes), came: Notify::default(), progress: watch::Sender::new(progress) }
+    }
 }
 
 impl Reports {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, header::AUTHORIZATION},
+    extract::{DefaultBodyLimit, FromRequestParts, State},
+    http::{HeaderMap, header::AUTHORIZATION, request::Parts},
     routing::{get, post},
 };
 use tokio::sync::watch;
@@ -46,25 +46,19 @@ pub(crate) fn router(asked: Asked) -> Router {
         .with_state(asked)
 }
 
-async fn authority(State(asked): State<Asked>, headers: HeaderMap) -> Result<Json<AuthorityAnswer>, Refused> {
-    let answer = async {
-        asked.agent(&headers).await?;
-        let issuer = asked.authority.issuer().await.map_err(|error| unusable(&error))?;
-        Ok(Json(AuthorityAnswer {
-            trust_domain: issuer.trust_domain().to_owned(),
-            issuer: issuer.certificate_pem(),
-        }))
-    };
-    asked.counted(answer.await, "the authority")
+async fn authority(State(asked): State<Asked>, _: Agent) -> Result<Json<AuthorityAnswer>, Refused> {
+    let issuer = asked.authority.issuer().await.map_err(|error| unusable(&error));
+    let issuer = asked.counted(issuer, "the authority")?;
+    let trust_domain = issuer.trust_domain().to_owned();
+    Ok(Json(AuthorityAnswer { trust_domain, issuer: issuer.certificate_pem() }))
 }
 
 async fn certificate(
     State(asked): State<Asked>,
-    headers: HeaderMap,
+    agent: Agent,
     body: Bytes,
 ) -> Result<Json<CertificateAnswer>, Refused> {
     let answer = async {
-        let agent = asked.agent(&headers).await?;
         let order: CertificateOrder = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
         let chain = asked.sign(&agent, &order).await?;
         let account = &order.service_account;
@@ -78,15 +72,21 @@ async fn certificate(
 /// What the node has in force: of which node, the token alone says.
 async fn programmed(
     State(asked): State<Asked>,
-    headers: HeaderMap,
+    agent: Agent,
     body: Bytes,
 ) -> Result<Json<ReportAnswer>, Refused> {
-    let answer = async {
-        let agent = asked.agent(&headers).await?;
-        let report: Report = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
-        Ok(Json(asked.reports.take(&agent.node, report)))
-    };
-    asked.counted(answer.await, "an answer to its report")
+    let report = serde_json::from_slice::<Report>(&body).map_err(|error| malformed(&error));
+    let report = asked.counted(report, "an answer to its report")?;
+    Ok(Json(asked.reports.take(&agent.node, report)))
+}
+
+/// Before a byte of the body is read: of strangers no memory is taken.
+impl FromRequestParts<Asked> for Agent {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, asked: &Asked) -> Result<Self, Refused> {
+        asked.counted(asked.agent(&parts.headers).await, "an answer")
+    }
 }
 
 impl Asked {

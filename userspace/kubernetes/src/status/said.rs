@@ -52,11 +52,17 @@ impl Opinion {
         Self { accepted, resolved: None, partly: Vec::new() }
     }
 
-    /// Its conditions, where so many nodes have it. `old` are those that are stored: one whose status stays keeps its time.
+    /// Its conditions, where so many nodes have it. `old` are those that are stored: one whose status stays keeps its time. That
+    /// this very generation is programmed stays said until the nodes that have not told yet could have.
     pub(super) fn conditions(&self, count: &Count, stamp: Stamp<'_>, old: &Value) -> Value {
         let resolved = self.resolved.as_ref().map(|said| ("ResolvedRefs", said.clone()));
         let all = [("Accepted", self.accepted.clone()), ("Programmed", self.programmed(count))];
-        all.into_iter().chain(resolved).map(|(kind, said)| said.condition(kind, stamp, old)).collect()
+        let condition = |(kind, said): (&str, Said)| {
+            let stays = kind == "Programmed" && !said.status && self.accepted.status && count.awaited;
+            let stored = stays.then(|| programmed_before(old, stamp)).flatten();
+            stored.cloned().unwrap_or_else(|| said.condition(kind, stamp, old))
+        };
+        all.into_iter().chain(resolved).map(condition).collect()
     }
 
     /// Whether nodes have it.
@@ -82,6 +88,15 @@ impl Opinion {
         };
         Said { status, reason: reason.to_owned(), message: words.join("; ") }
     }
+}
+
+/// The condition that says so, of the very generation.
+fn programmed_before<'a>(old: &'a Value, stamp: Stamp<'_>) -> Option<&'a Value> {
+    old.as_array()?.iter().find(|condition| {
+        condition["type"] == "Programmed"
+            && condition["status"] == "True"
+            && condition["observedGeneration"] == stamp.generation
+    })
 }
 
 impl Said {

@@ -20,10 +20,13 @@ pub(super) fn wanted(
 ) -> Option<Value> {
     let count = &match judged.verdict {
         // Nodes have nothing of it: they have to be there.
-        Verdict::XMesh(_) => {
-            Count { desired: progress.desired.len(), programmed: progress.ready.len(), late: None }
-        }
-        _ => progress.of(&key.to_string(), judged.revision.generation),
+        Verdict::XMesh(_) => Count {
+            desired: progress.desired.len(),
+            programmed: progress.ready.len(),
+            late: None,
+            awaited: progress.awaited,
+        },
+        _ => progress.of(&key.to_string(), &judged.revision.uid, judged.revision.generation),
     };
     let stamp = Stamp { generation: judged.revision.generation, now };
     let empty = Map::new();

@@ -1,10 +1,10 @@
 //! What an API server says of objects that have a status, beside what is in them: which generation each is, and, for who
 //! writes statuses, how its status is now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use serde_json::Value;
-use weft_model::{Generations, ObjectName};
+use weft_model::{Generations, ObjectName, incarnation};
 
 use crate::{
     object::{Key, Kind},
@@ -23,6 +23,7 @@ pub(super) struct Revisions {
 /// What one object says, before it is trimmed.
 #[derive(Debug)]
 pub(super) struct Seen {
+    uid: String,
     generation: i64,
     revision: Option<Revision>,
 }
@@ -39,16 +40,19 @@ impl Revisions {
             return None;
         }
         let generation = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
+        let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned();
         let revision = self.judged.as_ref().map(|_| Revision::of(kind, object, api_version, generation));
-        Some(Seen { generation, revision })
+        Some(Seen { uid, generation, revision })
     }
 
     /// Keeps it. What is not `good` is not in force: the generation before it stays, if there was one.
     pub(super) fn keep(&mut self, kind: Kind, name: &ObjectName, seen: Seen, good: bool) {
         let key = Key { kind, name: name.clone() };
-        let text = key.to_string();
-        if good && self.generations.get(&*text) != Some(&seen.generation) {
-            Arc::make_mut(&mut self.generations).insert(text.into(), seen.generation);
+        let itself = incarnation(&key.to_string(), &seen.uid);
+        if good && self.generations.get(&*itself) != Some(&seen.generation) {
+            // Its namesake, too, whose deletion nobody has told: a list does not.
+            self.drop_generations(&key);
+            Arc::make_mut(&mut self.generations).insert(itself.into(), seen.generation);
         }
         if let (Some(judged), Some(revision)) = (&mut self.judged, seen.revision)
             && judged.get(&key).is_none_or(|known| **known != revision)
@@ -63,12 +67,18 @@ impl Revisions {
         if !has_status(key.kind) {
             return;
         }
-        let text = key.to_string();
-        if self.generations.contains_key(&*text) {
-            Arc::make_mut(&mut self.generations).remove(&*text);
-        }
+        self.drop_generations(key);
         let known = self.judged.as_mut().and_then(|judged| judged.remove(key));
         self.changed |= known.is_some();
+    }
+
+    fn drop_generations(&mut self, key: &Key) {
+        let any = incarnation(&key.to_string(), "");
+        let known = self.generations.range::<str, _>((Bound::Included(&*any), Bound::Unbounded)).next();
+        if let Some(known) = known.map(|(known, _)| Arc::clone(known)).filter(|known| known.starts_with(&any))
+        {
+            Arc::make_mut(&mut self.generations).remove(&known);
+        }
     }
 
     /// Of what is in force.
@@ -92,4 +102,30 @@ fn has_status(kind: Kind) -> bool {
     let policies =
         [Kind::TrafficPolicy, Kind::AuthorizationPolicy, Kind::AuthenticationPolicy, Kind::TelemetryPolicy];
     kind.route().is_some() || policies.contains(&kind) || matches!(kind, Kind::MeshConfig | Kind::XMesh)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_that_was_made_anew_takes_its_namesakes_place_and_nobody_elses() {
+        let mut revisions = Revisions::default();
+        let mut keep = |name: &str, uid: &str, generation: i64, good| {
+            let object = json!({"metadata": {"uid": uid, "generation": generation}});
+            let seen = revisions.see(Kind::TrafficPolicy, "weft.dev/v1alpha1", &object).unwrap();
+            revisions.keep(Kind::TrafficPolicy, &ObjectName::new("shop", name), seen, good);
+            let known = revisions.generations().iter();
+            known.map(|(name, generation)| format!("{name} {generation}")).collect::<Vec<_>>()
+        };
+        keep("web", "old", 7, true);
+        keep("web-2", "x", 1, true);
+        let both = ["TrafficPolicy shop/web old 7", "TrafficPolicy shop/web-2 x 1"];
+        assert_eq!(keep("web", "new", 1, false), both, "what is refused is not in force");
+        assert_eq!(keep("web", "new", 2, true), ["TrafficPolicy shop/web new 2", both[1]]);
+        revisions.forget(&Key { kind: Kind::TrafficPolicy, name: ObjectName::new("shop", "web") });
+        assert_eq!(revisions.generations().len(), 1);
+    }
 }

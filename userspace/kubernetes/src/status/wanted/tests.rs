@@ -54,6 +54,23 @@ fn told(status: &Value, at: usize) -> [String; 3] {
 }
 
 #[test]
+fn whoever_has_just_begun_to_lead_takes_nothing_back_before_each_node_could_have_told() {
+    let entries = || vec![entry("web", Said::yes("Accepted"))];
+    let stored = policy(entries(), &Value::Null, &progress(&["a", "b", "c"], 3)).unwrap();
+    let young = |at| Progress { awaited: true, ..progress(&["a"], at) };
+    assert_eq!(policy(entries(), &stored, &young(3)), None, "the others may have it, too");
+    let settled = policy(entries(), &stored, &progress(&["a"], 3)).unwrap();
+    assert_eq!(told(&settled, 0)[1], "False Reconciling");
+    // Of another generation, or of an object that is not accepted any more, nothing is known.
+    let older = policy(entries(), &Value::Null, &progress(&["a", "b", "c"], 3)).unwrap().to_string();
+    let older =
+        serde_json::from_str(&older.replace("\"observedGeneration\":3", "\"observedGeneration\":2")).unwrap();
+    assert_eq!(told(&policy(entries(), &older, &young(3)).unwrap(), 0)[1], "False Reconciling");
+    let refused = policy(vec![entry("web", Said::no("Invalid", "it"))], &stored, &young(3)).unwrap();
+    assert_eq!(told(&refused, 0)[1], "False Invalid");
+}
+
+#[test]
 fn an_object_is_programmed_when_all_nodes_have_its_generation() {
     let at = |progress: &Progress| {
         told(&policy(vec![entry("web", Said::yes("Accepted"))], &Value::Null, progress).unwrap(), 0)
