@@ -106,7 +106,10 @@ fn attachment(call: &Call, pod: &Pod) -> Result<Attachment, Error> {
 fn waits(pod: Option<&Pod>, why: &str) -> Error {
     let name = pod.map(|pod| pod.name.to_string()).unwrap_or_default();
     let message = format!("pod {name} waits for the mesh: it must not start outside of it");
-    let details = format!("{why}. It is tried again; see: kubectl -n weft-system get pods -o wide");
+    let details = format!(
+        "{why}. It is tried again; see: kubectl -n weft-system get pods -o wide. Where weft was removed and is still on this \
+         node: weft-cni cleanup, in the folder of the runtime's plugins"
+    );
     Error::new(Code::TryAgainLater, message, details)
 }
 

@@ -15,11 +15,13 @@ use tokio::runtime;
 use weft_cni::{Call, Membership, Pod};
 use weft_kubernetes::{Connection, ask_membership, kept_membership};
 
-/// Whether a runtime has called this program by the plugin's name.
+/// Whether a runtime has called this program by the plugin's name. Who gives it a command means that: on a node whose agent is gone
+/// for good, the plugin is all that there is of weft.
 pub(crate) fn is_called() -> bool {
-    env::args_os()
-        .next()
-        .is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == weft_cni::NAME))
+    let mut words = env::args_os();
+    let name = words.next();
+    name.is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == weft_cni::NAME))
+        && (env::var_os(COMMAND).is_some() || words.next().is_none())
 }
 
 /// Answers one call of a container runtime.
@@ -29,7 +31,7 @@ pub(crate) fn run() -> ExitCode {
         .collect();
     let mut input = Vec::new();
     // Who calls it by hand has nothing to say, and is told so.
-    if variables.contains_key("CNI_COMMAND") {
+    if variables.contains_key(COMMAND) {
         let _ = io::stdin().read_to_end(&mut input);
     }
     let call = Call::read(|name| variables.get(name).cloned(), &input);
@@ -51,6 +53,9 @@ pub(crate) fn run() -> ExitCode {
     let _ = io::stdout().write_all(text.as_bytes());
     exit
 }
+
+/// What a runtime says that it wants in.
+const COMMAND: &str = "CNI_COMMAND";
 
 /// Who knows of pods without an agent.
 struct Others<'a> {

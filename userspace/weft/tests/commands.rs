@@ -149,3 +149,22 @@ fn kubectl_runs_the_same_under_a_name_of_its_own() {
     let script = run(&["completion", "bash"]);
     assert!(completed(out(&script), &["kubectl-weft", "sta"]).contains("status"));
 }
+
+/// On a node that weft was removed from without its agent's help there is the plugin, and nothing else of it.
+#[test]
+fn the_plugin_on_a_node_cleans_up_where_no_runtime_asks_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("weft-cni");
+    symlink(WEFT, &plugin).unwrap();
+    let called = |command: Option<&str>| {
+        let mut plugin = Command::new(&plugin);
+        plugin.args(["cleanup", "--run-dir"]).arg(folder.path()).stdin(Stdio::null());
+        plugin.env_remove("CNI_COMMAND").envs(command.map(|command| ("CNI_COMMAND", command)));
+        plugin.output().unwrap()
+    };
+    let by_hand = called(None);
+    assert_eq!(by_hand.status.code(), Some(2), "no agent was there: {by_hand:?}");
+    assert!(str::from_utf8(&by_hand.stderr).unwrap().contains("is no run directory of an agent"));
+    let by_a_runtime = called(Some("VERSION"));
+    assert!(out(&by_a_runtime).contains("supportedVersions"), "{by_a_runtime:?}");
+}
