@@ -50,6 +50,23 @@ fn a_new_pods_first_connection_is_mutual_tls_though_the_servers_node_has_not_hea
     }
 }
 
+/// A gRPC server is one: its settings are under way before its client has said a word.
+#[test]
+fn nor_does_a_server_that_speaks_first_take_a_new_pods_first_connection_for_a_strangers() {
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_name(8080, "api")]) else { return };
+    soon(|| stage.web.ask(API).is_ok_and(|name| name == "api"));
+    let agent = stage.agents[1].pid().expect("it runs");
+    let deaf = Suspended::new(agent.try_into().expect("as the kernel has it"));
+    for name in ["shop/first", "shop/second", "shop/third"] {
+        let new = stage.a.pod(name).start();
+        stage.a.wait();
+        for again in 0..10 {
+            assert_eq!(new.ask(API).map_err(|error| error.kind()), Ok("api".to_owned()), "{name}, {again}");
+        }
+    }
+    drop(deaf);
+}
+
 #[test]
 fn where_the_mode_is_disabled_the_same_look_at_the_wire_finds_clear_bytes() {
     let Some(stage) = Stage::open(&[("mesh.yaml", manifests::mesh_config("{mtls: {mode: Disabled}}"))])

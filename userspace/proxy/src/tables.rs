@@ -110,6 +110,12 @@ impl Tables {
         Some(self.people.elsewhere(ip)?.passage)
     }
 
+    /// Whether nobody is known to have this address, and the port of `pod` takes mutual TLS: it may be a pod's of which other nodes
+    /// have not heard yet.
+    pub(crate) fn may_be_a_new_client(&self, ip: IpAddr, pod: &ObjectName, port: u16) -> bool {
+        self.people.at(ip).is_none() && self.people.mode(pod, port) != MtlsMode::Disabled
+    }
+
     /// Who is at `to`, where `pod` and that one prove to each other who they are: by mutual TLS, or by the kernel of this
     /// node.
     pub(crate) fn proven_to(&self, pod: &ObjectName, to: SocketAddr) -> Option<&ServiceAccount> {

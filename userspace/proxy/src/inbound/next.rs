@@ -2,7 +2,8 @@
 //!
 //! A client of the mesh always speaks first, so a server that does speaks to no such client. For it not to have to wait
 //! for a client that waits for it, the app is connected to at once, where what is no mutual TLS may come in. Of an address
-//! that is known to be a client of the mesh its word is waited for: it may be late, and the app's would go out in clear.
+//! that is known to be a client of the mesh its word is waited for: it may be late, and the app's would go out in clear. Of one that
+//! nobody knows it is waited for a moment: a pod that has just been started speaks before other nodes have heard of it.
 
 use std::{cell::Cell, io, net::SocketAddr, pin::pin};
 
@@ -10,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::{
     net::TcpStream,
     sync::watch,
-    time::{Duration, Instant, sleep},
+    time::{Duration, Instant, sleep, sleep_until},
 };
 use weft_identity::ALPN;
 use weft_model::Passage;
@@ -46,13 +47,16 @@ pub(super) async fn next(
     // Then it may turn out to be a request that may come in.
     let may_ask = reads(served, local) && mode_lets_in(served, local, caller).is_ok();
     // What is attested is no other node's, whoever has that address.
-    let (member, passing) = {
+    let (member, passing, unknown) = {
         let tables = served.worker.shared.tables.load();
         (
             tables.elsewhere(client.ip()).filter(|_| caller.proven.is_none()),
             tables.is_passing(&served.pod.name),
+            caller.proven.is_none()
+                && tables.may_be_a_new_client(client.ip(), &served.pod.name, local.port()),
         )
     };
+    let app_may_speak = Instant::now() + if unknown { NEWCOMER } else { Duration::ZERO };
     let is_member = member.is_some();
     let waits = plain.is_err() || is_member;
     let begun = Cell::new(false);
@@ -90,7 +94,7 @@ pub(super) async fn next(
                     app = Some(made?);
                     false
                 }
-                () = speaks(app.as_ref()) => true,
+                () = speaks_from(app_may_speak, app.as_ref()) => true,
                 // Of who is silent nothing is asked, unless he has to be somebody.
                 () = &mut patience, if plain.is_err() || is_member || !first.is_empty() => true,
                 why = forbidden(&mut changes, || plain_may(served, local, caller)), if plain.is_ok() => {
@@ -125,6 +129,11 @@ async fn read(socket: &TcpStream, first: &mut BytesMut) -> Result<usize, Reason>
     }
 }
 
+async fn speaks_from(moment: Instant, app: Option<&TcpStream>) {
+    sleep_until(moment).await;
+    speaks(app).await;
+}
+
 /// Waits until the app has sent something, or has closed.
 pub(super) async fn speaks(app: Option<&TcpStream>) {
     match app {
@@ -136,5 +145,8 @@ pub(super) async fn speaks(app: Option<&TcpStream>) {
 
 /// How long the first bytes of mutual TLS may be on their way.
 const ON_THEIR_WAY: Duration = Duration::from_millis(500);
+/// How long an app's first word is kept for a client that may be new to the mesh. Its proxy sends the first bytes of mutual TLS once
+/// it is connected: a round trip, and what a busy node takes.
+const NEWCOMER: Duration = Duration::from_millis(200);
 /// Room for one read: a ClientHello with post-quantum key shares is smaller.
 const READ: usize = 4096;
