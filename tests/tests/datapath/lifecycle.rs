@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use weft_abi::names;
-use weft_tests::{Node, World, private, text, weft};
+use weft_tests::{Node, World, manifests, private, text, weft};
 
 use crate::market::{API, Market, assert_not_balanced};
 
@@ -185,43 +185,70 @@ fn an_agent_that_fails_at_its_manifests_leaves_nothing_pinned_and_not_even_a_fol
     assert!(pins(&node).exists());
 }
 
-/// As container runtimes start whoever is not privileged. On the other kernels, `nsdelegate` is in force, as systemd has it: nobody
-/// moves a process out of such a namespace there.
+/// As container runtimes start whoever is not privileged. On the other kernels `nsdelegate` is in force, as systemd has it: nobody is
+/// moved out of such a namespace there, and the proxy into its group.
 #[test]
 fn an_agent_in_a_container_and_its_proxy_act_in_the_nodes_control_groups() {
-    let Some(mut market) = Market::open_with(|node| {
-        let agent = node.wrap_agent(&private("true", Path::new("/")));
-        node.wait();
-        agent
-    }) else {
-        return;
-    };
-    market.assert_enforced();
-    let proxies = fs::read_to_string(market.node.cgroup().join("weft-proxy/cgroup.procs")).unwrap();
-    let proxies: Vec<_> = proxies.lines().collect();
-    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/cgroup")).unwrap();
-    assert!(!proxies.is_empty(), "it is where the hooks look for it");
-    assert!(proxies.iter().all(|proxy| namespace(proxy) == namespace("1")), "{proxies:?}");
+    let Some(world) = World::new() else { return };
+    let node = world.node("a");
+    let requests = "{parentRefs: [{group: \"\", kind: Service, name: api}], rules: [{backendRefs: [{name: api, port: 80}]}]}";
+    let spec = "{clusterIP: 10.96.0.1, selector: {app: api}, ports: [{port: 80}]}";
+    let objects = [
+        manifests::namespace("shop", true),
+        manifests::service("shop/api", spec),
+        manifests::http_route("shop/api", requests),
+    ];
+    node.apply("shop.yaml", &manifests::documents(&objects));
+    let _web = node.pod("shop/web").start();
+    let container =
+        private("true", Path::new("/")).iter().map(|word| format!("'{word}' ")).collect::<String>();
+    let proxies = node.cgroup().join("weft-proxy/cgroup.procs");
+    on_a_node(
+        &node,
+        "",
+        &container,
+        &format!(
+            "[ $(readlink /proc/$agent/ns/cgroup) = $(readlink /proc/1/ns/cgroup) ] || exit 72
+            for i in $(seq 100); do grep -q . {proxies} && break; sleep 0.1; done
+            grep . {proxies} || exit 73",
+            proxies = proxies.display()
+        ),
+        "",
+    );
 }
 
-/// A node as kind makes it, in a process tree of its own: what the agent mounts is the node's, and what it pins stays.
+/// A node as kind makes it: what the agent mounts is the node's, and what it pins stays.
 #[test]
 fn an_agent_in_a_container_mounts_a_missing_bpf_filesystem_on_its_node() {
     let Some(world) = World::new() else { return };
     let node = world.node("a");
-    let (weft, run, pins) = (weft(), node.run_dir(), pins(&node));
-    let (weft, run, pins) = (weft.display(), run.display(), pins.display());
+    on_a_node(
+        &node,
+        "umount /sys/fs/bpf && mount --make-rshared / || exit 70",
+        "unshare --mount --propagation slave",
+        "",
+        &format!("ls {}/v*/links/weft_connect4 || exit 74", pins(&node).display()),
+    );
+}
+
+/// Runs the agent of `node` by the shell command `container` in a process tree of its own, the first process of which is the
+/// node's; the shell commands `before` it, `meanwhile`, where `$agent` is its process, and `afterwards`.
+#[track_caller]
+fn on_a_node(node: &Node, before: &str, container: &str, meanwhile: &str, afterwards: &str) {
+    let (weft, run) = (weft(), node.run_dir());
+    let (weft, run) = (weft.display(), run.display());
     let script = format!(
-        "umount /sys/fs/bpf && mount --make-rshared / || exit 70
-        unshare --mount --propagation slave \"$@\" & agent=$!
+        "{before}
+        {container} \"$@\" & agent=$!
         for i in $(seq 100); do {weft} status --run-dir {run} --wait 5s >/dev/null 2>&1 && break; sleep 0.1; done
+        {meanwhile}
         kill $agent; wait $agent
-        ls {pins}/v*/links/weft_connect4 || exit 71
+        {afterwards}
         {weft} cleanup --run-dir {run}"
     );
-    let on_node = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", &script, "sh"];
+    let first = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", &script, "sh"];
     let cgroup = node.cgroup().display().to_string();
-    let done = node.refused_agent(&on_node.map(str::to_owned), &["--cgroup", &cgroup]);
+    let done = node.refused_agent(&first.map(str::to_owned), &["--cgroup", &cgroup]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done));
 }
 

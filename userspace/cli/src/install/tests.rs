@@ -428,6 +428,7 @@ fn each_capability_says_what_it_is_for() {
         "PERFMON",
         "NET_ADMIN",
         "SYS_ADMIN",
+        "SYS_CHROOT",
         "SYS_PTRACE",
         "NET_RAW",
         "DAC_OVERRIDE",
