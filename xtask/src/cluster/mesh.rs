@@ -39,7 +39,8 @@ pub(crate) fn install(flags: &[&str], of: image::Of) -> Result<()> {
             // The image's name says nothing of what it is built of.
             shell::capture(kubectl()?.args(["rollout", "restart", "daemonset/weft", NAMESPACE]))?;
         }
-        wait_for_all()
+        wait_for_all()?;
+        if was_there { upgrade_proxies() } else { Ok(()) }
     })
 }
 
@@ -82,9 +83,7 @@ fn wait_for_all() -> Result<()> {
     // Without them it lets nobody of another node in.
     wait::until("every agent knows the roots of the mesh", Duration::from_mins(2), || {
         // Anew each time: those that were replaced are still listed for a while.
-        let agents =
-            ["get", "pods", NAMESPACE, "--selector=app.kubernetes.io/component=agent", "--output=name"];
-        for pod in shell::capture(kubectl()?.args(agents))?.lines() {
+        for pod in &agents()? {
             let ask = ["exec", NAMESPACE, pod, "--container=agent", "--", "/weft", "get", "certificates"];
             let said = shell::capture(kubectl()?.args(ask))?;
             let roots = said.lines().find_map(|line| line.strip_prefix("Trusted roots:"));
@@ -92,6 +91,21 @@ fn wait_for_all() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// By the version alone an agent cannot tell that the proxy it finds was built of something else.
+fn upgrade_proxies() -> Result<()> {
+    for pod in agents()? {
+        let upgrade = ["exec", NAMESPACE, &pod, "--container=agent", "--", "/weft", "proxy", "upgrade"];
+        shell::capture(kubectl()?.args(upgrade))?;
+    }
+    Ok(())
+}
+
+/// The agents' pods, as kubectl names them.
+fn agents() -> Result<Vec<String>> {
+    let all = ["get", "pods", NAMESPACE, "--selector=app.kubernetes.io/component=agent", "--output=name"];
+    Ok(shell::capture(kubectl()?.args(all))?.lines().map(str::to_owned).collect())
 }
 
 const CRDS: &str = "deploy/crds";
