@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
+use weft_identity::controller::Roots;
 
 use super::{
-    stage::{Stage, verify},
+    stage::{Stage, trust, verify},
     until,
 };
 
@@ -69,10 +70,7 @@ async fn an_authority_that_is_brought_signs_and_is_never_written() {
     // Its owner replaces it: what it signs and whom agents trust follow.
     let (other, certificate) = root("corp two");
     stage.server.apply(&other).await;
-    until("the roots follow", async || {
-        stage.bundle().await == weft_identity::controller::Roots::parse(&certificate).unwrap()
-    })
-    .await;
+    until("the roots follow", async || stage.bundle().await == Roots::parse(&certificate).unwrap()).await;
     let (agent, trust) =
         (stage.agent(&stage.agent_token("n1").await, &[&controller]).await, stage.trust().await);
     until("the new one signs", async || {
@@ -80,4 +78,58 @@ async fn an_authority_that_is_brought_signs_and_is_never_written() {
     })
     .await;
     assert!(verify(&trust, &svid).is_err(), "who replaces a root at once cuts off what it signed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_controllers_own_authority_to_one_that_is_brought_nothing_is_cut() {
+    let stage = Stage::open().await;
+    let controllers = [stage.controller().await, stage.controller().await];
+    let token = stage.agent_token("n1").await;
+    let agents =
+        [stage.agent(&token, &[&controllers[0]]).await, stage.agent(&token, &[&controllers[1]]).await];
+    let (of_before, old) = (stage.trust().await, agents[0].ask("web").await.unwrap());
+
+    let (secret, certificate) = root("corp");
+    stage.server.apply(&secret).await;
+    mesh_config(&stage, json!({"type": "SecretRef", "secretRef": {"name": "weft-issuer"}})).await;
+    until("both roots are trusted", async || stage.bundle().await.certificates().len() == 2).await;
+    let both = stage.trust().await;
+    verify(&both, &old).unwrap();
+    // A node has not heard of the new root yet: what is signed now is good for it, too, whoever signs.
+    for agent in &agents {
+        verify(&of_before, &agent.ask("web").await.unwrap()).unwrap();
+    }
+    let brought = trust(&Roots::parse(&certificate).unwrap());
+    // The roots were published a minute ago.
+    let bundle = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"since": "1000"},
+        "metadata": {"name": "weft-trust-bundle", "namespace": "weft-system"}});
+    stage.server.apply(&bundle).await;
+    for controller in &controllers {
+        // It knows by now whom to trust, as all do.
+        let agent = stage.agent(&token, &[controller]).await;
+        until("the new one signs", async || {
+            let new = agent.ask("web").await.unwrap();
+            verify(&both, &new).unwrap();
+            verify(&brought, &new).is_ok()
+        })
+        .await;
+    }
+
+    // Whoever wants the old one out deletes it.
+    let data = stage.secret().await;
+    let own = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "weft-ca", "namespace": "weft-system"}});
+    stage.server.delete(&own).await;
+    until("the brought root alone is trusted", async || {
+        stage.bundle().await == Roots::parse(&certificate).unwrap()
+    })
+    .await;
+
+    // What nodes do not trust any more is not trusted anew, nor signs: one of a mesh that has long had another.
+    let mut own = own;
+    (own["type"], own["data"]) = ("Opaque".into(), json!(data));
+    stage.server.apply(&own).await;
+    let fresh = stage.controller().await;
+    let svid = stage.agent(&token, &[&fresh]).await.ask("web").await.unwrap();
+    verify(&brought, &svid).unwrap();
+    assert_eq!(stage.bundle().await, Roots::parse(&certificate).unwrap());
 }

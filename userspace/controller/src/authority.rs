@@ -10,6 +10,7 @@
 //!
 //! Whatever is written is of the version that was read, so two replicas never both write.
 
+mod brought;
 mod bundle;
 mod error;
 mod keep;
@@ -22,7 +23,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 use weft_identity::{Clock, ca::SecretIssuer, controller::SECRET};
-use weft_kubernetes::{Cluster, ValuesKind};
+use weft_kubernetes::Cluster;
 use weft_model::{ObjectName, Snapshot};
 
 pub(crate) use self::error::AuthorityError;
@@ -89,18 +90,14 @@ impl Authority {
         Ok(issuer)
     }
 
-    /// One that somebody brings: it is read, and never written.
-    async fn brought(&self, name: &ObjectName, snapshot: &Snapshot) -> Result<SecretIssuer, AuthorityError> {
-        let name = self.in_ours(name);
-        let values = self.cluster.values(ValuesKind::Secret, &name).await?;
-        let values = values.ok_or_else(|| AuthorityError::NotBrought { secret: name.clone() })?;
-        Ok(SecretIssuer::brought(&name.to_string(), &values.data, &snapshot.trust_domain)?)
-    }
-
     /// The Secret that the authority is in.
     fn secret(&self, snapshot: &Snapshot) -> ObjectName {
-        let ours = ObjectName::new(Arc::clone(&self.namespace), SECRET);
-        snapshot.brought_authority.as_ref().map_or(ours, |name| self.in_ours(name))
+        snapshot.brought_authority.as_ref().map_or_else(|| self.own_secret(), |name| self.in_ours(name))
+    }
+
+    /// The Secret of our own authority.
+    fn own_secret(&self) -> ObjectName {
+        ObjectName::new(Arc::clone(&self.namespace), SECRET)
     }
 
     fn in_ours(&self, name: &ObjectName) -> ObjectName {

@@ -21,7 +21,7 @@ use super::{
     shelf::{Keeping, Part, Place, Shelf},
     signing::Signing,
 };
-use crate::{Authority, Clock, PrivateKey, Request, leaf};
+use crate::{Authority, Clock, PrivateKey, Request, controller::Roots, leaf};
 
 /// Values under their keys.
 pub type Values = BTreeMap<String, Vec<u8>>;
@@ -167,6 +167,26 @@ impl SecretIssuer {
     /// The trust domain that it issues for.
     pub fn trust_domain(&self) -> &str {
         self.0.domains.own()
+    }
+
+    /// The same, of which it is said that roots of others are trusted beside its own: each once, and in an order that is the
+    /// same whichever of them signs.
+    #[must_use]
+    pub fn trusting_as_well(mut self, others: &Roots) -> Self {
+        self.0.roots.extend_from_slice(others.certificates());
+        self.0.roots.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        self.0.roots.dedup();
+        self
+    }
+
+    /// The roots that are trusted.
+    pub fn roots(&self) -> Roots {
+        Roots::of(self.0.roots.clone())
+    }
+
+    /// Whether it may sign at `now`.
+    pub fn is_valid(&self, now: SystemTime) -> bool {
+        self.0.valid_now(now).is_ok()
     }
 
     /// What it stands for.

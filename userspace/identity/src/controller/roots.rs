@@ -23,6 +23,11 @@ impl Roots {
         Ok(Self(roots))
     }
 
+    /// Those of an authority, which has read them.
+    pub(crate) fn of(certificates: Vec<CertificateDer<'static>>) -> Self {
+        Self(certificates)
+    }
+
     /// Their DER.
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.0
