@@ -163,15 +163,23 @@ impl Names {
     }
 }
 
+/// Of two pods that claim an address it is the one that is here, else the first by name of those that do not leave: as
+/// the kernel's rows have it.
 fn pods_of(snapshot: &Snapshot) -> HashMap<IpAddr, Arc<Known>> {
-    let mut pods = HashMap::new();
+    let mut pods = HashMap::<IpAddr, Arc<Known>>::new();
+    let claim = |pod: &Workload| (pod.local && pod.enrolled, !pod.terminating);
     for workload in snapshot.workloads.values() {
         let known = Arc::new(Known {
             identity: workload.service_account.spiffe(&snapshot.trust_domain).into(),
             peer: Arc::new(Peer::of(workload, &snapshot.trust_domain)),
             workload: Arc::clone(workload),
         });
-        pods.extend(workload.ips.iter().map(|ip| (*ip, Arc::clone(&known))));
+        for ip in &workload.ips {
+            let has = pods.entry(*ip).or_insert_with(|| Arc::clone(&known));
+            if claim(&has.workload) < claim(workload) {
+                *has = Arc::clone(&known);
+            }
+        }
     }
     pods
 }
@@ -186,4 +194,45 @@ fn wall_clock(time_ns: u64) -> Time {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     let ago = now.saturating_sub(Duration::from_nanos(time_ns));
     Time::from(SystemTime::now() - ago)
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_model::{Passage, ServiceAccount};
+
+    use super::*;
+
+    fn pod(name: &str, terminating: bool) -> Workload {
+        Workload {
+            name: ObjectName::new("shop", name),
+            service_account: ServiceAccount::new("shop", name),
+            ips: vec![IP],
+            node: None,
+            local: false,
+            labels: Arc::default(),
+            enrolled: true,
+            netns: None,
+            ports: Vec::new(),
+            owner: name.into(),
+            ready: true,
+            passage: Passage::Done,
+            terminating,
+            created: 0,
+        }
+    }
+
+    #[test]
+    fn of_pods_with_one_address_the_first_that_does_not_leave_is_named() {
+        let named = |pods: [Workload; 3]| {
+            let workloads = pods.map(|pod| (pod.name.clone(), Arc::new(pod)));
+            let snapshot = Snapshot { workloads: Arc::new(BTreeMap::from(workloads)), ..Snapshot::default() };
+            pods_of(&snapshot)[&IP].workload.name.name.to_string()
+        };
+        assert_eq!(named([pod("a", true), pod("b", false), pod("c", false)]), "b");
+        assert_eq!(named([pod("a", false), pod("b", true), pod("c", true)]), "a");
+        let here = Workload { local: true, ..pod("c", true) };
+        assert_eq!(named([pod("a", false), pod("b", false), here]), "c");
+    }
+
+    const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
 }

@@ -16,14 +16,17 @@ pub(super) struct People {
 }
 
 impl People {
-    /// Of two pods that claim an address it is the one that is here, else the first by name: as the kernel's rows have it.
+    /// Of two pods that claim an address it is the one that is here, else the first by name of those that do not leave: as
+    /// the kernel's rows have it.
     pub(super) fn of(snapshot: &Snapshot) -> Self {
-        let is_here = |pod: &&Arc<Workload>| pod.local && pod.enrolled;
-        let (here, elsewhere): (Vec<_>, Vec<_>) = snapshot.workloads.values().partition(is_here);
-        let mut by_ip = HashMap::new();
-        for pod in here.into_iter().chain(elsewhere) {
+        let mut by_ip = HashMap::<IpAddr, Arc<Workload>>::new();
+        let claim = |pod: &Workload| (pod.local && pod.enrolled, !pod.terminating);
+        for pod in snapshot.workloads.values() {
             for ip in &pod.ips {
-                by_ip.entry(ip.to_canonical()).or_insert_with(|| Arc::clone(pod));
+                let has = by_ip.entry(ip.to_canonical()).or_insert_with(|| Arc::clone(pod));
+                if claim(has) < claim(pod) {
+                    *has = Arc::clone(pod);
+                }
             }
         }
         Self { by_ip, mtls: Arc::clone(&snapshot.mtls) }

@@ -108,22 +108,7 @@ fn a_backend_that_needs_no_proxy_itself_is_reached_as_its_policy_says() {
 
 #[test]
 fn whom_the_kernel_has_sealed_is_sealed_whatever_has_become_of_the_mode_by_now() {
-    let far = Workload {
-        name: ObjectName::new("shop", "far"),
-        service_account: ServiceAccount::new("shop", "far"),
-        ips: vec!["10.0.0.9".parse().unwrap()],
-        node: None,
-        local: false,
-        labels: Arc::default(),
-        enrolled: true,
-        netns: None,
-        ports: Vec::new(),
-        owner: "far".into(),
-        ready: true,
-        passage: Passage::Done,
-        terminating: false,
-        created: 0,
-    };
+    let far = far("far");
     let account = far.service_account.clone();
     let workloads = Arc::new(BTreeMap::from([(far.name.clone(), Arc::new(far))]));
     for (mesh, sealed) in [(MtlsMode::Permissive, Some(&account)), (MtlsMode::Disabled, None)] {
@@ -132,6 +117,35 @@ fn whom_the_kernel_has_sealed_is_sealed_whatever_has_become_of_the_mode_by_now()
         let tables = Compiler::default().compile(&given, Moment::START).tables;
         assert_eq!(tables.sealed(&name(), address("10.0.0.9:80")), sealed, "{mesh:?}");
         assert_eq!(tables.sealed_by_kernel(address("10.0.0.9:80")), Some(&account), "{mesh:?}");
+    }
+}
+
+#[test]
+fn an_address_that_is_given_on_is_the_next_pods_while_the_one_before_leaves() {
+    let (leaves, comes) = (Workload { terminating: true, ..far("a") }, far("b"));
+    let workloads = [leaves, comes.clone()].map(|pod| (pod.name.clone(), Arc::new(pod)));
+    let given = Snapshot { workloads: Arc::new(BTreeMap::from(workloads)), ..Snapshot::default() };
+    let tables = Compiler::default().compile(&given, Moment::START).tables;
+    assert_eq!(tables.sealed_by_kernel(address("10.0.0.9:80")), Some(&comes.service_account));
+}
+
+/// A pod of another node.
+fn far(name: &str) -> Workload {
+    Workload {
+        name: ObjectName::new("shop", name),
+        service_account: ServiceAccount::new("shop", name),
+        ips: vec!["10.0.0.9".parse().unwrap()],
+        node: None,
+        local: false,
+        labels: Arc::default(),
+        enrolled: true,
+        netns: None,
+        ports: Vec::new(),
+        owner: name.into(),
+        ready: true,
+        passage: Passage::Done,
+        terminating: false,
+        created: 0,
     }
 }
 
