@@ -137,10 +137,34 @@ struct Configure {
     part: Part,
     decides_by: watch::Receiver<Option<u64>>,
     settled: watch::Sender<u64>,
-    /// What the proxy was told and has not taken yet, and since when.
-    owed: Option<(u64, Instant)>,
+    owed: Option<Owed>,
     /// How long it is waited for.
     patience: Duration,
+}
+
+/// What the proxy was told and has not taken yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Owed {
+    /// The first version of it, since when it is waited for, and the last.
+    first: u64,
+    since: Instant,
+    last: u64,
+}
+
+impl Owed {
+    /// With one more, however often one comes: who takes none of them is not waited for the longer.
+    fn and(before: Option<Self>, last: u64, now: Instant) -> Self {
+        before.map_or(Self { first: last, since: now, last }, |before| Self { last, ..before })
+    }
+
+    /// What of it is left of a proxy that has come to this version.
+    fn after(self, taken: Option<u64>, now: Instant) -> Option<Self> {
+        match taken {
+            Some(taken) if taken >= self.last => None,
+            Some(taken) if taken >= self.first => Some(Self { first: taken + 1, since: now, ..self }),
+            _ => Some(self),
+        }
+    }
 }
 
 impl Configure {
@@ -152,11 +176,11 @@ impl Configure {
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
             if let Some(configuration) = tokio::task::block_in_place(|| self.part.of(&snapshot))? {
-                self.owed = Some((configuration.version, Instant::now()));
+                self.owed = Some(Owed::and(self.owed, configuration.version, Instant::now()));
                 self.configured.send_replace(Some(configuration));
             }
             while self.owes() {
-                let until = self.owed.map_or_else(Instant::now, |(_, since)| since + self.patience);
+                let until = self.owed.map_or_else(Instant::now, |owed| owed.since + self.patience);
                 tokio::select! {
                     Ok(()) = self.decides_by.changed() => {}
                     () = sleep_until(until) => {}
@@ -178,16 +202,15 @@ impl Configure {
     /// Whether the proxy has not taken yet what it was told, and may still be waited for.
     fn owes(&mut self) -> bool {
         let decides_by = *self.decides_by.borrow_and_update();
-        match self.owed {
-            Some((version, _)) if decides_by >= Some(version) => self.owed = None,
-            Some((version, since)) if since.elapsed() >= self.patience => {
-                tracing::warn!(
-                    version,
-                    "no proxy has taken the configuration; its Services are left to it all the same"
-                );
-                self.owed = None;
-            }
-            _ => {}
+        self.owed = self.owed.and_then(|owed| owed.after(decides_by, Instant::now()));
+        if let Some(Owed { first, since, .. }) = self.owed
+            && since.elapsed() >= self.patience
+        {
+            tracing::warn!(
+                version = first,
+                "no proxy has taken the configuration; its Services are left to it all the same"
+            );
+            self.owed = None;
         }
         self.owed.is_some()
     }

@@ -82,3 +82,16 @@ pub(super) fn service(name: &str, routed: bool) -> (ObjectName, Arc<Service>) {
     };
     (service.name.clone(), Arc::new(service))
 }
+
+#[test]
+fn who_takes_nothing_is_not_waited_for_the_longer_because_there_is_more_and_who_takes_some_is() {
+    let began = Instant::now();
+    let at = |seconds| began + Duration::from_secs(seconds);
+    let owed = (1..=4).fold(None, |owed, version| Some(Owed::and(owed, version, at(version))));
+    let owed = owed.unwrap();
+    assert_eq!(owed, Owed { first: 1, since: at(1), last: 4 });
+    assert_eq!(owed.after(None, at(5)), Some(owed));
+    assert_eq!(owed.after(Some(0), at(5)), Some(owed));
+    assert_eq!(owed.after(Some(2), at(5)), Some(Owed { first: 3, since: at(5), last: 4 }));
+    assert_eq!(owed.after(Some(4), at(5)), None);
+}
