@@ -52,7 +52,7 @@ pub enum Passage {
     /// its policies say.
     Joins,
     /// It is not enrolled any more, and counts as if it were while there may be nodes that have not heard of it: it
-    /// understands mutual TLS, sends none, and has no policies.
+    /// understands mutual TLS, sends none, and has no policies. Of a source: its object says still that it has joined.
     Leaves,
 }
 

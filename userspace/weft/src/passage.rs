@@ -86,16 +86,16 @@ impl Ways {
         let mut passing = BTreeMap::new();
         for (name, pod) in &*snapshot.workloads {
             let before = before.get(name).filter(|member| member.created == pod.created);
-            let Some(member) = self.next(pod, before, here, now) else { continue };
-            let passage = match member.way {
-                Way::Joins { .. } => Passage::Joins,
-                Way::Leaves { .. } => Passage::Leaves,
-                Way::Joined | Way::Out => Passage::Done,
+            let member = self.next(pod, before, here, now);
+            let passage = match member.map(|member| member.way) {
+                Some(Way::Joins { .. }) => Passage::Joins,
+                Some(Way::Leaves { .. }) => Passage::Leaves,
+                Some(Way::Joined | Way::Out) | None => Passage::Done,
             };
             if passage != Passage::Done || pod.passage != passage {
                 passing.insert(name.clone(), passage);
             }
-            self.members.insert(name.clone(), member);
+            self.members.extend(member.map(|member| (name.clone(), member)));
         }
         if snapshot.version > 0 {
             self.begun = true;
@@ -107,7 +107,9 @@ impl Ways {
     fn next(&self, pod: &Workload, before: Option<&Member>, here: &Here, now: Instant) -> Option<Member> {
         let told = pod.enrolled && pod.passage == Passage::Done;
         let member = |way, told| Some(Member { created: pod.created, way, told });
-        let was_told = before.is_some_and(|member| member.told);
+        // What an earlier agent has said, and not taken back.
+        let stands = pod.local && !pod.enrolled && pod.passage == Passage::Leaves;
+        let was_told = before.map_or(stands, |member| member.told);
         let was_sealed = match before {
             None => self.was_sealed(pod),
             Some(before) => matches!(before.way, Way::Joined | Way::Leaves { .. }),
@@ -135,7 +137,9 @@ impl Ways {
                     None
                 }
             }
-            _ if was_sealed => member(Way::Leaves { until: now + GRACE }, was_told),
+            _ if was_sealed || (before.is_none() && stands) => {
+                member(Way::Leaves { until: now + GRACE }, was_told)
+            }
             _ => None,
         }
     }

@@ -22,7 +22,11 @@ pub(super) fn build(objects: &Objects, node: &Arc<str>, name: &ObjectName) -> Op
         local: pod.node.as_ref().is_none_or(|on| on == node),
         labels: Arc::clone(&pod.labels),
         enrolled,
-        passage: if enrolled && !has_joined(objects, pod) { Passage::Joins } else { Passage::Done },
+        passage: match (enrolled, has_joined(objects, pod)) {
+            (true, Some(false)) => Passage::Joins,
+            (false, Some(true)) => Passage::Leaves,
+            _ => Passage::Done,
+        },
         netns: pod.netns.clone(),
         ports: pod.ports.clone(),
         owner: Arc::clone(&pod.owner),
@@ -32,11 +36,11 @@ pub(super) fn build(objects: &Objects, node: &Arc<str>, name: &ObjectName) -> Op
     })
 }
 
-/// Whether an agent of this installation says so, where that is what counts.
-fn has_joined(objects: &Objects, pod: &Pod) -> bool {
-    let Some(system) = &objects.system else { return true };
+/// Whether an agent of this installation says so; `None` where that does not count.
+fn has_joined(objects: &Objects, pod: &Pod) -> Option<bool> {
+    let system = objects.system.as_ref()?;
     let installation = objects.namespaces.get(system).and_then(|namespace| namespace.uid.as_deref());
-    pod.joined.as_deref() == Some(installation.unwrap_or(NO_INSTALLATION))
+    Some(pod.joined.as_deref() == Some(installation.unwrap_or(NO_INSTALLATION)))
 }
 
 /// The pod's own label wins over its namespace's.

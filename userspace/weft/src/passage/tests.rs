@@ -149,6 +149,20 @@ fn what_an_earlier_agent_has_sealed_is_never_in_clear_again() {
 }
 
 #[test]
+fn what_an_earlier_agent_has_said_of_a_pod_that_has_left_is_taken_back() {
+    let mut world = World::new(Some(HashSet::new()));
+    let out = both(false, Leaves);
+    assert_eq!(world.sees(&out), [Leaves, Done], "of another node's its own agent takes it back");
+    world.now += GRACE;
+    assert_eq!(world.sees(&out), [Done, Done]);
+    let way = |world: &World| world.ways.members.get(&ObjectName::new("shop", HERE)).map(|member| member.way);
+    assert_eq!(way(&world), Some(Way::Out), "which is to be said");
+    // The label comes back, once that is said.
+    assert_eq!(world.sees(&both(false, Done)), [Done, Done]);
+    assert_eq!(world.sees(&both(true, Joins)), [Joins, Joins]);
+}
+
+#[test]
 fn without_mutual_tls_nobody_passes() {
     let mut world = World::new(None);
     let mut off = both(true, Done);

@@ -1,7 +1,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde_json::json;
-use weft_model::Severity;
+use weft_model::{Passage, Severity};
 
 use super::*;
 use crate::{object::Kind, release};
@@ -286,6 +286,35 @@ fn kept(folder: &std::path::Path, objects: &[(Kind, Value)], paths: &[(&str, &st
     let snapshot = cluster.snapshot();
     cluster.store.to_keep(&snapshot).write(folder).unwrap();
     Kept::read(folder, "n1", false).expect("it was just written")
+}
+
+#[test]
+fn a_pod_of_which_its_node_says_still_that_it_has_joined_leaves_when_its_label_has_gone() {
+    let mut cluster = Cluster::new();
+    cluster.store = cluster.store.with_word_of(Some("weft-system".into()));
+    let mut system = namespace("weft-system");
+    (system["metadata"]["uid"], system["metadata"]["labels"]) = ("installed".into(), json!({}));
+    let shop = |label: &str| json!({"metadata": {"name": "shop", "labels": {"weft.dev/mesh": label}}});
+    let says = |word: Option<&str>| {
+        let mut pod = pod("web", "n1", "10.1.0.1");
+        if let Some(word) = word {
+            pod["metadata"]["annotations"] = json!({"weft.dev/joined": word});
+        }
+        pod
+    };
+    for (label, word, passage) in [
+        ("enabled", None, Passage::Joins),
+        ("enabled", Some("installed"), Passage::Done),
+        ("disabled", Some("installed"), Passage::Leaves),
+        ("disabled", None, Passage::Done),
+        ("disabled", Some("another"), Passage::Done),
+    ] {
+        let namespaces = [(Kind::Namespace, system.clone()), (Kind::Namespace, shop(label))];
+        cluster.sync(&[&namespaces[..], &[(Kind::Pod, says(word))]].concat());
+        let snapshot = cluster.snapshot();
+        let web = &snapshot.workloads[&ObjectName::new("shop", "web")];
+        assert_eq!((web.enrolled, web.passage), (label == "enabled", passage), "{label} {word:?}");
+    }
 }
 
 #[test]
