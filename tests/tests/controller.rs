@@ -6,6 +6,8 @@
 mod admitted;
 #[path = "controller/agent.rs"]
 mod agent;
+#[path = "controller/agents.rs"]
+mod agents;
 #[path = "controller/alone.rs"]
 mod alone;
 #[expect(dead_code, reason = "the tests of the source use all of it")]

@@ -10,6 +10,7 @@ use std::{
 use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
+use weft_kubernetes::AskError;
 use weft_telemetry::api::Status;
 
 use super::{Args, BETWEEN_LONG, enforced, is_healthy, show::in_words};
@@ -56,6 +57,7 @@ pub(super) async fn run(
     let told = agents.told(async |client: &Client| client.get("/v1/status").await).await;
     let nobody = told.answers.is_empty();
     let list = list(&agents, told, SystemTime::now());
+    let mut well = if args.wait.is_some() { !late } else { list.iter().all(|node| node.healthy) };
     let controllers = match (&agents.cluster, args.ask.output) {
         (Some(cluster), Format::Table) => controllers::beside(cluster, screen).await?,
         _ => None,
@@ -64,11 +66,18 @@ pub(super) async fn run(
         let controllers = controllers.iter().map(|replicas| controllers::page(replicas, screen.width()));
         [page(list, screen.width())].into_iter().chain(controllers).collect::<Vec<_>>().join("\n")
     })?;
+    match are_complete(&agents, args).await {
+        Ok(true) => {}
+        Ok(false) => {
+            well = false;
+            screen.note(&format!("weft: {LACKING}"))?;
+        }
+        Err(error) => screen.note(&format!("weft: whether each node has an agent is not known: {error}"))?,
+    }
     if late {
         let patience = args.wait.unwrap_or_default();
         screen.note(&format!("weft: not enforced on each node within {patience:?}"))?;
     }
-    let well = if args.wait.is_some() { !late } else { list.iter().all(|node| node.healthy) };
     Ok(match (nobody, well) {
         (true, _) if args.wait.is_none() => Exit::NotAsked,
         (false, true) => Exit::Yes,
@@ -84,7 +93,9 @@ async fn everywhere(agents: &mut Agents, args: &Args) {
         let waited =
             join_all(agents.list.iter().map(async |agent| timeout(round, enforced(&agent.client)).await));
         let ready = agents.list.iter().all(|agent| agent.pod.as_ref().is_none_or(|pod| pod.ready));
-        if waited.await.iter().all(|waited| matches!(waited, Ok(Ok(_)))) && ready {
+        // Who may not ask goes by the pods that there are, and is told so at the end.
+        let complete = are_complete(agents, args).await.unwrap_or(true);
+        if waited.await.iter().all(|waited| matches!(waited, Ok(Ok(_)))) && ready && complete {
             return;
         }
         // Long enough, some time, for a node that has much to read.
@@ -93,6 +104,19 @@ async fn everywhere(agents: &mut Agents, args: &Args) {
         if let Ok(now) = args.ask.agents().await {
             *agents = now;
         }
+    }
+}
+
+/// Whether each node that should have an agent has a pod of one, however that is.
+async fn are_complete(agents: &Agents, args: &Args) -> Result<bool, AskError> {
+    let Some(cluster) = agents.cluster.as_ref().filter(|_| args.ask.whom.node.is_empty()) else {
+        return Ok(true);
+    };
+    match cluster.agents_wanted().await {
+        Ok(wanted) => Ok(wanted.is_some_and(|wanted| wanted <= agents.list.len())),
+        // They were installed in another way.
+        Err(AskError::Missing { .. }) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
@@ -238,6 +262,9 @@ fn problems(list: &[NodeStatus]) -> String {
     }
     text
 }
+
+const LACKING: &str = "DaemonSet weft-system/weft wants an agent on nodes that have no pod of one; why, says: \
+                       kubectl -n weft-system describe daemonset weft";
 
 /// Before pods are looked at again.
 const FIRST_ROUND: Duration = Duration::from_secs(2);

@@ -13,7 +13,10 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use k8s_openapi::{
-    api::core::v1::{Container, Pod},
+    api::{
+        apps::v1::DaemonSet,
+        core::v1::{Affinity, Container, Pod},
+    },
     apimachinery::pkg::apis::meta::v1::Status,
 };
 use kube::{
@@ -74,6 +77,18 @@ impl Cluster {
         Ok(one_of_each_node(list.items.into_iter().filter_map(AgentPod::of).collect()))
     }
 
+    /// On how many nodes the DaemonSet wants an agent; `None` while that has not been counted.
+    ///
+    /// # Errors
+    /// [`AskError::Missing`] where there is none, and agents were installed in another way.
+    pub async fn agents_wanted(&self) -> Result<Option<usize>, AskError> {
+        let sets: Api<DaemonSet> = Api::namespaced(self.client(), AGENTS);
+        let set = answered("get", format!("DaemonSet {AGENTS}/{DAEMONSET}"), sets.get(DAEMONSET)).await?;
+        let status = set.status.unwrap_or_default();
+        let is_counted = status.observed_generation >= set.metadata.generation;
+        Ok(is_counted.then(|| status.desired_number_scheduled.try_into().unwrap_or_default()))
+    }
+
     /// Runs the agent's own program with `arguments` in its container.
     pub async fn run_in(&self, agent: &AgentPod, arguments: &[&str]) -> Result<Process, AskError> {
         let pods: Api<Pod> = Api::namespaced(self.client(), &agent.name.namespace);
@@ -115,7 +130,7 @@ impl Cluster {
 }
 
 impl AgentPod {
-    /// `None` for one that has no node yet, or whose node is done with it.
+    /// `None` for one that is for no node, or whose node is done with it.
     fn of(pod: Pod) -> Option<Self> {
         let (spec, status) = (pod.spec?, pod.status.unwrap_or_default());
         let container = spec.containers.iter().find(|container| container.name == CONTAINER)?;
@@ -139,9 +154,17 @@ impl AgentPod {
             image: container.image.clone().unwrap_or_default(),
             run_dir: run_dir(container),
             program: container.command.as_deref().and_then(<[_]>::first).map_or(PROGRAM, |it| it).to_owned(),
-            node: spec.node_name?,
+            node: spec.node_name.or_else(|| meant_for(spec.affinity?))?,
         })
     }
+}
+
+/// The node that a DaemonSet has made a pod for, before it is bound to it, or where it cannot be.
+fn meant_for(affinity: Affinity) -> Option<String> {
+    let required = affinity.node_affinity?.required_during_scheduling_ignored_during_execution?;
+    let mut fields =
+        required.node_selector_terms.into_iter().flat_map(|term| term.match_fields.unwrap_or_default());
+    fields.find(|field| field.key == "metadata.name")?.values?.into_iter().next()
 }
 
 fn run_dir(container: &Container) -> String {
@@ -265,6 +288,7 @@ impl Said {
 
 /// As `weft install` has them.
 const AGENTS: &str = "weft-system";
+const DAEMONSET: &str = "weft";
 const LABELS: &str = "app.kubernetes.io/name=weft,app.kubernetes.io/component=agent";
 const CONTAINER: &str = "agent";
 const RUN_DIR: &str = "/run/weft";
@@ -308,6 +332,19 @@ mod tests {
         let of = |args: Value| pod(|pod| pod["spec"]["containers"][0]["args"] = args).unwrap().run_dir;
         assert_eq!(of(json!(["agent", "--run-dir", "/run/two"])), "/run/two");
         assert_eq!(of(json!(["agent"])), "/run/weft");
+    }
+
+    #[test]
+    fn a_pod_that_is_on_no_node_yet_is_of_the_node_that_it_was_made_for() {
+        let pending = pod(|pod| {
+            pod["spec"]["nodeName"] = Value::Null;
+            pod["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchFields": [
+                    {"key": "metadata.name", "operator": "In", "values": ["n3"]}]}]}}});
+            pod["status"] = json!({"phase": "Pending"});
+        });
+        let pending = pending.unwrap();
+        assert_eq!((pending.node.as_str(), pending.ready, pending.since), ("n3", false, None));
     }
 
     #[test]
