@@ -1,5 +1,7 @@
 //! The source at work: news in, snapshots out.
 
+mod keeping;
+
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,
@@ -13,6 +15,7 @@ use tokio::{
 };
 use weft_model::{JwksHeld, ObjectName, Snapshot};
 
+use self::keeping::{Due, Keeping};
 use super::{
     ClusterSource,
     follow::Told,
@@ -50,9 +53,7 @@ pub(super) struct Running {
     /// The UIDs of pods that the runtime has told of, and who waits for them to be known.
     announced: Vec<(Arc<str>, oneshot::Sender<Known>)>,
     scan_at: Instant,
-    /// When the next snapshot may be kept, and whether there is one.
-    keep_at: Instant,
-    unkept: bool,
+    keeping: Keeping,
     /// What blocks; `None` only while it is elsewhere.
     parts: Option<Parts>,
 }
@@ -101,7 +102,7 @@ enum News {
     Asked(Asked),
     Keys,
     Scan,
-    Keep,
+    Keep(Due),
     Due,
 }
 
@@ -123,7 +124,7 @@ impl Running {
             judgement,
             ..
         } = source;
-        let now = Instant::now();
+        let (now, keeping) = (Instant::now(), Keeping::new(options.last_good.clone()));
         Self {
             watches,
             lookups,
@@ -139,8 +140,7 @@ impl Running {
             waiting: Vec::new(),
             announced: Vec::new(),
             scan_at: now,
-            keep_at: now,
-            unkept: false,
+            keeping,
             parts: Some(Parts { store, sandboxes }),
         }
     }
@@ -153,10 +153,10 @@ impl Running {
                 news = self.news() => Some(news),
             };
             let done = match news {
-                Some(News::Keep) => self.keep().await,
+                Some(News::Keep(due)) => self.keep(due),
                 Some(news) => self.take(news).await,
                 None => {
-                    self.keep().await;
+                    self.keep_the_last().await;
                     return;
                 }
             };
@@ -178,7 +178,7 @@ impl Running {
             calls = next_of(&mut self.calls) => News::Called(calls),
             Ok(()) = self.jwks.changed() => News::Keys,
             () = sleep_until(self.scan_at) => News::Scan,
-            () = sleep_until(self.keep_at), if self.unkept => News::Keep,
+            due = self.keeping.due() => News::Keep(due),
             () = sleep_until(due.unwrap_or(now)), if due.is_some() => News::Due,
         }
     }
@@ -205,7 +205,7 @@ impl Running {
             News::Decided(Err(trouble)) => drop(self.failures.fail(DEFINITION, &trouble)),
             News::Asked(asked) => self.waiting.push(asked),
             News::Called(calls) => called.extend(calls.into_iter().map(|call| self.heard(call))),
-            News::Scan | News::Keys | News::Keep | News::Due => {}
+            News::Scan | News::Keys | News::Keep(_) | News::Due => {}
         }
         self.watch(&decided);
         let batch = Batch {
@@ -223,7 +223,7 @@ impl Running {
         self.parts = Some(parts);
         if let Some(snapshot) = snapshot {
             self.publish(snapshot);
-            self.answer().await?;
+            self.answer();
         }
         if let (Some(told), Some(judgement)) = (&self.judgement, judgement) {
             told.send_replace(judgement);
@@ -249,7 +249,9 @@ impl Running {
     fn publish(&mut self, snapshot: Arc<Snapshot>) {
         let synced = self.parts.as_ref().is_some_and(|parts| parts.store.is_synced());
         let other = !Arc::ptr_eq(&self.publish.borrow(), &snapshot);
-        self.unkept |= other && synced;
+        if other && synced {
+            self.keeping.changed();
+        }
         let pods = snapshot.workloads.values().filter(|pod| pod.local && pod.enrolled && !pod.terminating);
         if pods.into_iter().any(|pod| pod.netns.is_none()) {
             self.scan_at = self.scan_at.min(Instant::now() + SCAN_SOON);
@@ -276,44 +278,56 @@ impl Running {
         }
     }
 
-    /// Answers whoever waits for a pod that is known by now. A pod of the mesh is kept before it starts: an agent that begins
-    /// without an API server would withdraw one that it has never heard of.
-    async fn answer(&mut self) -> Option<()> {
-        let Parts { store, .. } = self.parts.as_ref()?;
+    /// Answers whoever waits for a pod that is known by now: of the mesh, once it is kept.
+    fn answer(&mut self) {
+        let Some(Parts { store, .. }) = &self.parts else { return };
         let published = Arc::clone(&self.publish.borrow());
-        let mut answers = Vec::new();
+        let mut enrolled = Vec::new();
         for (uid, answer) in std::mem::take(&mut self.announced) {
             match store.known(&uid, &published) {
-                Some(known) => answers.push((known, answer)),
+                Some(known) if known.enrolled => enrolled.push((known, answer)),
+                // Whoever has stopped waiting needs no answer.
+                Some(known) => drop(answer.send(known)),
                 None if answer.is_closed() => {}
                 None => self.announced.push((uid, answer)),
             }
         }
-        if answers.iter().any(|(known, _)| known.enrolled) {
-            self.keep().await?;
+        self.keeping.answer_when_kept(enrolled);
+        if self.keeping.is_wanted() {
+            self.begin_to_keep();
         }
-        for (known, answer) in answers {
-            // Whoever has stopped waiting needs no answer.
-            drop(answer.send(known));
+    }
+
+    /// Goes on with what is kept for the next agent.
+    fn keep(&mut self, due: Due) -> Option<()> {
+        if let Due::Written(written) = due {
+            self.keeping.written(&written?);
+            if !self.keeping.is_wanted() {
+                return Some(());
+            }
         }
+        self.begin_to_keep();
         Some(())
     }
 
-    /// Keeps what is in force for the next agent.
-    async fn keep(&mut self) -> Option<()> {
-        self.keep_at = Instant::now() + KEEP;
-        let Some(folder) = self.options.last_good.clone().filter(|_| std::mem::take(&mut self.unkept)) else {
-            return Some(());
-        };
-        let draft = self.parts.as_ref()?.store.to_keep(&self.publish.borrow());
-        let written = blocking(move || (draft.write(&folder), folder)).await?;
-        if let (Err(error), folder) = written {
-            tracing::warn!(
-                %error, folder = %folder.display(),
-                "what is in force cannot be kept: an agent that begins while the API server is away has nothing"
-            );
+    fn begin_to_keep(&mut self) {
+        let Some(Parts { store, .. }) = &self.parts else { return };
+        let published = Arc::clone(&self.publish.borrow());
+        self.keeping.begin(|| store.to_keep(&published));
+    }
+
+    /// Keeps what is in force at the end.
+    async fn keep_the_last(&mut self) {
+        loop {
+            self.begin_to_keep();
+            if !self.keeping.is_under_way() {
+                return;
+            }
+            match self.keeping.due().await {
+                Due::Written(Some(written)) => self.keeping.written(&written),
+                _ => return,
+            }
         }
-        Some(())
     }
 
     fn tell_health(&self) {
@@ -391,7 +405,5 @@ const CALLS: usize = 64;
 /// How often pods' namespaces are looked for: while an enrolled pod has none, and else.
 const SCAN_SOON: Duration = Duration::from_millis(250);
 const SCAN: Duration = Duration::from_secs(2);
-/// How often what is in force is kept, at the most.
-const KEEP: Duration = Duration::from_secs(10);
 /// The kind of kinds.
 const DEFINITION: &str = "CustomResourceDefinition";

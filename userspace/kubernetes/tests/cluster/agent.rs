@@ -8,7 +8,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use weft_kubernetes::{ClusterSource, Connection, Health, Options, Source as _};
+use weft_kubernetes::{Announcer, ClusterSource, Connection, Health, Options, Source as _};
 use weft_model::Snapshot;
 
 use super::api_server::{ApiServer, PATIENCE};
@@ -17,12 +17,13 @@ use super::api_server::{ApiServer, PATIENCE};
 pub(crate) struct Agent {
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(crate) health: watch::Receiver<Arc<Health>>,
+    pub(crate) announcer: Announcer,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 /// What outlives agents.
-pub(crate) struct Disk(TempDir);
+pub(crate) struct Disk(pub(crate) TempDir);
 
 impl Disk {
     pub(crate) fn new() -> Self {
@@ -45,14 +46,14 @@ impl Agent {
             system: None,
         };
         let (source, snapshots) = ClusterSource::open(&connection, groups.to_owned(), options).await.unwrap();
-        let health = source.health();
+        let (health, announcer) = (source.health(), source.announcer().unwrap());
         let (stop, stopped) = oneshot::channel();
         let ends = async {
             let _ = stopped.await;
         };
         #[expect(clippy::disallowed_methods, reason = "the test owns this task and joins it")]
         let task = tokio::spawn(Box::new(source).run(Box::pin(ends)));
-        Self { snapshots, health, stop, task }
+        Self { snapshots, health, announcer, stop, task }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {

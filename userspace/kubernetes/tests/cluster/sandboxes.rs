@@ -4,9 +4,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::{Value, json};
+use weft_kubernetes::Announced;
 use weft_model::{ObjectName, Snapshot};
 
 use super::{
@@ -26,7 +28,10 @@ impl Node {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let mount = fields.into_iter().find(|fields| fields[2] == "cgroup2").expect("there is cgroup v2");
-        let node = Self(Path::new(mount[1]).join(format!("weft-cluster-test-{}", std::process::id())));
+        static NODES: AtomicU32 = AtomicU32::new(0);
+        let number = NODES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("weft-cluster-test-{}-{number}", std::process::id());
+        let node = Self(Path::new(mount[1]).join(name));
         fs::create_dir(&node.0).expect("this runs as root");
         node
     }
@@ -37,7 +42,12 @@ impl Node {
         fs::create_dir_all(&group).unwrap();
         let child = Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().unwrap();
         fs::write(group.join("cgroup.procs"), child.id().to_string()).unwrap();
-        Sandbox(child)
+        let sandbox = Sandbox(child);
+        // Nobody is told of it before it has its own.
+        while fs::read_link(sandbox.netns()).unwrap() == fs::read_link("/proc/self/ns/net").unwrap() {
+            std::thread::yield_now();
+        }
+        sandbox
     }
 }
 
@@ -134,5 +144,58 @@ async fn a_pod_that_has_run_to_its_end_is_no_workload() {
     };
     server.apply(&done("Succeeded")).await;
     agent.until("it has ended", |s| web(s).is_none()).await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_the_mesh_is_kept_before_it_starts_and_a_slow_disk_holds_up_nothing_else() {
+    let server = ApiServer::start(&[]).await;
+    let (disk, node) = (Disk::new(), Node::new());
+    server.apply(&namespace("shop", &json!({"weft.dev/mesh": "enabled"}))).await;
+    for (name, ip) in [("web", "10.1.0.9"), ("other", "10.1.0.10")] {
+        server.apply(&pod(name, "n1", ip)).await;
+    }
+    let mut agent = Agent::with(&server, "admin", &node.0, &disk).await;
+    agent.until("it is known", |s| web(s) == Some((true, None))).await;
+    let kept = disk.0.path().join("cluster.json");
+    super::until("what was listed is kept", async || kept.exists()).await;
+    // A disk that takes nothing until it is read from.
+    let slow = disk.0.path().join(".draft");
+    assert!(Command::new("mkfifo").arg(&slow).status().unwrap().success());
+
+    let pods = server.list("v1", "Pod").await;
+    let uid = |name: &str| {
+        let pod = pods.iter().find(|pod| pod["metadata"]["name"] == name).unwrap();
+        pod["metadata"]["uid"].as_str().unwrap().to_owned()
+    };
+    let announcer = agent.announcer.clone();
+    let started = |name: &str, sandbox: &Sandbox| {
+        let (announcer, uid, netns) = (announcer.clone(), uid(name), sandbox.netns());
+        let ips = vec![if name == "web" { [10, 1, 0, 9] } else { [10, 1, 0, 10] }.into()];
+        #[expect(clippy::disallowed_methods, reason = "the test owns this task and joins it")]
+        tokio::spawn(async move {
+            let network = Announced { sandbox: uid.as_str().into(), uid: uid.into(), netns, ips };
+            announcer.announce(network).await
+        })
+    };
+    let sandboxes = ["web", "other"].map(|name| node.run(&uid(name), "pause"));
+    let first = started("web", &sandboxes[0]);
+    let ours = sandboxes[0].netns();
+    agent.until("it has its namespace", |s| web(s) == Some((true, Some(ours.clone())))).await;
+    let second = started("other", &sandboxes[1]);
+    server.apply(&pod("late", "n2", "10.1.0.11")).await;
+    let late = ObjectName::new("shop", "late");
+    agent.until("news is taken over", |s| s.workloads.contains_key(&late)).await;
+    assert!(!first.is_finished() && !second.is_finished(), "neither is kept");
+
+    // The next write is an ordinary one.
+    let aside = disk.0.path().join("aside");
+    fs::rename(&slow, &aside).unwrap();
+    let mut reader = fs::File::open(&aside).unwrap();
+    std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+    for (task, name) in [(first, "web"), (second, "other")] {
+        assert_eq!(*task.await.unwrap().unwrap().pod.name, *name);
+    }
+    assert!(fs::read_to_string(&kept).unwrap().contains(&uid("other")), "it was kept before");
     agent.stop().await;
 }
