@@ -9,7 +9,12 @@ mod probes;
 mod reply;
 mod socket;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 pub use agent::Agent;
 use axum::Router;
@@ -73,9 +78,14 @@ pub async fn serve_health(agent: Arc<dyn Agent>, listener: TcpListener, stop: St
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-/// Opens the port for [`serve_health`].
+/// Opens the port for [`serve_health`]. `[::]` means all addresses of both families; a kernel may have but the one.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+    let mut listener = TcpListener::bind(address).await;
+    let lacks_ipv6 = listener.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AddrInUse);
+    if lacks_ipv6 && address.ip() == Ipv6Addr::UNSPECIFIED {
+        listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+    }
+    listener.map_err(|source| Error::Listen { address, source })
 }
 
 #[cfg(test)]

@@ -28,6 +28,16 @@ use crate::{
     views::{self, tests::shop},
 };
 
+#[tokio::test]
+async fn all_addresses_of_ipv6_are_those_of_ipv4_too_and_a_port_that_is_taken_is_no_reason_for_another_family()
+ {
+    let listener = listen("[::]:0".parse().unwrap()).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let taken = listen(([0, 0, 0, 0, 0, 0, 0, 0], port).into()).await.unwrap_err();
+    assert!(taken.to_string().starts_with(&format!("cannot listen on [::]:{port} for metrics")), "{taken}");
+}
+
 struct Configured {
     snapshot: Arc<Snapshot>,
     flows: FlowLog,
