@@ -56,6 +56,44 @@ async fn only_agents_need_more_than_the_strictest_level_and_they_have_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_controller_makes_what_is_its_own_and_no_token_of_another_account() {
+    let stage = Stage::open().await;
+    let own = super::tokens::token(&stage.server, "weft-controller", None, None).await;
+    let object = |kind: &str, name: &str, annotations: Value, secret_type: Option<&str>| {
+        let metadata = json!({"name": name, "namespace": "weft-system", "annotations": annotations});
+        let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": metadata});
+        if let Some(secret_type) = secret_type {
+            object["type"] = secret_type.into();
+        }
+        object
+    };
+    let token = |name: &str| {
+        let of = json!({"kubernetes.io/service-account.name": "weft-agent"});
+        object("Secret", name, of, Some("kubernetes.io/service-account-token"))
+    };
+    // A policy that was made just now is not in force at once.
+    super::until("others are refused", async || {
+        let other = object("Secret", "other", json!({}), None);
+        let said = stage.server.create_as(&own, &other).await;
+        if said.is_ok() {
+            stage.server.delete(&other).await;
+        }
+        said.is_err_and(|why| why.contains("makes the Secret weft-ca and the ConfigMap weft-trust-bundle"))
+    })
+    .await;
+    for (refused, why) in [
+        (object("ConfigMap", "other", json!({}), None), "and no others"),
+        (token("weft-issuer"), "and no others"),
+        (token("weft-ca"), "makes no tokens"),
+    ] {
+        let said = stage.server.create_as(&own, &refused).await.unwrap_err();
+        assert!(said.contains(why), "{said}");
+    }
+    // Its own it makes: it comes up.
+    stage.controller().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pods_of_the_mesh_are_what_they_were_and_nothing_is_added_to_them() {
     let stage = Stage::open().await;
     let restricted = level(&stage, "restricted").await;

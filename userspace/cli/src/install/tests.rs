@@ -42,7 +42,7 @@ fn every_flag_is_where_it_belongs() {
     let container = container(&all);
     assert_eq!(container["image"], "x/y:z");
     let args: Vec<_> = container["args"].as_sequence().unwrap().iter().filter_map(Value::as_str).collect();
-    for arg in ["--service-scope=node", "--metrics=0.0.0.0:9999", "--log=debug"] {
+    for arg in ["--service-scope=node", "--metrics=[::]:9999", "--log=debug"] {
         assert!(args.contains(&arg), "{args:?}");
     }
 }
@@ -376,6 +376,19 @@ fn of_secrets_a_controller_may_read_but_two_and_change_but_its_own() {
     for verb in ["list", "watch", "delete", "patch"] {
         assert!(about("secrets", verb).is_empty(), "{verb}");
     }
+    // What RBAC cannot hold by name, a policy does.
+    let policy = &named(&all, "ValidatingAdmissionPolicy", "weft-controller")["spec"];
+    let held = &policy["matchConstraints"]["resourceRules"][0];
+    let made =
+        rules.iter().filter(|rule| rule["verbs"].as_sequence().unwrap().iter().any(|verb| verb == "create"));
+    let made: Vec<_> = made.map(|rule| &rule["resources"]).collect();
+    assert_eq!((made.as_slice(), &held["operations"][0]), (&[&held["resources"]][..], &"CREATE".into()));
+    assert_eq!(policy["failurePolicy"], "Fail");
+    let binding = &named(&all, "ValidatingAdmissionPolicyBinding", "weft-controller")["spec"];
+    assert_eq!(
+        (&binding["policyName"], &binding["validationActions"][0]),
+        (&"weft-controller".into(), &"Deny".into())
+    );
     let cluster = named(&all, "ClusterRole", "weft-controller")["rules"].as_sequence().unwrap();
     assert!(
         cluster.iter().all(|rule| rule["resources"].as_sequence().unwrap().iter().all(|it| it != "secrets"))

@@ -10,7 +10,7 @@ use std::{
 
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::{ApiResource, GroupVersionKind},
 };
@@ -193,6 +193,18 @@ impl ApiServer {
         let pods: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource("v1", "Pod"));
         let patched = pods.patch_status(pod, &PatchParams::default(), &Patch::Merge(patch)).await;
         patched.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Makes the object with this token; what the server says against it.
+    pub(crate) async fn create_as(&self, token: &str, object: &Value) -> Result<(), String> {
+        let file = Kubeconfig::read_from(self.kubeconfig_with("other", token)).unwrap();
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+        let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap();
+        let resource = resource(text("/apiVersion"), text("/kind"));
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(Client::try_from(config).unwrap(), text("/metadata/namespace"), &resource);
+        let object = serde_json::from_value(object.clone()).unwrap();
+        api.create(&PostParams::default(), &object).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Removes it at once.
