@@ -112,3 +112,28 @@ async fn what_has_grown_old_is_rotated_by_itself_and_cuts_nothing() {
         assert_eq!(controller.metric("weft_controller_authority_failing", ""), 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_is_trusted_for_as_long_as_the_mesh_has_its_certificates_live() {
+    let stage = Stage::open().await;
+    let ago = |days: u64| Clock::of_tokio(SystemTime::now() - Duration::from_hours(24 * days));
+    let mut rotated = SecretAuthority::make("weft-system/weft-ca", "cluster.local", &[], &ago(60)).unwrap();
+    rotated.rotate_root(&ago(20)).unwrap();
+    let values = rotated.into_values().into_iter().map(|(key, value)| (key, STANDARD.encode(value)));
+    let data: serde_json::Map<_, _> = values.map(|(key, value)| (key, value.into())).collect();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": "weft-ca", "namespace": "weft-system"}, "data": data});
+    stage.server.apply(&secret).await;
+    let lives = async |ttl: &str| {
+        let mesh = json!({"apiVersion": "weft.dev/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "default"},
+            "spec": {"certificates": {"ttl": ttl}}});
+        until("the kind is served", async || stage.server.try_apply(&mesh).await).await;
+    };
+    lives("720h").await;
+    let early = stage.rotate(&["root", "--finish"]);
+    assert_eq!(early.status.code(), Some(1), "{}", text(&early));
+    assert_eq!(stage.secret().await["roots.pem"], secret["data"]["roots.pem"].as_str().unwrap());
+    lives("48h").await;
+    let finished = stage.rotate(&["root", "--finish"]);
+    assert!(finished.status.success(), "{}", text(&finished));
+}

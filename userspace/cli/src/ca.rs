@@ -89,9 +89,10 @@ struct Rotate {
     /// Stop trusting the root that was replaced
     #[arg(long)]
     finish: bool,
-    /// With --finish: how long certificates of the old root may live after it was replaced; 0s cuts them off
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "finish", default_value = "24h")]
-    overlap: Duration,
+    /// With --finish: how long certificates of the old root may live after it was replaced; 0s cuts them off [default: 24h; with
+    /// --secret as long as MeshConfig's certificates.ttl says, if that is longer]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "finish")]
+    overlap: Option<Duration>,
     /// How the answer is written: table, json or yaml
     #[arg(long, short, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     output: Format,
@@ -140,7 +141,10 @@ enum Next {
 enum Step {
     Issuer,
     Root,
-    Finish { overlap: Duration },
+    /// `None` for as long as certificates may live.
+    Finish {
+        overlap: Option<Duration>,
+    },
 }
 
 async fn act(what: What) -> Result<Acted, Error> {
@@ -161,7 +165,7 @@ async fn act(what: What) -> Result<Acted, Error> {
         (Some(dir), _) => match step {
             Step::Issuer => ca::rotate_issuer(&dir, &clock),
             Step::Root => ca::rotate_root(&dir, &clock),
-            Step::Finish { overlap } => ca::finish_root(&dir, overlap, &clock),
+            Step::Finish { overlap } => ca::finish_root(&dir, overlap.unwrap_or(ca::OVERLAP), &clock),
         },
         (None, Some(name)) => secret::rotate(&name, kubeconfig, step, &clock).await?,
         (None, None) => unreachable!("one of them is required"),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use weft_identity::{
     Clock,
-    ca::{CaError, SecretAuthority, Standing},
+    ca::{CaError, OVERLAP, SecretAuthority, Standing},
 };
 use weft_kubernetes::{Cluster, Connection, ValuesKind};
 use weft_model::ObjectName;
@@ -22,6 +22,11 @@ pub(super) async fn rotate(
 ) -> Result<Result<Standing, CaError>, Error> {
     let connection = kubeconfig.map_or(Connection::AsKubectl, Connection::Kubeconfig);
     let cluster = Cluster::connect(&connection).await?;
+    let overlap = match step {
+        Step::Finish { overlap: None } => cluster.certificate_ttl().await?.max(OVERLAP),
+        Step::Finish { overlap: Some(overlap) } => overlap,
+        Step::Issuer | Step::Root => OVERLAP,
+    };
     loop {
         let values = cluster.values(ValuesKind::Secret, name).await?;
         let mut values = values.ok_or_else(|| Error::NoSecret { name: name.clone() })?;
@@ -29,7 +34,7 @@ pub(super) async fn rotate(
         let done = match step {
             Step::Issuer => authority.rotate_issuer(clock),
             Step::Root => authority.rotate_root(clock),
-            Step::Finish { overlap } => authority.finish_root(overlap, clock),
+            Step::Finish { .. } => authority.finish_root(overlap, clock),
         };
         let standing = match done {
             Ok(standing) => standing,

@@ -4,6 +4,7 @@ mod agents;
 mod controllers;
 mod error;
 mod joined;
+mod mesh;
 mod tokens;
 mod values;
 
