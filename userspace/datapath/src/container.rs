@@ -16,7 +16,7 @@ use nix::{
 ///
 /// # Kernel
 /// With the mount option `nsdelegate`, which is systemd's, that is ENOENT whatever the capabilities (`cgroup_procs_write_permission`,
-/// 4.13). Entering takes `CAP_SYS_ADMIN` (cgroup_namespaces(7)).
+/// 4.13). Entering takes `CAP_SYS_ADMIN` (`cgroup_namespaces(7)`).
 ///
 /// # Errors
 /// Of setns(2).
@@ -33,7 +33,7 @@ pub(crate) fn has_own_mounts() -> bool {
 /// `mountPropagation: HostToContainer`; what is mounted here alone ends with the container, and all pins with it.
 ///
 /// # Kernel
-/// Entering another mount namespace takes `CAP_SYS_ADMIN` and `CAP_SYS_CHROOT` (mount_namespaces(7)), and a thread that shares its
+/// Entering another mount namespace takes `CAP_SYS_ADMIN` and `CAP_SYS_CHROOT` (`mount_namespaces(7)`), and a thread that shares its
 /// working directory with no other one.
 pub(crate) fn mount_bpffs_on_node(path: &Path, is_there: impl Fn(&Path) -> bool + Sync) -> io::Result<()> {
     let on_node = || {
