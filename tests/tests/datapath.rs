@@ -9,6 +9,8 @@ mod affinity;
 mod agents;
 #[path = "datapath/algorithms.rs"]
 mod algorithms;
+#[path = "datapath/attested.rs"]
+mod attested;
 #[path = "datapath/backends.rs"]
 mod backends;
 #[path = "datapath/backstop.rs"]

@@ -186,6 +186,7 @@ const CORE: &[&str] = &[
     "udp::",
     "policy::",
     "identity::",
+    "attested::",
     "probes::",
     "backstop::",
     "optional::",

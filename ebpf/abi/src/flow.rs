@@ -1,6 +1,6 @@
 //! Flows: what the kernel attests about them, and what it tells user space.
 
-use crate::{Addr, BePort};
+use crate::{Addr, BePort, limits};
 
 abi_struct! {
     /// Key of `weft_flow`: one direction of a flow.
@@ -26,6 +26,21 @@ impl FlowKey {
     pub const fn reversed(self) -> Self {
         Self { src: self.dst, dst: self.src, src_port: self.dst_port, dst_port: self.src_port, ..self }
     }
+
+    /// Where in `weft_attested` it belongs. Others may belong there, too.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is left of it is less than the number of places"
+    )]
+    pub const fn place(&self) -> u32 {
+        const { assert!(limits::ATTESTED.is_power_of_two()) };
+        let (src, dst) = (folded(&self.src), folded(&self.dst));
+        let ports = (self.src_port.be as u64) << 16 | self.dst_port.be as u64;
+        let mixed = src.wrapping_mul(ODD) ^ dst;
+        let mixed = (mixed.wrapping_mul(ODD) ^ ports).wrapping_mul(ODD);
+        (mixed >> (64 - limits::ATTESTED.ilog2())) as u32
+    }
 }
 
 abi_struct! {
@@ -47,6 +62,36 @@ abi_struct! {
         /// Zero.
         pub _pad: u32,
     }
+}
+
+/// Both halves of an address.
+#[inline(always)]
+const fn folded(addr: &Addr) -> u64 {
+    let words = addr.v6_words();
+    (words[0] ^ words[3]) as u64 | ((words[1] ^ words[2]) as u64) << 32
+}
+
+/// 2^64 / φ, odd: the upper bits of its multiples are spread evenly (Knuth, vol. 3, 6.4).
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+abi_struct! {
+    /// Value of `weft_attested`, at [`FlowKey::place`]: what `weft_flow` would say of a TCP connection.
+    ///
+    /// It is somebody's where `record.used_ns` is neither of [`attested_by`].
+    pub struct Attested {
+        /// Whose it is.
+        pub key: FlowKey,
+        /// What is attested.
+        pub record: FlowRecord,
+    }
+}
+
+/// Values of [`FlowRecord::used_ns`] in `weft_attested` that are no times.
+pub mod attested_by {
+    /// The place is free.
+    pub const NOBODY: u64 = 0;
+    /// Somebody is about to have it.
+    pub const COMING: u64 = 1;
 }
 
 /// [`FlowKey::protocol`] of a row that says: a connected UDP socket of the sender takes answers from this
@@ -133,4 +178,49 @@ pub mod path {
     pub const KERNEL: u8 = 0;
     /// As `KERNEL`, with redirection between the sockets of this node.
     pub const ACCELERATED: u8 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    #[test]
+    fn connections_that_differ_in_little_seldom_meet_in_a_place() {
+        let one = |n: u32| key(Ipv4Addr::new(10, 244, 1, 7).into(), 32_768 + 2 * port(n));
+        assert_spread("ports of one client", one);
+        assert_spread("clients with one port", |n| key(Ipv4Addr::from(0x0af4_0000 + n).into(), 40_000));
+        let low = |n: u32| Ipv6Addr::from(0xfd00_0010_0244_u128 << 80 | u128::from(n));
+        assert_spread("clients over IPv6", |n| key(low(n).into(), 40_000));
+        let high = |n: u32| Ipv6Addr::from(0xfd00_u128 << 112 | u128::from(n) << 64 | 7);
+        assert_spread("networks of IPv6", |n| key(high(n).into(), 40_000));
+        assert_spread("ports of servers", |n| FlowKey { dst_port: BePort::new(1_000 + port(n)), ..one(0) });
+        let servers = |n: u32| Addr::from(Ipv4Addr::from(0x0af4_0000 + n));
+        assert_spread("servers", |n| FlowKey { dst: servers(n), ..one(0) });
+    }
+
+    /// Of a thousand, thrown at random, some 970 would have a place of their own or be the first there.
+    #[track_caller]
+    fn assert_spread(what: &str, key: impl Fn(u32) -> FlowKey) {
+        let mut taken = [false; limits::ATTESTED];
+        let firsts = (0..1_000).filter(|n| !core::mem::replace(&mut taken[key(*n).place() as usize], true));
+        let firsts = firsts.count();
+        assert!(firsts > 940, "{what}: {firsts}");
+    }
+
+    fn port(n: u32) -> u16 {
+        n.try_into().unwrap()
+    }
+
+    fn key(src: IpAddr, src_port: u16) -> FlowKey {
+        FlowKey {
+            src: src.into(),
+            dst: Ipv4Addr::new(10, 244, 1, 9).into(),
+            src_port: BePort::new(src_port),
+            dst_port: BePort::new(8080),
+            protocol: crate::TCP,
+            _pad: [0; 3],
+        }
+    }
 }

@@ -34,6 +34,6 @@ macro_rules! list {
 list! {
     Addr, BePort, Reason, Config, NetnsKey, Pod, PodRow, PolicyKey, PolicyRow, CidrMatch, CidrClass, ServiceKey,
     ServiceRow, SlotKey, Slot, BackendKey, Backend, AffinityKey, Affinity, Count, MaglevKey, MaglevChunk,
-    SocketKey, SocketState, ReverseKey, ReverseRow, FlowKey, FlowRecord, FlowEvent, PairKey, Pair, PairEnd,
+    SocketKey, SocketState, ReverseKey, ReverseRow, FlowKey, FlowRecord, Attested, FlowEvent, PairKey, Pair, PairEnd,
     OriginKey, Origin, Lease,
 }

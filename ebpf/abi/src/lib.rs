@@ -31,7 +31,9 @@ mod socket;
 
 pub use addr::{Addr, BePort};
 pub use config::{Config, config_flags};
-pub use flow::{CONNECTED_UDP, FlowEvent, FlowKey, FlowRecord, event_kind, flow_flags, path};
+pub use flow::{
+    Attested, CONNECTED_UDP, FlowEvent, FlowKey, FlowRecord, attested_by, event_kind, flow_flags, path,
+};
 pub use origin::{Lease, Origin, OriginKey};
 pub use pair::{Pair, PairEnd, PairKey, SHORT_MESSAGES, latch, side};
 pub use pod::{NetnsKey, Pod, PodPort, PodPortKey, PodRow, pod_flags};
@@ -45,7 +47,7 @@ pub use socket::{ReverseKey, ReverseRow, SocketKey, SocketState, socket_flags};
 
 /// Version of the layout in `layout.txt`. It is part of the pin path: an agent of another version
 /// builds its own maps and never misreads ours.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;

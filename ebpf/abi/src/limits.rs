@@ -21,6 +21,8 @@ pub const POLICY_ROWS: usize = 262_144;
 pub const CIDR_ROWS: usize = 262_144;
 /// Flows that the kernel attests, least recently used first out.
 pub const FLOWS: usize = 65_536;
+/// Places of attested TCP connections, a power of two: who finds his taken goes among [`FLOWS`].
+pub const ATTESTED: usize = 16_384;
 /// Peers of unconnected UDP sockets, least recently used first out.
 pub const UDP_PEERS: usize = 65_536;
 /// UDP sockets that are connected through a Service.

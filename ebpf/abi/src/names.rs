@@ -48,6 +48,8 @@ pub mod map {
         CIDR = "weft_cidr";
         /// [`crate::FlowKey`] → [`crate::FlowRecord`].
         FLOWS = "weft_flow";
+        /// [`crate::FlowKey::place`] → [`crate::Attested`].
+        ATTESTED = "weft_attested";
         /// [`crate::ReverseKey`] → [`crate::ReverseRow`].
         UDP_REVERSE = "weft_udp_rev";
         /// [`crate::SocketKey`] → [`crate::BackendKey`].

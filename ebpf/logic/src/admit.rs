@@ -99,7 +99,7 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
         protocol: arrival.protocol,
         _pad: [0; 3],
     };
-    let seen = tables.flow(&inward).copied().filter(|record| holds(tables, record, config.attest_grace_ns));
+    let seen = tables.flow(&inward).filter(|record| holds(tables, record, config.attest_grace_ns));
     if let Some(record) = seen {
         if record.flags & flow_flags::PROBE != 0 {
             return Admission::Probe;
@@ -203,7 +203,7 @@ pub(crate) fn own<T: Tables>(tables: &T, arrival: &Arrival, netns: u64, seen: bo
 #[inline(always)]
 pub(crate) fn answers<T: Tables>(tables: &T, inward: &FlowKey, config: &Config) -> bool {
     inward.protocol == UDP
-        && tables.flow(&inward.reversed()).is_some_and(|record| holds(tables, record, config.udp_reply_ns))
+        && tables.flow(&inward.reversed()).is_some_and(|record| holds(tables, &record, config.udp_reply_ns))
 }
 
 #[inline(always)]

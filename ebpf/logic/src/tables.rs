@@ -30,7 +30,7 @@ pub trait Tables {
     /// Token of the longest block that holds the address.
     fn cidr(&self, key: &CidrMatch) -> Option<u64>;
     /// What the kernel attests of this direction of a flow.
-    fn flow(&self, key: &FlowKey) -> Option<&FlowRecord>;
+    fn flow(&self, key: &FlowKey) -> Option<FlowRecord>;
     /// The backend that a client sticks to.
     fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
     /// Makes a client stick.

@@ -92,8 +92,8 @@ impl Tables for Memory {
         self.cidrs.get(&key.addr).copied()
     }
 
-    fn flow(&self, key: &FlowKey) -> Option<&FlowRecord> {
-        self.flows.get(key)
+    fn flow(&self, key: &FlowKey) -> Option<FlowRecord> {
+        self.flows.get(key).copied()
     }
 
     fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {

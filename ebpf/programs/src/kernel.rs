@@ -11,11 +11,11 @@ use aya_ebpf::{
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrMatch, Config, Count, FlowKey, FlowRecord,
     MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ServiceKey,
-    ServiceRow, Slot, SlotKey, names::stat,
+    ServiceRow, Slot, SlotKey, TCP, names::stat,
 };
 use weft_ebpf_logic::Tables;
 
-use crate::maps;
+use crate::{attested, maps};
 
 /// The running kernel.
 pub struct Kernel;
@@ -74,8 +74,8 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<&FlowRecord> {
-        unsafe { maps::FLOWS.get(key) }
+    fn flow(&self, key: &FlowKey) -> Option<FlowRecord> {
+        if key.protocol == TCP { attested::seen(key) } else { unsafe { maps::FLOWS.get(key) }.copied() }
     }
 
     #[inline(always)]

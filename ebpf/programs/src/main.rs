@@ -20,6 +20,7 @@
 #![expect(unreachable_pub, reason = "a binary: `pub` marks what its other files use")]
 #![expect(unsafe_code, reason = "contexts and map values are raw pointers; the verifier checks every access")]
 
+mod attested;
 mod backstop;
 mod connect;
 mod context;

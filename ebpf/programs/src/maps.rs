@@ -6,10 +6,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use weft_abi::{
-    Addr, Affinity, AffinityKey, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent,
-    FlowKey, FlowRecord, Lease, MaglevChunk, MaglevKey, NetnsKey, Origin, OriginKey, Pair, PairEnd, PairKey,
-    Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ReverseKey, ReverseRow, ServiceKey, ServiceRow,
-    Slot, SlotKey, SocketKey, SocketState, limits,
+    Addr, Affinity, AffinityKey, Attested, Backend, BackendKey, CidrClass, CidrMatch, Config, Count,
+    FlowEvent, FlowKey, FlowRecord, Lease, MaglevChunk, MaglevKey, NetnsKey, Origin, OriginKey, Pair,
+    PairEnd, PairKey, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ReverseKey, ReverseRow,
+    ServiceKey, ServiceRow, Slot, SlotKey, SocketKey, SocketState, limits,
 };
 
 const LAZY: usize = BPF_F_NO_PREALLOC as usize;
@@ -59,6 +59,9 @@ pub static CIDR: LpmTrie<CidrMatch, CidrClass, { limits::CIDR_ROWS }> = LpmTrie:
 
 #[btf_map(name = "weft_flow")]
 pub static FLOWS: LruHashMap<FlowKey, FlowRecord, { limits::FLOWS }> = LruHashMap::new();
+
+#[btf_map(name = "weft_attested")]
+pub static ATTESTED: Array<Attested, { limits::ATTESTED }> = Array::new();
 
 #[btf_map(name = "weft_udp_rev")]
 pub static UDP_REVERSE: LruHashMap<ReverseKey, ReverseRow, { limits::UDP_PEERS }> = LruHashMap::new();

@@ -21,6 +21,7 @@ use weft_abi::{
 use weft_ebpf_logic::{Arrival, Tables, allowed, is_captured, is_read};
 
 use crate::{
+    attested,
     context::{SockOps, field},
     events,
     kernel::Kernel,
@@ -57,7 +58,7 @@ fn dialling(call: &SockOps) {
     let Some(pod) = Kernel.pod(netns) else {
         // The connect hook knows the probe by its cgroup: "current" is not to be had here before 6.2.
         if state.is_some_and(|state| state.flags & socket_flags::PROBE != 0) {
-            let (used_ns, flags) = (Kernel.tick_ns(), flow_flags::PROBE);
+            let (used_ns, flags) = (Kernel.now_ns(), flow_flags::PROBE);
             let _ = attest(call, &outward(call), FlowRecord { used_ns, flags, ..FlowRecord::zeroed() });
         }
         return;
@@ -117,11 +118,8 @@ fn is_for_own_app(call: &SockOps, netns: u64) -> bool {
 /// `BPF_SOCK_OPS_RTO_CB` (4.16) runs before what timed out is sent.
 #[inline(always)]
 fn dialling_again(call: &SockOps) {
-    if field!(call.ctx, bpf_sock_ops, u32, state) == TCP_SYN_SENT
-        && let Some(record) = maps::FLOWS.get_ptr_mut(outward(call))
-    {
-        // SAFETY: the verifier bounds the value; one field, written whole.
-        unsafe { (*record).used_ns = Kernel.tick_ns() };
+    if field!(call.ctx, bpf_sock_ops, u32, state) == TCP_SYN_SENT {
+        attested::renew(&outward(call), Kernel.tick_ns());
     }
 }
 
@@ -264,7 +262,7 @@ fn changed(call: &SockOps) {
     if state.flags & (socket_flags::ATTESTED | socket_flags::PROBE) != 0
         && state.flags & socket_flags::SERVER == 0
     {
-        let _ = maps::FLOWS.remove(outward(call));
+        attested::forget(&outward(call));
     }
     if state.flags & socket_flags::REPORTED != 0 {
         state.flags &= !socket_flags::REPORTED;
@@ -277,7 +275,7 @@ fn changed(call: &SockOps) {
 #[inline(always)]
 fn attest(call: &SockOps, flow: &FlowKey, record: FlowRecord) -> bool {
     ask_for(call, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
-    let is_written = maps::FLOWS.insert(flow, record, 0).is_ok();
+    let is_written = attested::attest(flow, &record);
     if !is_written {
         maps::count(stat::FLOWS_LOST, 1);
     }

@@ -2,18 +2,16 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
-use serde_json::Value;
 use socket2::{SockFilter, Socket};
 use weft_tests::packet::{Segment, Sniffer, send_datagram, send_syn};
 use weft_tests::{Pod, eventually, soon, throughout};
 use weft_transport::{Diag, Query, States};
 
+use super::attested::attested;
 use super::stage::{NOBODY, Stage, assert_untouched, from, listen, policy};
 
 #[test]
@@ -34,13 +32,13 @@ fn forge_a_live_connection(addr: fn(&Pod, u16) -> SocketAddr) {
     let far = stage.world.node("b").pod("x/far").outsider().start();
     node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
     let listener = listen(api, 8080);
-    let flows = || node.map_pin("weft_flow");
     let _agent = node.agent();
     for forger in [cron, &outsider, &far] {
         let victim = front.tcp_connect(addr(api, 8080)).unwrap();
         let port = victim.local_addr().unwrap().port();
         let (served, _) = listener.accept().unwrap();
-        assert!(is_attested(&flows(), port));
+        let is_attested = || attested(node, addr(front, port), addr(api, 8080)).is_some();
+        assert!(is_attested());
 
         // While it is connected: the kernel takes the SYN for a stray one.
         send_syn(forger, victim.local_addr().unwrap(), addr(api, 8080)).unwrap();
@@ -52,7 +50,7 @@ fn forge_a_live_connection(addr: fn(&Pod, u16) -> SocketAddr) {
         drop(victim);
         assert_eq!((&served).read(&mut [0]).unwrap(), 0);
         drop(served);
-        eventually(Duration::from_secs(1), || !is_attested(&flows(), port));
+        eventually(Duration::from_secs(1), || !is_attested());
         assert_reset(forger, front, addr(front, port), addr(api, 8080));
         assert_untouched(&listener);
     }
@@ -80,7 +78,7 @@ fn nobody_gets_in_by_a_connection_whose_server_is_gone() {
     eventually(Duration::from_secs(1), || sockets.sockets(&Query::tcp(States::LIVE)).unwrap().is_empty());
     link("up");
     soon(|| established.elapsed() > Duration::from_millis(1_050));
-    assert!(is_attested(&node.map_pin("weft_flow"), port), "its socket is open");
+    assert!(attested(node, front.addr(port), api.addr(8080)).is_some(), "its socket is open");
     assert_reset(cron, front, front.addr(port), api.addr(8080));
     assert_untouched(&listener);
 }
@@ -92,10 +90,10 @@ fn a_refused_or_failed_connection_leaves_no_attestation() {
     node.apply("policy.yaml", &policy("shop/api", "ALLOW", &from("web/front")));
     let _agent = node.agent();
     // Policy lets it in, but nobody listens yet.
-    let bound = (front.ip(), 41_000).into();
+    let bound = front.addr(41_000);
     let request = weft_tests::SocketRequest::tcp(api.addr(8080)).from(bound);
     assert!(front.open(&request).is_err());
-    assert!(!is_attested(&node.map_pin("weft_flow"), 41_000));
+    assert!(attested(node, bound, api.addr(8080)).is_none());
     let listener = listen(api, 8080);
     assert_reset(cron, front, front.addr(41_000), api.addr(8080));
     assert_untouched(&listener);
@@ -136,7 +134,7 @@ fn a_connection_of_which_nothing_can_be_remembered_is_not_attested() {
     let refused = socket.connect(&api.addr(8080).into()).map_err(|error| error.kind());
     assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused), "nobody can prove who it is");
     drop(socket);
-    assert!(!is_attested(&node.map_pin("weft_flow"), 41_000), "or who took it away again?");
+    assert!(attested(node, front.addr(41_000), api.addr(8080)).is_none(), "or who took it away again?");
     assert_reset(cron, front, front.addr(41_000), api.addr(8080));
     assert_untouched(&listener);
 }
@@ -203,17 +201,6 @@ fn assert_reset(forger: &Pod, victim: &Pod, claimed: SocketAddr, server: SocketA
     assert!(answer.resets(), "{answer:?}");
     let more = sniffer.wait(Duration::from_millis(50), Segment::accepts).unwrap();
     assert_eq!(more, None);
-}
-
-/// Whether the kernel attests a TCP flow from this port.
-fn is_attested(pin: &Path, port: u16) -> bool {
-    let dump = Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(pin).output().unwrap();
-    let rows: Value = serde_json::from_slice(&dump.stdout).unwrap();
-    let byte = |byte: &Value| u8::from_str_radix(byte.as_str()?.strip_prefix("0x")?, 16).ok();
-    let key = |row: &Value| row["key"].as_array()?.iter().map(byte).collect::<Option<Vec<u8>>>();
-    let keys: Vec<Vec<u8>> = rows.as_array().unwrap().iter().map(|row| key(row).unwrap()).collect();
-    // `FlowKey`: two addresses, then the sender's port.
-    keys.iter().any(|key| key[32..34] == port.to_be_bytes() && key[36] == weft_abi::TCP)
 }
 
 /// Leaves a socket less memory for options than its storage takes, by filters that let everything pass.

@@ -1,15 +1,13 @@
 //! The server's hook believes the verdict of the connect hook, of the very connection that it was about.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::Command;
 
 use rustix::net::connect_unspec;
-use serde_json::Value;
 use socket2::Socket;
 use weft_tests::foreign::{Foreign, Sharing};
 use weft_tests::{SocketRequest, manifests};
 
+use super::attested::attested;
 use super::stage::{
     Stage, assert_eacces, assert_reset_at_once, assert_untouched, from, from_block, listen, policy,
 };
@@ -42,13 +40,14 @@ fn an_attestation_carries_the_policies_that_let_its_client_in() {
     for _ in 0..5 {
         listener.accept().unwrap();
     }
-    let attested = attested(&node.map_pin("weft_flow"));
-    let allowed = |port| attested.iter().find(|(of, _)| *of == port).map(|(_, allowed)| *allowed != 0);
-    assert_eq!(allowed(41_001), Some(true));
-    assert_eq!(allowed(41_002), Some(true));
-    assert_eq!(allowed(41_003), Some(false), "the connect hook knew another address");
-    assert_eq!(allowed(41_004), Some(true));
-    assert_eq!(allowed(41_005), Some(false), "the server's hook has to report the audit");
+    let allowed = |from, to| attested(node, from, to).map(|attested| attested.allowed != 0);
+    assert_eq!(allowed(front.addr(41_001), api.addr(8080)), Some(true));
+    assert_eq!(allowed(front.addr6(41_002), api.addr6(8080)), Some(true));
+    let elsewhere = allowed((ELSEWHERE, 41_003).into(), api.addr(8080));
+    assert_eq!(elsewhere, Some(false), "the connect hook knew another address");
+    assert_eq!(allowed(front.addr(41_004), api.addr(8080)), Some(true));
+    let audited = allowed(cron.addr(41_005), api.addr(8080));
+    assert_eq!(audited, Some(false), "the server's hook has to report the audit");
 }
 
 #[test]
@@ -124,25 +123,6 @@ fn a_socket_that_connects_again_is_judged_by_what_holds_then() {
     let _forgiving = forgive();
     assert_eq!(connect_again(), Err(std::io::ErrorKind::ConnectionRefused));
     assert_untouched(&listener);
-}
-
-/// Client's port of each attested TCP connection, and which policies are known to let it in.
-fn attested(pin: &Path) -> Vec<(u16, u64)> {
-    let dump = Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(pin).output().unwrap();
-    let rows: Value = serde_json::from_slice(&dump.stdout).unwrap();
-    let byte = |byte: &Value| u8::from_str_radix(byte.as_str()?.strip_prefix("0x")?, 16).ok();
-    let bytes = |bytes: &Value| bytes.as_array()?.iter().map(byte).collect::<Option<Vec<u8>>>();
-    let rows = rows
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| (bytes(&row["key"]).unwrap(), bytes(&row["value"]).unwrap()));
-    // `FlowKey`: two addresses, then the sender's port. `FlowRecord`: four words, then `allowed`.
-    rows.filter(|(key, _)| key[36] == weft_abi::TCP)
-        .map(|(key, value)| {
-            (u16::from_be_bytes([key[32], key[33]]), u64::from_ne_bytes(value[32..40].try_into().unwrap()))
-        })
-        .collect()
 }
 
 fn mapped(ip: Ipv4Addr, port: u16) -> SocketAddr {

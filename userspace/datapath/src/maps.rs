@@ -11,9 +11,9 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, SockHash, lpm_trie::Key},
 };
 use weft_abi::{
-    Addr, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, FlowKey, FlowRecord, Lease,
-    MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ServiceKey,
-    ServiceRow, Slot, SlotKey, SocketKey, names::map,
+    Addr, Attested, Backend, BackendKey, CidrClass, CidrMatch, Config, Count, FlowEvent, FlowKey, FlowRecord,
+    Lease, MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow,
+    ServiceKey, ServiceRow, Slot, SlotKey, SocketKey, attested_by, names::map,
 };
 
 use crate::proxy::ProxyMaps;
@@ -76,6 +76,8 @@ pub(crate) struct Maps {
     pub udp_connected: Rows<HashMap<MapData, SocketKey, BackendKey>>,
     /// `weft_flow`, which the programs write.
     pub flows: HashMap<MapData, FlowKey, FlowRecord>,
+    /// `weft_attested`, which the programs write.
+    pub attested: Array<MapData, Attested>,
     /// `weft_origin`, for the proxy.
     pub origins: Map,
     /// `weft_lease`, for the proxy.
@@ -130,6 +132,7 @@ impl Maps {
             cidr: rows(ebpf, map::CIDR)?,
             udp_connected: rows(ebpf, map::UDP_CONNECTED)?,
             flows: typed(ebpf, map::FLOWS)?,
+            attested: typed(ebpf, map::ATTESTED)?,
             origins: ebpf.take_map(map::ORIGINS).ok_or(Error::Missing(map::ORIGINS))?,
             lease: ebpf.take_map(map::LEASE).ok_or(Error::Missing(map::LEASE))?,
             stats: typed(ebpf, map::STATS)?,
@@ -162,6 +165,15 @@ impl Maps {
     /// A counter of the programs, summed over all CPUs.
     pub(crate) fn count(&self, index: u32) -> u64 {
         self.stats.get(&index, 0).map_or(0, |per_cpu| per_cpu.iter().sum())
+    }
+
+    /// What the kernel attests of a TCP connection that is alive.
+    pub(crate) fn attested(&self, key: &FlowKey) -> Option<FlowRecord> {
+        let read = || self.attested.get(&key.place(), 0).ok();
+        // A program may write while it is copied: what is the same twice was whole.
+        let whole = (0..TRIES).find_map(|_| read().filter(|place| read().as_ref() == Some(place)));
+        let own = |place: &Attested| place.record.used_ns > attested_by::COMING && place.key == *key;
+        whole.filter(own).map(|place| place.record).or_else(|| self.flows.get(key, 0).ok())
     }
 
     /// When a proxy said last that it is there, in nanoseconds of the monotonic clock; 0 for never.
@@ -291,6 +303,9 @@ fn info(map: &Map) -> Option<aya::maps::MapInfo> {
         _ => None,
     }
 }
+
+/// Who has a place writes it when it dials and when it sends its SYN again, a second later.
+const TRIES: usize = 4;
 
 /// Whether a row was not there. Of a look-up aya says so itself; of a removal it is the kernel's ENOENT.
 pub(crate) fn is_absent(error: &MapError) -> bool {

@@ -434,7 +434,7 @@ impl State {
             served: self.services.endpoints().collect(),
         };
         let states = socket_states(&self.maps.sockets);
-        let attests = |key: &FlowKey| self.maps.flows.get(key, 0).ok().map(|record| record.identity);
+        let attests = |key: &FlowKey| self.maps.attested(key).map(|record| record.identity);
         let ended = sweep::forbidden(&mut self.namespaces, &snapshot, judged, states, &hints, attests);
         if ended > 0 {
             tracing::info!(sockets = ended, "connections ended that policy or mode now forbids");

@@ -305,7 +305,7 @@ fn object_name(text: &str) -> Result<ObjectName, &'static str> {
 /// A map whose size is a matter of taste, and its size.
 fn map_size(text: &str) -> Result<(String, u32), String> {
     let (name, entries) = text.split_once('=').ok_or("NAME=N, like weft_slot=2000000")?;
-    let fixed = [map::CONFIG, map::SOCKETS, map::STATS];
+    let fixed = [map::CONFIG, map::SOCKETS, map::STATS, map::ATTESTED];
     let resizable: Vec<_> = map::ALL.iter().filter(|name| !fixed.contains(name)).copied().collect();
     if !resizable.contains(&name) {
         return Err(format!("no map of a size to choose; there are {}", resizable.join(", ")));
@@ -334,6 +334,7 @@ mod tests {
             "weft_slot=4294967296",
             "weft_nothing=1",
             "weft_cfg=2",
+            "weft_attested=65536",
             "weft_events=5000",
             "weft_events=2048",
         ] {

@@ -110,7 +110,7 @@ impl Tables for Memory {
         None
     }
 
-    fn flow(&self, _key: &FlowKey) -> Option<&FlowRecord> {
+    fn flow(&self, _key: &FlowKey) -> Option<FlowRecord> {
         None
     }
 
