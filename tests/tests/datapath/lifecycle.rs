@@ -200,8 +200,8 @@ fn an_agent_in_a_container_and_its_proxy_act_in_the_nodes_control_groups() {
     ];
     node.apply("shop.yaml", &manifests::documents(&objects));
     let _web = node.pod("shop/web").start();
-    let container =
-        private("true", Path::new("/")).iter().map(|word| format!("'{word}' ")).collect::<String>();
+    let words: Vec<_> = private("true", Path::new("/")).iter().map(|word| format!("'{word}'")).collect();
+    let container = words.join(" ");
     let proxies = node.cgroup().join("weft-proxy/cgroup.procs");
     on_a_node(
         &node,
