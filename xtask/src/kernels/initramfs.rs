@@ -49,8 +49,12 @@ impl Tree {
 
     fn programs(&self, suite: &Path, beside: &[(&str, &Path)]) -> Result<()> {
         // busybox's own sh would run its built-in `ip`, which knows no namespaces: dash is sh here.
-        let mut programs =
-            vec![("bin/sh", host("dash")?), ("bin/ip", host("ip")?), ("bin/bpftool", host("bpftool")?)];
+        let mut programs = vec![
+            ("bin/sh", host("dash")?),
+            ("bin/ip", host("ip")?),
+            ("bin/bpftool", host("bpftool")?),
+            ("bin/unshare", host("unshare")?),
+        ];
         let ours: Vec<_> = std::iter::once(("bin/suite", suite)).chain(beside.iter().copied()).collect();
         programs.extend(ours.iter().map(|(name, program)| (*name, program.to_path_buf())));
         let mut libraries = BTreeSet::new();
@@ -190,6 +194,6 @@ const MODULES: &[&str] = &["veth", "bridge", "dummy", "tcp_diag", "udp_diag"];
 
 const CASES: &str = "tests/conformance/cases";
 const APPLETS: &[&str] = &[
-    "cat", "chmod", "cp", "grep", "insmod", "kill", "ln", "ls", "mkdir", "mount", "poweroff", "ps", "rm",
-    "sleep", "sysctl", "true", "umount", "uname",
+    "cat", "chmod", "cp", "grep", "insmod", "kill", "ln", "ls", "mkdir", "mount", "poweroff", "ps",
+    "readlink", "rm", "seq", "sleep", "sysctl", "true", "umount", "uname",
 ];
