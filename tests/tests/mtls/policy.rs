@@ -93,6 +93,23 @@ fn a_server_that_speaks_first_need_not_wait_for_a_stranger() {
     soon(|| stranger.ask(stage.api.addr(8080)).is_ok_and(|name| name == "api"));
 }
 
+/// It may be a pod that its own node alone has heard of, and whose first bytes of mutual TLS are under way.
+#[test]
+fn a_server_that_speaks_first_is_not_heard_at_once_by_an_address_that_nobody_knows() {
+    let Some(stage) = Stage::start(&[], |api| vec![api.serve_name(8080, "api")]) else { return };
+    let stranger = stage.a.pod("shop/stranger").outsider().start();
+    let api = stage.api.addr(8080);
+    soon(|| stranger.ask(api).is_ok_and(|name| name == "api"));
+    let mut stream = stranger.tcp_connect(api).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let heard = stream.read(&mut [0; 8]).map_err(|error| error.kind());
+    assert_eq!(heard, Err(ErrorKind::WouldBlock));
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    let mut name = [0; 4];
+    stream.read_exact(&mut name).unwrap();
+    assert_eq!(&name, b"api\n");
+}
+
 #[test]
 fn a_server_that_speaks_first_says_no_clear_word_to_a_client_of_the_mesh_that_is_slow() {
     let Some(stage) = Stage::start(&[], |api| vec![api.serve_name(8080, "api")]) else { return };
