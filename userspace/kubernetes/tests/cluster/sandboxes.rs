@@ -20,6 +20,9 @@ use super::{
 /// The control groups of a node; they go with it.
 struct Node(PathBuf);
 
+/// Several tests of one process have nodes at once.
+static NODES: AtomicU32 = AtomicU32::new(0);
+
 /// A pod's first process, in a network namespace of its own; it ends when it is let go of.
 struct Sandbox(Child);
 
@@ -28,7 +31,6 @@ impl Node {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let mount = fields.into_iter().find(|fields| fields[2] == "cgroup2").expect("there is cgroup v2");
-        static NODES: AtomicU32 = AtomicU32::new(0);
         let number = NODES.fetch_add(1, Ordering::Relaxed);
         let name = format!("weft-cluster-test-{}-{number}", std::process::id());
         let node = Self(Path::new(mount[1]).join(name));
