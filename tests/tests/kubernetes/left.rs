@@ -52,7 +52,10 @@ pub(crate) fn networks(stage: &Stage) -> Vec<String> {
 #[track_caller]
 fn links(node: &str) -> Vec<String> {
     let numbers = |text: String| text.lines().filter_map(|line| line.parse().ok()).collect::<HashSet<u64>>();
-    let groups = numbers(script(node, &format!("{GROUP} find $group -type d -exec stat --format=%i {{}} +")));
+    let groups = numbers(script(
+        node,
+        &format!("{GROUP} find $group -type d -exec stat --format=%i {{}} + 2>/dev/null; true"),
+    ));
     let namespaces = numbers(script(node, NAMESPACES));
     assert!(!groups.is_empty() && !namespaces.is_empty(), "{node} runs pods");
     let ours: HashSet<_> = bpftool(&["prog", "show"])
