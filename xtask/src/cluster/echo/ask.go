@@ -10,7 +10,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -124,9 +126,10 @@ func (w *web) ask(ctx context.Context) (answer, error) {
 		}
 		request.Header.Add(header[0], header[1])
 	}
-	response, err := w.client.Do(request)
+	var reached way
+	response, err := w.client.Do(request.WithContext(httptrace.WithClientTrace(ctx, reached.trace())))
 	if err != nil {
-		return answer{}, err
+		return answer{}, fmt.Errorf("%w (%s)", err, reached.last())
 	}
 	defer response.Body.Close()
 	var text bytes.Buffer
@@ -141,6 +144,32 @@ func (w *web) ask(ctx context.Context) (answer, error) {
 }
 
 func (w *web) close() { w.client.CloseIdleConnections() }
+
+// way is how far a request has come: what waits for too long is not known by its error.
+type way struct{ latest atomic.Pointer[string] }
+
+func (w *way) trace() *httptrace.ClientTrace {
+	says := func(step string) { w.latest.Store(&step) }
+	return &httptrace.ClientTrace{
+		DNSStart:     func(httptrace.DNSStartInfo) { says("asking for its address") },
+		ConnectStart: func(_, to string) { says("connecting to " + to) },
+		GotConn: func(got httptrace.GotConnInfo) {
+			says(fmt.Sprintf("connected from %s to %s", got.Conn.LocalAddr(), got.Conn.RemoteAddr()))
+		},
+		WroteRequest: func(httptrace.WroteRequestInfo) {
+			if last := w.latest.Load(); last != nil {
+				says(*last + ", request sent")
+			}
+		},
+	}
+}
+
+func (w *way) last() string {
+	if last := w.latest.Load(); last != nil {
+		return *last
+	}
+	return "not begun"
+}
 
 // caller calls by gRPC.
 type caller struct {
