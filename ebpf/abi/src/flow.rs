@@ -28,6 +28,9 @@ impl FlowKey {
     }
 
     /// Where in `weft_attested` it belongs. Others may belong there, too.
+    ///
+    /// A client's connections to one server are neighbours, in the order of their ports: the kernel gives one port
+    /// after the other, and so a new connection's place is in the cache, as that of the one before was.
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
@@ -36,12 +39,19 @@ impl FlowKey {
     pub const fn place(&self) -> u32 {
         const { assert!(limits::ATTESTED.is_power_of_two()) };
         let (src, dst) = (folded(&self.src), folded(&self.dst));
-        let ports = (self.src_port.be as u64) << 16 | self.dst_port.be as u64;
         let mixed = src.wrapping_mul(ODD) ^ dst;
-        let mixed = (mixed.wrapping_mul(ODD) ^ ports).wrapping_mul(ODD);
-        (mixed >> (64 - limits::ATTESTED.ilog2())) as u32
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(ODD) ^ self.dst_port.be as u64;
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(ODD);
+        let row = (mixed >> (64 - limits::ATTESTED.ilog2())) as u32;
+        // connect(2) gives even ports first, then odd ones.
+        let port = self.src_port.get() as u32;
+        let turn = (port >> 1) + (port & 1) * PLACES / 2;
+        (row + turn) & (PLACES - 1)
     }
 }
+
+#[expect(clippy::cast_possible_truncation, reason = "there are some thousands")]
+const PLACES: u32 = limits::ATTESTED as u32;
 
 abi_struct! {
     /// Value of `weft_flow`: the kernel saw an enrolled pod of this node, or a probe, send this.
@@ -198,6 +208,16 @@ mod tests {
         assert_spread("ports of servers", |n| FlowKey { dst_port: BePort::new(1_000 + port(n)), ..one(0) });
         let servers = |n: u32| Addr::from(Ipv4Addr::from(0x0af4_0000 + n));
         assert_spread("servers", |n| FlowKey { dst: servers(n), ..one(0) });
+    }
+
+    #[test]
+    fn the_next_connection_of_a_client_to_a_server_is_beside_its_last_and_odd_ports_are_no_ones_neighbours() {
+        let client = Ipv4Addr::new(10, 244, 1, 7).into();
+        let place = |port: u16| key(client, port).place();
+        for port in (32_768..60_000).step_by(2) {
+            assert_eq!(place(port + 2), (place(port) + 1) % PLACES);
+            assert_eq!(place(port + 1), (place(port) + PLACES / 2) % PLACES);
+        }
     }
 
     /// Of a thousand, thrown at random, some 970 would have a place of their own or be the first there.

@@ -54,6 +54,9 @@ fn dialling(call: &SockOps) {
             maps::count(stat::OVERRULED, 1);
         }
     }
+    if state.as_ref().is_some_and(|state| state.grant != 0) {
+        attested::approach(&outward(call));
+    }
     let netns = call.netns();
     let Some(pod) = Kernel.pod(netns) else {
         // The connect hook knows the probe by its cgroup: "current" is not to be had here before 6.2.
