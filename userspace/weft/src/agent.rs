@@ -92,7 +92,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
         stage: stage.clone(),
         proven: tells,
     };
-    let word = Word::start(tells, &args.connection(), &args.namespace, &stage, &tasks).await?;
+    let word = Word::start(tells, &args.connection(), &args.namespace, &stage, &enforcer, &tasks).await?;
     let (identities, handed) = identities::hand_over(issued.as_ref(), &tasks);
     let (taken_in, hears) = watch::channel(BTreeSet::new());
     let proofs = keeper.as_ref().filter(|_| issued.is_some()).map(Keeper::shows);

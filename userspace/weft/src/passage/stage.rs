@@ -106,6 +106,11 @@ impl Stage {
         }
     }
 
+    /// The version that followers were given last: what has been said of pods of this node before holds in it.
+    pub(super) fn latest(&self) -> u64 {
+        self.reached.borrow().given
+    }
+
     /// Waits until everybody is told that the pod of this node has joined.
     pub(crate) async fn until_told(&self, pod: &ObjectName) {
         let mut local = self.local.clone();

@@ -7,6 +7,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
+use weft_datapath::Enforcer;
 use weft_kubernetes::{AskError, Cluster, Connection};
 use weft_model::ObjectName;
 use weft_runtime::{Backoff, Stop, Tasks};
@@ -18,7 +19,9 @@ pub(crate) struct Word {
     cluster: Cluster,
     /// The namespace of the mesh itself.
     system: Arc<str>,
+    stage: Stage,
     local: watch::Receiver<Local>,
+    enforcer: Enforcer,
     /// Nothing is said any more.
     ended: watch::Sender<bool>,
 }
@@ -37,6 +40,7 @@ impl Word {
         connection: &Connection,
         system: &str,
         stage: &Stage,
+        enforcer: &Enforcer,
         tasks: &Tasks,
     ) -> Result<Option<Arc<Self>>, weft_kubernetes::Error> {
         if !tells {
@@ -46,7 +50,9 @@ impl Word {
         let word = Arc::new(Self {
             cluster,
             system: system.into(),
+            stage: stage.clone(),
             local: stage.local(),
+            enforcer: enforcer.clone(),
             ended: watch::Sender::new(false),
         });
         tasks.spawn("joined pods", Arc::clone(&word).follow(tasks.stop_signal()));
@@ -81,7 +87,16 @@ impl Word {
             let now = Instant::now();
             let wanted = wanted(&local.borrow_and_update());
             said.retain(|pod, (say, until)| wanted.get(pod) == Some(say) && *until > now);
-            let new: Vec<_> = wanted.into_iter().filter(|(pod, _)| !said.contains_key(pod)).collect();
+            let mut new: Vec<_> = wanted.into_iter().filter(|(pod, _)| !said.contains_key(pod)).collect();
+            if new.iter().any(|(_, say)| *say == Say::Joined) {
+                // Whoever is told sends mutual TLS at once, and the app hears it where the kernel does not take it yet.
+                tokio::select! {
+                    () = self.enforcer.until_enforced(self.stage.latest()) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+                let still = self::wanted(&local.borrow());
+                new.retain(|(pod, say)| still.get(pod) == Some(say));
+            }
             let mut failed = Vec::new();
             if !new.is_empty() && !*ended.borrow_and_update() {
                 failed = self.say_all(new.clone(), &word).await;
