@@ -1,5 +1,6 @@
 //! Whose address an app sees as its peer where the node's proxy has accepted for it.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -42,6 +43,26 @@ fn an_app_sees_the_address_of_who_comes_from_outside_to_a_port_that_the_proxy_ta
         assert_eq!(canonical(server.peer_addr().unwrap()).ip(), ip);
         let local = canonical(server.local_addr().unwrap());
         assert_eq!(local, to);
+    }
+}
+
+/// An app that closes first keeps a port of its client's for a minute, and whom an address translation gives that very port is
+/// not answered meanwhile.
+#[test]
+fn an_app_sees_a_client_that_comes_again_and_again_come_from_few_ports() {
+    let Some((stage, app)) = Stage::with_listener(&[]) else { return };
+    let stranger = stage.a.pod("shop/stranger").outsider().start();
+    for from in [&stage.web, &stranger] {
+        let mut ports = BTreeSet::new();
+        for _ in 0..100 {
+            let (mut client, server) = pair(from, &app, stage.api.addr(8080));
+            ports.insert(server.peer_addr().unwrap().port());
+            drop(server);
+            assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "the app ends it");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Each of the two workers lets one rest for 50 ms.
+        assert!(ports.len() <= 12, "{} ports: {ports:?}", ports.len());
     }
 }
 

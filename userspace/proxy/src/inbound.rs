@@ -10,6 +10,7 @@
 
 mod app;
 mod next;
+mod ports;
 mod requests;
 mod streams;
 
@@ -39,6 +40,7 @@ use crate::{
 };
 pub(crate) use app::{Deaf, to_app};
 use next::Next;
+pub(crate) use ports::Ports;
 use streams::Sealed;
 
 /// What is known of a connection so far.

@@ -3,7 +3,7 @@
 //!
 //! The port is not the client's: from the client's own address and port the pod has a connection already, the one that
 //! is carried here. Clients connect from even ports first (as Linux chooses them, of the usual range), so an odd one is
-//! nobody's.
+//! nobody's, but for an address translation on the way ([`super::ports`]).
 
 use std::{
     collections::BTreeMap,
@@ -31,21 +31,9 @@ pub(crate) async fn to_app(
     if !pod.transparent.reaches(local) || !is_anothers(client.ip(), local) || pod.deaf.has(local.port()) {
         return connect_plain(served, local, Timeouts::CONNECT).await;
     }
-    let Ok(made) = timeout(HEARD, as_client(served, local, client)).await else {
-        let began = Instant::now();
-        let made = connect_plain(served, local, Timeouts::CONNECT).await;
-        // An app that answers at once has answered before, where nobody hears it. One that is late is only late.
-        if made.is_ok() && began.elapsed() < AT_ONCE && pod.deaf.learn(local.port()) {
-            tracing::warn!(
-                pod = %pod.name, port = local.port(),
-                "the app's answers to its clients' addresses go elsewhere (does it set SO_MARK, or has the pod rules of its \
-                 own?): it sees the pod's own address"
-            );
-        }
-        return made;
-    };
-    match made {
-        Ok(stream) => Ok(stream),
+    match as_client(served, local, client).await {
+        Ok(Some(stream)) => Ok(stream),
+        Ok(None) => unheard(served, local).await,
         // Whatever it is, the pod's own address is not to blame for it.
         Err(error) => {
             tracing::debug!(pod = %pod.name, %local, %client, %error, "not connected from the client's address");
@@ -54,29 +42,62 @@ pub(crate) async fn to_app(
     }
 }
 
-async fn as_client(served: &Served, local: SocketAddr, client: SocketAddr) -> io::Result<TcpStream> {
+/// Connects from the pod's own address to an app that was not heard.
+async fn unheard(served: &Served, local: SocketAddr) -> Result<TcpStream, Reason> {
+    let (pod, began) = (&served.pod, Instant::now());
+    let made = connect_plain(served, local, Timeouts::CONNECT).await;
+    // An app that answers at once has answered before, where nobody hears it. One that is late is only late.
+    if made.is_ok() && began.elapsed() < AT_ONCE && pod.deaf.learn(local.port()) {
+        tracing::warn!(
+            pod = %pod.name, port = local.port(),
+            "the app's answers to its clients' addresses go elsewhere (does it set SO_MARK, or has the pod rules of its \
+             own?): it sees the pod's own address"
+        );
+    }
+    made
+}
+
+/// From a port that was used before, if one is free; else from another. `None` where the app is not heard.
+async fn as_client(served: &Served, local: SocketAddr, client: SocketAddr) -> io::Result<Option<TcpStream>> {
     let mut taken = io::Error::from(io::ErrorKind::AddrInUse);
-    for _ in 0..PORTS {
-        let port = port(served.worker.dice.borrow_mut().number());
+    let mut known_ports = KNOWN_PORTS;
+    for attempt in 0..PORTS {
+        let known = (attempt < known_ports)
+            .then(|| served.ports.borrow_mut().again(client.ip(), local, Instant::now()))
+            .flatten();
+        let port = known.unwrap_or_else(|| port(served.worker.dice.borrow_mut().number()));
         if port == client.port() {
             continue;
         }
         let from = SocketAddr::new(client.ip(), port);
-        let connected = match served.pod.netns.outgoing_from(from, local) {
-            Ok(socket) => socket.connect(local).await,
+        let socket = match served.pod.netns.outgoing_from(from, local) {
+            Ok(socket) => Ok(socket),
             Err(weft_transport::Error::Outgoing { source, .. }) => Err(source),
             Err(error) => return Err(io::Error::other(error)),
         };
+        let connected = match socket {
+            Ok(socket) => timeout(HEARD, socket.connect(local)).await,
+            Err(error) => Ok(Err(error)),
+        };
         match connected {
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable) =>
-            {
-                taken = error;
+            // What the app has left of an earlier connection may not have taken this for a new one.
+            Err(_) if known.is_some() => known_ports = 0,
+            Err(_) => return Ok(None),
+            Ok(Err(error)) if is_taken(&error) => taken = error,
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(stream)) => {
+                if known.is_none() {
+                    served.ports.borrow_mut().add(client.ip(), local, port, Instant::now());
+                }
+                return Ok(Some(stream));
             }
-            connected => return connected,
         }
     }
     Err(taken)
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
 }
 
 /// Whether `client` can be somebody else's address on the way to `local`.
@@ -123,8 +144,9 @@ impl Deaf {
     }
 }
 
-/// Ports that are tried.
+/// Ports that are tried, and how many of these may have been used before: of who keeps many connections, most are in use.
 const PORTS: usize = 8;
+const KNOWN_PORTS: usize = 3;
 /// `net.ipv4.ip_local_port_range` begins there, and is so long.
 const FIRST: u16 = 32_768;
 const RANGE: u16 = 28_232;

@@ -40,6 +40,8 @@ pub(crate) struct Served {
     pub mirrors: Cell<usize>,
     /// Its connections whose bytes are relayed.
     pub live: Live,
+    /// Those that its apps' clients seem to come from.
+    pub ports: RefCell<inbound::Ports>,
     accepting: RefCell<Tasks>,
     share: Rc<Share>,
     watched: RefCell<Vec<Weak<Watch>>>,
@@ -52,6 +54,7 @@ impl Served {
         Self {
             pools: Rc::default(),
             carriers: Carriers::default(),
+            ports: RefCell::default(),
             clients: tasks(),
             upstreams: tasks(),
             accepting: RefCell::new(tasks()),
