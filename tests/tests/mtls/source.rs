@@ -61,8 +61,8 @@ fn an_app_sees_a_client_that_comes_again_and_again_come_from_few_ports() {
             assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "the app ends it");
             std::thread::sleep(Duration::from_millis(20));
         }
-        // Each of the two workers lets one rest for 50 ms.
-        assert!(ports.len() <= 12, "{} ports: {ports:?}", ports.len());
+        // Each of the two workers lets one rest for 5 ms, and some take longer.
+        assert!(ports.len() <= 6, "{} ports: {ports:?}", ports.len());
     }
 }
 

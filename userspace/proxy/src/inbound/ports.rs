@@ -47,7 +47,7 @@ impl Ports {
 
 /// A connection from a port that was just left has to look newer to the app's end: by its time stamps, of a millisecond each,
 /// and its first sequence number.
-const REST: Duration = Duration::from_millis(50);
+const REST: Duration = Duration::from_millis(5);
 /// More than clients that open thousands of connections a second need.
 const MOST_PORTS: usize = 256;
 /// Beyond that all begin anew.
@@ -57,7 +57,7 @@ const MOST_CLIENTS: usize = 4096;
 mod tests {
     use super::*;
 
-    const MOMENT: Duration = Duration::from_millis(60);
+    const MOMENT: Duration = Duration::from_millis(6);
 
     fn ends(client: u8) -> (IpAddr, SocketAddr) {
         ([10, 0, 0, client].into(), "10.0.1.1:80".parse().unwrap())
