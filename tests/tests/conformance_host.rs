@@ -69,7 +69,7 @@ fn snapshot(case: &Case) -> Result<Arc<Snapshot>> {
     fs::write(directory.path().join("case.yaml"), case.manifest()?)?;
     let (_source, latest) = ManifestSource::open(
         directory.path(),
-        Options { node: "here".into(), last_good: None, mutual_tls: false, system: None },
+        Options { node: "here".into(), last_good: None, mutual_tls: false, system: None, trust_domain: None },
     )?;
     let snapshot = Arc::clone(&latest.borrow());
     let errors = snapshot.problems.iter().filter(|problem| problem.severity == weft_model::Severity::Error);

@@ -19,6 +19,8 @@ mod authority;
 mod away;
 #[path = "controller/brought.rs"]
 mod brought;
+#[path = "controller/domain.rs"]
+mod domain;
 #[path = "controller/issued.rs"]
 mod issued;
 #[path = "controller/lacking.rs"]

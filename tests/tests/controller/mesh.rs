@@ -117,7 +117,7 @@ async fn sandboxed(stage: &Stage, node: &Node, account: &str) -> (Pod, Running) 
 }
 
 /// The node and its agent's pod: by what the agent proves itself to controllers, and to the API server.
-async fn agent_of(stage: &Stage, node: &Node) -> [String; 2] {
+pub(crate) async fn agent_of(stage: &Stage, node: &Node) -> [String; 2] {
     let name = format!("weft-{}", node.name());
     stage.server.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name()}})).await;
     stage.server.apply(&pod("weft-system", &name, "weft-agent", node.name())).await;

@@ -25,7 +25,7 @@ pub(crate) struct Controller {
 
 impl Controller {
     /// Starts one at `ip`, as whom the kubeconfig says, with its log in `folder`.
-    pub(crate) fn start(ip: IpAddr, kubeconfig: &Path, folder: &Path) -> Self {
+    pub(crate) fn start(ip: IpAddr, kubeconfig: &Path, folder: &Path, trust_domain: &str) -> Self {
         // Both are held until both are chosen.
         let [address, metrics] =
             [ip, Ipv4Addr::LOCALHOST.into()].map(|ip: IpAddr| TcpListener::bind((ip, 0)).unwrap());
@@ -36,6 +36,7 @@ impl Controller {
         command.args(["controller", "--log", "info,weft_controller=debug", "--kubeconfig"]);
         command.arg(kubeconfig);
         command.args([format!("--listen={address}"), format!("--metrics={metrics}")]);
+        command.arg(format!("--trust-domain={trust_domain}"));
         let process = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Self { process, log, address, metrics }
     }

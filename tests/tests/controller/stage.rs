@@ -32,12 +32,19 @@ pub(crate) struct Stage {
     pub(crate) server: ApiServer,
     pub(crate) folder: TempDir,
     kubeconfig: PathBuf,
+    trust_domain: &'static str,
 }
 
 impl Stage {
     pub(crate) async fn open() -> Self {
+        Self::of("cluster.local").await
+    }
+
+    /// As [`Stage::open`], installed with this trust domain.
+    pub(crate) async fn of(trust_domain: &'static str) -> Self {
         let server = ApiServer::start(&[]).await;
-        let output = Command::new(weft()).arg("install").output().unwrap();
+        let mut install = Command::new(weft());
+        let output = install.args(["install", "--trust-domain", trust_domain]).output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
         let all = String::from_utf8(output.stdout).unwrap();
         for document in serde_yaml::Deserializer::from_str(&all) {
@@ -55,17 +62,17 @@ impl Stage {
         server.apply(&pod("shop", "api-1", "api", "n2")).await;
         let own = token(&server, "weft-controller", None, None).await;
         let kubeconfig = server.kubeconfig_with("weft-controller", &own);
-        Self { server, folder: tempfile::tempdir().unwrap(), kubeconfig }
+        Self { server, folder: tempfile::tempdir().unwrap(), kubeconfig, trust_domain }
     }
 
     /// Starts a controller with the rights that it is given, and does not wait for it.
     pub(crate) fn start(&self) -> Controller {
-        Controller::start(Ipv4Addr::LOCALHOST.into(), &self.kubeconfig, self.folder.path())
+        self.start_at(Ipv4Addr::LOCALHOST.into())
     }
 
     /// A controller at `ip` that is ready.
     pub(crate) async fn controller_at(&self, ip: IpAddr) -> Controller {
-        let mut controller = Controller::start(ip, &self.kubeconfig, self.folder.path());
+        let mut controller = self.start_at(ip);
         until("a controller is ready", async || controller.is_ready()).await;
         controller
     }
@@ -75,6 +82,10 @@ impl Stage {
         let mut controller = self.start();
         until("a controller is ready", async || controller.is_ready()).await;
         controller
+    }
+
+    fn start_at(&self, ip: IpAddr) -> Controller {
+        Controller::start(ip, &self.kubeconfig, self.folder.path(), self.trust_domain)
     }
 
     /// The UID of an object of `weft-system`, or of none.

@@ -8,9 +8,10 @@ mod chart;
 mod kustomize;
 mod texts;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::Deserialize as _;
+use weft_model::{SpiffeError, SpiffeId};
 
 use self::texts::{CRDS, OBJECTS, Text, fill};
 use crate::{Error, Exit, Screen};
@@ -23,6 +24,7 @@ define, so that one `kubectl apply` does.
 
 Examples:
   weft install | kubectl apply -f -
+  weft install --trust-domain mesh.example | kubectl apply -f -
   weft install --service-scope node --api-server 192.0.2.7:6443 | kubectl apply -f -   # a cluster without kube-proxy
   weft install --without-crds | kubectl delete -f -        # policies stay")]
 pub struct Args {
@@ -33,6 +35,9 @@ pub struct Args {
     /// kube-proxy
     #[arg(long, value_name = "SCOPE", default_value = SCOPE, value_parser = [SCOPE, "node"])]
     service_scope: String,
+    /// The trust domain of all identities of the mesh, which stays as it is: the authority is made for it
+    #[arg(long, value_name = "NAME", default_value = TRUST_DOMAIN, value_parser = trust_domain)]
+    trust_domain: Arc<str>,
     /// Where the API server is, for agents and controllers: in a cluster without kube-proxy the address of its Service leads
     /// nowhere before weft runs [default: that address]
     #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true, value_parser = api_server)]
@@ -94,6 +99,7 @@ fn objects(args: &Args) -> String {
     let values = [
         ("image", args.image.as_str()),
         ("service-scope", &args.service_scope),
+        ("trust-domain", &args.trust_domain),
         ("api-server", &args.api_server),
         ("metrics-port", &port),
         ("cni-bin-dir", &args.cni_bin_dir),
@@ -114,10 +120,11 @@ fn value_of<'a>(values: &'a [(&str, &str)]) -> impl Fn(&str) -> String + use<'a>
 }
 
 /// The default values, by name of the flag.
-fn defaults() -> [(&'static str, Default); 7] {
+fn defaults() -> [(&'static str, Default); 8] {
     [
         ("image", Default::Text(IMAGE)),
         ("service-scope", Default::Text(SCOPE)),
+        ("trust-domain", Default::Text(TRUST_DOMAIN)),
         ("api-server", Default::Text("")),
         ("metrics-port", Default::Number(METRICS_PORT)),
         ("cni-bin-dir", Default::Text(CNI_BIN_DIR)),
@@ -156,6 +163,11 @@ pub fn api_server(address: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A trust domain.
+pub fn trust_domain(name: &str) -> Result<Arc<str>, SpiffeError> {
+    SpiffeId::domain(name)
+}
+
 /// A directory of nodes.
 fn absolute(path: &str) -> Result<String, &'static str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
@@ -170,6 +182,7 @@ fn absolute(path: &str) -> Result<String, &'static str> {
 /// The name that `cargo xtask image` gives what it builds.
 pub const IMAGE: &str = concat!("ghcr.io/weft-mesh/weft:v", env!("CARGO_PKG_VERSION"));
 const SCOPE: &str = "enrolled";
+const TRUST_DOMAIN: &str = "cluster.local";
 const METRICS_PORT: u16 = 9470;
 const CNI_BIN_DIR: &str = "/opt/cni/bin";
 const CNI_CONF_DIR: &str = "/etc/cni/net.d";

@@ -34,6 +34,8 @@ pub struct Settings {
     pub connection: Connection,
     /// The namespace that the mesh itself lives in.
     pub namespace: Arc<str>,
+    /// The trust domain that the mesh was installed for; `None` where its MeshConfig says it.
+    pub trust_domain: Option<Arc<str>>,
     /// Where agents ask.
     pub listen: SocketAddr,
     /// Where /metrics, /healthz and /readyz are served.
@@ -69,7 +71,8 @@ async fn start(
 ) -> Result<(), Error> {
     let cluster = Cluster::connect(&settings.connection).await?;
     // No pod is its own: of a node without a name there are none, and no control groups to look for them in.
-    let options = Options { node: "".into(), last_good: None, mutual_tls: false, system: None };
+    let trust_domain = settings.trust_domain.clone();
+    let options = Options { node: "".into(), last_good: None, mutual_tls: false, system: None, trust_domain };
     let (mut source, snapshots) = ClusterSource::open(&settings.connection, PathBuf::new(), options).await?;
     let (namespace, clock) = (Arc::clone(&settings.namespace), Clock::system());
     let (metrics, serving) = (Arc::new(Metrics::new(settings.version)), Serving::new());

@@ -91,7 +91,8 @@ pub enum IssueError {
     },
     /// It is another mesh's.
     #[error(
-        "the issuer is of trust domain {issuer}, this mesh is {mesh}; name its directory, or set MeshConfig trustDomain"
+        "the issuer is of trust domain {issuer}, this mesh is {mesh}; name the directory of its \
+         authority, or the trust domain that this one is for: --trust-domain {issuer}, or MeshConfig trustDomain"
     )]
     TrustDomain {
         /// The issuer's.

@@ -21,8 +21,8 @@ pub struct TrustDomains {
 impl TrustDomains {
     /// A trust domain and its aliases; refused where one of them is none.
     pub fn new<'a>(own: &str, aliases: impl IntoIterator<Item = &'a str>) -> Result<Self, SpiffeError> {
-        let aliases = aliases.into_iter().map(domain).collect::<Result<_, _>>()?;
-        Ok(Self { own: domain(own)?, aliases })
+        let aliases = aliases.into_iter().map(SpiffeId::domain).collect::<Result<_, _>>()?;
+        Ok(Self { own: SpiffeId::domain(own)?, aliases })
     }
 
     /// The mesh's own: certificates are issued for it.
@@ -176,9 +176,4 @@ impl Eq for Trust {}
 /// Signatures that are accepted in certificates and handshakes. RSA too: an authority need not be ours.
 pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
     aws_lc_rs::default_provider().signature_verification_algorithms
-}
-
-fn domain(text: &str) -> Result<Arc<str>, SpiffeError> {
-    let id = SpiffeId::parse(&format!("spiffe://{text}"))?;
-    if id.path.is_empty() { Ok(id.trust_domain) } else { Err(SpiffeError::TrustDomain) }
 }

@@ -39,6 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         last_good: Some(folder.path().to_owned()),
         mutual_tls: false,
         system: None,
+        trust_domain: None,
     };
     let before = resident()?;
     let began = Instant::now();

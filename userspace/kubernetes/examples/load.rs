@@ -42,7 +42,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let (source, mut snapshots) = ManifestSource::open(
         directory.path(),
-        Options { node: "node-0".into(), last_good: None, mutual_tls: false, system: None },
+        Options {
+            node: "node-0".into(),
+            last_good: None,
+            mutual_tls: false,
+            system: None,
+            trust_domain: None,
+        },
     )?;
     println!("cold read            {:>8.1} ms", millis(start.elapsed()));
     let snapshot = Arc::clone(&snapshots.borrow_and_update());

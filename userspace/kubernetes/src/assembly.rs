@@ -41,6 +41,11 @@ impl Assembly {
         self.builder.take_word_of(system);
     }
 
+    /// See [`crate::Options::trust_domain`].
+    pub(crate) fn install_for(&mut self, trust_domain: Option<Arc<str>>) {
+        self.builder.install_for(trust_domain);
+    }
+
     /// These keys are in the snapshot from the next on.
     pub(crate) fn hold(&mut self, jwks: Arc<JwksHeld>) {
         self.jwks = jwks;

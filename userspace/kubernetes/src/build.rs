@@ -45,6 +45,8 @@ use crate::object::{Key, Object};
 pub(crate) struct Builder {
     objects: Objects,
     built: Built,
+    /// The trust domain that the mesh was installed for.
+    installed: Option<Arc<str>>,
 }
 
 /// What a snapshot is made of. Parts that did not change stay the same allocation.
@@ -92,12 +94,18 @@ impl Builder {
             attachments: Arc::default(),
             notices: Arc::default(),
         };
-        Self { objects: Objects::default(), built }
+        Self { objects: Objects::default(), built, installed: None }
     }
 
     /// See [`crate::Options::system`].
     pub(crate) fn take_word_of(&mut self, system: Option<Arc<str>>) {
         self.objects.system = system;
+    }
+
+    /// See [`crate::Options::trust_domain`].
+    pub(crate) fn install_for(&mut self, trust_domain: Option<Arc<str>>) {
+        self.installed = trust_domain;
+        self.trust_domain();
     }
 
     /// Takes over new versions of objects (`None` removes one) and rebuilds what they touch.
@@ -144,9 +152,8 @@ impl Builder {
     /// Trust domain, certificates and locality.
     fn settings(&mut self, dirty: &mut Dirty) {
         if dirty.mesh {
+            self.trust_domain();
             let (mesh, built) = (self.objects.mesh.as_ref(), &mut self.built);
-            built.trust_domain =
-                mesh.map_or_else(|| DEFAULT_TRUST_DOMAIN.into(), |mesh| Arc::clone(&mesh.trust_domain));
             built.trust_domain_aliases =
                 mesh.map(|mesh| Arc::clone(&mesh.trust_domain_aliases)).unwrap_or_default();
             built.certificate_ttl = mesh.map_or(Snapshot::CERTIFICATE_TTL, |mesh| mesh.certificate_ttl);
@@ -162,6 +169,18 @@ impl Builder {
             let node = Arc::clone(&self.built.locality.node);
             self.built.locality = Arc::new(Locality { node, zone });
         }
+    }
+
+    /// That of the installation; a mesh without one has what its settings say.
+    fn trust_domain(&mut self) {
+        let written = self.objects.mesh.as_ref().and_then(|mesh| mesh.trust_domain.as_ref());
+        let installed = self.installed.as_ref();
+        self.built.trust_domain =
+            installed.or(written).cloned().unwrap_or_else(|| DEFAULT_TRUST_DOMAIN.into());
+        let is_strange = written.filter(|written| installed.is_some_and(|installed| installed != *written));
+        let notice =
+            is_strange.map(|written| notice::another_trust_domain(written, &self.built.trust_domain));
+        self.notices(&notice::mesh_config(), notice.into_iter().collect());
     }
 
     /// Rebuilds a Service; `routes` gets those whose status it changes.

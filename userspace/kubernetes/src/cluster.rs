@@ -49,6 +49,7 @@ pub use self::{
     connect::Connection,
     health::{Failing, Health},
     installation::{Fate, Installation},
+    kept::kept_trust_domain,
     lend::lend,
     membership::{Unknown, ask_membership, kept_membership, members_file},
     neighbours::{Neighbour, cluster_neighbours},
@@ -96,9 +97,10 @@ impl ClusterSource {
         options: Options,
     ) -> Result<(Self, latest::Receiver<Arc<Snapshot>>), Error> {
         let (client, server) = connection.client().await?;
-        let Options { node, last_good, mutual_tls, system } = &options;
+        let Options { node, last_good, mutual_tls, system, trust_domain } = &options;
         let kept = last_good.as_deref().and_then(|folder| Kept::read(folder, node, *mutual_tls));
-        let mut store = Store::new(Arc::clone(node), *mutual_tls, kept).with_word_of(system.clone());
+        let store = Store::new(Arc::clone(node), *mutual_tls, kept).with_word_of(system.clone());
+        let mut store = store.installed_for(trust_domain.clone());
         let mut sandboxes = Sandboxes::new(groups, Path::new("/proc").to_owned());
         if let Some(folder) = last_good {
             sandboxes.recall(folder.join("announced.json"));

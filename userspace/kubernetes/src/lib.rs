@@ -39,7 +39,7 @@ pub use announce::{Announced, Announcer, Known};
 pub use cluster::{
     AgentPod, AskError, Cluster, ClusterSource, Connection, Failing, Fate, Health, Installation, Neighbour,
     PodFacts, Process, Replica, Replicas, Said, TokenAnswer, TokenUser, Unknown, Values, ValuesKind,
-    ask_membership, cluster_neighbours, kept_membership, lend, members_file,
+    ask_membership, cluster_neighbours, kept_membership, kept_trust_domain, lend, members_file,
 };
 pub use crds::crds;
 pub use error::Error;

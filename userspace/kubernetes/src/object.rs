@@ -98,7 +98,8 @@ picks! {
 /// The settings of the whole mesh.
 #[derive(Debug)]
 pub(crate) struct MeshConfig {
-    pub(crate) trust_domain: Arc<str>,
+    /// As it is written.
+    pub(crate) trust_domain: Option<Arc<str>>,
     /// Other names of it: their SPIFFE IDs are ours.
     pub(crate) trust_domain_aliases: Arc<[Arc<str>]>,
     pub(crate) certificate_ttl: Duration,

@@ -42,6 +42,9 @@ pub struct Options {
     /// ([`weft_model::Passage::Joins`]). The word of agents of an earlier installation, in a namespace that was deleted since,
     /// counts for nothing. `None` where nobody tells: each pod that is enrolled has joined.
     pub system: Option<Arc<str>>,
+    /// The trust domain that the mesh was installed for: a `MeshConfig` that names another one changes nothing, and is told so.
+    /// `None` where `MeshConfig` is what says it.
+    pub trust_domain: Option<Arc<str>>,
 }
 
 /// Asks a running [`Source`] to look again.

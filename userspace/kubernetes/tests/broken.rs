@@ -115,7 +115,7 @@ fn load(files: &[(String, String)]) -> Arc<Snapshot> {
     }
     let (_source, snapshots) = ManifestSource::open(
         directory.path(),
-        Options { node: "n1".into(), last_good: None, mutual_tls: false, system: None },
+        Options { node: "n1".into(), last_good: None, mutual_tls: false, system: None, trust_domain: None },
     )
     .unwrap();
     Arc::clone(&snapshots.borrow())

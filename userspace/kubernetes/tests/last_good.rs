@@ -31,7 +31,8 @@ impl Folders {
     /// What a source that begins now sees; it ends at once.
     async fn seen(&self) -> Arc<Snapshot> {
         let last_good = Some(self.last_good.path().to_owned());
-        let options = Options { node: "n1".into(), last_good, mutual_tls: false, system: None };
+        let options =
+            Options { node: "n1".into(), last_good, mutual_tls: false, system: None, trust_domain: None };
         let (source, snapshots) = ManifestSource::open(self.manifests.path(), options).unwrap();
         let refresh = source.refresh_handle();
         let read = async move {
@@ -105,6 +106,7 @@ async fn what_cannot_be_kept_is_no_reason_to_stop() {
         last_good: Some(folders.last_good.path().join("file")),
         mutual_tls: false,
         system: None,
+        trust_domain: None,
     };
     let (source, snapshots) = ManifestSource::open(Path::new(folders.manifests.path()), options).unwrap();
     let refresh = source.refresh_handle();

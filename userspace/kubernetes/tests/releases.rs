@@ -14,7 +14,8 @@ fn snapshot() -> Snapshot {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/releases/everything.yaml");
     let folder = tempfile::tempdir().unwrap();
     fs::copy(file, folder.path().join("everything.yaml")).unwrap();
-    let options = Options { node: "n1".into(), last_good: None, mutual_tls: true, system: None };
+    let options =
+        Options { node: "n1".into(), last_good: None, mutual_tls: true, system: None, trust_domain: None };
     let (_source, latest) = ManifestSource::open(folder.path(), options).unwrap();
     let snapshot = latest.borrow().as_ref().clone();
     // What people read names the folder, and is for nobody else.

@@ -91,6 +91,12 @@ impl SpiffeId {
     /// Bytes that its trust domain may have.
     pub const LONGEST_DOMAIN: usize = 255;
 
+    /// The name of a trust domain.
+    pub fn domain(name: &str) -> Result<Arc<str>, SpiffeError> {
+        let id = Self::parse(&format!("spiffe://{name}"))?;
+        if id.path.is_empty() { Ok(id.trust_domain) } else { Err(SpiffeError::TrustDomain) }
+    }
+
     /// Parses a SPIFFE ID.
     pub fn parse(text: &str) -> Result<Self, SpiffeError> {
         let rest = text.strip_prefix("spiffe://").ok_or(SpiffeError::Scheme)?;

@@ -55,6 +55,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<()> {
     if let Some(path) = &args.probe_socket {
         tasks.spawn("probe socket", asked.serve(path, tasks.stop_signal())?);
     }
+    identities::check_trust_domain(args.trust_domain.as_deref(), &last_good(&args.state_dir, &node))?;
     // First of all, so that a second agent of this run directory touches nothing.
     let taken = stand_by::tenancy(&args, &node, &place, &asked, &mut shutdown).await?;
     let Some(tenancy) = taken else { return Ok(()) };
@@ -158,7 +159,13 @@ async fn asked_to_end(shutdown: &mut Shutdown, tasks: &Tasks) -> Result<&'static
 /// How the source reads: see [`Options`].
 fn options(args: &AgentArgs, node: &str, last_good: &Path, mutual_tls: bool) -> Options {
     let system = (mutual_tls && args.manifests.is_none()).then(|| args.namespace.as_str().into());
-    Options { node: node.into(), last_good: Some(last_good.to_owned()), mutual_tls, system }
+    Options {
+        node: node.into(),
+        last_good: Some(last_good.to_owned()),
+        mutual_tls,
+        system,
+        trust_domain: args.trust_domain.clone(),
+    }
 }
 
 fn follow(source: Box<dyn Source>, tasks: &Tasks) {

@@ -1,6 +1,6 @@
 //! What the controller is told.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 use clap::Args;
@@ -32,6 +32,9 @@ pub(crate) struct ControllerArgs {
     /// The namespace that the mesh itself lives in
     #[arg(long, value_name = "NAME", default_value = ROOT_NAMESPACE)]
     namespace: String,
+    /// The trust domain of all identities of the mesh, whatever MeshConfig says [default: MeshConfig's, or cluster.local]
+    #[arg(long, value_name = "NAME", value_parser = weft_cli::install::trust_domain)]
+    trust_domain: Option<Arc<str>>,
     /// Where agents ask, over HTTPS
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9475")]
     listen: SocketAddr,
@@ -54,6 +57,7 @@ pub(crate) async fn run(args: ControllerArgs) -> Result<()> {
     let settings = Settings {
         connection: Connection::of_pod(args.kubeconfig, args.api_server.0),
         namespace: args.namespace.into(),
+        trust_domain: args.trust_domain,
         listen: args.listen,
         metrics: args.metrics,
         version: env!("CARGO_PKG_VERSION"),

@@ -3,7 +3,7 @@
 mod controllers;
 mod view;
 
-use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, convert::Infallible, path::Path, sync::Arc, time::SystemTime};
 
 use tokio::sync::watch;
 use weft_identity::{
@@ -64,6 +64,19 @@ impl Issued {
     /// What `weft get certificates` shows.
     pub(crate) fn view(&self) -> CertificatesView {
         view::view(&self.certificates.status(), &self.keeping, SystemTime::now())
+    }
+}
+
+/// An error where this node's mesh is of another trust domain than `told`: its pods would be strangers to those of the other
+/// nodes. As the first of a rollout its agent is never ready, and the one that runs goes on.
+pub(crate) fn check_trust_domain(told: Option<&str>, last_good: &Path) -> anyhow::Result<()> {
+    let Some(told) = told else { return Ok(()) };
+    match weft_kubernetes::kept_trust_domain(last_good) {
+        Some(kept) if *kept != *told => anyhow::bail!(
+            "this node is in a mesh of trust domain {kept}, and --trust-domain says {told}: install with --trust-domain \
+             {kept}; to make another mesh, remove this one first (weft uninstall, or on this node weft cleanup)"
+        ),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the agent is told. Nothing is read from the environment.
 
-use std::{env, ffi::OsString, fs, io, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    env, ffi::OsString, fs, io, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use weft_abi::names::map;
@@ -79,6 +81,9 @@ pub(crate) struct AgentArgs {
     /// The namespace that the mesh itself lives in, with its controllers
     #[arg(long, value_name = "NAME", default_value = ROOT_NAMESPACE)]
     pub(crate) namespace: String,
+    /// The trust domain of all identities of the mesh, whatever MeshConfig says [default: MeshConfig's, or cluster.local]
+    #[arg(long, value_name = "NAME", value_parser = weft_cli::install::trust_domain)]
+    pub(crate) trust_domain: Option<Arc<str>>,
     /// Certificates (PEM) of authorities that may vouch for the servers of tokens' keys, beside the public ones
     #[arg(long, value_name = "FILE")]
     jwks_ca_bundle: Option<PathBuf>,

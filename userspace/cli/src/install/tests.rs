@@ -67,6 +67,23 @@ fn agents_and_controllers_are_told_where_the_api_server_is() {
 }
 
 #[test]
+fn agents_and_controllers_are_told_the_trust_domain_that_the_authority_is_made_for() {
+    for (flags, arg) in [
+        (&["--trust-domain=mesh.example"][..], "--trust-domain=mesh.example"),
+        (&[], "--trust-domain=cluster.local"),
+    ] {
+        let all = objects(flags);
+        let controller = &of_kind(&all, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        for container in [container(&all), controller] {
+            assert!(container["args"].as_sequence().unwrap().contains(&arg.into()), "{container:?}");
+        }
+    }
+    for wrong in ["", "Mesh.Example", "a/b", "a b", "spiffe://a"] {
+        assert!(Weft::try_parse_from(["weft", "--trust-domain", wrong]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn an_agent_is_not_privileged_and_writes_nothing_of_its_image() {
     let all = objects(&[]);
     let context = &container(&all)["securityContext"];

@@ -70,6 +70,22 @@ impl Notice {
     }
 }
 
+/// A MeshConfig of another mesh, as it seems.
+pub(super) fn another_trust_domain(written: &str, installed: &str) -> Notice {
+    let message = format!(
+        "the mesh was installed with trust domain {installed}, and keeps it: {written} is a stranger's to all its \
+         certificates. The other settings hold"
+    );
+    let remedy = "delete the MeshConfig and make it without trustDomain, or see trustDomainAliases; another trust domain \
+                  is another installation: weft install --trust-domain";
+    Notice::warning(mesh_config(), "spec.trustDomain", message, remedy)
+}
+
+/// The mesh's settings, as messages have them.
+pub(super) fn mesh_config() -> Key {
+    Key { kind: Kind::MeshConfig, name: ObjectName::new("", "default") }
+}
+
 /// The Service `name`, as messages have it.
 pub(super) fn service(name: &ObjectName) -> Key {
     Key { kind: Kind::Service, name: name.clone() }

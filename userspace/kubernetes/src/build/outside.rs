@@ -115,10 +115,7 @@ impl<'a> Strict<'a> {
     /// The objects that ask for Strict, and where.
     fn asked(&self) -> impl Iterator<Item = (Key, &'static str)> {
         let objects = &self.builder.objects;
-        let mesh = (self.mtls.mesh == MtlsMode::Strict).then(|| {
-            let name = ObjectName::new("", "default");
-            (Key { kind: Kind::MeshConfig, name }, "spec.mtls.mode")
-        });
+        let mesh = (self.mtls.mesh == MtlsMode::Strict).then(|| (notice::mesh_config(), "spec.mtls.mode"));
         let policies = objects.authentication.values().filter_map(|policy| {
             let key = || Key { kind: Kind::AuthenticationPolicy, name: policy.name.clone() };
             match policy.mode {

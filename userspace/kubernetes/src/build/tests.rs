@@ -2,6 +2,7 @@
 
 mod http_routes;
 mod jwt;
+mod mesh;
 mod mtls;
 mod outside;
 mod policies;

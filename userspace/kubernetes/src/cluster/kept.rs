@@ -150,6 +150,20 @@ pub(super) fn kind(object: &Value) -> Option<Kind> {
     OPTIONAL.iter().map(|optional| optional.kind).find(|kind| kind.name() == name)
 }
 
+/// The trust domain of what an earlier agent has kept in `folder`, if that can be read.
+pub fn kept_trust_domain(folder: &Path) -> Option<Arc<str>> {
+    #[derive(Deserialize)]
+    struct Named {
+        snapshot: OfMesh,
+    }
+    #[derive(Deserialize)]
+    struct OfMesh {
+        trust_domain: Arc<str>,
+    }
+    let named: Named = serde_json::from_slice(&fs::read(file_in(folder)).ok()?).ok()?;
+    Some(named.snapshot.trust_domain)
+}
+
 fn file_in(folder: &Path) -> PathBuf {
     folder.join("cluster.json")
 }

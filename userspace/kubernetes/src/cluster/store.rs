@@ -85,6 +85,12 @@ impl Store {
         self
     }
 
+    /// That is the mesh's, whatever its settings say: see [`crate::Options::trust_domain`].
+    pub(super) fn installed_for(mut self, trust_domain: Option<Arc<str>>) -> Self {
+        self.assembly.install_for(trust_domain);
+        self
+    }
+
     /// `kind` is there: nothing is complete until it has been listed. Again the same is no news.
     pub(super) fn expect(&mut self, kind: Kind, resource: Resource) {
         if self.kinds.get(&kind).is_some_and(|watched| watched.resource == resource) {

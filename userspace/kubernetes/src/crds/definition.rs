@@ -38,7 +38,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         short: "mc",
         policy: None,
         columns: &[
-            text("TRUST-DOMAIN", ".spec.trustDomain"),
+            text("TRUST-DOMAIN", ".status.trustDomain"),
             text("MTLS", ".spec.mtls.mode"),
             Column { name: "NODES", r#type: "integer", path: ".status.nodes.desired" },
             Column { name: "READY", r#type: "integer", path: ".status.nodes.ready" },

@@ -42,6 +42,11 @@ pub(super) fn of_mesh() -> Value {
         "description": "What has become of it. Written by the controller.",
         "properties": {
             "conditions": conditions("Accepted: whether the settings are valid. Programmed: whether nodes have them."),
+            "trustDomain": {
+                "type": "string",
+                "maxLength": 255,
+                "description": "The trust domain of all identities of the mesh.",
+            },
             "nodes": {
                 "type": "object",
                 "description": "The nodes of the mesh.",

@@ -11,7 +11,7 @@ const LARGEST: usize = 200 * 1024;
 fn names_and_columns_are_those_that_are_documented() {
     let lines: Vec<String> = crds().iter().map(describe).collect();
     let expected = [
-        "meshconfigs.weft.dev mc Cluster - | TRUST-DOMAIN .spec.trustDomain | MTLS .spec.mtls.mode \
+        "meshconfigs.weft.dev mc Cluster - | TRUST-DOMAIN .status.trustDomain | MTLS .spec.mtls.mode \
          | NODES .status.nodes.desired | READY .status.nodes.ready | AGE .metadata.creationTimestamp",
         "trafficpolicies.weft.dev tp Namespaced Inherited | TARGET-KIND .spec.targetRefs[0].kind \
          | TARGET .spec.targetRefs[0].name | LB .spec.loadBalancer.type \

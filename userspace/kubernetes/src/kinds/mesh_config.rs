@@ -8,7 +8,6 @@ use weft_model::{MtlsMode, ObjectName, Selector, Snapshot, SpiffeId};
 
 use super::{check, schema, selector::LabelSelector, telemetry_policy};
 use crate::{
-    build::DEFAULT_TRUST_DOMAIN,
     core::ENROLMENT,
     finding::Report,
     object::{Key, MeshConfig},
@@ -17,9 +16,15 @@ use crate::{
 /// The settings of the whole mesh. There is one MeshConfig, named default; without it all settings have their defaults.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule_at(
+    ".trustDomain",
+    "!has(oldSelf.trustDomain) || (has(self.trustDomain) && self.trustDomain == oldSelf.trustDomain)",
+    "identities of another trust domain would be strangers: leave it as it is, and see trustDomainAliases",
+)]))]
 pub(super) struct Spec {
-    /// The trust domain of all identities of the mesh. It cannot be changed.
-    #[schemars(with = "Option<schema::OwnTrustDomain>", extend("default" = DEFAULT_TRUST_DOMAIN))]
+    /// The trust domain of all identities of the mesh. It cannot be changed: `weft install --trust-domain` says it, and what
+    /// is written here is that. Absent: the same.
+    #[schemars(with = "Option<schema::TrustDomain>")]
     trust_domain: Option<String>,
     /// Trust domains whose identities stand for those of trustDomain in rules.
     #[serde(default)]
@@ -135,8 +140,9 @@ pub(super) fn check(spec: &Spec, key: &Key, report: &mut Report<'_>) -> Option<M
         let message = format!("there is one MeshConfig, named default, not {}", key.name.name);
         report.error("metadata.name", message, "write name: default");
     }
-    let trust_domain: Arc<str> = spec.trust_domain.as_deref().unwrap_or(DEFAULT_TRUST_DOMAIN).into();
-    check_trust_domain(&trust_domain, "spec.trustDomain", report);
+    if let Some(name) = &spec.trust_domain {
+        check_trust_domain(name, "spec.trustDomain", report);
+    }
     for (i, alias) in spec.trust_domain_aliases.iter().enumerate() {
         check_trust_domain(alias, &format!("spec.trustDomainAliases[{i}]"), report);
     }
@@ -153,7 +159,7 @@ pub(super) fn check(spec: &Spec, key: &Key, report: &mut Report<'_>) -> Option<M
     let trust_domain_aliases = spec.trust_domain_aliases.iter().map(|alias| alias.as_str().into()).collect();
     let access_log = telemetry.unwrap_or_default();
     let mesh = MeshConfig {
-        trust_domain,
+        trust_domain: spec.trust_domain.as_deref().map(Arc::from),
         trust_domain_aliases,
         certificate_ttl: certificate_ttl.unwrap_or(Snapshot::CERTIFICATE_TTL),
         brought_authority: certificates.and_then(Certificates::brought),
@@ -205,8 +211,7 @@ impl Certificates {
 }
 
 fn check_trust_domain(name: &str, field: &str, report: &mut Report<'_>) {
-    let id = SpiffeId::parse(&format!("spiffe://{name}")).ok();
-    if id.is_none_or(|id| !id.path.is_empty()) {
+    if SpiffeId::domain(name).is_err() {
         let remedy = "write a name of a-z, 0-9, '.', '-' and '_', like cluster.local";
         report.error(field, format!("\"{name}\" is no trust domain"), remedy);
     }
@@ -271,7 +276,7 @@ mod tests {
         let text = "{apiVersion: weft.dev/v1alpha1, kind: MeshConfig, metadata: {name: default}, spec: {}}";
         let decoded = decode(text, &mut Names::default());
         let Some(Object::MeshConfig(mesh)) = &decoded.declared[0].object else { panic!("{decoded:?}") };
-        assert_eq!(&*mesh.trust_domain, "cluster.local");
+        assert_eq!(mesh.trust_domain, None, "that of the installation");
         assert_eq!(mesh.namespace_selector.labels["weft.dev/mesh"], "enabled");
         assert_eq!(mesh.certificate_ttl, Duration::from_hours(24));
     }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 pub(super) use text::{
     AccountName, Cidr, Claim, CookiePath, Duration, HeaderName, HeaderPrefix, HeaderValue, Host, JwksPath,
-    JwksUri, Label, LabelKey, Labels, LifeTime, Method, MtlsMode, Name, OwnTrustDomain, Path, ServiceName,
-    SpiffeId, TrustDomain,
+    JwksUri, Label, LabelKey, Labels, LifeTime, Method, MtlsMode, Name, Path, ServiceName, SpiffeId,
+    TrustDomain,
 };
 
 /// An entry of `x-kubernetes-validations`: what must hold, and what to do where it does not.

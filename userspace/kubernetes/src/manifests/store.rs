@@ -33,7 +33,7 @@ pub(super) struct Store {
 impl Store {
     /// Nothing is read yet but what `memory` keeps; that `root` can be is checked.
     pub(super) fn new(root: PathBuf, options: Options) -> Result<Self, Error> {
-        let Options { node, last_good: memory, mutual_tls, system } = options;
+        let Options { node, last_good: memory, mutual_tls, system, trust_domain } = options;
         directory::list(&root).map_err(|source| Error::Directory { directory: root.clone(), source })?;
         let mut store = Self {
             ledger: Ledger::new(&root)?,
@@ -43,6 +43,7 @@ impl Store {
             root,
         };
         store.assembly.take_word_of(system);
+        store.assembly.install_for(trust_domain);
         if let Some(memory) = &mut store.memory {
             memory.recall(&mut store.assembly.catalog);
             store.assembly.take_over();

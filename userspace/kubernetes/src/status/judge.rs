@@ -49,7 +49,8 @@ impl<'a> Judge<'a> {
         before: &Judgement,
     ) -> Judgement {
         let judged = revisions.iter().filter_map(|(key, revision)| {
-            let judged = Judged { revision: Arc::clone(revision), verdict: self.verdict(key, revision)? };
+            let verdict = self.verdict(key, revision, &snapshot.trust_domain)?;
+            let judged = Judged { revision: Arc::clone(revision), verdict };
             let same = before.of.get(key).filter(|known| ***known == judged).cloned();
             Some((key.clone(), same.unwrap_or_else(|| Arc::new(judged))))
         });
@@ -57,10 +58,10 @@ impl<'a> Judge<'a> {
     }
 
     /// `None` for an object that is nobody's business here.
-    fn verdict(&self, key: &Key, revision: &Revision) -> Option<Verdict> {
+    fn verdict(&self, key: &Key, revision: &Revision, trust_domain: &Arc<str>) -> Option<Verdict> {
         Some(match (key.kind, key.route()) {
             (_, Some(route)) => Verdict::Parents(self.parents(key, &route, revision)),
-            (Kind::MeshConfig, _) => Verdict::MeshConfig(self.mesh_config(key)),
+            (Kind::MeshConfig, _) => Verdict::MeshConfig(self.mesh_config(key), Arc::clone(trust_domain)),
             (Kind::XMesh, _) => Verdict::XMesh(self.x_mesh(key)?),
             _ => Verdict::Ancestors(self.ancestors(key, revision)),
         })
@@ -144,7 +145,9 @@ impl<'a> Judge<'a> {
         if let Some(refusal) = self.refusal(key) {
             return Opinion::new(Said::no("Invalid", refusal));
         }
-        let partly = self.catalog.findings(key).0.iter().map(words);
+        let read = self.catalog.findings(key).0.iter();
+        let from_others = self.notices.get(key).into_iter().flatten().map(|notice| &notice.finding);
+        let partly = read.chain(from_others).map(words);
         Opinion { partly: partly.collect(), ..Opinion::new(Said::yes("Accepted")) }
     }
 

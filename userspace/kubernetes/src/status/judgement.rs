@@ -42,8 +42,8 @@ pub(crate) enum Verdict {
     Parents(Vec<Entry>),
     /// A policy: each of its targets.
     Ancestors(Vec<Entry>),
-    /// The MeshConfig.
-    MeshConfig(Opinion),
+    /// The MeshConfig, and the trust domain that is in force.
+    MeshConfig(Opinion, Arc<str>),
     /// An XMesh of ours.
     XMesh(Opinion),
 }

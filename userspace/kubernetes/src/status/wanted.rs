@@ -34,13 +34,14 @@ pub(super) fn wanted(
     match &judged.verdict {
         Verdict::Parents(entries) => list("parents", "parentRef", entries, count, stamp, &mut status),
         Verdict::Ancestors(entries) => list("ancestors", "ancestorRef", entries, count, stamp, &mut status),
-        Verdict::MeshConfig(opinion) => {
+        Verdict::MeshConfig(opinion, trust_domain) => {
             let nodes = json!({"desired": progress.desired.len(), "ready": progress.ready.len()});
-            one(opinion, ("nodes", nodes), count, stamp, &mut status)
+            let beside = [("trustDomain", json!(trust_domain)), ("nodes", nodes)];
+            one(opinion, &beside, count, stamp, &mut status)
         }
         Verdict::XMesh(opinion) => {
-            let features = supported_features();
-            one(opinion, ("supportedFeatures", features), count, stamp, &mut status)
+            let beside = [("supportedFeatures", supported_features())];
+            one(opinion, &beside, count, stamp, &mut status)
         }
     }?;
     Some(status.into())
@@ -82,18 +83,19 @@ fn list(
 /// Puts the conditions of an object that nobody else judges, and what stands beside them.
 fn one(
     opinion: &Opinion,
-    (name, value): (&str, Value),
+    beside: &[(&str, Value)],
     count: &Count,
     stamp: Stamp<'_>,
     status: &mut Map<String, Value>,
 ) -> Option<()> {
     let old = status.get("conditions").cloned().unwrap_or_default();
     let conditions = opinion.conditions(count, stamp, &old);
-    if is_newer(&old, stamp) || (old == conditions && status.get(name) == Some(&value)) {
+    let stays = old == conditions && beside.iter().all(|(name, value)| status.get(*name) == Some(value));
+    if is_newer(&old, stamp) || stays {
         return None;
     }
     status.insert("conditions".to_owned(), conditions);
-    status.insert(name.to_owned(), value);
+    status.extend(beside.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     Some(())
 }
 

@@ -134,8 +134,9 @@ fn columns_say_what_status_says() {
     let ancestor = json!({"ancestorRef": {"group": "", "kind": "Service", "name": "reviews"},
         "controllerName": "weft.dev/controller", "conditions": conditions});
     let of_policy = json!({"status": {"ancestors": [ancestor]}}).to_string();
-    let of_mesh =
-        json!({"status": {"conditions": conditions, "nodes": {"desired": 12, "ready": 11}}}).to_string();
+    let nodes = json!({"desired": 12, "ready": 11});
+    let of_mesh = json!({"conditions": conditions, "trustDomain": "cluster.local", "nodes": nodes});
+    let of_mesh = json!({"status": of_mesh}).to_string();
     let service = "{targetRefs: [{kind: Service, name: reviews}], ";
     for (kind, spec, status, expected) in [
         ("TrafficPolicy", "loadBalancer: {type: Random}}", &of_policy, "Service reviews Random True Unknown"),
@@ -179,6 +180,10 @@ fn the_trust_domain_stays_as_it_is() {
     }
     let changed = "{trustDomain: a.example, trustDomainAliases: [b.example]}";
     good(&server.kubectl(&["replace", "-f", "-"], &mesh(changed)));
+    // One that names none may be told which it has.
+    good(&server.kubectl(&["delete", "meshconfig", "default"], ""));
+    good(&server.kubectl(&["create", "-f", "-"], &mesh("{}")));
+    good(&server.kubectl(&["replace", "-f", "-"], &mesh("{trustDomain: a.example}")));
 }
 
 #[test]
@@ -199,7 +204,6 @@ fn what_is_never_merged_has_its_default_stored_and_nothing_else_has() {
     let expected = json!({"targetRefs": targets, "action": "ALLOW", "mode": "Enforce"});
     assert_eq!(stored("AuthorizationPolicy", "{targetRefs: [{kind: Service, name: web}]}"), expected);
     let expected = json!({
-        "trustDomain": "cluster.local",
         "namespaceSelector": {"matchLabels": {"weft.dev/mesh": "enabled"}},
         "mtls": {"mode": "Permissive"},
         "outboundTrafficPolicy": {"mode": "AllowAny"},

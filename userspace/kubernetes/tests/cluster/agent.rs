@@ -44,6 +44,7 @@ impl Agent {
             last_good: Some(disk.0.path().to_owned()),
             mutual_tls: false,
             system: None,
+            trust_domain: None,
         };
         let (source, snapshots) = ClusterSource::open(&connection, groups.to_owned(), options).await.unwrap();
         let (health, announcer) = (source.health(), source.announcer().unwrap());

@@ -61,9 +61,6 @@ schemas! {
     };
     /// A trust domain.
     TrustDomain => text(1, 255, &[trust_domain()]);
-    /// The trust domain of this mesh.
-    OwnTrustDomain => text(1, 255, &[trust_domain(), rule("self == oldSelf",
-        "identities of another trust domain would be strangers: leave it as it is, and see trustDomainAliases")]);
     /// A header's name.
     HeaderName => text(1, 256, &[rule("self.matches('^[A-Za-z0-9!#$%&\\'*+.^_`|~-]+$')",
         "no header name: write a name like x-user")]);

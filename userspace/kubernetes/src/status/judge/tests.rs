@@ -59,7 +59,7 @@ impl World {
             Verdict::Parents(entries) | Verdict::Ancestors(entries) => {
                 entries.iter().map(|entry| (entry.reference.clone(), entry.opinion.clone())).collect()
             }
-            Verdict::MeshConfig(opinion) | Verdict::XMesh(opinion) => vec![(Value::Null, opinion.clone())],
+            Verdict::MeshConfig(opinion, _) | Verdict::XMesh(opinion) => vec![(Value::Null, opinion.clone())],
         }
     }
 
@@ -355,6 +355,31 @@ fn a_mesh_is_accepted_with_parameters_that_are_there() {
     assert_eq!(world.of(&foreign), None);
     world.put(&policy("MeshConfig", "default", &json!({"trustDomain": "a/b"})));
     assert_eq!(world.reasons(&config), ["Invalid"]);
+}
+
+#[test]
+fn settings_of_another_trust_domain_are_told_which_one_holds() {
+    let config = policy("MeshConfig", "default", &json!({"trustDomain": "b.example"}));
+    let mut world = World::new(std::slice::from_ref(&config));
+    let in_force = |world: &mut World| match &world.of(&config).unwrap().verdict {
+        Verdict::MeshConfig(opinion, trust_domain) => (trust_domain.to_string(), opinion.partly.join("; ")),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        in_force(&mut world),
+        ("b.example".to_owned(), String::new()),
+        "where no installation says it"
+    );
+    let mut installed = World::new(&[]);
+    installed.assembly.install_for(Some("a.example".into()));
+    installed.put(&config);
+    let (trust_domain, said) = in_force(&mut installed);
+    assert_eq!(trust_domain, "a.example");
+    assert!(
+        said.starts_with("spec.trustDomain: the mesh was installed with trust domain a.example"),
+        "{said}"
+    );
+    assert_eq!(installed.reasons(&config), ["Accepted"], "the other settings hold");
 }
 
 #[test]

@@ -188,12 +188,14 @@ fn the_mesh_counts_its_nodes_and_names_what_it_can() {
     progress.ready.pop_last();
     let config = wanted(
         &key(Kind::MeshConfig),
-        &judged(1, Verdict::MeshConfig(opinion())),
+        &judged(1, Verdict::MeshConfig(opinion(), "a.example".into())),
         &Value::Null,
         &progress,
         NOW,
     );
-    assert_eq!(config.unwrap()["nodes"], json!({"desired": 3, "ready": 2}));
+    let config = config.unwrap();
+    assert_eq!(config["nodes"], json!({"desired": 3, "ready": 2}));
+    assert_eq!(config["trustDomain"], "a.example");
     let mesh = || judged(1, Verdict::XMesh(opinion()));
     let status = wanted(&key(Kind::XMesh), &mesh(), &Value::Null, &progress, NOW).unwrap();
     assert_eq!(status["conditions"][1]["message"], "2/3 nodes");

@@ -20,7 +20,7 @@ fn key() -> Key {
 fn judgement(version: &str, status: &Value, message: &str) -> Judgement {
     let object = json!({"metadata": {"uid": "u", "resourceVersion": version}, "status": status});
     let revision = Arc::new(Revision::of(Kind::MeshConfig, &object, "weft.dev/v1alpha1", 1));
-    let verdict = Verdict::MeshConfig(Opinion::new(Said::no("Invalid", message)));
+    let verdict = Verdict::MeshConfig(Opinion::new(Said::no("Invalid", message)), "a.example".into());
     Judgement::new(&Arc::new(Snapshot::default()), [(key(), Arc::new(Judged { revision, verdict }))].into())
 }
 
