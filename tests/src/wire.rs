@@ -13,6 +13,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
+use weft_transport::Netns;
+
 use crate::{Pod, soon};
 
 /// Captures all TCP on a pod's `eth0` until it is dropped.
@@ -47,10 +49,15 @@ struct Direction {
 impl Wire {
     /// Captures what `pod` sends and receives from now on.
     pub fn new(pod: &Pod) -> Self {
+        Self::within(&pod.netns())
+    }
+
+    /// Captures what goes over any interface of a network namespace from now on.
+    pub fn within(netns: &Netns) -> Self {
         let open = || {
             socket(AddressFamily::Packet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
         };
-        let socket = pod.netns().run(open).expect("root can enter a namespace").expect("root may capture");
+        let socket = netns.run(open).expect("root can enter a namespace").expect("root may capture");
         setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20)).expect("root may have a large buffer");
         let poll = TimeVal::new(0, 20_000);
         setsockopt(&socket, sockopt::ReceiveTimeout, &poll).expect("a time-out that is not zero is allowed");

@@ -3,6 +3,8 @@
 
 #[path = "kubernetes/agents.rs"]
 mod agents;
+#[path = "kubernetes/beside.rs"]
+mod beside;
 #[path = "kubernetes/cluster.rs"]
 mod cluster;
 #[path = "kubernetes/everywhere.rs"]
@@ -29,3 +31,5 @@ mod services;
 mod short;
 #[path = "kubernetes/stage.rs"]
 mod stage;
+#[path = "kubernetes/wire.rs"]
+mod wire;

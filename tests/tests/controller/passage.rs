@@ -323,6 +323,46 @@ async fn labels_bring_running_pods_in_and_out_again_and_refuse_and_cut_nothing()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn others_are_told_that_a_pod_has_joined_once_its_own_kernel_takes_what_they_send() {
+    let Some(app) = App::start().await else { return };
+    namespace(&app.stage, "enabled").await;
+    let _agents = [app.agent(0).await, app.agent(1).await];
+    for (node, real) in app.nodes.iter().zip([&app.web, &app.far]) {
+        let full = format!("app/{}", real.name);
+        let is_it = |pod: &Value| pod["name"] == full.as_str() && pod["state"] == "Enforced";
+        eventually(Duration::from_mins(1), || {
+            status(node)["pods"].as_array().is_some_and(|pods| pods.iter().any(is_it))
+        });
+    }
+    // From now on nothing is written to what this kernel knows of its pods.
+    freeze(&app.nodes[0], "weft_pod");
+    let controller = app.stage.controller_at(own_address()).await;
+    publish(&app.stage, &[&controller]).await;
+    let told = async |name: &str| {
+        let pods = app.stage.server.list("v1", "Pod").await;
+        let pod = pods.into_iter().find(|pod| pod["metadata"]["name"] == name);
+        pod.is_some_and(|pod| pod["metadata"]["annotations"]["weft.dev/joined"].is_string())
+    };
+    until("the other node's pod is told to have joined", async || told("far").await).await;
+    eventually(Duration::from_mins(1), || status(&app.nodes[0])["failure"].is_object());
+    for _ in 0..20 {
+        assert!(!told("web").await, "its kernel would hand mutual TLS to the app");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(controller);
+}
+
+/// Nobody in user space can write to this map of the node any more (`BPF_MAP_FREEZE`).
+fn freeze(node: &Node, map: &str) {
+    let pins = std::path::Path::new("/sys/fs/bpf/weft").join(node.name());
+    let version = fs::read_dir(&pins).unwrap().flatten().next().expect("its maps are pinned");
+    let pin = version.path().join("maps").join(map);
+    let done = std::process::Command::new("bpftool").args(["map", "freeze", "pinned"]).arg(pin).output();
+    let done = done.expect("these tests need bpftool (`cargo xtask setup` installs it)");
+    assert!(done.status.success(), "{}", text(&done));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_speaks_for_the_pods_of_its_own_node_and_says_nothing_else_of_them() {
     let stage = Stage::open().await;
     let uid = stage.uid("Pod", "weft-n1").await;

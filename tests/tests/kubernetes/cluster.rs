@@ -48,12 +48,17 @@ pub(crate) fn of_this_machine(args: &[&str]) -> String {
     said(&mut command, None).unwrap_or_else(|error| panic!("cargo xtask cluster {}: {error}", args.join(" ")))
 }
 
+/// Whether its nodes are of this machine.
+pub(crate) fn is_of_this_machine() -> bool {
+    env::var_os("WEFT_XTASK").is_some()
+}
+
 /// What a machine with control groups v2 alone would do: there runc ends with a container what is in its group, and the
 /// proxy is in another one. Where there are groups v1, too, runc goes by those, which the proxy has not left; so it is
 /// moved there. On a cluster that is another's nothing is done.
 #[track_caller]
 pub(crate) fn as_with_cgroup_v2() {
-    if env::var_os("WEFT_XTASK").is_none() {
+    if !is_of_this_machine() {
         return;
     }
     for node in nodes() {

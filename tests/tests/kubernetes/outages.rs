@@ -8,12 +8,14 @@ use weft_tests::eventually;
 use crate::agents::{self, Agent, PATIENCE, SYSTEM};
 use crate::cluster;
 use crate::load::{Load, Tally};
-use crate::stage::{Echo, Stage};
+use crate::stage::{Echo, Stage, deployment};
+use crate::wire::NodeWire;
 
 #[test]
 fn an_api_server_that_restarts_fails_no_request() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("api-server", &one, &other);
+    let wire = NodeWire::of(&one);
     let load = Load::start(&stage, "api", &one);
     let joined = joined(&stage, &load);
     cluster::of_this_machine(&["stop", "kube-apiserver"]);
@@ -28,12 +30,14 @@ fn an_api_server_that_restarts_fails_no_request() {
     agents::enforced("httproutes", &stage.namespace, "api", |_| true);
     eventually(PATIENCE, || stage.answer("web", &["http://api/"]).says("x-tag") == Some("again"));
     load.assert_whole_since(&joined);
+    wire.assert_sealed(&stage);
 }
 
 #[test]
 fn a_containerd_that_restarts_fails_no_request() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("containerd", &one, &other);
+    let wire = NodeWire::of(&one);
     let load = Load::start(&stage, "api", &one);
     let joined = joined(&stage, &load);
     let before = Agent::on(&one).uid;
@@ -43,6 +47,7 @@ fn a_containerd_that_restarts_fails_no_request() {
     eventually(PATIENCE, || stage.ask("web", &["http://api/"]).is_ok());
     load.some_more(100);
     load.assert_whole_since(&joined);
+    wire.assert_sealed(&stage);
     assert_eq!(Agent::on(&one).uid, before, "pods outlive their runtime");
 }
 
@@ -50,6 +55,7 @@ fn a_containerd_that_restarts_fails_no_request() {
 fn an_agent_that_is_killed_comes_back_and_no_request_fails() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("killed", &one, &other);
+    let wire = NodeWire::of(&one);
     let load = Load::start(&stage, "api", &one);
     let joined = joined(&stage, &load);
     cluster::as_with_cgroup_v2();
@@ -62,12 +68,14 @@ fn an_agent_that_is_killed_comes_back_and_no_request_fails() {
         load.some_more(50);
     }
     load.assert_whole_since(&joined);
+    wire.assert_sealed(&stage);
 }
 
 #[test]
 fn agents_whose_maps_have_another_layout_are_rolled_out_and_no_request_fails() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("layout", &one, &other);
+    let wire = NodeWire::of(&one);
     let load = Load::start(&stage, "api", &one);
     let joined = joined(&stage, &load);
     cluster::as_with_cgroup_v2();
@@ -90,12 +98,14 @@ fn agents_whose_maps_have_another_layout_are_rolled_out_and_no_request_fails() {
     }
     load.some_more(50);
     load.assert_whole_since(&joined);
+    wire.assert_sealed(&stage);
 }
 
 #[test]
 fn controllers_that_are_killed_come_back_and_no_request_fails() {
     let [one, other] = cluster::two_nodes();
     let stage = routed("controllers", &one, &other);
+    let wire = NodeWire::of(&one);
     let load = Load::start(&stage, "api", &one);
     let joined = joined(&stage, &load);
     let before = restarts_of_controllers();
@@ -115,6 +125,7 @@ fn controllers_that_are_killed_come_back_and_no_request_fails() {
         generations.clone().count() > 0 && generations.all(|generation| generation == newest)
     });
     load.assert_whole_since(&joined);
+    wire.assert_sealed(&stage);
 }
 
 #[test]
@@ -139,18 +150,56 @@ fn a_proxy_that_is_killed_refuses_nobody_and_loses_only_what_it_carried() {
     }
 }
 
+#[test]
+fn a_pod_that_waits_for_its_agent_says_so_in_an_event_and_others_start() {
+    let [one, _] = cluster::two_nodes();
+    let (inside, outside) = (Stage::open("waits"), Stage::outside("starts"));
+    let on = |name| Echo { node: Some(&one), ..Echo::new(name) };
+    let hangs = Hanging::agent_of(&one);
+    inside.apply(&deployment(&on("api")));
+    outside.start(&[on("api")]);
+    let events = || inside.kubectl(&["get", "events", "--output=jsonpath={.items[*].message}"]);
+    let waits = "waits for the mesh: it must not start outside of it";
+    eventually(PATIENCE, || events().is_ok_and(|all| all.contains(waits)));
+    let ready = "--output=jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
+    assert_eq!(inside.ok(&["get", "pods", ready]), "False");
+    drop(hangs);
+    inside.rolled_out("api");
+    agents::enrolled(&inside.namespace, 1);
+}
+
+/// An agent that does nothing any more, until this is dropped.
+struct Hanging {
+    node: String,
+}
+
+impl Hanging {
+    #[track_caller]
+    fn agent_of(node: &str) -> Self {
+        signal(node, "STOP", &agent_of(node));
+        Self { node: node.to_owned() }
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        signal(&self.node, "CONT", &agent_of(&self.node));
+    }
+}
+
 /// What the load has to tell once its pod has joined the mesh, which is other tests' concern.
 fn joined(stage: &Stage, load: &Load<'_>) -> Vec<Tally> {
-    agents::enrolled(&stage.namespace, 3);
+    agents::enrolled(&stage.namespace, 4);
     load.some_more(50);
     load.tallies()
 }
 
-/// An app in two pods of two nodes, with a route, and a client.
+/// An app in two pods of two nodes, with a route, and a client. What the load asks is on its own node and on the other.
 fn routed(name: &str, one: &str, other: &str) -> Stage {
     let stage = Stage::open(name);
     stage.start(&[
         Echo { node: Some(one), ..Echo::new("api") },
+        Echo { app: "api", node: Some(other), ..Echo::new("api-far") },
         Echo { node: Some(other), ..Echo::new("web") },
     ]);
     stage.service("api", "app: api", "");
@@ -161,14 +210,24 @@ fn routed(name: &str, one: &str, other: &str) -> Stage {
 
 /// At once, as when memory runs out. The process is the node's, and so it is seen on the machine.
 fn kill_agent(agent: &Agent) {
-    kill(&agent.node, &format!("$(pids '^/weft agent --node={}')", agent.node));
+    kill(&agent.node, &agent_of(&agent.node));
 }
 
-/// Ends these processes at once; `pids PATTERN` are those of containers whose command is like that.
+/// The agent of the node, as [`signal`] finds it.
+fn agent_of(node: &str) -> String {
+    format!("$(pids '^/weft agent --node={node}')")
+}
+
+/// Ends these processes at once.
 fn kill(node: &str, pids: &str) {
+    signal(node, "KILL", pids);
+}
+
+/// Sends these processes a signal; `pids PATTERN` are those of containers whose command is like that.
+fn signal(node: &str, signal: &str, pids: &str) {
     let script = format!(
         "pids() {{ for pid in $(cat /proc/[0-9]*/stat 2>/dev/null | awk '$2 == \"(weft)\" {{print $1}}'); do \
-         tr '\\0' ' ' < /proc/$pid/cmdline | grep -q -- \"$1\" && echo $pid; done; }}; kill -9 {pids}"
+         tr '\\0' ' ' < /proc/$pid/cmdline | grep -q -- \"$1\" && echo $pid; done; }}; kill -{signal} {pids}"
     );
     cluster::of_this_machine(&["exec", node, "sh", "-c", &script]);
 }

@@ -7,6 +7,7 @@ use crate::agents::{self, Agent, PATIENCE, SYSTEM};
 use crate::cluster;
 use crate::load::Load;
 use crate::stage::{Echo, ONLY_WEB, ROUTED, Stage};
+use crate::wire::NodeWire;
 
 #[test]
 fn every_node_has_an_agent_that_enforces_what_the_api_server_says() {
@@ -99,6 +100,7 @@ fn agents_are_replaced_under_load_and_no_request_fails() {
     ]);
     stage.service("api", "app: api", "");
     stage.apply(ROUTED);
+    let wire = NodeWire::of(&one);
     let load = Load::start(&stage, "api", &one);
     agents::enrolled(&stage.namespace, 3);
     agents::enforced("httproutes", &stage.namespace, "api", |_| true);
@@ -114,6 +116,7 @@ fn agents_are_replaced_under_load_and_no_request_fails() {
     assert!(after.iter().all(|agent| !before.contains(&agent.uid)), "all are new");
     assert_eq!(after.len(), before.len());
     load.assert_whole_since(&joined);
+    wire.assert_sealed(&stage);
 }
 
 /// UID and restarts of each pod.

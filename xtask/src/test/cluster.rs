@@ -154,7 +154,7 @@ fn suite(means: &Means, filter: Option<&str>, skipped: &[&str]) -> Result<Counts
 /// The target of the tests that need a cluster.
 const SUITE: &str = "kubernetes";
 /// What does something to the machine's own cluster, or needs what not every cluster has: addresses of both families.
-const OURS: &[&str] = &["outages::", RIGHTS, REMOVAL, "dual_stack"];
+const OURS: &[&str] = &["outages::", "beside::", RIGHTS, REMOVAL, "dual_stack"];
 /// What looks back at all other tests, and what ends them.
 const APART: &[&str] = &[RIGHTS, REMOVAL];
 const RIGHTS: &str = "rights::";
