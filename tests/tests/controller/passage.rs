@@ -5,6 +5,8 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    path::Path,
+    process::Command,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -335,7 +337,7 @@ async fn others_are_told_that_a_pod_has_joined_once_its_own_kernel_takes_what_th
         });
     }
     // From now on nothing is written to what this kernel knows of its pods.
-    freeze(&app.nodes[0], "weft_pod");
+    freeze(&app.nodes[0], &["weft_pod", "weft_pod_ip", "weft_pod_port"]);
     let controller = app.stage.controller_at(own_address()).await;
     publish(&app.stage, &[&controller]).await;
     let told = async |name: &str| {
@@ -352,14 +354,16 @@ async fn others_are_told_that_a_pod_has_joined_once_its_own_kernel_takes_what_th
     drop(controller);
 }
 
-/// Nobody in user space can write to this map of the node any more (`BPF_MAP_FREEZE`).
-fn freeze(node: &Node, map: &str) {
-    let pins = std::path::Path::new("/sys/fs/bpf/weft").join(node.name());
+/// Nobody in user space can write to these maps of the node any more (`BPF_MAP_FREEZE`).
+fn freeze(node: &Node, maps: &[&str]) {
+    let pins = Path::new("/sys/fs/bpf/weft").join(node.name());
     let version = fs::read_dir(&pins).unwrap().flatten().next().expect("its maps are pinned");
-    let pin = version.path().join("maps").join(map);
-    let done = std::process::Command::new("bpftool").args(["map", "freeze", "pinned"]).arg(pin).output();
-    let done = done.expect("these tests need bpftool (`cargo xtask setup` installs it)");
-    assert!(done.status.success(), "{}", text(&done));
+    for map in maps {
+        let pin = version.path().join("maps").join(map);
+        let done = Command::new("bpftool").args(["map", "freeze", "pinned"]).arg(pin).output();
+        let done = done.expect("these tests need bpftool (`cargo xtask setup` installs it)");
+        assert!(done.status.success(), "{}", text(&done));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
