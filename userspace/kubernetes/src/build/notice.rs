@@ -74,7 +74,7 @@ impl Notice {
 pub(super) fn another_trust_domain(written: &str, installed: &str) -> Notice {
     let message = format!(
         "the mesh was installed with trust domain {installed}, and keeps it: {written} is a stranger's to all its \
-         certificates. The other settings hold"
+         certificates; the other settings hold"
     );
     let remedy = "delete the MeshConfig and make it without trustDomain, or see trustDomainAliases; another trust domain \
                   is another installation: weft install --trust-domain";
