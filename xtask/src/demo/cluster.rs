@@ -75,7 +75,7 @@ fn refuses_a_stranger() -> Result<()> {
         Ok(())
     })?;
     show_weft(&["observe", "--verdict=DENIED", "--namespace=demo", "--last=1"])?;
-    show_weft(&["authz", "check", "--from=demo/guest", "--to=demo/api:80"])
+    show_weft(&["authz", "check", "--from=demo/guest", "--to=demo/api:80", "--method=GET", "--path=/"])
 }
 
 fn does_not_notice_a_rollout() -> Result<()> {
