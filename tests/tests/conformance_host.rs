@@ -67,10 +67,7 @@ fn failures(case: &Case) -> Vec<String> {
 fn snapshot(case: &Case) -> Result<Arc<Snapshot>> {
     let directory = tempfile::tempdir()?;
     fs::write(directory.path().join("case.yaml"), case.manifest()?)?;
-    let (_source, latest) = ManifestSource::open(
-        directory.path(),
-        Options { node: "here".into(), last_good: None, mutual_tls: false, system: None, trust_domain: None },
-    )?;
+    let (_source, latest) = ManifestSource::open(directory.path(), Options::of("here"))?;
     let snapshot = Arc::clone(&latest.borrow());
     let errors = snapshot.problems.iter().filter(|problem| problem.severity == weft_model::Severity::Error);
     let errors: Vec<_> =

@@ -71,8 +71,7 @@ async fn start(
 ) -> Result<(), Error> {
     let cluster = Cluster::connect(&settings.connection).await?;
     // No pod is its own: of a node without a name there are none, and no control groups to look for them in.
-    let trust_domain = settings.trust_domain.clone();
-    let options = Options { node: "".into(), last_good: None, mutual_tls: false, system: None, trust_domain };
+    let options = Options { trust_domain: settings.trust_domain.clone(), ..Options::of("") };
     let (mut source, snapshots) = ClusterSource::open(&settings.connection, PathBuf::new(), options).await?;
     let (namespace, clock) = (Arc::clone(&settings.namespace), Clock::system());
     let (metrics, serving) = (Arc::new(Metrics::new(settings.version)), Serving::new());

@@ -40,16 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let before = resident()?;
     let start = Instant::now();
-    let (source, mut snapshots) = ManifestSource::open(
-        directory.path(),
-        Options {
-            node: "node-0".into(),
-            last_good: None,
-            mutual_tls: false,
-            system: None,
-            trust_domain: None,
-        },
-    )?;
+    let (source, mut snapshots) = ManifestSource::open(directory.path(), Options::of("node-0"))?;
     println!("cold read            {:>8.1} ms", millis(start.elapsed()));
     let snapshot = Arc::clone(&snapshots.borrow_and_update());
     println!("services in snapshot {:>8}   problems {}", snapshot.services.len(), snapshot.problems.len());

@@ -47,6 +47,14 @@ pub struct Options {
     pub trust_domain: Option<Arc<str>>,
 }
 
+impl Options {
+    /// For the agent of `node`, or for nobody's: nothing is kept for the next one, no workload has certificates, each pod that
+    /// is enrolled has joined.
+    pub fn of(node: impl Into<Arc<str>>) -> Self {
+        Self { node: node.into(), last_good: None, mutual_tls: false, system: None, trust_domain: None }
+    }
+}
+
 /// Asks a running [`Source`] to look again.
 #[derive(Clone, Debug)]
 pub struct Refresh {

@@ -113,11 +113,7 @@ fn load(files: &[(String, String)]) -> Arc<Snapshot> {
         let file = fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_mins(1)).unwrap();
     }
-    let (_source, snapshots) = ManifestSource::open(
-        directory.path(),
-        Options { node: "n1".into(), last_good: None, mutual_tls: false, system: None, trust_domain: None },
-    )
-    .unwrap();
+    let (_source, snapshots) = ManifestSource::open(directory.path(), Options::of("n1")).unwrap();
     Arc::clone(&snapshots.borrow())
 }
 

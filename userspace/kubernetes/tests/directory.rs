@@ -34,13 +34,7 @@ impl Running {
         for (name, text) in files {
             fs::write(directory.path().join(name), text).unwrap();
         }
-        let options = Options {
-            node: "n1".into(),
-            last_good: None,
-            mutual_tls: false,
-            system: None,
-            trust_domain: None,
-        };
+        let options = Options::of("n1");
         let (mut source, snapshots) = ManifestSource::open(directory.path(), options).unwrap();
         source.follow_jwks(jwks);
         let refresh = source.refresh_handle();
@@ -354,11 +348,7 @@ async fn a_file_that_was_rewritten_under_its_old_time_is_read_again() {
 
 #[test]
 fn a_directory_that_is_not_there_is_named() {
-    let error = ManifestSource::open(
-        "/nonexistent/manifests",
-        Options { node: "n1".into(), last_good: None, mutual_tls: false, system: None, trust_domain: None },
-    )
-    .unwrap_err();
+    let error = ManifestSource::open("/nonexistent/manifests", Options::of("n1")).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("/nonexistent/manifests") && message.contains("does it exist"), "{message}");
 }

@@ -106,13 +106,7 @@ mod tests {
                 .to_owned(),
         ];
         std::fs::write(folder.path().join("all.yaml"), text.concat()).unwrap();
-        let options = Options {
-            node: "n1".into(),
-            last_good: None,
-            mutual_tls: false,
-            system: None,
-            trust_domain: None,
-        };
+        let options = Options::of("n1");
         let (_source, snapshots) = ManifestSource::open(folder.path(), options).unwrap();
         let snapshot = Arc::clone(&snapshots.borrow());
         let wanted = wanted(&snapshot);

@@ -103,13 +103,7 @@ struct Trial {
 impl Trial {
     async fn start(args: &AgentArgs, node: &str, place: &Place, tasks: &Tasks) -> Result<Self> {
         // Nothing of it is kept: the agent that runs keeps what is in force.
-        let options = Options {
-            node: node.into(),
-            last_good: None,
-            mutual_tls: false,
-            system: None,
-            trust_domain: None,
-        };
+        let options = Options::of(node);
         // Whether the kubelet is found is the concern of who enforces.
         let kubelet = watch::channel(true).1;
         let Opened { source, snapshots, told } = source::open(args, place, kubelet, options).await?;

@@ -31,8 +31,7 @@ impl Controller {
     pub(crate) async fn of(server: &ApiServer, user: &str, replica: &str) -> Self {
         let connection = Connection::Kubeconfig(server.kubeconfig(user));
         let cluster = Cluster::connect(&connection).await.unwrap();
-        let options =
-            Options { node: "".into(), last_good: None, mutual_tls: false, system: None, trust_domain: None };
+        let options = Options::of("");
         let (mut source, _snapshots) =
             ClusterSource::open(&connection, PathBuf::new(), options).await.unwrap();
         let (progress, far) = watch::channel(Arc::default());

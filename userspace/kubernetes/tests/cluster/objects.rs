@@ -161,13 +161,7 @@ impl Folder {
         for (i, object) in self.0.iter().enumerate() {
             fs::write(folder.path().join(format!("{i}.json")), object.to_string()).unwrap();
         }
-        let options = Options {
-            node: "n1".into(),
-            last_good: None,
-            mutual_tls: false,
-            system: None,
-            trust_domain: None,
-        };
+        let options = Options::of("n1");
         let (_source, latest) = ManifestSource::open(folder.path(), options).unwrap();
         latest.borrow().as_ref().clone()
     }
