@@ -36,8 +36,8 @@ pub(crate) enum AuthorityError {
     /// It is another mesh's.
     #[error(
         "the authority in Secret {secret} is of trust domain {authority}, this mesh is {mesh}; install it with \
-         --trust-domain {authority}, or delete the Secret and ConfigMap weft-trust-bundle: controllers then make another authority, which cuts off every \
-         workload of this one"
+         --trust-domain {authority}, or delete the Secret and ConfigMap weft-trust-bundle: controllers then make another \
+         authority, which cuts off every workload of this one"
     )]
     TrustDomain {
         /// The authority's.
