@@ -1,10 +1,11 @@
 //! Which requests are answered.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use weft_tests::{Pod, soon};
+use rustix::net::sockopt::set_socket_linger;
+use weft_tests::{HttpClient, Pod, SocketRequest, Suspended, soon};
 
 use crate::stage::{API, Stage, ask};
 
@@ -38,6 +39,29 @@ fn requests_are_allowed_by_who_sends_them_what_they_do_and_where() {
     let mut client = stage.web.http(API).unwrap();
     assert_eq!(client.ask(("GET", "/x"), &[], &[]).unwrap().status, 403);
     assert_eq!(client.ask(("GET", "/items"), &[], &[]).unwrap().status, 200);
+}
+
+#[test]
+fn a_client_is_known_that_has_the_port_of_one_that_was_reset_before_it_was_accepted() {
+    let Some(stage) = Stage::open(READ) else { return };
+    stage.gets(|stage| &stage.web, "/items", 200);
+    let from = SocketAddr::new(stage.web.ip().into(), 40_000);
+    let request = SocketRequest::tcp(stage.api.addr(8080)).from(from);
+    let connect = || {
+        let stream = TcpStream::from(stage.web.open(&request).unwrap());
+        set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+        stream
+    };
+    for round in 0..10 {
+        let suspended = Suspended::new(stage.node.proxy_pid());
+        for _ in 0..3 {
+            drop(connect());
+        }
+        let next = connect();
+        drop(suspended);
+        let answer = HttpClient::over(next).ask(("GET", "/items"), &[], &[]);
+        assert_eq!(answer.map(|answer| answer.status).ok(), Some(200), "round {round}");
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ use weft_transport::{Progress, ReadAhead, relay};
 use crate::{
     Reason,
     clock::Moment,
-    line::{Line, reset_on_close},
+    line::{Line, is_broken, reset_on_close},
     live::{Facts, Relaying},
     observe::{ConnectionRecord, Inbound, Protocol, Record, Security},
     outbound::ended,
@@ -164,6 +164,9 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
     let Some(_open) = served.pod.account.connection(shared.limits.pod_connections) else {
         return refuse(socket, Reason::POD_CONNECTIONS);
     };
+    if is_broken(&socket) {
+        return refuse(socket, Reason::CLIENT_GONE);
+    }
     let Ok(local) = socket.local_addr() else { return refuse(socket, Reason::PROXY_FAILED) };
     let local = SocketAddr::new(local.ip().to_canonical(), local.port());
     seen.local = Some(local);

@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
+    time::timeout,
 };
 use weft_transport::{Progress, Relayed, mux, relay, relay_inside};
 
@@ -65,13 +66,7 @@ impl Line {
     /// Waits until it breaks, without reading from it.
     pub(crate) async fn broken(&self) {
         match self {
-            Self::Plain(socket) => {
-                let error = socket.async_io(Interest::ERROR, || {
-                    let pending = socket.take_error()?;
-                    pending.ok_or_else(|| io::ErrorKind::WouldBlock.into())
-                });
-                drop(error.await);
-            }
+            Self::Plain(socket) => broken(socket).await,
             Self::Sealed(stream) => drop(stream.broken().await),
         }
     }
@@ -155,6 +150,29 @@ impl Line {
         }
     }
 }
+
+/// Waits until a socket breaks, without reading from it.
+async fn broken(socket: &TcpStream) {
+    let error = socket.async_io(Interest::ERROR, || {
+        let pending = socket.take_error()?;
+        pending.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    });
+    drop(error.await);
+}
+
+/// Whether a socket broke before it was looked at. Its client's next connection may have its addresses, and what the kernel has
+/// written for these is that one's by now.
+pub(crate) fn is_broken(socket: &TcpStream) -> bool {
+    !matches!(socket.take_error(), Ok(None))
+}
+
+/// As [`is_broken`], where the reset may be on its way.
+pub(crate) async fn breaks(socket: &TcpStream) -> bool {
+    is_broken(socket) || timeout(ON_ITS_WAY, broken(socket)).await.is_ok()
+}
+
+/// How long a reset may take from a pod to a socket in the same pod.
+const ON_ITS_WAY: Duration = Duration::from_millis(20);
 
 /// Has the close of `socket` be a reset.
 pub(crate) fn reset_on_close(socket: &TcpStream) {

@@ -23,7 +23,7 @@ use crate::{
     Reason,
     clock::Moment,
     limits::Observed,
-    line::{Line, reset_on_close},
+    line::{Line, breaks, is_broken, reset_on_close},
     live::{Facts, Relaying},
     observe::{ConnectionRecord, Protocol, Record, Security},
     serve::{self, Client},
@@ -143,10 +143,13 @@ async fn carry(
     let Some(_open) = served.pod.account.connection(limits.pod_connections) else {
         return refuse(socket, Reason::POD_CONNECTIONS);
     };
+    if is_broken(&socket) {
+        return refuse(socket, Reason::CLIENT_GONE);
+    }
     match arrive(served, client, seen) {
         Ok(()) => {}
-        // The origin of a connection that was reset goes with it.
-        Err(Reason::NO_ORIGIN) if matches!(socket.take_error(), Ok(Some(_))) => {
+        // The origin of a connection goes just before its client's reset comes.
+        Err(Reason::NO_ORIGIN) if Box::pin(breaks(&socket)).await => {
             return refuse(socket, Reason::CLIENT_GONE);
         }
         Err(why) => return refuse(socket, why),

@@ -13,6 +13,9 @@ pub trait Origins: Send + Sync {
     /// A record is there once: the second call for the same connection finds none, and neither does
     /// one for a connection that no hook redirected. Whoever accepted it has to refuse it, for nobody
     /// may use a pod's listener directly.
+    ///
+    /// To be called of a connection that is not broken: of one that was reset the record is gone, and what stands there may be
+    /// the next one's from the same port.
     fn take(&self, netns_cookie: u64, peer: SocketAddr) -> Result<Option<Origin>, Error>;
 
     /// Takes what the kernel attests of the client of a connection from `peer` to this port of the pod, of which it was
