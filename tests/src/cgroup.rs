@@ -17,6 +17,17 @@ pub(crate) fn mount() -> PathBuf {
     mount.expect("these tests need cgroup v2: mount -t cgroup2 none /sys/fs/cgroup")
 }
 
+/// Where the groups of the memory controller are: apart from those of version 2 on hybrid hosts.
+pub(crate) fn memory_mount() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let is_memory = |options: &str| options.split(',').any(|option| option == "memory");
+    let own = fields.find(|fields| {
+        fields.get(2) == Some(&"cgroup") && fields.get(3).is_some_and(|options| is_memory(options))
+    });
+    own.map_or_else(mount, |fields| fields[1].into())
+}
+
 /// Moves the calling process into the group at `path`.
 pub(crate) fn enter(path: &Path) -> io::Result<()> {
     fs::write(path.join("cgroup.procs"), std::process::id().to_string())

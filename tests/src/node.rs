@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::command::{text, weft};
 use crate::world::{Shared, write_atomically};
-use crate::{Agent, Pod, PodBuilder, agent, manifests, traces};
+use crate::{Agent, MemoryGroup, Pod, PodBuilder, agent, manifests, traces};
 
 /// A part of the machine with a cgroup, folders and an agent of its own.
 #[derive(Clone)]
@@ -78,6 +78,12 @@ impl Node {
     /// Starts the agent without `--cgroup`: it has to find one.
     pub fn rooted_agent(&self) -> Agent {
         Agent::spawn(self.clone(), &[], None, &[])
+    }
+
+    /// A new group of the memory controller, for its agent.
+    #[track_caller]
+    pub fn memory_group(&self) -> MemoryGroup {
+        MemoryGroup::make(&format!("{}-memory", self.name))
     }
 
     /// Runs an agent that is to refuse, without `--cgroup` unless it is in `arguments`, and says how it

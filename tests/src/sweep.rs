@@ -1,5 +1,6 @@
 //! Removes all that a world has made, by its name alone.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use crate::command::helper;
 
 /// Removes what is named `name` or `name-...`: groups with their processes, pins, namespaces, files.
 pub(crate) fn sweep(name: &str) {
-    for group in named(&cgroup::mount(), name) {
+    for group in [cgroup::mount(), cgroup::memory_mount()].iter().flat_map(|mount| named(mount, name)) {
         cgroup::remove(&group);
     }
     for pins in named(Path::new(PINS), name) {
@@ -33,8 +34,9 @@ pub(crate) fn sweep(name: &str) {
 
 /// What is left of `name`.
 pub(crate) fn remains(name: &str) -> Vec<PathBuf> {
-    let folders = [cgroup::mount(), PINS.into(), NAMESPACES.into(), std::env::temp_dir()];
-    folders.iter().flat_map(|folder| named(folder, name)).collect()
+    let groups = BTreeSet::from([cgroup::mount(), cgroup::memory_mount()]);
+    let others = [PINS.into(), NAMESPACES.into(), std::env::temp_dir()];
+    groups.iter().chain(&others).flat_map(|folder| named(folder, name)).collect()
 }
 
 /// Starts, once in a process, the process that sweeps after this one, however it ends.

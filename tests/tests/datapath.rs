@@ -17,6 +17,8 @@ mod backends;
 mod backstop;
 #[path = "datapath/balance.rs"]
 mod balance;
+#[path = "datapath/charged.rs"]
+mod charged;
 #[path = "datapath/churn.rs"]
 mod churn;
 #[path = "datapath/cli.rs"]

@@ -187,7 +187,7 @@ fn programs(may: bool) -> Check {
 
 fn load_once(may: bool) -> Check {
     let node = Node::new(&format!("_check-{}", std::process::id()));
-    let loaded = load::load(&node, &load::MapSizes::new());
+    let loaded = load::load(&node, &load::MapSizes::new(), &[]);
     let removed = node.remove();
     match (loaded, removed) {
         (Ok(_), Ok(())) => ok("programs", "all of them pass this kernel's verifier".to_owned()),

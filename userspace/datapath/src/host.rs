@@ -77,6 +77,12 @@ pub fn cgroup_mount() -> Option<PathBuf> {
     cgroup2_mount(&fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 
+/// Where the hierarchy of control groups with the memory controller is mounted, if there is one.
+pub(crate) fn memory_mount() -> Option<PathBuf> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    memory1_mount(&mountinfo).or_else(|| cgroup2_mount(&mountinfo).filter(|root| has_memory(root)))
+}
+
 /// The cgroup to attach to: `wanted`, else the root of the host's v2 tree.
 pub(crate) fn cgroup(wanted: Option<&Path>) -> Result<PathBuf, Error> {
     let root = cgroup2_mount(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
@@ -173,6 +179,22 @@ fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
+/// The mount point of the v1 hierarchy of the memory controller, which is an option of its superblock, the last field.
+fn memory1_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut of_kind = kind.split(' ');
+        let is_memory =
+            of_kind.next() == Some("cgroup") && of_kind.last()?.split(',').any(|option| option == "memory");
+        is_memory.then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+fn has_memory(root: &Path) -> bool {
+    let controllers = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+    controllers.split_whitespace().any(|controller| controller == "memory")
+}
+
 fn is_kind(path: &Path, magic: i64) -> bool {
     statfs(path).is_ok_and(|fs| fs.filesystem_type().0 == magic)
 }
@@ -192,6 +214,17 @@ mod tests {
         let unified = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(cgroup2_mount(unified), Some("/sys/fs/cgroup".into()));
         assert_eq!(cgroup2_mount("21 1 8:1 / / rw - ext4 /dev/sda1 rw\n"), None);
+    }
+
+    #[test]
+    fn the_memory_controllers_own_mount_is_found_on_hybrid_hosts() {
+        let hybrid = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
+                      35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        assert_eq!(memory1_mount(hybrid), Some("/sys/fs/cgroup/memory".into()));
+        let unified =
+            "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,memory_recursiveprot\n";
+        assert_eq!(memory1_mount(unified), None);
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod settings;
 mod state;
 mod sweep;
 mod tenancy;
+mod uncharged;
 
 pub use check::{check, preflight};
 pub use container::enter_control_groups;
@@ -45,3 +46,4 @@ pub use proxy::{LeaseMap, LocalPod, OriginMap, ProxyMaps};
 pub use settings::{Acceleration, Settings};
 pub use state::Error;
 pub use tenancy::{Error as TenancyError, Tenancy, cleanup, last_good, last_good_jwks};
+pub use uncharged::{Error as StorageError, make_socket_storage};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
@@ -23,6 +24,7 @@ use crate::{
     link::Attach,
     object::object,
     pins::{Node, Pins},
+    uncharged,
 };
 
 /// Why the programs could not be loaded.
@@ -92,7 +94,8 @@ pub(crate) const ON_CGROUP: &[(&str, Attach)] = &[
 ];
 
 /// Loads the programs for `node`, on the maps of an earlier agent where those have today's layout.
-pub(crate) fn load(node: &Node, sizes: &MapSizes) -> Result<Loaded, Error> {
+/// The socket storage is left to `storage_maker`, see [`uncharged`].
+pub(crate) fn load(node: &Node, sizes: &MapSizes, storage_maker: &[OsString]) -> Result<Loaded, Error> {
     let object = object().ok_or(Error::Stub)?;
     let (major, minor, _) = host::kernel();
     if (major, minor) < (5, 15) {
@@ -100,7 +103,9 @@ pub(crate) fn load(node: &Node, sizes: &MapSizes) -> Result<Loaded, Error> {
     }
     let (pins, retired) = choose(node, &wanted_maps(object, sizes)?);
     pins.make().map_err(|source| Error::Pins { path: pins.maps(), source })?;
-    let mut ebpf = load_object(object, Some(&pins), sizes, (major, minor) >= (5, 18))?;
+    uncharged::have_made(storage_maker, &pins);
+    let paths: Vec<_> = map::ALL.iter().map(|name| (*name, pins.maps().join(name))).collect();
+    let mut ebpf = load_object(object, &paths, sizes, (major, minor) >= (5, 18))?;
     for name in ON_CGROUP.iter().map(|(name, _)| *name).chain([program::SK_LOOKUP, program::BACKSTOP]) {
         load_program(ebpf.program_mut(name).ok_or(Error::Missing(name))?)
             .map_err(|source| Error::Program { program: name, source })?;
@@ -167,18 +172,19 @@ fn read_shape(path: &Path) -> Result<Shape, MapError> {
     Ok((info.map_type()? as u32, info.key_size(), info.value_size(), info.max_entries()))
 }
 
-/// Maps and programs of their own, pinned nowhere and as small as they can be; no program is loaded yet.
-pub(crate) fn load_scratch() -> Result<Ebpf, Error> {
+/// Maps and programs of their own, as small as they can be and pinned nowhere but at `paths`, where there may be some already; no
+/// program is loaded yet.
+pub(crate) fn load_scratch(paths: &[(&str, PathBuf)]) -> Result<Ebpf, Error> {
     let object = object().ok_or(Error::Stub)?;
     let maps = wanted_maps(object, &MapSizes::new())?;
     let fixed = [map::CONFIG, map::SOCKETS, map::EVENTS, map::STATS];
     let sizes = maps.into_keys().filter(|name| !fixed.contains(&name.as_str())).map(|name| (name, SCRATCH));
-    load_object(object, None, &sizes.collect(), true)
+    load_object(object, paths, &sizes.collect(), true)
 }
 
 fn load_object(
     object: &[u8],
-    pins: Option<&Pins>,
+    paths: &[(&str, PathBuf)],
     sizes: &MapSizes,
     has_retval: bool,
 ) -> Result<Ebpf, Error> {
@@ -191,10 +197,6 @@ fn load_object(
     let facts =
         [("WEFT_HAS_RETVAL", u64::from(has_retval)), ("WEFT_HAS_MPTCP", u64::from(has_mptcp(btf.as_ref())))];
     let globals: Vec<_> = offsets.chain(facts).collect();
-    let paths: Vec<_> = pins
-        .into_iter()
-        .flat_map(|pins| map::ALL.iter().map(|name| (*name, pins.maps().join(name))))
-        .collect();
     // What nobody would see is not even part of the programs.
     let log_level = kernel_log::level();
     let mut loader = EbpfLoader::new();
@@ -202,7 +204,7 @@ fn load_object(
         loader.override_global(name, value, true);
     }
     loader.override_global("AYA_LOG_LEVEL", &log_level, true);
-    for (name, path) in &paths {
+    for (name, path) in paths {
         loader.map_pin_path(name, path.as_path());
     }
     for (name, max) in sizes {

@@ -32,7 +32,7 @@ mod tests {
     fn a_build_has_its_programs_or_is_a_stub_that_the_loader_refuses_by_name() {
         assert_eq!(object().is_none(), is_a_stub());
         if is_a_stub() {
-            let refused = load::load(&Node::new("stub"), &MapSizes::new()).map(drop).unwrap_err();
+            let refused = load::load(&Node::new("stub"), &MapSizes::new(), &[]).map(drop).unwrap_err();
             assert!(matches!(refused, Error::Stub), "{refused}");
             let said = refused.to_string();
             assert!(said.contains("WEFT_EBPF=stub") && said.contains("cargo xtask build"), "{said}");

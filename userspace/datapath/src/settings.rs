@@ -1,6 +1,6 @@
 //! What an agent is told about its machine.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use weft_abi::config_flags;
 
@@ -67,4 +67,7 @@ pub struct Settings {
     pub kernel: Option<(u32, u32, u32)>,
     /// Maximum entries by map name, where they differ from the built-in ones.
     pub map_sizes: MapSizes,
+    /// The words of a command that calls [`make_socket_storage`](crate::make_socket_storage) with the path that it is given;
+    /// none: the agent's memory limit bounds the node's connections.
+    pub storage_maker: Vec<OsString>,
 }

@@ -23,14 +23,20 @@ mod settings;
 mod source;
 mod stand_by;
 
-use std::{env, fmt::Display, io, path::Path, process::ExitCode};
+use std::{
+    env,
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::anyhow;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime;
 use weft_cli::{Exit, Screen, Verb, ca, install, tunnel};
-use weft_datapath::enter_control_groups;
+use weft_datapath::{enter_control_groups, make_socket_storage};
 
 use self::{
     controller::ControllerArgs,
@@ -88,6 +94,15 @@ enum Command {
     /// Commands for a whole cluster run it in the pods of agents.
     #[command(hide = true)]
     Tunnel(tunnel::Args),
+    /// Make the storage of sockets, outside of the agent's memory limit
+    ///
+    /// Agents run it as they start.
+    #[command(hide = true)]
+    SocketStorage {
+        /// Where it is pinned
+        #[arg(value_name = "PATH")]
+        pin: PathBuf,
+    },
     /// Print the completion script of a shell
     #[command(after_help = "Example:\n  source <(weft completion bash)")]
     Completion {
@@ -114,6 +129,7 @@ fn main() -> ExitCode {
         Command::Cleanup(args) => end(local::run_cleanup(&args)),
         Command::Cni => cni::run(),
         Command::Tunnel(args) => ask(tunnel::run(args)),
+        Command::SocketStorage { pin } => told(make_socket_storage(&pin).map_err(Into::into)),
         Command::Completion { shell } => {
             let name = if is_plugin() { PLUGIN } else { "weft" };
             clap_complete::generate(shell, &mut Cli::command(), name, &mut io::stdout());

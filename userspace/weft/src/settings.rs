@@ -226,6 +226,8 @@ impl AgentArgs {
             },
             kernel: None,
             map_sizes: self.map_size.iter().cloned().collect(),
+            // Whatever is at its path by then, this is what runs.
+            storage_maker: ["/proc/self/exe", "socket-storage"].map(Into::into).into(),
         }
     }
 

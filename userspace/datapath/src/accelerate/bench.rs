@@ -51,7 +51,7 @@ pub(super) struct Connection {
 impl Bench {
     /// Loads and attaches the programs.
     pub(super) fn new() -> Result<Self, Unfit> {
-        let mut ebpf = load::load_scratch()?;
+        let mut ebpf = load::load_scratch(&[])?;
         let sk_msg = attach(&mut ebpf)?;
         attach_to_own_cgroup(&mut ebpf)?;
         Ok(Self {
