@@ -87,7 +87,8 @@ impl Drop for Recorded {
             served.pod.account.refused();
         }
         let records = &served.worker.shared.records;
-        if !records.wanted() {
+        // Of one that was gone before it was looked at there is nothing to tell.
+        if !records.wanted() || reason.is_none() && seen.local.is_none() {
             return;
         }
         records.put(Record::Connection(Box::new(ConnectionRecord {
@@ -165,7 +166,7 @@ async fn carry(served: &Rc<Served>, socket: TcpStream, seen: &mut Seen) -> Resul
         return refuse(socket, Reason::POD_CONNECTIONS);
     };
     if is_broken(&socket) {
-        return refuse(socket, Reason::CLIENT_GONE);
+        return Ok(());
     }
     let Ok(local) = socket.local_addr() else { return refuse(socket, Reason::PROXY_FAILED) };
     let local = SocketAddr::new(local.ip().to_canonical(), local.port());

@@ -33,7 +33,7 @@ async fn mesh(limits: Limits) -> (Mesh, Server) {
 }
 
 /// Waits until what the pod uses is so.
-async fn until(mesh: &Mesh, what: &str, is_so: impl Fn(Usage) -> bool) {
+pub(crate) async fn until(mesh: &Mesh, what: &str, is_so: impl Fn(Usage) -> bool) {
     let wait = async {
         while !is_so(mesh.handle.report().pods[0].1) {
             tokio::time::sleep(Duration::from_millis(5)).await;

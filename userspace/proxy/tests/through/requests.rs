@@ -1,6 +1,7 @@
 //! What HTTP is, from the client to the server and back.
 
 use crate::mesh::{Body, Mesh, PATIENCE, empty, full, get, plain, read, routed, rule};
+use crate::parked::until;
 use crate::server::Server;
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response, body::Incoming};
@@ -88,14 +89,21 @@ async fn without_an_origin_a_connection_is_reset() {
 }
 
 #[tokio::test]
-async fn a_client_that_was_reset_before_it_was_accepted_is_gone_whether_its_origin_is_or_not() {
+async fn of_a_client_that_was_reset_before_it_was_accepted_nothing_is_told() {
     let mesh = Mesh::start().await;
+    let server = Server::http1(&mesh, echo);
+    mesh.serve(plain(Http), &[server.address]);
     mesh.handle.remove_pod(mesh.cookie()).await.unwrap();
     let waiting = mesh.try_dial(false).await.unwrap();
     set_socket_linger(&waiting, Some(Duration::ZERO)).unwrap();
     drop(waiting);
     mesh.handle.add_pod(mesh.pod()).await.unwrap();
-    assert_eq!(mesh.connection().await.reason, Some(Reason::CLIENT_GONE));
+    until(&mesh, "accepted", |usage| usage.connections_total > 0).await;
+    let mut client = mesh.http1().await;
+    assert_eq!(read(client.send_request(get("/")).await.unwrap()).await.0, 200);
+    drop(client);
+    assert!(mesh.connection().await.dialled.is_some(), "the first that is told");
+    assert_eq!(mesh.handle.report().pods[0].1.refused, 0);
 }
 
 #[tokio::test]
@@ -105,7 +113,9 @@ async fn a_client_that_goes_without_a_word_was_refused_nothing() {
     for protocol in [Http, Detect] {
         mesh.serve(plain(protocol), &[server.address]);
         for resets in [false, true] {
+            let before = mesh.handle.report().pods[0].1.connections_total;
             let client = mesh.dial().await;
+            until(&mesh, "accepted", |usage| usage.connections_total > before).await;
             if resets {
                 set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
             }
