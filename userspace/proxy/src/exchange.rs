@@ -6,6 +6,9 @@
 //!    └── a refusal becomes an answer with its Reason                   └─ retry decision, wait, again
 //! ```
 //! The client's leaving drops the future, and with it what is under way upstream.
+//!
+//! What is awaited is pinned first, all the way down: `f().await` makes the future of `f` on the stack and copies it to where it
+//! is polled, the whole room that it may ever need, kilobytes at each of these steps.
 
 mod answered;
 mod asked;
@@ -21,7 +24,7 @@ mod tries;
 mod upgrade;
 mod websocket;
 
-use std::{convert::Infallible, ops::ControlFlow, rc::Rc};
+use std::{convert::Infallible, ops::ControlFlow, pin::pin, rc::Rc};
 
 use http::{
     HeaderValue, Request, Response, StatusCode,
@@ -63,7 +66,7 @@ pub(crate) async fn answer(
     let answered = match client.request() {
         Some(under_way) => {
             ledger.holds(under_way);
-            forward(&client, parts, body, &mut ledger).await
+            pin!(forward(&client, parts, body, &mut ledger)).await
         }
         None => Err(Reason::POD_REQUESTS.into()),
     };
@@ -131,7 +134,8 @@ async fn forward(
         question,
     };
     let mut guard = tries.question.as_ref().map(Question::guard);
-    let work = Unless::forbidden(guard.as_mut(), stages(&mut tries, ledger));
+    let stages = pin!(stages(&mut tries, ledger));
+    let work = Unless::forbidden(guard.as_mut(), stages);
     let answer = match deadline {
         None => work.await?,
         Some(deadline) => timeout_at(deadline, work).await.unwrap_or(Err(Reason::REQUEST_TIMEOUT.into()))?,
@@ -173,7 +177,7 @@ async fn stages(tries: &mut Tries<'_>, ledger: &mut Ledger) -> Result<Response<A
     if let Some(rule) = tries.routed.rule {
         mirror::send_copies(&rule.filters, &tries.parts, tries);
     }
-    tries.run(ledger).await
+    pin!(tries.run(ledger)).await
 }
 
 /// Takes a token of each rule.

@@ -1,6 +1,7 @@
 //! The client's side of HTTP: one connection and the requests on it.
 
 mod parking;
+mod rarely;
 
 use std::{
     cell::{Cell, RefCell},
@@ -42,6 +43,7 @@ use crate::{
     worker::{Served, Streams, Watch},
 };
 use parking::Parking;
+use rarely::Rarely;
 
 /// A client's HTTP connection, shared by its requests.
 pub(crate) struct Client {
@@ -303,8 +305,9 @@ async fn serve_http1(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
     let begin = |stream| {
         // Boxed: hyper keeps the room for a request as long as the connection lives.
         let owned = Rc::clone(client);
-        let service =
-            service_fn(move |request: Request<Body>| Box::pin(exchange::answer(Rc::clone(&owned), request)));
+        let service = service_fn(move |request: Request<Body>| {
+            in_a_box(|| exchange::answer(Rc::clone(&owned), request))
+        });
         builder.serve_connection(TokioIo::new(client.framed(stream)), service).with_upgrades()
     };
     let connection = pin!(Parking::new(client, begin, stream));
@@ -332,7 +335,7 @@ async fn serve_http2(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
     let owned = Rc::clone(client);
     // Boxed: on its way to its task hyper moves it about.
     let service =
-        service_fn(move |request: Request<Body>| Box::pin(exchange::answer(Rc::clone(&owned), request)));
+        service_fn(move |request: Request<Body>| in_a_box(|| exchange::answer(Rc::clone(&owned), request)));
     let (stream, turn) = gather(stream);
     let connection = pin!(turn.of(builder.serve_connection(TokioIo::new(stream), service)));
     let finish = |together: Pin<&mut Together<http2::Connection<_, _, _>, _>>| {
@@ -340,6 +343,12 @@ async fn serve_http2(client: &Rc<Client>, stream: Stream) -> Result<(), Reason> 
     };
     // GOAWAY loses nothing, so nobody has to be waited for.
     drive(client, connection, finish, |_| {}, Duration::ZERO).await
+}
+
+/// A box and what is made in it: `Box::pin` makes it on the stack and copies all the room that it may ever need.
+fn in_a_box<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    let place = Box::new_uninit();
+    Box::into_pin(Box::write(place, make()))
 }
 
 /// Runs a connection while somebody watches it. Dropped, it drops its requests, and they what they do upstream.
@@ -364,38 +373,61 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             }
         }
     });
-    let (mut finishing, mut silent) = (false, false);
+    let (finishing, silent) = (Cell::new(false), Cell::new(false));
     loop {
-        tokio::select! {
+        let mut aside = pin!(Rarely::new(async {
+            tokio::select! {
+                biased;
+                () = &mut gone => Aside::Gone,
+                why = &mut found, if !silent.get() => Aside::Found(why),
+                () = watch.quiet() => Aside::Quiet,
+                () = &mut drain, if !finishing.get() => Aside::Drain,
+            }
+        }));
+        let event = tokio::select! {
             biased;
             // Its other errors are told by the guard's refusal, or are the client's own.
             ended = connection.as_mut() => return match ended {
                 Err(error) if client.wire.is_flooded() || is_calmed(&error) => Err(Reason::FLOOD),
                 _ => Ok(()),
             },
-            () = &mut gone => return Err(Reason::CLIENT_GONE),
             why = poll_fn(|cx| client.poll_guard(cx)) => {
                 client.cut.set(Some(why));
                 return Err(why);
             }
-            why = &mut found, if !silent => {
-                silent = why == Reason::IDLE && client.is_between_requests();
-                if !silent {
-                    client.cut.set(Some(why));
-                    return Err(why);
-                }
+            event = &mut aside => event,
+        };
+        match event {
+            Aside::Gone => return Err(Reason::CLIENT_GONE),
+            Aside::Found(Reason::IDLE) if client.is_between_requests() => {
+                silent.set(true);
                 // It ends in order: what the client sends meanwhile is answered, or known to be unseen.
                 client.end();
             }
-            () = watch.quiet() => if client.is_at_rest() {
-                park(connection.as_mut());
-            },
-            () = &mut drain, if !finishing => {
-                finishing = true;
+            Aside::Found(why) => {
+                client.cut.set(Some(why));
+                return Err(why);
+            }
+            Aside::Quiet if client.is_at_rest() => park(connection.as_mut()),
+            Aside::Quiet => {}
+            Aside::Drain => {
+                finishing.set(true);
                 finish(connection.as_mut());
             }
         }
     }
+}
+
+/// What happens beside what is spoken.
+enum Aside {
+    /// The connection broke.
+    Gone,
+    /// The sweep has found something.
+    Found(Reason),
+    /// No byte has moved for a little.
+    Quiet,
+    /// It is to end in order.
+    Drain,
 }
 
 /// A connection's window, in streams' windows.

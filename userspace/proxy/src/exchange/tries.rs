@@ -3,7 +3,7 @@
 mod attempt;
 mod target;
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, pin::pin, rc::Rc};
 
 use http::{HeaderValue, Response, request::Parts};
 use hyper::body::Incoming;
@@ -104,7 +104,7 @@ impl Tries<'_> {
             progress.made += 1;
             let tables = &self.client.served.worker.shared.tables;
             ledger.tried(&target.upstream, target.endpoint.address(), &tables.load());
-            let tried = self.attempt(&target, &mut progress).await;
+            let tried = pin!(self.attempt(&target, &mut progress)).await;
             let (outcome, reason) = match &tried {
                 Tried::Own(_) | Tried::Refused(_) => (None, Reason::UPSTREAM_RESET),
                 Tried::Failed(failed) => (Some(failed.outcome), failed.reason),

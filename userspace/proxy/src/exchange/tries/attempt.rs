@@ -1,6 +1,6 @@
 //! One try: a connection, the request on it, the head of the answer.
 
-use std::{cell::Cell, error::Error as _, io, ops::ControlFlow};
+use std::{cell::Cell, error::Error as _, io, ops::ControlFlow, pin::pin};
 
 use http::{HeaderValue, Request, request::Parts};
 use hyper::client::conn::TrySendError;
@@ -48,7 +48,7 @@ impl Tries<'_> {
         let deadline = [self.deadline, time.and_then(|time| Instant::now().checked_add(time))];
         let deadline = deadline.into_iter().flatten().min();
         let queued = Cell::new(false);
-        let sending = self.send(target, progress, &queued);
+        let sending = pin!(self.send(target, progress, &queued));
         // The request's own time as well: who drops this future does not say how the endpoint did.
         let sent = match deadline {
             None => sending.await,
