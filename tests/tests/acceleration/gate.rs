@@ -57,6 +57,7 @@ fn status_on(acceleration: Acceleration, asks: bool, outbound: Option<u16>) -> O
         acceleration,
         kernel: Some((6, 18, 13)),
         map_sizes: BTreeMap::default(),
+        storage_maker: Vec::new(),
     };
     let snapshot = Arc::new(one_service(asks));
     let (_sender, snapshots) = watch::channel(Arc::clone(&snapshot));
