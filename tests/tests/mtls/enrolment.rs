@@ -26,7 +26,8 @@ fn a_server_that_only_its_clients_node_has_enrolled_is_refused_until_its_own_has
     stage.a.wait();
     // Nobody takes the handshake out: the app hears it, and answers what is none.
     for _ in 0..3 {
-        assert!(is_cut(talks(&stage.web, late.addr(8080))));
+        let end = talks(&stage.web, late.addr(8080));
+        assert!(is_cut(end), "{end:?}");
     }
     soon(|| says(&stage.a, "TlsMalformed"));
     soon(|| stage.a.metric("weft_proxy_rejected_total", &["reason=\"TlsMalformed\""]) >= 3.0);

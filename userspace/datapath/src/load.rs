@@ -24,6 +24,7 @@ use crate::{
     link::Attach,
     object::object,
     pins::{Node, Pins},
+    settings::Settings,
     uncharged,
 };
 
@@ -92,6 +93,11 @@ pub(crate) const ON_CGROUP: &[(&str, Attach)] = &[
     (program::CONNECT4, Attach::Connect4),
     (program::CONNECT6, Attach::Connect6),
 ];
+
+/// Loads the programs of an agent.
+pub(crate) fn for_agent(settings: &Settings) -> Result<Loaded, Error> {
+    load(&Node::new(&settings.node), &settings.map_sizes, &settings.storage_maker)
+}
 
 /// Loads the programs for `node`, on the maps of an earlier agent where those have today's layout.
 /// The socket storage is left to `storage_maker`, see [`uncharged`].

@@ -116,8 +116,7 @@ impl State {
         host::raise_descriptor_limit();
         let cgroup = host::cgroup(settings.cgroup.as_deref())?;
         host::bpffs()?;
-        let mut loaded =
-            load::load(&Node::new(&settings.node), &settings.map_sizes, &settings.storage_maker)?;
+        let mut loaded = load::for_agent(settings)?;
         let mut maps = Maps::take(&mut loaded.ebpf)?;
         let mut config = config(settings)?;
         if settings.acceleration != Acceleration::Off {
