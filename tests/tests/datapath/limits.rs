@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use weft_abi::Slot;
@@ -140,12 +142,20 @@ fn a_full_ring_loses_events_and_never_a_verdict() {
     assert!(lost > 500, "{lost} events lost: 1500 do not fit into 64 KiB");
     let metric = market.node.metric("weft_kernel_events_total", &[r#"event="events_lost""#]);
     assert!(metric > 500.0, "{metric}");
-    // And then everything is seen again, behind what the ring has kept.
-    let stream = market.web.tcp_connect(API).unwrap();
-    let port = stream.local_addr().unwrap().port();
-    drop(stream);
     let flows = || market.node.flows(&["--pod", "shop/web"]);
-    soon(|| flows().iter().filter(|flow| flow["source"]["port"] == port).count() >= 2);
+    let connect = || {
+        let stream = market.web.tcp_connect(API).unwrap();
+        stream.local_addr().unwrap().port()
+    };
+    let is_seen = |port: u16| flows().iter().filter(|flow| flow["source"]["port"] == port).count() >= 2;
+    // Once the agent has read what the ring has kept, everything is seen again.
+    soon(|| {
+        let port = connect();
+        thread::sleep(Duration::from_millis(200));
+        is_seen(port)
+    });
+    let (lost, port) = (market.node.stat("events_lost"), connect());
+    soon(|| is_seen(port));
     assert_eq!(market.node.stat("events_lost"), lost);
 }
 

@@ -184,8 +184,8 @@ fn memory1_mount(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;
         let mut of_kind = kind.split(' ');
-        let is_memory =
-            of_kind.next() == Some("cgroup") && of_kind.last()?.split(',').any(|option| option == "memory");
+        let is_memory = of_kind.next() == Some("cgroup")
+            && of_kind.next_back()?.split(',').any(|option| option == "memory");
         is_memory.then(|| mount.split(' ').nth(4).map(PathBuf::from))?
     })
 }

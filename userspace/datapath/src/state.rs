@@ -23,7 +23,7 @@ use crate::{
     load::{self, Loaded},
     maps::{self, Maps},
     netns::Namespaces,
-    pins::{Node, Pins},
+    pins::Pins,
     rows::policy::{PolicyRows, compile},
     settings::{Acceleration, Settings},
     sweep::{self, Hints, Protections},

@@ -95,7 +95,7 @@ mod tests {
             tokio::task::yield_now().await;
             told.send(7).unwrap();
         };
-        let (heard, ()) = tokio::join!(rarely, tell);
-        assert_eq!(heard, Ok(7));
+        let (word, ()) = tokio::join!(rarely, tell);
+        assert_eq!(word, Ok(7));
     }
 }
