@@ -56,6 +56,7 @@ fn every_command_that_shows_something_takes_an_output_format() {
             "cleanup",
             "cni",
             "tunnel",
+            "socket-storage",
             "completion"
         ]
     );
