@@ -5,6 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
+
 use super::{Pod, SocketRequest};
 use crate::Server;
 use crate::helper::Helper;
@@ -18,6 +20,13 @@ impl Pod {
     /// A socket as by socket(2), neither bound nor connected.
     pub fn socket(&self, domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
         self.open(&SocketRequest::new(domain, kind, protocol))
+    }
+
+    /// A TCP connection whose close is a reset, so that its port is free at once.
+    pub fn tcp_to_reset(&self, request: &SocketRequest) -> io::Result<TcpStream> {
+        let stream = TcpStream::from(self.open(request)?);
+        set_socket_linger(&stream, Some(Duration::ZERO))?;
+        Ok(stream)
     }
 
     /// Connects over TCP. Reads of the connection give up after 5 s.

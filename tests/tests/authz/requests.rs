@@ -1,10 +1,9 @@
 //! Which requests are answered.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
 use weft_tests::{HttpClient, Pod, SocketRequest, Suspended, soon};
 
 use crate::stage::{API, Stage, ask};
@@ -47,11 +46,7 @@ fn a_client_is_known_that_has_the_port_of_one_that_was_reset_before_it_was_accep
     stage.gets(|stage| &stage.web, "/items", 200);
     let from = SocketAddr::new(stage.web.ip().into(), 40_000);
     let request = SocketRequest::tcp(stage.api.addr(8080)).from(from);
-    let connect = || {
-        let stream = TcpStream::from(stage.web.open(&request).unwrap());
-        set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-        stream
-    };
+    let connect = || stage.web.tcp_to_reset(&request).unwrap();
     for round in 0..10 {
         let suspended = Suspended::new(stage.node.proxy_pid());
         for _ in 0..3 {

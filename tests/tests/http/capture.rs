@@ -97,11 +97,7 @@ fn a_connection_that_is_refused_or_reset_leaves_no_origin_and_one_that_waits_kee
 fn whoever_takes_the_port_of_a_connection_that_was_reset_before_it_was_accepted_is_served() {
     let Some(shop) = Shop::open() else { return };
     let request = SocketRequest::tcp(FRONT).from(SocketAddr::new(shop.web.ip().into(), 40_000));
-    let connect = || {
-        let stream = std::net::TcpStream::from(shop.web.open(&request).unwrap());
-        set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-        stream
-    };
+    let connect = || shop.web.tcp_to_reset(&request).unwrap();
     for round in 0..10 {
         let suspended = Suspended::new(shop.node.proxy_pid());
         for _ in 0..3 {
