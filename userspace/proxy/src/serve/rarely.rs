@@ -15,8 +15,8 @@ use pin_project_lite::pin_project;
 pin_project! {
     /// Polls `work` when it has asked for that, and not whenever its task is woken for something else.
     ///
-    /// The task of a connection is polled some times for each request, and waits for half a dozen things beside it. Asking
-    /// all of them each time was a tenth of what the proxy itself needs for a request.
+    /// The task of a connection is polled some times for each request, and waits for half a dozen things beside it: to ask all
+    /// of them each time is work for nothing.
     pub(super) struct Rarely<F> {
         bell: Arc<Bell>,
         #[pin]
