@@ -11,21 +11,24 @@ use nix::unistd::Pid;
 
 /// Where cgroup v2 is mounted, which is below another folder where v1 is mounted too.
 pub(crate) fn mount() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
-    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let mount = fields.find(|fields| fields.get(2) == Some(&"cgroup2")).map(|fields| fields[1].into());
+    let mount = mounted(|kind, _| kind == "cgroup2");
     mount.expect("these tests need cgroup v2: mount -t cgroup2 none /sys/fs/cgroup")
 }
 
 /// Where the groups of the memory controller are: apart from those of version 2 on hybrid hosts.
 pub(crate) fn memory_mount() -> PathBuf {
+    let version1 =
+        mounted(|kind, options| kind == "cgroup" && options.split(',').any(|option| option == "memory"));
+    version1.unwrap_or_else(mount)
+}
+
+/// The first mount whose type and options are wanted (proc(5): `/proc/self/mounts`, fields 2 to 4).
+fn mounted(wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
     let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let is_memory = |options: &str| options.split(',').any(|option| option == "memory");
-    let own = fields.find(|fields| {
-        fields.get(2) == Some(&"cgroup") && fields.get(3).is_some_and(|options| is_memory(options))
-    });
-    own.map_or_else(mount, |fields| fields[1].into())
+    let found =
+        fields.find(|fields| matches!(fields[..], [_, _, kind, options, ..] if wanted(kind, options)));
+    found.map(|fields| fields[1].into())
 }
 
 /// Moves the calling process into the group at `path`.

@@ -34,6 +34,12 @@ pub fn private(before: &str, path: &Path) -> Vec<String> {
     [&helper, "private", "sh", "-c", &script, &path.display().to_string()].map(str::to_owned).into()
 }
 
+/// A command that runs another one in the group at `path`.
+pub(crate) fn within(path: &Path) -> Vec<String> {
+    let helper = beside("weft-test-helper").display().to_string();
+    [&helper, "exec", &path.display().to_string()].map(str::to_owned).into()
+}
+
 /// A command of the helper binary.
 pub(crate) fn helper(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(beside("weft-test-helper"));

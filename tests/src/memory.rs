@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::cgroup;
+use crate::command::within;
 
 /// It goes with its world.
 pub struct MemoryGroup(PathBuf);
@@ -24,8 +25,7 @@ impl MemoryGroup {
 
     /// A command that runs another one in it.
     pub fn entered(&self) -> Vec<String> {
-        let processes = self.0.join("cgroup.procs").display().to_string();
-        ["sh", "-c", r#"echo 0 > "$0" && exec "$@""#, &processes].map(str::to_owned).into()
+        within(&self.0)
     }
 
     /// How many bytes the kernel has allocated on its account.
