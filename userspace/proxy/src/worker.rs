@@ -286,12 +286,16 @@ impl Worker {
     }
 
     /// What parked connections had is given back once it is a good part of what the others have, so that the look at
-    /// the heap costs each of them as much, however many there are.
+    /// the heap costs each of them as much, however many there are. So is the code that has served them.
     fn give_memory_back(&self) {
         let all: usize = self.all().iter().map(|served| served.clients.count()).sum();
         if self.parked.get() >= PARKED.max(all / 4) {
             self.parked.set(0);
             memory::give_back();
+            // They wait, and what it took to serve them is not needed for that.
+            if let Err(error) = memory::forget_code() {
+                tracing::debug!(%error, "the proxy's code stays resident");
+            }
         }
     }
 
