@@ -6,6 +6,8 @@ mod capture;
 mod counted;
 #[path = "http/databases.rs"]
 mod databases;
+#[path = "http/edges.rs"]
+mod edges;
 #[path = "http/fairness.rs"]
 mod fairness;
 #[path = "http/gapless.rs"]

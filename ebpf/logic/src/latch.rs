@@ -20,8 +20,8 @@
 //! takes a byte off the count while it copies it, under the lock of the reader's socket; a segment that
 //! comes meanwhile waits for that lock.
 //!
-//! Not waited for: the budget, since memory has to be bounded; another protocol on the sender's socket (kTLS), whose bytes
-//! must not go round it; and what the node's proxy reads, which reads until there is nothing.
+//! Not waited for: the budget, since memory has to be bounded; and another protocol on the sender's socket (kTLS), whose
+//! bytes must not go round it.
 
 use weft_abi::{Config, SHORT_MESSAGES, SocketState, config_flags, latch, socket_flags};
 
@@ -138,7 +138,7 @@ pub fn decide(state: &mut SocketState, config: &Config, message: &Message) -> Wa
         && message.size <= config.accelerate_write
         && (!is_the_proxys(state.flags) || message.priority == SHORT_MESSAGES)
         && !message.blocks;
-    let waits = !first && message.unread > 0 && !is_read_by_the_proxy(state.flags);
+    let waits = !first && message.unread > 0;
     if !(can && (wanted || waits)) {
         state.latch = latch::NATIVE;
         return if first { Way::Never } else { Way::Leave };

@@ -12,9 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::{set_tcp_congestion, tcp_congestion};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::runtime;
-use weft_tests::{Polled, Suspended, manifests, soon};
+use weft_tests::{Polled, manifests, soon};
 
 use crate::shop::{ROUTE, Shop, vip};
 
@@ -65,39 +63,6 @@ fn an_app_is_sent_what_is_long_or_of_unknown_length_through_tcp_from_its_first_b
     drop(legs.relayed());
     let redirected = legs.shop.node.stat("bytes_redirected") - before;
     assert!(redirected <= "welcome".len() as u64, "{redirected}");
-}
-
-#[test]
-fn a_client_that_is_told_of_edges_misses_nothing_of_short_and_long_answers_in_turns() {
-    let Some(legs) = Legs::open() else { return };
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for run in (0..ROUNDS).step_by(4) {
-        let (client, mut server) = legs.exchange("GET", 0);
-        let reader = runtime.spawn(async move {
-            let mut client = tokio::net::TcpStream::from_std(client.into_inner()).unwrap();
-            for size in ANSWERS {
-                // Each read asks for more than there can be: tokio takes a short one for the last.
-                let (mut piece, mut got) = (vec![0; 1 << 20], Vec::new());
-                while !got.ends_with(&block(run, size)) {
-                    let read = tokio::time::timeout(LIMIT, client.read(&mut piece)).await;
-                    let read = read.unwrap_or_else(|_| panic!("run {run}: {} of {size} bytes", got.len()));
-                    got.extend_from_slice(&piece[..read.unwrap()]);
-                }
-                client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
-            }
-            client
-        });
-        for size in ANSWERS {
-            let answer = message("HTTP/1.1 200 OK", &block(run, size));
-            for piece in answer.chunks(1000 + 997 * run) {
-                send(&mut server, piece);
-            }
-            head(&mut server, "GET /");
-        }
-        // The last question gets its answer, too: it is not asked again elsewhere.
-        let _client = runtime.block_on(reader).unwrap();
-        send(&mut server, &message("HTTP/1.1 200 OK\r\nConnection: close", b""));
-    }
 }
 
 #[test]
@@ -155,35 +120,6 @@ fn a_reader_that_waits_holds_up_the_writer_and_loses_nothing() {
         let written = writes_from(client, size, held);
         carry(&mut server, 0);
         drop(written.join().unwrap());
-    }
-}
-
-#[test]
-fn what_tcp_brings_behind_what_was_redirected_is_read_although_one_edge_told_of_both() {
-    let Some(legs) = Legs::open() else { return };
-    for raw in [false, true] {
-        let (mut client, mut server) =
-            if raw { legs.relayed() } else { legs.exchange("POST", 2 * PIECE + 10) };
-        // It finds a small write, which is redirected, and a large one, which is not, at once.
-        let suspended = Suspended::new(legs.shop.node.proxy_pid());
-        let body = block(0, 2 * PIECE + 10);
-        let answer = message("HTTP/1.1 200 OK", &body[..PIECE + 10]);
-        for (end, bytes) in [(&mut client, &body), (&mut server, &answer)] {
-            let small = bytes.len() - PIECE;
-            send(end, &bytes[..small.min(10)]);
-            send(end, &bytes[small.min(10)..]);
-        }
-        drop(suspended);
-        let mut got = vec![0; body.len()];
-        server.read_exact(&mut got).unwrap();
-        assert!(got == body, "raw: {raw}");
-        got.resize(if raw { answer.len() } else { PIECE + 10 }, 0);
-        if raw {
-            client.read_exact(&mut got).unwrap();
-            assert!(got == answer);
-        } else {
-            assert!(take(&mut client, "200 OK") == answer[answer.len() - PIECE - 10..]);
-        }
     }
 }
 
@@ -291,16 +227,16 @@ fn apps_do_not_pace_what_they_send_to_the_proxy_of_their_node_even_where_they_as
 }
 
 /// The shop, with servers behind the proxy whose every byte the test writes.
-struct Legs {
+pub(crate) struct Legs {
     http: TcpListener,
     raw: TcpListener,
-    shop: Shop,
+    pub(crate) shop: Shop,
 }
 
 impl Legs {
     /// None where end-to-end tests are off, and on a kernel that may not accelerate: then it has been asserted that
     /// status says so and that nothing is redirected.
-    fn open() -> Option<Self> {
+    pub(crate) fn open() -> Option<Self> {
         let fits = weft_tests::kernel() >= OLDEST;
         let legs = Self::open_with(if fits { &[] } else { &["--acceleration", "all"] })?;
         let off = |line: &String| line.starts_with("same-node acceleration");
@@ -344,7 +280,7 @@ impl Legs {
     }
 
     /// A client's connection, and the server's that its request has come to, of which the head is read.
-    fn exchange(&self, method: &str, length: usize) -> (Polled, Polled) {
+    pub(crate) fn exchange(&self, method: &str, length: usize) -> (Polled, Polled) {
         let mut client = Polled::connect(&self.shop.web, vip(8)).unwrap();
         let head_sent = format!("{method} / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
         send(&mut client, head_sent.as_bytes());
@@ -354,7 +290,7 @@ impl Legs {
     }
 
     /// A connection whose bytes the proxy only carries; the server has spoken.
-    fn relayed(&self) -> (Polled, Polled) {
+    pub(crate) fn relayed(&self) -> (Polled, Polled) {
         let mut client = Polled::connect(&self.shop.web, vip(9)).unwrap();
         let mut server = Polled::accept(&self.raw).unwrap();
         send(&mut server, b"welcome");
@@ -365,17 +301,17 @@ impl Legs {
     }
 }
 
-fn send(to: &mut Polled, bytes: &[u8]) {
+pub(crate) fn send(to: &mut Polled, bytes: &[u8]) {
     to.write_all(bytes).expect("the connection takes it");
 }
 
 /// A message with this first line and this body.
-fn message(first: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(first: &str, body: &[u8]) -> Vec<u8> {
     [format!("{first}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
 }
 
 /// Reads a message whose first line has `first` in it, and returns its body.
-fn take(from: &mut Polled, first: &str) -> Vec<u8> {
+pub(crate) fn take(from: &mut Polled, first: &str) -> Vec<u8> {
     let mut body = vec![0; head(from, first)];
     from.read_exact(&mut body).expect("a whole body");
     body
@@ -417,7 +353,7 @@ fn take_long(from: &mut Polled, first: &str, chunked: bool) {
 }
 
 /// Reads a head whose first line has `first` in it, and returns the length of the body.
-fn head(from: &mut Polled, first: &str) -> usize {
+pub(crate) fn head(from: &mut Polled, first: &str) -> usize {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -475,7 +411,7 @@ fn carry(from: &mut Polled, mut at: usize) {
 }
 
 /// Bytes that tell their place, other ones for each seed.
-fn block(seed: usize, len: usize) -> Vec<u8> {
+pub(crate) fn block(seed: usize, len: usize) -> Vec<u8> {
     part(seed, seed + len)
 }
 
@@ -494,17 +430,14 @@ fn part(from: usize, to: usize) -> Vec<u8> {
 
 /// The first kernel that may accelerate.
 const OLDEST: (u32, u32, u32) = (6, 18, 14);
-const ROUNDS: usize = 100;
-/// Bodies of answers: of short ones, and of others.
-const ANSWERS: [usize; 5] = [10, 60_000, 1_000, 2 << 20, 5_000];
+pub(crate) const ROUNDS: usize = 100;
 /// Requests without waiting for answers, of which some must fit between server and client before anybody reads.
 const AHEAD: usize = 300;
 const MANY: usize = 40;
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// Of a message that is not short.
 const LONG: usize = 100_000;
 const SIZE: usize = 20_000;
-const PIECE: usize = 60_000;
 const PRIME: usize = 65_521;
 const LARGE: usize = 256 << 20;
 /// Longer than a scheduler keeps a reader waiting who has something to read.

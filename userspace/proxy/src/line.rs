@@ -88,7 +88,7 @@ impl Line {
 
     /// Reads into `buf`; nothing at the end.
     ///
-    /// A socket is read until it has nothing. tokio takes a read that does not fill its buffer for the last, and waits for
+    /// A socket is read until it has nothing, unless whoever reads [knows better](Self::found_all). tokio takes a read that does not fill its buffer for the last, and waits for
     /// the next edge. What was redirected to a socket comes by itself, and what TCP brought may lie behind it, told of by
     /// the same edge.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -101,6 +101,15 @@ impl Line {
                 }
             },
             Self::Sealed(stream) => stream.poll_read(cx, buf),
+        }
+    }
+
+    /// The last read has found all that there was: the next one waits for the next edge. An end that is here already is
+    /// told of all the same.
+    pub(crate) fn found_all(&self) {
+        if let Self::Plain(socket) = self {
+            // tokio forgets the edge that it knows of, and none that has come since.
+            let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
     }
 

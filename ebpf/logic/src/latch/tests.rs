@@ -91,12 +91,24 @@ fn a_direction_stays_until_its_reader_has_taken_everything_but_for_what_cannot_w
 }
 
 #[test]
-fn what_the_proxy_reads_goes_native_at_once() {
+fn what_the_proxy_reads_waits_as_well() {
     for flags in [socket_flags::PROXIED, socket_flags::DIALLED_BY_PROXY] {
         let mut state = SocketState { flags, ..SocketState::zeroed() };
         assert_eq!(decide(&mut state, &config(), &small(7)), Way::First);
-        assert_eq!(decide(&mut state, &config(), &Message { unread: 7, ..small(WRITE + 1) }), Way::Leave);
+        assert_eq!(decide(&mut state, &config(), &Message { unread: 7, ..small(WRITE + 1) }), Way::Redirect);
+        assert_eq!(decide(&mut state, &config(), &small(WRITE + 1)), Way::Leave);
     }
+}
+
+#[test]
+fn who_has_found_less_than_half_a_kilobyte_has_nothing_of_tcps_behind_it() {
+    // As many messages as fit, of one byte each: more bytes wait when the budget makes it leave.
+    let mut state = SocketState::zeroed();
+    let mut unread = 0;
+    while decide(&mut state, &config(), &Message { unread, ..small(1) }).redirects() {
+        unread += 1;
+    }
+    assert!(unread > 512, "{unread}");
 }
 
 #[test]
@@ -228,15 +240,14 @@ proptest! {
             prop_assert!(!way.redirects() || (peer && untouched));
             prop_assert!(state.redirected - taken <= u64::from(BUDGET));
             let proxy_sends = flags & (socket_flags::BY_PROXY | socket_flags::ACCEPTED_BY_PROXY) != 0;
-            let proxy_reads = flags & (socket_flags::PROXIED | socket_flags::DIALLED_BY_PROXY) != 0;
             let wanted = on && size <= WRITE && (says || !proxy_sends) && !blocks;
             // Unwanted is what waits for a reader that cannot tell, and nothing else.
-            prop_assert!(!way.redirects() || wanted || (unread > 0 && !proxy_reads));
+            prop_assert!(!way.redirects() || wanted || unread > 0);
             // TCP's bytes come behind unread ones only where nothing else is possible, or nobody can miss them.
             let full = u64::from(unread) + MESSAGE_COST * u64::from(before.messages + 1) + u64::from(size)
                 > u64::from(BUDGET);
             prop_assert!(
-                way != Way::Leave || unread == 0 || proxy_reads || !peer || !untouched || full,
+                way != Way::Leave || unread == 0 || !peer || !untouched || full,
                 "{unread} bytes wait"
             );
         }

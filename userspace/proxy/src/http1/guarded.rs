@@ -91,6 +91,11 @@ impl<IO> Guarded<IO> {
         Self::new(io, Side::Client, Guard::responses(limits), Guard::requests(OWN))
     }
 
+    /// The same, where `resting` is known before.
+    pub fn told_by(self, resting: Resting) -> Self {
+        Self { resting, ..self }
+    }
+
     /// What this connection is refused for, when it is.
     pub fn refusal(&self) -> Refusal {
         self.refusal.clone()
@@ -142,6 +147,10 @@ impl Resting {
     /// Whether that is so. Who reads and writes may be replaced then: it has nothing that it could lose.
     pub fn is_so(&self) -> bool {
         self.0.load(Relaxed)
+    }
+
+    pub(crate) fn set(&self, so: bool) {
+        self.0.store(so, Relaxed);
     }
 }
 
@@ -226,7 +235,7 @@ impl<IO: AsyncRead + AsyncWrite> Parts<'_, IO> {
         let all_is_answered = self.exchange.unanswered() == 0 && !self.exchange.is_tunnel();
         let between = self.reads.is_between_messages() && self.writes.is_between_messages();
         let is_open = matches!(self.closing, Closing::Open) && self.refusal.malformed().is_none();
-        self.resting.0.store(nothing_is_kept && all_is_answered && between && is_open, Relaxed);
+        self.resting.set(nothing_is_kept && all_is_answered && between && is_open);
     }
 
     /// Judges what the writer has written, after the fact: hyper writes no malformed message, and if it did, the
@@ -292,7 +301,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for Guarded<IO> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
-        this.resting.0.store(false, Relaxed);
+        this.resting.set(false);
         if let (Closing::Open, Side::Server, Some(_)) = (&this.closing, *this.side, this.refusal.malformed())
         {
             *this.closing = Closing::Shutting;

@@ -122,8 +122,8 @@ async fn open(want: &Want<'_>, slot: Option<Slot>) -> Result<Line, Reason> {
     let pod = &want.client.served;
     let limits = &pod.worker.shared.limits;
     let (mut stream, slot) = want.open(slot).await?;
-    let (orders, clear) = (stream.are_short(), stream.is_clear());
-    let guarded = Guarded::client(stream, limits.http1);
+    let (orders, clear, resting) = (stream.are_short(), stream.is_clear(), stream.resting());
+    let guarded = Guarded::client(stream, limits.http1).told_by(resting);
     let mut builder = http1::Builder::new();
     builder.max_headers(limits.http1.fields).max_buf_size(limits.http1_buffer);
     let opened = builder.handshake(TokioIo::new(guarded)).await;

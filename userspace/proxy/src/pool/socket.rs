@@ -15,7 +15,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{line::Line, short};
+use crate::{http1::Resting, line::Line, short};
 
 /// A connection that tells when its server speaks, and the kernel whether its messages are short.
 #[derive(Debug)]
@@ -26,6 +26,9 @@ pub(super) struct Socket {
     /// The kernel takes its messages for short ones.
     short: bool,
     orders: Orders,
+    resting: Resting,
+    /// Whether the last read found less than there was room for.
+    found_all: bool,
 }
 
 /// What is said of a socket by whoever uses it, while hyper has it.
@@ -52,7 +55,8 @@ impl Orders {
 
 impl From<Line> for Socket {
     fn from(stream: Line) -> Self {
-        Self { stream, greeting: None, short: false, orders: Orders::default() }
+        let (orders, resting) = (Orders::default(), Resting::default());
+        Self { stream, greeting: None, short: false, orders, resting, found_all: false }
     }
 }
 
@@ -79,6 +83,11 @@ impl Socket {
         self.orders.clone()
     }
 
+    /// Tells whether nothing is under way, once whoever knows it says so.
+    pub(super) fn resting(&self) -> Resting {
+        self.resting.clone()
+    }
+
     /// What is about to be written may belong to a message that is not short.
     fn tell(&mut self) {
         if self.short && self.orders.0.long.load(Relaxed) {
@@ -103,7 +112,15 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Half of all reads would find nothing. Behind an answer that is whole there is nothing to come: what did come would
+        // be nobody's, and is found, or the end is, when the next edge tells of it.
+        if self.found_all && self.resting.is_so() {
+            self.found_all = false;
+            self.stream.found_all();
+        }
+        let before = buf.remaining();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        self.found_all = (1..before).contains(&(before - buf.remaining()));
         if let Some(greeting) = self.greeting.take() {
             // Who waits no longer need not know.
             let _ = greeting.send(());
@@ -139,3 +156,6 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;
