@@ -11,11 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::Method;
 use tokio::sync::mpsc;
-use weft_model::{ObjectName, RouteName, ServiceAccount};
-use weft_telemetry::records::LiveRecord;
-pub use weft_telemetry::records::Security;
+use weft_model::{ObjectName, ServiceAccount};
+use weft_telemetry::records::{LiveRecord, Spoken};
+pub use weft_telemetry::records::{RequestRecord, Security};
 
 use crate::Reason;
 
@@ -79,76 +78,13 @@ pub struct Inbound {
     pub told: bool,
 }
 
-/// A request and its answer.
-#[derive(Debug)]
-pub struct RequestRecord {
-    /// When it ended.
-    pub ended: SystemTime,
-    /// The client.
-    pub pod: ObjectName,
-    /// The client's address.
-    pub client: SocketAddr,
-    /// The dialled Service and its port.
-    pub service: Option<(ObjectName, u16)>,
-    /// The route and the rule's place in it; `None` for plain Service behaviour and for refusals before.
-    pub route: Option<(RouteName, usize)>,
-    /// The backend that answered, or was tried last.
-    pub backend: Option<(ObjectName, u16)>,
-    /// Its endpoint.
-    pub endpoint: Option<SocketAddr>,
-    /// How the connection to it was secured.
-    pub security: Security,
-    /// What the client speaks.
-    pub spoken: Protocol,
-    /// Whether it is a gRPC call.
-    pub is_grpc: bool,
-    /// The method.
-    pub method: Method,
-    /// The host.
-    pub host: Option<Box<str>>,
-    /// The path, normal, without the query.
-    pub path: Box<str>,
-    /// The id that the request carries.
-    pub id: Option<Box<str>>,
-    /// The trace that its `traceparent` names.
-    pub trace: Option<Box<str>>,
-    /// Its `user-agent`.
-    pub agent: Option<Box<str>>,
-    /// The answer's status; 0 where there was none.
-    pub status: u16,
-    /// The answer's `grpc-status`.
-    pub grpc: Option<u32>,
-    /// Tries that were made.
-    pub tries: u32,
-    /// Whether a delay was injected.
-    pub delayed: bool,
-    /// Whether all the tries that its retry policy gives were used up.
-    pub exhausted: bool,
-    /// From the last try's beginning to the head of the server's answer; zero where there was none.
-    pub upstream: Duration,
-    /// From the request's head to the answer's end.
-    pub lasted: Duration,
-    /// Bytes of the request's body.
-    pub received: u64,
-    /// Bytes of the answer's body.
-    pub sent: u64,
-    /// Messages of a gRPC call, as far as they came: the request's and the answer's.
-    pub messages: (u64, u64),
-    /// Why it did not get what it asked for.
-    pub reason: Option<Reason>,
-    /// Why audited policies would have refused it.
-    pub audit: Option<Reason>,
-    /// Of a request that was made to the pod: who made it. Of one that the pod has made, `None`.
-    pub inbound: Option<Inbound>,
-}
-
 impl Record {
     /// When it ended, or was so.
     pub fn ended(&self) -> SystemTime {
         match self {
             Self::Live { told, .. } => *told,
             Self::Connection(record) => record.ended,
-            Self::Request(record) => record.ended,
+            Self::Request(record) => SystemTime::UNIX_EPOCH + Duration::from_micros(record.ended),
         }
     }
 }
@@ -164,6 +100,27 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+}
+
+impl From<Protocol> for Spoken {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Tls => Self::Tls,
+            Protocol::Http1 => Self::Http1,
+            Protocol::Http2 => Self::Http2,
+        }
+    }
+}
+
+/// A time as records tell it.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A time of day as records tell it: since 1970.
+pub(crate) fn since_1970(time: SystemTime) -> u64 {
+    micros(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 /// Where workers put records.

@@ -1,9 +1,6 @@
 //! What is written down of a request. Dropped before its end, the client has left.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, time::SystemTime};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response,
@@ -11,12 +8,13 @@ use http::{
     request::Parts,
 };
 use weft_model::RouteName;
+use weft_telemetry::records::{Destination, Inbound, Rule, Text};
 
 use super::{AnswerBody, RequestBody, Routed, head::REQUEST_ID, messages::Messages};
 use crate::{
     Reason,
     clock::{Clock, Moment},
-    observe::{Inbound, Record, Records, RequestRecord, Security},
+    observe::{Record, Records, RequestRecord, Security, micros, since_1970},
     route::grpc,
     serve::{Client, UnderWay},
     tables::{Port, Tables, Upstream},
@@ -41,39 +39,39 @@ impl Ledger {
         let shared = &client.served.worker.shared;
         let record = shared.records.wanted().then(|| {
             Box::new(RequestRecord {
-                ended: SystemTime::UNIX_EPOCH,
+                ended: 0,
                 pod: client.served.pod.name.clone(),
                 client: client.address,
+                spoken: client.spoken.into(),
+                grpc: false,
                 service: None,
-                route: None,
+                rule: None,
                 backend: None,
                 // One that is made to the pod goes there or nowhere.
                 endpoint: client.caller.as_ref().map(|_| client.dialled),
-                security: client.caller.as_ref().map_or(Security::None, |incoming| incoming.security),
-                spoken: client.spoken,
-                is_grpc: false,
-                method: parts.method.clone(),
-                host: host(parts),
-                path: parts.uri.path().into(),
-                id: None,
-                trace: trace(&parts.headers),
-                agent: text(&parts.headers, &USER_AGENT),
+                method: Text::again(parts.method.as_str()),
+                authority: Text::again(host(parts)),
+                path: Text::again(parts.uri.path()),
+                id: Text::default(),
+                trace: trace(&parts.headers).map(Text::from).unwrap_or_default(),
+                agent: Text::again(text(&parts.headers, &USER_AGENT)),
                 status: 0,
-                grpc: None,
-                tries: 0,
-                delayed: false,
-                exhausted: false,
-                upstream: Duration::ZERO,
-                lasted: Duration::ZERO,
-                received: 0,
-                sent: 0,
-                messages: (0, 0),
+                grpc_status: None,
                 reason: None,
                 audit: None,
                 inbound: client
                     .caller
                     .as_ref()
                     .map(|incoming| Inbound { account: incoming.caller.proven.clone(), told: incoming.told }),
+                delayed: false,
+                exhausted: false,
+                tries: 0,
+                lasted: 0,
+                upstream: 0,
+                received: 0,
+                sent: 0,
+                messages: (0, 0),
+                security: client.caller.as_ref().map_or(Security::None, |incoming| incoming.security),
             })
         });
         let (records, clock, began) = (shared.records.clone(), shared.clock, shared.clock.now());
@@ -87,25 +85,25 @@ impl Ledger {
     pub(super) fn asked(&mut self, port: &Port, parts: &Parts, is_grpc: bool) {
         if let Some(record) = &mut self.record {
             if record.inbound.is_none() {
-                record.service = Some((port.service.clone(), port.number));
+                record.service = Some(Destination(port.service.clone(), port.number));
             }
-            record.is_grpc = is_grpc;
+            record.grpc = is_grpc;
             if *record.path != *parts.uri.path() {
-                record.path = parts.uri.path().into();
+                record.path = Text::again(parts.uri.path());
             }
         }
     }
 
     pub(super) fn identified(&mut self, parts: &Parts) {
         if let Some(record) = &mut self.record {
-            record.id = text(&parts.headers, &REQUEST_ID);
+            record.id = text(&parts.headers, &REQUEST_ID).into();
         }
     }
 
     pub(super) fn routed(&mut self, routed: &Routed<'_>) {
         if let Some((record, rule)) = self.record.as_mut().zip(routed.rule) {
             let name = RouteName { kind: routed.kind, name: rule.route.name.clone() };
-            record.route = Some((name, rule.index));
+            record.rule = Some(Rule(name, u16::try_from(rule.index).unwrap_or(u16::MAX)));
         }
     }
 
@@ -128,7 +126,7 @@ impl Ledger {
         if let Some(record) = &mut self.record {
             self.tried = self.clock.now();
             if record.inbound.is_none() {
-                record.backend = Some((upstream.service.clone(), upstream.port));
+                record.backend = Some(Destination(upstream.service.clone(), upstream.port));
             }
             record.endpoint = Some(endpoint);
             if tables.sealed(&record.pod, endpoint).is_some() {
@@ -155,7 +153,7 @@ impl Ledger {
     /// The head of a server's answer is here.
     pub(super) fn answered(&mut self) {
         if let Some(record) = &mut self.record {
-            record.upstream = self.clock.now().since(self.tried);
+            record.upstream = micros(self.clock.now().since(self.tried));
         }
     }
 
@@ -176,7 +174,7 @@ impl Ledger {
         if let Some(record) = &mut self.record
             && let Some(code) = grpc::Code::of(trailers)
         {
-            record.grpc = Some(code.0);
+            record.grpc_status = Some(code.0);
         }
     }
 
@@ -184,7 +182,7 @@ impl Ledger {
     pub(super) fn sent(&mut self, data: &[u8]) {
         if let Some(record) = &mut self.record {
             record.sent += data.len() as u64;
-            if record.is_grpc {
+            if record.grpc {
                 self.messages.read(data);
                 record.messages.1 = self.messages.count();
             }
@@ -205,8 +203,8 @@ impl Ledger {
 
     fn put(&mut self) {
         let Some(mut record) = self.record.take() else { return };
-        record.ended = SystemTime::now();
-        record.lasted = self.clock.now().since(self.began);
+        record.ended = since_1970(SystemTime::now());
+        record.lasted = micros(self.clock.now().since(self.began));
         self.records.put(Record::Request(record));
     }
 }
@@ -220,20 +218,21 @@ impl Drop for Ledger {
 }
 
 /// The trace id of a W3C `traceparent`: `00-<32 hexadecimal digits>-<span>-<flags>`.
-fn trace(headers: &HeaderMap) -> Option<Box<str>> {
+fn trace(headers: &HeaderMap) -> Option<&str> {
     let line = headers.get(TRACEPARENT)?.to_str().ok()?;
     let id = line.split('-').nth(1)?;
-    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.into())
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
 }
 
-fn text(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
-    headers.get(name)?.to_str().ok().map(Into::into)
+/// A field's value; empty where there is none that is a text.
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn host(parts: &Parts) -> Option<Box<str>> {
+fn host(parts: &Parts) -> &str {
     let header =
         || parts.headers.get(HOST).map(HeaderValue::as_bytes).and_then(|host| str::from_utf8(host).ok());
-    parts.uri.authority().map(http::uri::Authority::as_str).or_else(header).map(Into::into)
+    parts.uri.authority().map(http::uri::Authority::as_str).or_else(header).unwrap_or_default()
 }
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -1,25 +1,20 @@
 //! Records and accounts in the form that the agent reads.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::collections::BTreeMap;
 
 use weft_model::{ObjectName, RouteKind, RouteName};
-use weft_telemetry::records::{
-    ConnectionRecord, Destination, Inbound, PodUsage, RecordBatch, RequestRecord, Rule, Spoken, Text,
-};
+use weft_telemetry::records::{ConnectionRecord, Destination, Inbound, PodUsage, RecordBatch, Rule};
 
 use crate::{
     account::Usage,
-    observe::{self, Protocol, Record},
+    observe::{self, Record, micros, since_1970},
 };
 
 /// Puts `records` into a batch that has the rest.
 pub(super) fn of(records: impl IntoIterator<Item = Record>, mut batch: RecordBatch) -> RecordBatch {
     for record in records {
         match record {
-            Record::Request(record) => batch.requests.push(request(*record)),
+            Record::Request(record) => batch.requests.push(*record),
             Record::Connection(record) => batch.connections.push(connection(*record)),
             Record::Live { live, .. } => batch.live.push(*live),
         }
@@ -57,40 +52,6 @@ pub(super) fn usage(pods: &[(ObjectName, Usage)]) -> Vec<PodUsage> {
     sums.into_values().collect()
 }
 
-fn request(record: observe::RequestRecord) -> RequestRecord {
-    RequestRecord {
-        ended: since_1970(record.ended),
-        pod: record.pod,
-        client: record.client,
-        spoken: spoken(record.spoken),
-        grpc: record.is_grpc,
-        service: record.service.map(destination),
-        rule: record.route.map(|(route, index)| Rule(route, u16::try_from(index).unwrap_or(u16::MAX))),
-        backend: record.backend.map(destination),
-        endpoint: record.endpoint,
-        method: record.method.as_str().into(),
-        authority: text(record.host.as_deref()),
-        path: (*record.path).into(),
-        id: text(record.id.as_deref()),
-        trace: text(record.trace.as_deref()),
-        agent: text(record.agent.as_deref()),
-        status: record.status,
-        grpc_status: record.grpc,
-        reason: record.reason,
-        audit: record.audit,
-        inbound: record.inbound.map(inbound),
-        delayed: record.delayed,
-        exhausted: record.exhausted,
-        tries: record.tries,
-        lasted: micros(record.lasted),
-        upstream: micros(record.upstream),
-        received: record.received,
-        sent: record.sent,
-        messages: record.messages,
-        security: record.security,
-    }
-}
-
 fn connection(record: observe::ConnectionRecord) -> ConnectionRecord {
     let rule = |name| Rule(RouteName { kind: RouteKind::Tls, name }, 0);
     ConnectionRecord {
@@ -104,7 +65,7 @@ fn connection(record: observe::ConnectionRecord) -> ConnectionRecord {
         endpoint: record.endpoint,
         security: record.security,
         inbound: record.inbound.map(inbound),
-        spoken: spoken(record.spoken),
+        spoken: record.spoken.into(),
         lasted: micros(record.lasted),
         received: record.received,
         sent: record.sent,
@@ -116,73 +77,54 @@ fn inbound(inbound: observe::Inbound) -> Inbound {
     Inbound { account: inbound.account, told: inbound.told }
 }
 
-fn spoken(protocol: Protocol) -> Spoken {
-    match protocol {
-        Protocol::Tcp => Spoken::Tcp,
-        Protocol::Tls => Spoken::Tls,
-        Protocol::Http1 => Spoken::Http1,
-        Protocol::Http2 => Spoken::Http2,
-    }
-}
-
 fn destination((service, port): (ObjectName, u16)) -> Destination {
     Destination(service, port)
 }
 
-fn text<const MAX: usize>(text: Option<&str>) -> Text<MAX> {
-    text.unwrap_or_default().into()
-}
-
-fn since_1970(time: SystemTime) -> u64 {
-    micros(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
-    use http::Method;
+    use std::time::SystemTime;
+
+    use weft_telemetry::records::{RequestRecord, Security, Spoken};
 
     use super::*;
 
     /// Every text as long as can be, and of signs that take two bytes to write.
     pub(in crate::tell) fn largest() -> Record {
-        let (name, long) = (longest_name(), || Some(Box::from("\"".repeat(1 << 16))));
-        Record::Request(Box::new(observe::RequestRecord {
-            ended: SystemTime::now(),
+        let (name, long) = (longest_name(), "\"".repeat(1 << 16));
+        Record::Request(Box::new(RequestRecord {
+            ended: since_1970(SystemTime::now()),
             pod: name.clone(),
             client: "[2001:db8:1:2:3:4:5:6]:65535".parse().unwrap(),
-            service: Some((name.clone(), u16::MAX)),
-            route: Some((RouteName { kind: RouteKind::Http, name: name.clone() }, usize::MAX)),
-            backend: Some((name, u16::MAX)),
+            spoken: Spoken::Http2,
+            grpc: true,
+            service: Some(Destination(name.clone(), u16::MAX)),
+            rule: Some(Rule(RouteName { kind: RouteKind::Http, name: name.clone() }, u16::MAX)),
+            backend: Some(Destination(name, u16::MAX)),
             endpoint: Some("[2001:db8:1:2:3:4:5:6]:65535".parse().unwrap()),
-            security: observe::Security::MutualTls,
-            spoken: Protocol::Http2,
-            is_grpc: true,
-            method: Method::from_bytes(&[b'X'; 64]).unwrap(),
-            host: long(),
-            path: "\"".repeat(1 << 16).into(),
-            id: long(),
-            trace: long(),
-            agent: long(),
+            method: (&*long).into(),
+            authority: (&*long).into(),
+            path: (&*long).into(),
+            id: (&*long).into(),
+            trace: (&*long).into(),
+            agent: (&*long).into(),
             status: u16::MAX,
-            grpc: Some(u32::MAX),
-            delayed: true,
-            exhausted: true,
-            tries: u32::MAX,
-            upstream: Duration::MAX,
-            lasted: Duration::MAX,
-            received: u64::MAX,
-            sent: u64::MAX,
-            messages: (u64::MAX, u64::MAX),
+            grpc_status: Some(u32::MAX),
             reason: Some(crate::Reason::UNKNOWN),
             audit: Some(crate::Reason::UNKNOWN),
-            inbound: Some(observe::Inbound {
+            inbound: Some(Inbound {
                 account: Some(weft_model::ServiceAccount::new("n".repeat(63), "s".repeat(253))),
                 told: true,
             }),
+            delayed: true,
+            exhausted: true,
+            tries: u32::MAX,
+            lasted: u64::MAX,
+            upstream: u64::MAX,
+            received: u64::MAX,
+            sent: u64::MAX,
+            messages: (u64::MAX, u64::MAX),
+            security: Security::MutualTls,
         }))
     }
 

@@ -29,6 +29,12 @@ pub(super) fn deserialize<'de, T: Shared, D: Deserializer<'de>>(deserializer: D)
     deserializer.deserialize_str(Read(PhantomData))
 }
 
+/// A text by way of its table.
+pub(super) fn text(text: &str) -> Arc<str> {
+    let read = Arc::table().with(|table| table.read::<serde::de::value::Error>(text));
+    read.expect("any text is one")
+}
+
 struct Read<T>(PhantomData<T>);
 
 impl<T: Shared> Visitor<'_> for Read<T> {

@@ -23,6 +23,12 @@ impl<const MAX: usize> From<&str> for Text<MAX> {
 }
 
 impl<const MAX: usize> Text<MAX> {
+    /// The same text, which mostly comes again: then it is shared with the last one that this thread has made.
+    pub fn again(text: &str) -> Self {
+        let fits = text.len() <= MAX && !text.contains(char::is_control);
+        if fits { Self(shared::text(text)) } else { text.into() }
+    }
+
     /// The text itself, without a copy.
     pub(crate) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
