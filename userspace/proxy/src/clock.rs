@@ -2,7 +2,10 @@
 //!
 //! Decisions take the moment as an argument and never ask for it: a test says what time it is.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 /// A moment of one process, in nanoseconds since its [`Clock`] started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,10 +23,35 @@ impl Clock {
         Self { started: Instant::now() }
     }
 
-    /// Now.
+    /// Now; in the work of a task, [when it was woken](during).
     pub fn now(&self) -> Moment {
-        Moment::START.after(self.started.elapsed())
+        Moment::START.after(instant().saturating_duration_since(self.started))
     }
+}
+
+/// Has everything that asks for the time in `work` be told `now`: a task does its work in some microseconds, and to ask a
+/// virtual machine's clock takes a part of one, a dozen times for each request.
+pub(crate) fn during<T>(now: Instant, work: impl FnOnce() -> T) -> T {
+    let _over = Over(NOW.replace(Some(now)));
+    work()
+}
+
+/// Dropped, also when the work panics, has the clock be as it was.
+struct Over(Option<Instant>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        NOW.set(self.0);
+    }
+}
+
+/// Now, as [`Clock::now`] has it.
+pub(crate) fn instant() -> Instant {
+    NOW.get().unwrap_or_else(Instant::now)
+}
+
+thread_local! {
+    static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 impl Moment {
@@ -68,5 +96,17 @@ mod tests {
         let clock = Clock::start();
         let first = clock.now();
         assert!(clock.now() >= first);
+    }
+
+    #[test]
+    fn a_task_is_told_the_same_time_from_its_beginning_to_its_end() {
+        let clock = Clock::start();
+        let woken = Instant::now();
+        let told = during(woken, || {
+            std::thread::sleep(Duration::from_millis(2));
+            clock.now()
+        });
+        assert!(told.since(Moment::START) < Duration::from_millis(2), "{told:?}");
+        assert!(clock.now().since(told) >= Duration::from_millis(2), "the clock goes on afterwards");
     }
 }

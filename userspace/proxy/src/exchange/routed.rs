@@ -8,7 +8,7 @@ use weft_model::{Retry, RouteKind, RouteMatch, SessionPersistence, Timeouts, Tra
 
 use super::Refused;
 use crate::{
-    Reason,
+    Reason, clock,
     route::{Asked as AskedFor, Routes, table::CompiledRule},
     serve::Client,
     tables::Port,
@@ -30,7 +30,7 @@ pub(super) struct Routed<'a> {
 
 impl<'a> Routed<'a> {
     pub(super) fn find(port: &'a Port, client: &Client, parts: &Parts) -> Result<Self, Refused> {
-        let began = Instant::now();
+        let began = Instant::from_std(clock::instant());
         let (kind, table) = match port.routes.for_client(&client.served.pod.name.namespace) {
             // TLSRoutes are for connections; what came in clear text is not theirs.
             Routes::Plain | Routes::Tls(_) => {

@@ -17,7 +17,7 @@ use tokio_util::{
 };
 
 use super::turns::{Share, Ticket};
-use crate::account::Account;
+use crate::{account::Account, clock};
 
 /// Tasks that belong to a pod, on the worker that they were spawned on. The time that they take is the pod's.
 #[derive(Debug, Clone)]
@@ -124,7 +124,7 @@ impl<F: Future<Output = ()>> Future for Timed<F> {
             return Poll::Pending;
         }
         let began = Instant::now();
-        let polled = this.work.poll(cx);
+        let polled = clock::during(began, || this.work.poll(cx));
         let time = began.elapsed();
         this.share.spend(time);
         this.account.busy(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
