@@ -31,7 +31,8 @@ impl Asked {
             return Err(Reason::PATH_INVALID.into());
         }
         let is_grpc = client.spoken == Protocol::Http2 && grpc::is_grpc(&parts.headers);
-        let grpc_timeout = match parts.headers.get(grpc::TIMEOUT).filter(|_| is_grpc) {
+        let said = if is_grpc { parts.headers.get(grpc::TIMEOUT) } else { None };
+        let grpc_timeout = match said {
             None => None,
             Some(value) => {
                 let timeout = value.to_str().ok().and_then(grpc::parse_timeout);

@@ -37,13 +37,21 @@ pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
 ///   that grants more when they are absent would grant it to everybody;
 /// - how an answer may be kept (Cache-Control, Vary, ...), which RFC 9110 7.6.1 names itself.
 pub fn strip(headers: &mut HeaderMap, upgrading: Upgrading) {
+    // One look at all names: most heads have none of these fields, or one.
+    let here = headers.keys().filter_map(place).fold(0_u8, |here, place| here | 1 << place);
     let named: Vec<HeaderName> = options(headers)
+        .filter(|option| !ALWAYS.iter().any(|name| option.eq_ignore_ascii_case(name.as_str())))
         .filter_map(|option| option.parse().ok())
         .filter(|name| !is_protected(name))
         .collect();
-    let takes_trailers = takes_trailers(headers);
-    for name in named.iter().chain(&ALWAYS) {
+    let takes_trailers = here & 1 << TRAILERS != 0 && takes_trailers(headers);
+    for name in &named {
         headers.remove(name);
+    }
+    for (place, name) in ALWAYS.iter().enumerate() {
+        if here & 1 << place != 0 {
+            headers.remove(name);
+        }
     }
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -81,6 +89,14 @@ const ALWAYS: [HeaderName; 7] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// Where `ALWAYS` has a name.
+fn place(name: &HeaderName) -> Option<usize> {
+    ALWAYS.iter().position(|always| always == name)
+}
+
+/// The place of TE.
+const TRAILERS: usize = 4;
 
 const PROTECTED: &[&str] = &[
     // Framing and routing.
