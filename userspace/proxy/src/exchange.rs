@@ -33,7 +33,6 @@ use http::{
 };
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::{sleep, timeout_at};
 use weft_policy::Claims;
 
 use crate::{
@@ -48,6 +47,7 @@ use crate::{
 };
 pub(crate) use answered::AnswerBody;
 use asked::Asked;
+pub(crate) use authorize::Guard;
 use authorize::{Question, Unless};
 pub(crate) use body::RequestBody;
 use failed::Refused;
@@ -109,9 +109,13 @@ async fn forward(
     forwarded::distrust(&mut parts.headers);
     let asked = Asked::read(client, &mut parts)?;
     ledger.asked(port, &parts, asked.is_grpc);
+    head::identify(&mut parts, client);
+    ledger.identified(&parts);
     let routed = Routed::find(port, client, &parts)?;
     ledger.routed(&routed);
     let claims = authenticate(client, &tables, &mut parts)?;
+    // From here on it is what the client asks, whatever filters make of it for the server.
+    let parts = Rc::new(parts);
     let question = Question::of(client, &parts, &routed, claims);
     if let Some(question) = &question {
         question.admit(ledger)?;
@@ -135,11 +139,7 @@ async fn forward(
     };
     let mut guard = tries.question.as_ref().map(Question::guard);
     let stages = pin!(stages(&mut tries, ledger));
-    let work = Unless::forbidden(guard.as_mut(), stages);
-    let answer = match deadline {
-        None => work.await?,
-        Some(deadline) => timeout_at(deadline, work).await.unwrap_or(Err(Reason::REQUEST_TIMEOUT.into()))?,
-    };
+    let answer = Unless::forbidden(guard.as_mut(), stages).await?;
     // From here on the answer is on its way: it can only be cut.
     if let Some(guard) = guard.and_then(delivery::guard) {
         client.guard(guard);
@@ -163,17 +163,16 @@ fn authenticate(
 /// What a request meets on its way, in this order.
 async fn stages(tries: &mut Tries<'_>, ledger: &mut Ledger) -> Result<Response<AnswerBody>, Refused> {
     within_rate(tries)?;
-    inject(tries.client, tries.routed, ledger).await?;
-    if let Some(rule) = tries.routed.rule
-        && let ControlFlow::Break(ended) = rule.filters.on_request(&mut tries.parts, tries.port.number)
+    inject(tries, ledger).await?;
+    if let Some(rule) = tries.routed.rule.filter(|rule| rule.filters.concern_requests())
+        && let ControlFlow::Break(ended) =
+            rule.filters.on_request(Rc::make_mut(&mut tries.parts), tries.port.number)
     {
         return match ended {
             Ended::Answered(answer) => Ok(answer.map(|()| AnswerBody::empty())),
             Ended::Refused(why) => Err(why.into()),
         };
     }
-    head::identify(&mut tries.parts, tries.client);
-    ledger.identified(&tries.parts);
     if let Some(rule) = tries.routed.rule {
         mirror::send_copies(&rule.filters, &tries.parts, tries);
     }
@@ -191,12 +190,12 @@ fn within_rate(tries: &Tries<'_>) -> Result<(), Refused> {
 }
 
 /// Waits, refuses, or both.
-async fn inject(client: &Client, routed: &Routed<'_>, ledger: &mut Ledger) -> Result<(), Refused> {
-    let Some(faults) = &routed.traffic.faults else { return Ok(()) };
-    let fault = fault::draw(faults, &mut *client.served.worker.dice.borrow_mut());
+async fn inject(tries: &Tries<'_>, ledger: &mut Ledger) -> Result<(), Refused> {
+    let Some(faults) = &tries.routed.traffic.faults else { return Ok(()) };
+    let fault = fault::draw(faults, &mut *tries.client.served.worker.dice.borrow_mut());
     if let Some(delay) = fault.delay {
         ledger.delayed();
-        sleep(delay).await;
+        tries.wait(delay).await?;
     }
     fault.abort.map_or(Ok(()), |abort| Err(Refused::injected(abort)))
 }

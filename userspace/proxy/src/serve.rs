@@ -30,7 +30,7 @@ use tokio::{sync::Notify, time::sleep};
 use crate::{
     Reason,
     account::Counted,
-    exchange,
+    exchange::{self, Guard},
     forwarded::Said,
     http1::{Guarded, Holding, Malformed, Refusal, Resting},
     http2::{Together, gather, is_calmed},
@@ -85,9 +85,6 @@ pub(crate) struct Incoming {
     /// SHA-256 of the certificate that the client has shown, in hexadecimal digits.
     pub certificate: Option<Arc<str>>,
 }
-
-/// Ends what it guards once a policy forbids it, and says why.
-pub(crate) type Guard = Pin<Box<dyn Future<Output = Reason>>>;
 
 impl Client {
     /// A client of a connection that is made to the pod. Its requests go to the app by connections that no other client
@@ -158,7 +155,7 @@ impl Client {
 
     fn poll_guard(&self, cx: &mut Context<'_>) -> Poll<Reason> {
         match &mut *self.guard.borrow_mut() {
-            Some(guard) => guard.as_mut().poll(cx),
+            Some(guard) => Pin::new(guard).poll(cx),
             None => Poll::Pending,
         }
     }

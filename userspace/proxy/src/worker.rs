@@ -4,6 +4,7 @@
 //! every pod's listener; the kernel gives a connection to whoever asks first.
 
 pub(crate) mod delivery;
+mod rechecks;
 mod served;
 mod tasks;
 mod turns;
@@ -43,6 +44,8 @@ use crate::{
     tables::Tables,
 };
 pub(crate) use delivery::Streams;
+pub(crate) use rechecks::Decided;
+use rechecks::Rechecks;
 pub(crate) use served::Served;
 pub(crate) use tasks::Tasks;
 pub(crate) use turns::{Share, Turns};
@@ -94,6 +97,8 @@ pub(crate) struct Worker {
     pub turns: Rc<Turns>,
     /// Cancelled once nothing more is accepted.
     pub draining: CancellationToken,
+    /// What is decided again when the tables change.
+    pub rechecks: Rechecks,
     /// Connections that were parked since their memory was given back last.
     pub parked: Cell<usize>,
     pods: RefCell<HashMap<u64, Rc<Served>>>,
@@ -120,6 +125,7 @@ impl Reach {
                 shared,
                 dice: RefCell::new(Dice::new()),
                 draining: CancellationToken::new(),
+                rechecks: Rechecks::default(),
                 parked: Cell::new(0),
                 pods: RefCell::default(),
                 renamed: RefCell::default(),
@@ -178,12 +184,15 @@ impl Worker {
     async fn run(self: Rc<Self>, mut messages: mpsc::Receiver<Message>) {
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changes = self.shared.changes.subscribe();
         loop {
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(message) => self.take(message),
                     None => break,
                 },
+                // Its sender is in `shared`.
+                Ok(()) = changes.changed() => self.rechecks.decide(),
                 _ = sweeps.tick() => self.sweep(),
             }
         }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Sleep;
 
 use super::{
     Ledger, RequestBody,
@@ -53,7 +53,8 @@ pub(super) struct Carried {
     _permits: Permits,
     /// The request, whose bytes are counted until the answer is over.
     pub asked: RequestBody,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// Rings when it has to be over.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// A piece of a body, or why there is none and what the client is told.
@@ -157,16 +158,15 @@ impl Carried {
         carrier: Carrier,
         permits: Permits,
         asked: RequestBody,
-        deadline: Option<Instant>,
+        timer: Option<Pin<Box<Sleep>>>,
     ) -> Self {
-        let deadline = deadline.filter(|_| !incoming.is_end_stream());
-        let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
-        Self { incoming, carrier, _permits: permits, asked, deadline }
+        let timer = timer.filter(|_| !incoming.is_end_stream());
+        Self { incoming, carrier, _permits: permits, asked, timer }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(Some(Err((BodyError::Timeout, Reason::REQUEST_TIMEOUT))));
         }

@@ -1,17 +1,16 @@
 //! Whether policies let a request be answered: those of the pod that it comes to, or of the route that it takes.
 //!
-//! Register, then decide, then hold a guard: whoever asks for the change that a decision has not seen is told of it.
+//! Register, then decide, then hold a guard: a change that the decision has not seen has it decided again.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell, RefCell},
     pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
+    rc::{Rc, Weak},
+    task::{Context, Poll, Waker},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::HOST, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header::HOST, request::Parts};
 use pin_project_lite::pin_project;
-use tokio::sync::watch;
 use weft_model::RouteName;
 use weft_policy::{
     Claims, Decision, Headers, HttpRequest,
@@ -19,57 +18,60 @@ use weft_policy::{
 };
 
 use super::{Ledger, Refused, Routed};
-use crate::{
-    Reason,
-    serve::{Client, Guard},
-    tables::Caller,
-};
+use crate::{Reason, serve::Client, tables::Caller, worker::Decided};
 
 /// What policies are asked about a request, for as long as it lasts. There may be none yet: the first one is asked, too.
 pub(super) struct Question {
     client: Rc<Client>,
-    caller: Caller,
     /// Of a request that the pod makes; one that is made to it takes none.
     route: Option<RouteName>,
-    method: http::Method,
-    uri: Uri,
+    asked: Rc<Parts>,
     /// Of the path, once somebody asks.
     path: OnceCell<Result<Readings, PathError>>,
-    headers: HeaderMap,
     /// What its verified tokens say; `None` where nobody verifies any.
     claims: Option<Rc<dyn Claims>>,
-    /// As of before anything is decided.
-    changes: watch::Receiver<u64>,
+    /// Why it is forbidden, since some change.
+    forbidden: Cell<Option<Reason>>,
+    /// Whoever holds the guard.
+    waits: RefCell<Option<Waker>>,
+    place: Cell<usize>,
 }
+
+/// Ready once a request is forbidden that was let in. It is the one of its question: somebody else needs one
+/// [of his own](Question::guard_apart).
+pub(crate) struct Guard(Rc<Question>);
 
 impl Question {
     /// The question about a request whose path is normal already. `None` where nobody could ever ask: it takes no route, and
     /// is not made to the pod.
     pub(super) fn of(
         client: &Rc<Client>,
-        parts: &Parts,
+        asked: &Rc<Parts>,
         routed: &Routed<'_>,
         claims: Option<Rc<dyn Claims>>,
     ) -> Option<Rc<Self>> {
-        let changes = client.served.worker.shared.changes.subscribe();
-        let (caller, route) = if let Some(incoming) = &client.caller {
-            (incoming.caller.clone(), None)
-        } else {
-            let route = RouteName { kind: routed.kind, name: routed.rule?.route.name.clone() };
-            let proven = client.served.pod.service_account.clone();
-            (Caller { ip: client.address.ip(), proven }, Some(route))
+        let route = match &client.caller {
+            Some(_) => None,
+            None => Some(RouteName { kind: routed.kind, name: routed.rule?.route.name.clone() }),
         };
-        Some(Rc::new(Self {
+        Some(Self::joined(Self {
             client: Rc::clone(client),
-            caller,
             route,
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
+            asked: Rc::clone(asked),
             path: OnceCell::new(),
-            headers: parts.headers.clone(),
             claims,
-            changes,
+            forbidden: Cell::new(None),
+            waits: RefCell::default(),
+            place: Cell::new(0),
         }))
+    }
+
+    /// Has it asked again with each change.
+    fn joined(question: Self) -> Rc<Self> {
+        let question = Rc::new(question);
+        let weak = Rc::downgrade(&question) as Weak<dyn Decided>;
+        question.place.set(question.client.served.worker.rechecks.join(weak));
+        question
     }
 
     /// Decides.
@@ -83,26 +85,29 @@ impl Question {
         }
         if let Some(rule) = &decision.rule {
             let pod = &self.client.served.pod.name;
-            tracing::debug!(%pod, client = %self.caller.ip, %rule, "a policy refuses a request");
+            let client = self.client.address.ip();
+            tracing::debug!(%pod, %client, %rule, "a policy refuses a request");
         }
         Err(decision.reason.into())
     }
 
     /// Says so once the request is forbidden.
     pub(super) fn guard(self: &Rc<Self>) -> Guard {
-        let (question, mut changes) = (Rc::clone(self), self.changes.clone());
-        Box::pin(async move {
-            loop {
-                if changes.changed().await.is_err() {
-                    return std::future::pending().await;
-                }
-                match question.judge() {
-                    Ok(Some(decision)) if !decision.allowed() => return decision.reason,
-                    Ok(_) => {}
-                    Err(why) => return why,
-                }
-            }
-        })
+        Guard(Rc::clone(self))
+    }
+
+    /// The same for another task, and for longer.
+    pub(super) fn guard_apart(&self) -> Guard {
+        Guard(Self::joined(Self {
+            client: Rc::clone(&self.client),
+            route: self.route.clone(),
+            asked: Rc::clone(&self.asked),
+            path: OnceCell::new(),
+            claims: self.claims.clone(),
+            forbidden: self.forbidden.clone(),
+            waits: RefCell::default(),
+            place: Cell::new(0),
+        }))
     }
 
     /// What the policies of now say; `None` where there are none.
@@ -111,17 +116,62 @@ impl Question {
         if self.route.as_ref().is_some_and(|route| !tables.judges_by_route(route)) {
             return Ok(None);
         }
-        let path = self.path.get_or_init(|| Readings::of(self.uri.path()));
+        let Parts { method, uri, headers, .. } = &*self.asked;
+        let path = self.path.get_or_init(|| Readings::of(uri.path()));
         let path = path.as_ref().map_err(|_| Reason::PATH_INVALID)?;
-        let host = self.uri.authority().map(http::uri::Authority::as_str);
-        let host = host.or_else(|| str::from_utf8(self.headers.get(HOST)?.as_bytes()).ok());
-        let headers = Fields(&self.headers);
+        let host = uri.authority().map(http::uri::Authority::as_str);
+        let host = host.or_else(|| str::from_utf8(headers.get(HOST)?.as_bytes()).ok());
+        let headers = Fields(headers);
         let claims = self.claims.as_deref();
-        let http = HttpRequest { method: self.method.as_str(), path, host, headers: &headers, claims };
-        Ok(match &self.route {
-            None => tables.judge(self.client.dialled, &self.caller, http),
-            Some(route) => tables.judge_by_route(route, self.client.dialled, &self.caller, http),
+        let http = HttpRequest { method: method.as_str(), path, host, headers: &headers, claims };
+        let client = &self.client;
+        Ok(match (&client.caller, &self.route) {
+            (Some(incoming), _) => tables.judge(client.dialled, &incoming.caller, http),
+            (None, Some(route)) => {
+                let proven = client.served.pod.service_account.clone();
+                let pod = Caller { ip: client.address.ip(), proven };
+                tables.judge_by_route(route, client.dialled, &pod, http)
+            }
+            (None, None) => None,
         })
+    }
+}
+
+impl Decided for Question {
+    fn decide_again(&self) {
+        let why = match self.judge() {
+            Ok(Some(decision)) if !decision.allowed() => decision.reason,
+            Ok(_) => return,
+            Err(why) => why,
+        };
+        // Who was told that it is forbidden is not told of the next policy.
+        if self.forbidden.get().is_none() {
+            self.forbidden.set(Some(why));
+            if let Some(waker) = self.waits.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.client.served.worker.rechecks.leave(self.place.get());
+    }
+}
+
+impl Future for Guard {
+    type Output = Reason;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reason> {
+        if let Some(why) = self.0.forbidden.get() {
+            return Poll::Ready(why);
+        }
+        let mut waits = self.0.waits.borrow_mut();
+        if !waits.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waits = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 
@@ -146,7 +196,7 @@ impl<T, F: Future<Output = Result<T, Refused>>> Future for Unless<'_, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         if let Some(guard) = this.guard
-            && let Poll::Ready(why) = guard.as_mut().poll(cx)
+            && let Poll::Ready(why) = Pin::new(guard).poll(cx)
         {
             return Poll::Ready(Err(why.into()));
         }

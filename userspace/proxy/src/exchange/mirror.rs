@@ -68,7 +68,7 @@ pub(super) fn send_copies_of(backend: &CompiledBackend, tries: &Tries<'_>) {
     if !backend.filters.has_mirrors() {
         return;
     }
-    let mut parts = tries.parts.clone();
+    let mut parts = Parts::clone(&tries.parts);
     if backend.filters.on_request(&mut parts, tries.port.number).is_continue() {
         send_copies(&backend.filters, &parts, tries);
     }

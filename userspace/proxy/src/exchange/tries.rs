@@ -3,11 +3,16 @@
 mod attempt;
 mod target;
 
-use std::{net::SocketAddr, pin::pin, rc::Rc};
+use std::{
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    time::Duration,
+};
 
 use http::{HeaderValue, Response, request::Parts};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::{
     AnswerBody, Asked, Ledger, Question, Refused, RequestBody, Routed,
@@ -36,7 +41,8 @@ pub(super) struct Tries<'a> {
     pub port: &'a Port,
     pub routed: &'a Routed<'a>,
     pub asked: Asked,
-    pub parts: Parts,
+    /// Its head as the rule's filters leave it.
+    pub parts: Rc<Parts>,
     pub body: RequestBody,
     pub deadline: Option<Instant>,
     /// The client's own, for CORS.
@@ -50,8 +56,8 @@ struct Answer {
     response: Response<Incoming>,
     carrier: Carrier,
     permits: Permits,
-    /// When the try has to be over.
-    deadline: Option<Instant>,
+    /// Rings when the try has to be over.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// How a try ended.
@@ -150,7 +156,9 @@ impl Tries<'_> {
     /// What an answer is to the retry policy, if it is worth another try.
     fn judge(&self, answer: &Response<Incoming>) -> Option<Outcome> {
         let policy = self.routed.retry?;
-        if let Some(code) = grpc::Code::of(answer.headers()).filter(|_| self.asked.is_grpc) {
+        if self.asked.is_grpc
+            && let Some(code) = grpc::Code::of(answer.headers())
+        {
             return policy.grpc_codes.contains(&code.0).then_some(Outcome::Grpc(code.0));
         }
         let status = answer.status().as_u16();
@@ -199,10 +207,19 @@ impl Tries<'_> {
         progress.made -= u32::from(spoilt);
         progress.unsent += u32::from(outcome == Outcome::Unsent);
         progress.fresh = spoilt || outcome == Outcome::RefusedStream;
-        if !wait.is_zero() {
-            sleep(wait).await;
+        if !wait.is_zero() && self.wait(wait).await.is_err() {
+            return Next::Refuse(Reason::REQUEST_TIMEOUT);
         }
         Next::Try(next)
+    }
+
+    /// Waits for `time`, as far as the request has so much left.
+    pub(super) async fn wait(&self, time: Duration) -> Result<(), Refused> {
+        let Some(deadline) = self.deadline else {
+            sleep(time).await;
+            return Ok(());
+        };
+        timeout_at(deadline, sleep(time)).await.map_err(|_| Reason::REQUEST_TIMEOUT.into())
     }
 
     /// A retry that a policy asks for and that would be one too many is answered with 503 (GEP-3388). One that nobody
@@ -213,7 +230,7 @@ impl Tries<'_> {
 
     /// Makes the client's answer of a server's.
     fn finish(&self, answer: Answer, target: &Target<'_>) -> Result<Response<AnswerBody>, Refused> {
-        let Answer { mut response, carrier, permits, deadline } = answer;
+        let Answer { mut response, carrier, permits, timer } = answer;
         self.body.answered();
         let theirs = hyper::upgrade::on(&mut response);
         let (mut parts, incoming) = response.into_parts();
@@ -238,12 +255,12 @@ impl Tries<'_> {
         Ok(match self.asked.tunnel.take() {
             Some(ours) if switched => {
                 websocket::agree(&mut parts, self.client.spoken, self.parts.headers.get(websocket::KEY));
-                let guard = self.question.as_ref().map(Question::guard);
+                let guard = self.question.as_deref().map(Question::guard_apart);
                 upgrade::tunnel(self.client, (ours, theirs), permits, carrier, guard);
                 Response::from_parts(parts, AnswerBody::empty())
             }
             _ => {
-                let carried = Carried::new(incoming, carrier, permits, self.body.handle(), deadline);
+                let carried = Carried::new(incoming, carrier, permits, self.body.handle(), timer);
                 Response::from_parts(parts, AnswerBody::carried(carried))
             }
         })

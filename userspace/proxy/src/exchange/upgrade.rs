@@ -6,12 +6,15 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
-use super::answered::{Carrier, Permits};
+use super::{
+    Guard,
+    answered::{Carrier, Permits},
+};
 use crate::{
     Reason,
     clock::Moment,
     observe::{ConnectionRecord, Inbound, Protocol, Record, Security},
-    serve::{Client, Guard},
+    serve::Client,
 };
 
 /// Carries what both ends send once both have switched, until one of them ends or nothing moves for too long.

@@ -118,6 +118,11 @@ impl Filters {
         ControlFlow::Continue(())
     }
 
+    /// Whether [`Filters::on_request`] may do anything.
+    pub fn concern_requests(&self) -> bool {
+        self.0.iter().any(|step| !matches!(step, Step::ResponseHeaders(_) | Step::Mirror(_)))
+    }
+
     /// Changes the headers of an answer; `origin` is the request's `Origin` as the client sent it.
     pub fn on_response(&self, headers: &mut HeaderMap, origin: Option<&HeaderValue>) {
         for step in &self.0 {

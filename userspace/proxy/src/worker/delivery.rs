@@ -21,7 +21,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Tasks;
-use crate::{Reason, serve::Guard};
+use crate::{Reason, exchange::Guard};
 
 /// Runs the streams of HTTP/2 connections.
 #[derive(Debug, Clone)]
@@ -127,7 +127,7 @@ impl<F: Future<Output = ()>> Future for Delivered<F> {
             Step::Nothing | Step::Cut | Step::Forbidden(_) => {}
         }
         if let Some(guard) = this.guard
-            && let Poll::Ready(why) = guard.as_mut().poll(cx)
+            && let Poll::Ready(why) = Pin::new(guard).poll(cx)
         {
             STEP.set(Step::Forbidden(why));
             this.work.set(None);

@@ -12,6 +12,7 @@ use weft_model::{
     SessionPersistence, TrafficSettings,
 };
 use weft_proxy::Reason;
+use weft_telemetry::records::{Destination, Rule};
 
 use crate::mesh::{Body, Mesh, PATIENCE, full, get, plain, read, routed, rule, with_traffic};
 use crate::server::Server;
@@ -215,17 +216,18 @@ async fn each_request_leaves_a_record_with_its_route_its_endpoint_and_its_reason
     read(client.send_request(request).await.unwrap()).await;
     let record = mesh.request().await;
     let name = RouteName { kind: RouteKind::Http, name: ObjectName::new("shop", "web") };
-    assert_eq!(record.route, Some((name, 0)));
-    assert_eq!(record.backend, Some((ObjectName::new("shop", "a"), 80)));
+    assert_eq!(record.rule, Some(Rule(name, 0)));
+    assert_eq!(record.backend, Some(Destination(ObjectName::new("shop", "a"), 80)));
     assert_eq!((record.endpoint, record.tries), (Some(server.address), 1));
-    assert_eq!((record.status, &*record.path, record.host.as_deref()), (200, "/a/b", Some("web")));
+    assert_eq!((record.status, &*record.path, &*record.authority), (200, "/a/b", "web"));
     assert_eq!((record.received, record.sent, record.reason), (8, 5, None));
-    assert!(record.upstream <= record.lasted && record.id.is_some());
-    assert!(!record.upstream.is_zero() && !record.is_grpc);
+    assert!(record.upstream <= record.lasted && !record.id.is_empty());
+    assert!(record.upstream > 0 && !record.grpc);
     client.ready().await.unwrap();
     read(client.send_request(get("/c")).await.unwrap()).await;
     let record = mesh.request().await;
     assert_eq!((record.status, record.reason, record.endpoint), (404, Some(Reason::NO_RULE), None));
+    assert_eq!(record.id.len(), 36, "also of what is refused");
     drop(client);
     let record = mesh.connection().await;
     assert_eq!((record.reason, record.pod), (None, ObjectName::new("shop", "client")));

@@ -4,7 +4,7 @@ use std::{cell::Cell, error::Error as _, io, ops::ControlFlow, pin::pin};
 
 use http::{HeaderValue, Request, request::Parts};
 use hyper::client::conn::TrySendError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use weft_model::{AppProtocol, Timeouts};
 
 use super::{Answer, Failed, Progress, Target, Tried, Tries};
@@ -50,14 +50,20 @@ impl Tries<'_> {
         let queued = Cell::new(false);
         let sending = pin!(self.send(target, progress, &queued));
         // The request's own time as well: who drops this future does not say how the endpoint did.
-        let sent = match deadline {
+        // One for the head and the body of the answer.
+        let mut timer = deadline.map(|at| Box::pin(sleep_until(at)));
+        let sent = match &mut timer {
             None => sending.await,
-            Some(at) => timeout_at(at, sending).await.unwrap_or(Err(self.timed_out(at))),
+            Some(timer) => tokio::select! {
+                biased;
+                sent = sending => sent,
+                () = timer.as_mut() => Err(self.timed_out(timer.deadline())),
+            },
         };
         let tried = match sent {
             Ok((response, carrier)) => {
                 self.observe(target, &permits.serving, observed(&response, self.asked.is_grpc));
-                return Tried::Answered(Answer { response, carrier, permits, deadline });
+                return Tried::Answered(Answer { response, carrier, permits, timer });
             }
             Err(tried) => tried,
         };
@@ -74,7 +80,7 @@ impl Tries<'_> {
         progress: &Progress,
         queued: &Cell<bool>,
     ) -> Result<(http::Response<hyper::body::Incoming>, Carrier), Tried> {
-        let mut parts = self.parts.clone();
+        let mut parts = Parts::clone(&self.parts);
         if let Some(backend) = target.backend
             && let ControlFlow::Break(ended) = backend.filters.on_request(&mut parts, self.port.number)
         {
@@ -165,7 +171,8 @@ pub(in crate::exchange) fn version(client: &Client, upstream: &Upstream, is_grpc
 }
 
 fn observed(response: &http::Response<hyper::body::Incoming>, is_grpc: bool) -> Observed {
-    match grpc::Code::of(response.headers()).filter(|_| is_grpc) {
+    let code = if is_grpc { grpc::Code::of(response.headers()) } else { None };
+    match code {
         Some(code) => Observed::grpc(code.0),
         None => Observed::status(response.status().as_u16()),
     }
