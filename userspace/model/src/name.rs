@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
 /// `namespace/name` of a Kubernetes object. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,9 +45,29 @@ impl fmt::Debug for ObjectName {
 
 impl Serialize for ObjectName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if self.namespace.is_empty() {
+            return serializer.serialize_str(&self.name);
+        }
+        as_one(&[&self.namespace, "/", &self.name], serializer)
     }
 }
+
+/// Writes a text without an allocation: a busy proxy tells of a hundred thousand names a second.
+pub(crate) fn as_one<S: Serializer>(parts: &[&str], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = [0; LONGEST];
+    let mut end = 0;
+    for part in parts {
+        let Some(room) = text.get_mut(end..end + part.len()) else {
+            return serializer.serialize_str(&parts.concat());
+        };
+        room.copy_from_slice(part.as_bytes());
+        end += part.len();
+    }
+    serializer.serialize_str(str::from_utf8(&text[..end]).map_err(S::Error::custom)?)
+}
+
+/// A kind, a namespace and a name, each as long as Kubernetes lets it be, and what stands between them.
+const LONGEST: usize = 384;
 
 impl<'de> Deserialize<'de> for ObjectName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::ObjectName;
+use crate::{ObjectName, name::as_one};
 
 /// The kinds of routes, in the order in which they win where two meet on a port (GEP-1294).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,14 +129,20 @@ impl Condition {
     }
 }
 
-impl fmt::Display for RouteKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl RouteKind {
+    fn word(self) -> &'static str {
+        match self {
             Self::Grpc => "GRPCRoute",
             Self::Http => "HTTPRoute",
             Self::Tls => "TLSRoute",
             Self::Tcp => "TCPRoute",
-        })
+        }
+    }
+}
+
+impl fmt::Display for RouteKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -160,7 +166,8 @@ impl fmt::Debug for RouteName {
 
 impl Serialize for RouteName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let ObjectName { namespace, name } = &self.name;
+        as_one(&[self.kind.word(), " ", namespace, "/", name], serializer)
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{
 
 /// Puts `records` into a batch that has the rest.
 pub(super) fn of(records: impl IntoIterator<Item = Record>, mut batch: RecordBatch) -> RecordBatch {
+    let records = records.into_iter();
+    batch.requests.reserve(records.size_hint().0);
     for record in records {
         match record {
             Record::Request(record) => batch.requests.push(*record),
