@@ -9,9 +9,9 @@ mod http2;
 mod queue;
 mod socket;
 
+use hashbrown::HashMap;
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,

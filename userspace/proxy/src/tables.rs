@@ -9,8 +9,9 @@ mod guards;
 mod people;
 mod upstream;
 
+use hashbrown::HashMap;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };

@@ -1,11 +1,12 @@
 //! The pods of a snapshot, found by what records name them by.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use hashbrown::HashMap;
 use weft_model::{ObjectName, Service, Snapshot, Workload};
 
 use crate::{

@@ -1,7 +1,8 @@
 //! A Snapshot becomes [`Tables`]. What did not change is not compiled again.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
+use hashbrown::HashMap;
 use weft_model::{
     AppProtocol, EndpointGroup, HashKey, HttpLoadBalancer, LoadBalancer, Locality, ObjectName, PortRouting,
     Protocol, RetryBudget, RouteSet, Service, ServicePort, Snapshot, TrafficSettings,

@@ -5,11 +5,11 @@
 //! alone, and decides by rows that are made of what [`weft_policy::open`] says.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use hashbrown::HashMap;
 use weft_abi::Reason;
 use weft_model::{Protocol, RouteName, Snapshot, Workload};
 use weft_policy::{Decision, HttpRequest, Identity, Policies, Protection, Request, Requests, decide, open};

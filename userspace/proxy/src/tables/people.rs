@@ -1,11 +1,11 @@
 //! Who has which address, and how they are spoken to.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use hashbrown::HashMap;
 use weft_model::{Mtls, MtlsMode, ObjectName, Passage, ServiceAccount, Snapshot, Workload};
 
 /// The pods of one version, by address.

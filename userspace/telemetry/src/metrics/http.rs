@@ -4,13 +4,13 @@
 //! bounded: what comes when all are taken is counted in one series for each reporter, whose ends are `overflow`.
 
 use std::{
-    collections::{HashMap, HashSet},
     fmt,
     hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
+use hashbrown::{HashMap, HashSet};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, LabelSetEncoder},
