@@ -61,10 +61,6 @@ struct Answer {
 }
 
 /// How a try ended.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most are answers, and a box would be one allocation more for each"
-)]
 enum Tried {
     Answered(Answer),
     Failed(Failed),

@@ -33,7 +33,9 @@ impl Rechecks {
     /// The tables have changed.
     pub(super) fn decide(&self) {
         let all: Vec<Rc<dyn Decided>> = self.0.borrow().iter().filter_map(|(_, one)| one.upgrade()).collect();
-        all.iter().for_each(|decision| decision.decide_again());
+        for decision in &all {
+            decision.decide_again();
+        }
         // Room for a flood of requests that is over.
         self.0.borrow_mut().shrink_to_fit();
     }
