@@ -54,7 +54,17 @@ impl Question {
             Some(_) => None,
             None => Some(RouteName { kind: routed.kind, name: routed.rule?.route.name.clone() }),
         };
-        Some(Self::joined(Self {
+        Some(Self::joined(client, asked, route, claims))
+    }
+
+    /// A question that is asked again with each change.
+    fn joined(
+        client: &Rc<Client>,
+        asked: &Rc<Parts>,
+        route: Option<RouteName>,
+        claims: Option<Rc<dyn Claims>>,
+    ) -> Rc<Self> {
+        let question = Rc::new(Self {
             client: Rc::clone(client),
             route,
             asked: Rc::clone(asked),
@@ -63,12 +73,7 @@ impl Question {
             forbidden: Cell::new(None),
             waits: RefCell::default(),
             place: Cell::new(0),
-        }))
-    }
-
-    /// Has it asked again with each change.
-    fn joined(question: Self) -> Rc<Self> {
-        let question = Rc::new(question);
+        });
         let weak = Rc::downgrade(&question) as Weak<dyn Decided>;
         question.place.set(question.client.served.worker.rechecks.join(weak));
         question
@@ -98,16 +103,9 @@ impl Question {
 
     /// The same for another task, and for longer.
     pub(super) fn guard_apart(&self) -> Guard {
-        Guard(Self::joined(Self {
-            client: Rc::clone(&self.client),
-            route: self.route.clone(),
-            asked: Rc::clone(&self.asked),
-            path: OnceCell::new(),
-            claims: self.claims.clone(),
-            forbidden: self.forbidden.clone(),
-            waits: RefCell::default(),
-            place: Cell::new(0),
-        }))
+        let apart = Self::joined(&self.client, &self.asked, self.route.clone(), self.claims.clone());
+        apart.forbidden.set(self.forbidden.get());
+        Guard(apart)
     }
 
     /// What the policies of now say; `None` where there are none.
