@@ -86,7 +86,7 @@ impl Drop for Recorded {
         if reason.is_some() {
             served.pod.account.refused();
         }
-        let records = &served.worker.shared.records;
+        let records = &served.worker.records;
         // Of one that was gone before it was looked at there is nothing to tell.
         if !records.wanted() || reason.is_none() && seen.local.is_none() {
             return;

@@ -18,7 +18,7 @@ use weft_transport::Progress;
 use crate::{
     clock::Moment,
     observe::{Record, Records},
-    worker::Shared,
+    worker::{Shared, Worker},
 };
 
 /// A connection whose bytes are relayed, for as long as somebody holds it.
@@ -72,10 +72,10 @@ impl Live {
     }
 
     /// Tells what is due, `most` of them; the others are first the next time. How many may be told beside.
-    pub(crate) fn tell(&self, shared: &Shared, pod: &ObjectName, most: usize) -> usize {
+    pub(crate) fn tell(&self, worker: &Worker, pod: &ObjectName, most: usize) -> usize {
         let mut all = self.0.borrow_mut();
         all.retain(|one| one.strong_count() > 0);
-        let (now, audience) = (shared.clock.now(), shared.audience.load(Relaxed));
+        let (now, audience) = (worker.now(), worker.shared.audience.load(Relaxed));
         let mut left = most;
         let mut seen = 0;
         for one in all.iter().filter_map(Weak::upgrade) {
@@ -85,7 +85,7 @@ impl Live {
             seen += 1;
             if one.is_due(now, audience) {
                 left -= 1;
-                one.tell(&shared.records, pod, now, audience);
+                one.tell(&worker.records, pod, now, audience);
             }
         }
         all.rotate_left(seen);

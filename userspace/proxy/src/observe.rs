@@ -1,8 +1,12 @@
 //! One record for each connection and each request, for whoever makes flows, metrics and logs of them.
 //!
-//! Records wait in a bounded queue. A reader that is too slow loses records, never requests; how many is counted.
+//! Records wait in bounded queues: connections in one for all, requests with the worker that served them. A reader that is
+//! too slow loses records, never requests; how many is counted.
+
+mod gathered;
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     sync::{
         Arc,
@@ -11,9 +15,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::mpsc;
+pub(crate) use gathered::{Gathered, MOST};
+use gathered::{Put, Waiting};
+use tokio::sync::{Notify, mpsc};
 use weft_model::{ObjectName, ServiceAccount};
-use weft_telemetry::records::{LiveRecord, Spoken};
+use weft_telemetry::records::{Alike, LiveRecord, Spoken};
 pub use weft_telemetry::records::{RequestRecord, Security};
 
 use crate::Reason;
@@ -123,25 +129,50 @@ pub(crate) fn since_1970(time: SystemTime) -> u64 {
     micros(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Where workers put records.
+/// Where a worker puts records.
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     queue: mpsc::Sender<Record>,
+    requests: Arc<Waiting>,
+    /// Requests of this worker that may wait.
+    most: usize,
+    /// Rings for the first request that waits.
+    news: Arc<Notify>,
     dropped: Arc<AtomicU64>,
 }
 
-/// Where records are read.
+/// Where the records of all workers are read.
 #[derive(Debug)]
 pub struct Reader {
     queue: mpsc::Receiver<Record>,
+    requests: Vec<Arc<Waiting>>,
+    /// Of a batch of requests, those that [`Reader::next`] has not given out yet.
+    rest: VecDeque<RequestRecord>,
+    news: Arc<Notify>,
     dropped: Arc<AtomicU64>,
 }
 
-/// A queue for so many records.
-pub(crate) fn queue(records: usize) -> (Records, Reader) {
-    let (sender, receiver) = mpsc::channel(records);
-    let dropped = Arc::<AtomicU64>::default();
-    (Records { queue: sender, dropped: Arc::clone(&dropped) }, Reader { queue: receiver, dropped })
+/// What was read for one batch.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    pub requests: Gathered,
+    pub others: Vec<Record>,
+}
+
+/// Queues of so many records: one for connections, and one for the requests of each worker.
+pub(crate) fn queues(records: usize, workers: usize) -> (Vec<Records>, Reader) {
+    let (queue, receiver) = mpsc::channel(records);
+    let (news, dropped) = (Arc::<Notify>::default(), Arc::<AtomicU64>::default());
+    let of_worker = |_| Records {
+        queue: queue.clone(),
+        requests: Arc::default(),
+        most: records,
+        news: Arc::clone(&news),
+        dropped: Arc::clone(&dropped),
+    };
+    let all: Vec<_> = (0..workers).map(of_worker).collect();
+    let requests = all.iter().map(|records| Arc::clone(&records.requests)).collect();
+    (all, Reader { queue: receiver, requests, rest: VecDeque::new(), news, dropped })
 }
 
 impl Records {
@@ -155,33 +186,83 @@ impl Records {
             self.dropped.fetch_add(1, Relaxed);
         }
     }
+
+    /// A request of this worker ended.
+    pub(crate) fn put_request(&self, record: &RequestRecord) {
+        match self.requests.put(record, self.most) {
+            Put::First => self.news.notify_one(),
+            Put::Behind => {}
+            Put::Dropped => drop(self.dropped.fetch_add(1, Relaxed)),
+        }
+    }
 }
 
 impl Reader {
     /// The next record; `None` once the proxy is gone.
     pub async fn next(&mut self) -> Option<Record> {
-        self.queue.recv().await
-    }
-
-    /// Waits for a record and takes it, with what is there beside it up to `most` of them. Dropped, it has taken none.
-    pub async fn read(&mut self, into: &mut Vec<Record>, most: usize) {
-        if self.queue.recv_many(into, most).await == 0 {
-            // The proxy is gone: nothing comes any more.
-            std::future::pending::<()>().await;
+        loop {
+            if let Some(request) = self.rest.pop_front() {
+                return Some(Record::Request(Box::new(request)));
+            }
+            if let Some(batch) = self.batch(MOST) {
+                self.rest.extend(batch.into_kinds().iter().flat_map(Alike::records));
+                continue;
+            }
+            tokio::select! {
+                () = self.news.notified() => {}
+                record = self.queue.recv() => return record,
+            }
         }
     }
 
-    /// Takes what is there, until `into` has `most`.
-    pub fn read_now(&mut self, into: &mut Vec<Record>, most: usize) {
-        while into.len() < most
+    /// Waits until there is a record. Dropped, it has lost none.
+    pub(crate) async fn wait(&mut self, into: &mut Read) {
+        while into.is_empty() && !self.requests.iter().any(|waiting| waiting.oldest() > 0) {
+            tokio::select! {
+                () = self.news.notified() => {}
+                record = self.queue.recv() => match record {
+                    Some(record) => into.others.push(record),
+                    // The proxy is gone: nothing comes any more.
+                    None => std::future::pending().await,
+                },
+            }
+        }
+    }
+
+    /// Whether there is enough for a batch.
+    pub(crate) fn has_batch(&self) -> bool {
+        self.queue.len() >= MOST || self.requests.iter().any(|waiting| waiting.oldest() >= MOST)
+    }
+
+    /// Takes what is there, until `into` is a batch.
+    pub(crate) fn read(&mut self, into: &mut Read) {
+        while let Some(batch) = self.batch(MOST - into.requests.requests()) {
+            into.requests.join(batch);
+        }
+        while into.others.len() < MOST
             && let Ok(record) = self.queue.try_recv()
         {
-            into.push(record);
+            into.others.push(record);
         }
     }
 
     /// How many records were lost because the reader was too slow.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
+    }
+
+    /// At most so many requests of the worker whose turn it is.
+    fn batch(&mut self, most: usize) -> Option<Gathered> {
+        let at = self.requests.iter().position(|waiting| (1..=most).contains(&waiting.oldest()))?;
+        let batch = self.requests[at].take();
+        // The others' turn comes first.
+        self.requests.rotate_left(at + 1);
+        batch
+    }
+}
+
+impl Read {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests.requests() == 0 && self.others.is_empty()
     }
 }

@@ -78,7 +78,7 @@ impl Drop for Recorded {
         if reason.is_some() {
             served.pod.account.refused();
         }
-        let records = &served.worker.shared.records;
+        let records = &served.worker.records;
         // Whoever was gone before anybody knew whom he had dialled was refused nothing, and there is nothing to tell.
         if !records.wanted() || reason.is_none() && seen.dialled.is_none() {
             return;

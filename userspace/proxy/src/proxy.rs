@@ -156,7 +156,9 @@ impl Proxy {
         origins: Arc<dyn Origins>,
         lease: Arc<dyn Lease>,
     ) -> Result<(Handle, Reader), Error> {
-        let (records, reader) = observe::queue(settings.limits.records);
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers = settings.workers.map_or_else(cores, NonZeroUsize::get);
+        let (records, reader) = observe::queues(settings.limits.records, workers);
         let shared = Arc::new(Shared {
             tables: ArcSwap::from_pointee(Tables::default()),
             origins: ArcSwap::from_pointee(origins),
@@ -164,17 +166,15 @@ impl Proxy {
             limits: settings.limits,
             clock: Clock::start(),
             changes: watch::Sender::new(0),
-            records,
             connections: AtomicU64::new(1),
             audience: AtomicU64::new(0),
             workers: OnceLock::new(),
         });
-        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let workers = settings.workers.map_or_else(cores, NonZeroUsize::get);
-        let start = |number| {
-            Reach::start(number, Arc::clone(&shared)).map_err(|source| Error::Worker { number, source })
+        let start = |(number, records)| {
+            let reach = Reach::start(number, Arc::clone(&shared), records);
+            reach.map_err(|source| Error::Worker { number, source })
         };
-        let workers = (0..workers).map(start).collect::<Result<Vec<_>, _>>()?;
+        let workers = records.into_iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
         let reach = workers.iter().map(Reach::messages).collect();
         shared.workers.set(reach).expect("a proxy is started once");
         let handle = Handle {

@@ -21,15 +21,15 @@ use weft_transport::{
 use crate::{
     Handle,
     account::Usage,
-    observe::{Reader, Record},
+    observe::{Read, Reader, since_1970},
 };
 
 /// What is told, and how far that is. Every step may be dropped before its end: nothing is lost by it.
 pub(crate) struct Teller {
     generation: u64,
     reader: Reader,
-    /// Records for the next batch.
-    gathered: Vec<Record>,
+    /// What the next batch is made of.
+    read: Read,
     batch_due: Instant,
     usage_due: Instant,
     /// What was told last of each pod.
@@ -55,7 +55,7 @@ impl Teller {
         Self {
             generation,
             reader,
-            gathered: Vec::new(),
+            read: Read::default(),
             batch_due: now,
             usage_due: now,
             told: Vec::new(),
@@ -87,7 +87,7 @@ impl Teller {
         match &self.under_way {
             UnderWay::Nothing => {
                 self.gather().await;
-                self.pack(handle);
+                self.pack(handle, agent.takes_alike());
                 Ok(())
             }
             UnderWay::Packed(batch, records) => {
@@ -124,8 +124,8 @@ impl Teller {
     async fn tell_rest(&mut self, handle: &Handle, agent: &ProxyEnd) -> Result<(), handover::Error> {
         loop {
             if matches!(self.under_way, UnderWay::Nothing) {
-                self.reader.read_now(&mut self.gathered, MOST);
-                self.pack(handle);
+                self.reader.read(&mut self.read);
+                self.pack(handle, agent.takes_alike());
             }
             match self.under_way {
                 UnderWay::Nothing => return Ok(()),
@@ -145,21 +145,19 @@ impl Teller {
 
     /// Waits until there is something to tell, and it is time.
     async fn gather(&mut self) {
-        if self.gathered.is_empty() {
-            tokio::select! {
-                () = self.reader.read(&mut self.gathered, MOST) => {}
-                () = sleep_until(self.usage_due) => return,
-            }
+        tokio::select! {
+            () = self.reader.wait(&mut self.read) => {}
+            () = sleep_until(self.usage_due) => return,
         }
         // Nobody waits for a record now: it is put down without waking this thread.
-        if self.gathered.len() < MOST {
+        if !self.reader.has_batch() {
             sleep_until(self.batch_due).await;
-            self.reader.read_now(&mut self.gathered, MOST);
         }
+        self.reader.read(&mut self.read);
     }
 
     /// Makes a batch of what was gathered and what pods have used, if that is news.
-    fn pack(&mut self, handle: &Handle) {
+    fn pack(&mut self, handle: &Handle, alike: bool) {
         let now = Instant::now();
         let mut usage = Vec::new();
         if now >= self.usage_due {
@@ -170,18 +168,19 @@ impl Teller {
                 self.told = used;
             }
         }
-        if self.gathered.is_empty() && usage.is_empty() {
+        if self.read.is_empty() && usage.is_empty() {
             return;
         }
         self.batch_due = now + PERIOD;
         let oldest = SystemTime::now().checked_sub(OLDEST).unwrap_or(SystemTime::UNIX_EPOCH);
-        let before = self.gathered.len();
-        self.gathered.retain(|record| record.ended() >= oldest);
-        self.lost += (before - self.gathered.len()) as u64;
-        let records = self.gathered.len() as u64;
+        let Read { mut requests, mut others } = std::mem::take(&mut self.read);
+        let before = others.len();
+        others.retain(|record| record.ended() >= oldest);
+        self.lost += (before - others.len() + requests.forget_before(since_1970(oldest))) as u64;
+        let records = (requests.requests() + others.len()) as u64;
         let lost = self.lost.saturating_add(self.reader.dropped());
         let head = RecordBatch { generation: self.generation, usage, lost, ..RecordBatch::default() };
-        let bytes = batch::of(self.gathered.drain(..), head).to_bytes();
+        let bytes = batch::of(Read { requests, others }, head, alike).to_bytes();
         match Sealed::of(&bytes) {
             Ok(sealed) => self.under_way = UnderWay::Packed(sealed, records),
             Err(error) => {
@@ -199,8 +198,6 @@ impl Teller {
     }
 }
 
-/// Records of one batch: with the longest texts and 4096 pods it is well below what the agent takes at once.
-const MOST: usize = 512;
 /// Between two batches that are not full.
 const PERIOD: Duration = Duration::from_millis(50);
 /// Between two looks at what pods have used.
@@ -211,20 +208,36 @@ const OLDEST: Duration = Duration::from_mins(1);
 const LAST: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use weft_telemetry::records::RequestRecord;
     use weft_transport::handover::LARGEST_RECORDS;
 
     use super::*;
+    use crate::observe::MOST;
+
+    /// Some request.
+    pub(crate) fn request() -> RequestRecord {
+        RequestRecord { tries: 1, ..batch::tests::largest() }
+    }
 
     #[test]
     fn the_largest_batch_is_one_that_the_agent_takes() {
-        let records = (0..MOST).map(|_| batch::tests::largest());
-        let pod =
-            (batch::tests::longest_name(), Usage { busy_ns: u64::MAX, sent: u64::MAX, ..Usage::default() });
-        let usage = batch::usage(&vec![pod; 1])[0].clone();
-        let head = RecordBatch { usage: vec![usage; handover::MOST_PODS], ..RecordBatch::default() };
-        let bytes = batch::of(records, head).to_bytes();
-        assert!(bytes.len() <= LARGEST_RECORDS, "{} bytes", bytes.len());
-        RecordBatch::read(&bytes).unwrap();
+        for alike in [true, false] {
+            // Each unlike the one before.
+            let mut read = Read::default();
+            for tries in (0..).take(MOST) {
+                read.requests.add(&RequestRecord { tries: u32::MAX - tries, ..batch::tests::largest() });
+                read.others.push(batch::tests::largest_connection());
+            }
+            let pod = (
+                batch::tests::longest_name(),
+                Usage { busy_ns: u64::MAX, sent: u64::MAX, ..Usage::default() },
+            );
+            let usage = batch::usage(&vec![pod; 1])[0].clone();
+            let head = RecordBatch { usage: vec![usage; handover::MOST_PODS], ..RecordBatch::default() };
+            let bytes = batch::of(read, head, alike).to_bytes();
+            assert!(bytes.len() <= LARGEST_RECORDS, "{} bytes", bytes.len());
+            RecordBatch::read(&bytes).unwrap();
+        }
     }
 }

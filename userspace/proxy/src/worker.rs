@@ -59,7 +59,6 @@ pub(crate) struct Shared {
     pub clock: Clock,
     /// Changes with `tables`: whoever has decided by those before looks again.
     pub changes: Sender<u64>,
-    pub records: Records,
     /// The number of the next connection that is told while it goes on.
     pub connections: AtomicU64,
     /// Changes with whoever reads the records.
@@ -93,6 +92,7 @@ pub(crate) struct Listeners {
 /// A worker, on its own thread.
 pub(crate) struct Worker {
     pub shared: Arc<Shared>,
+    pub records: Records,
     pub dice: RefCell<Dice>,
     pub turns: Rc<Turns>,
     /// Cancelled once nothing more is accepted.
@@ -116,13 +116,14 @@ pub(crate) struct Reach {
 
 impl Reach {
     /// Starts a worker.
-    pub(crate) fn start(number: usize, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(crate) fn start(number: usize, shared: Arc<Shared>, records: Records) -> io::Result<Self> {
         let (messages, received) = mpsc::channel(MESSAGES);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || {
             let turns = Rc::<Turns>::default();
             let worker = Rc::new(Worker {
                 shared,
+                records,
                 dice: RefCell::new(Dice::new()),
                 draining: CancellationToken::new(),
                 rechecks: Rechecks::default(),
@@ -313,8 +314,8 @@ impl Worker {
         let mut most = live::AT_ONCE;
         for served in self.all() {
             served.check_connections();
-            if self.shared.records.wanted() {
-                most = served.live.tell(&self.shared, &served.pod.name, most);
+            if self.records.wanted() {
+                most = served.live.tell(self, &served.pod.name, most);
             }
         }
         self.give_memory_back();

@@ -8,38 +8,43 @@ use weft_telemetry::{
     flows::FlowLog,
     metrics::{Ends, Metrics, Peer},
     observer::Observer,
-    records::{Destination, RecordBatch, RequestRecord, Rule, Security, Spoken},
+    records::{Alike, Destination, RecordBatch, RequestRecord, Rule, Security, Spoken},
     window::Window,
 };
 
 fn main() {
     let snapshot = snapshot();
-    let batch =
-        RecordBatch { generation: 1, requests: (0..PODS).map(request).collect(), ..RecordBatch::default() };
+    let kinds = || (0..KINDS).map(|pod| alike((0..EACH).map(|port| request(pod, port))));
+    let batch = RecordBatch { generation: 1, alike: kinds().collect(), ..RecordBatch::default() };
+    let records = usize::from(KINDS * EACH);
     let text = batch.to_bytes();
-    println!("{PODS} records of {PODS} series: {} bytes of MessagePack each", text.len() / usize::from(PODS));
+    println!("{records} records, {EACH} of a kind: {} bytes of MessagePack each", text.len() / records);
 
     let metrics = Metrics::new("bench");
     let known = |pod: &ObjectName| metrics.http.known(Peer::of(&snapshot.workloads[pod], "cluster.local"));
-    let ends_of = |record: &RequestRecord| Ends {
-        source: known(&record.pod),
+    let ends_of = |alike: &Alike| Ends {
+        source: known(&alike.like().pod),
         destination: metrics.http.unknown(),
         both: false,
     };
-    let ends: Vec<_> = batch.requests.iter().map(ends_of).collect();
+    let ends: Vec<_> = batch.alike.iter().map(ends_of).collect();
     let window = Window::default();
     let (observer, flows) = (Observer::new().0, FlowLog::new());
     let now = Instant::now();
+    let all: Vec<Vec<_>> = (0..KINDS).map(|pod| (0..EACH).map(|port| request(pod, port)).collect()).collect();
+    per_record("put to its like", || {
+        all.iter().for_each(|records| drop(black_box(alike(records.iter().cloned()))));
+    });
     per_record("to MessagePack", || drop(black_box(batch.to_bytes())));
     per_record("from MessagePack", || drop(black_box(RecordBatch::read(&text))));
     per_record("metrics", || {
-        for (record, ends) in batch.requests.iter().zip(&ends) {
-            metrics.http.count(record, ends);
+        for (alike, ends) in batch.alike.iter().zip(&ends) {
+            metrics.http.count(alike, ends);
         }
     });
     per_record("window", || {
-        for record in &batch.requests {
-            window.count(record, now);
+        for alike in &batch.alike {
+            window.count(alike, now);
         }
     });
     per_record("all of Observer::take", || observer.take(&batch, &snapshot, &flows, &metrics));
@@ -59,16 +64,22 @@ fn per_record(what: &str, mut once: impl FnMut()) {
     let rounds = (0..ROUNDS).map(|_| {
         let began = Instant::now();
         (0..BATCHES).for_each(|_| once());
-        began.elapsed().as_secs_f64() * 1e9 / f64::from(BATCHES) / f64::from(PODS)
+        began.elapsed().as_secs_f64() * 1e9 / f64::from(BATCHES) / f64::from(KINDS * EACH)
     });
     println!("{what:>24} {:>8.0} ns", rounds.fold(f64::INFINITY, f64::min));
 }
 
-fn request(pod: u16) -> RequestRecord {
+fn alike(mut records: impl Iterator<Item = RequestRecord>) -> Alike {
+    let mut alike = Alike::of(records.next().expect("a kind has requests"));
+    records.for_each(|record| assert!(alike.takes(&record), "all are of one kind"));
+    alike
+}
+
+fn request(pod: u16, port: u16) -> RequestRecord {
     RequestRecord {
         ended: 1_700_000_000_123_456,
         pod: name(pod),
-        client: ([10, 0, 0, 1], 41_234).into(),
+        client: ([10, 0, 0, 1], 40_000 + port).into(),
         spoken: Spoken::Http1,
         grpc: false,
         service: Some(Destination(ObjectName::new("shop", "api"), 80)),
@@ -99,7 +110,7 @@ fn request(pod: u16) -> RequestRecord {
 }
 
 fn snapshot() -> Snapshot {
-    let pods = (0..PODS).map(|pod| {
+    let pods = (0..KINDS).map(|pod| {
         let workload = Workload {
             name: name(pod),
             service_account: ServiceAccount::new("shop", format!("web-{pod}")),
@@ -126,6 +137,8 @@ fn name(pod: u16) -> ObjectName {
 }
 
 /// Pods that send requests, each a series.
-const PODS: u16 = 100;
+const KINDS: u16 = 8;
+/// Requests of each.
+const EACH: u16 = 64;
 const BATCHES: u32 = 200;
 const ROUNDS: u32 = 20;

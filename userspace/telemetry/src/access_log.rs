@@ -6,7 +6,10 @@ mod line;
 
 use std::{
     io,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use tokio::{
@@ -15,7 +18,10 @@ use tokio::{
 };
 use weft_model::{AccessLog, LogFormat, LogNumber, LogText, Snapshot};
 
-use crate::{pods::Pod, records::RequestRecord};
+use crate::{
+    pods::Pod,
+    records::{Alike, RequestRecord},
+};
 
 /// Where lines are put.
 #[derive(Debug)]
@@ -44,15 +50,30 @@ pub(crate) fn queue() -> (Sink, Lines) {
 }
 
 impl Sink {
-    /// Writes `request`, if the client's log or that of a server of this node wants it.
-    pub(crate) fn take(&self, request: &Logged<'_>, snapshot: &Snapshot) {
+    /// Writes those of the requests that the client's log or that of a server of this node wants.
+    pub(crate) fn take(
+        &self,
+        alike: &Alike,
+        source: Option<&Pod>,
+        destination: Option<&Pod>,
+        snapshot: &Snapshot,
+    ) {
         if snapshot.access_logs.is_empty() {
             return;
         }
-        let server = request.destination.map(|pod| &pod.workload.name);
-        let logs = [Some(&request.record.pod), server].into_iter().flatten();
-        let mut logs = logs.filter_map(|pod| snapshot.access_logs.get(pod));
-        let Some(log) = logs.find(|log| request.is_wanted(log)) else { return };
+        let server = destination.map(|pod| &pod.workload.name);
+        let logs = [Some(&alike.like().pod), server].into_iter().flatten();
+        let logs: Vec<_> = logs.filter_map(|pod| snapshot.access_logs.get(pod)).collect();
+        if logs.is_empty() {
+            return;
+        }
+        for record in alike.records() {
+            self.write(&Logged { record: &record, source, destination }, &logs);
+        }
+    }
+
+    fn write(&self, request: &Logged<'_>, logs: &[&Arc<AccessLog>]) {
+        let Some(log) = logs.iter().find(|log| request.is_wanted(log)) else { return };
         let line = match log.format {
             LogFormat::Json => line::json(request),
             LogFormat::Text => line::text(request),

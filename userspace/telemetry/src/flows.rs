@@ -1,5 +1,7 @@
 //! The last flows of this node.
 
+mod request;
+
 use std::{
     cmp::Reverse,
     collections::VecDeque,
@@ -9,11 +11,13 @@ use std::{
 use tokio::sync::broadcast;
 
 use crate::api::{Flow, FlowFilter, FlowLine};
+pub(crate) use request::Request;
 
 /// A ring of the last flows, which others may follow. Writing never waits: the oldest flow makes
 /// room, and a follower that is too slow is told how many it missed.
 ///
-/// Requests have a ring of their own: they come so much faster than connections that they would leave none.
+/// Requests have a ring of their own: they come so much faster than connections that they would leave none. They become
+/// flows when somebody asks.
 #[derive(Debug)]
 pub struct FlowLog {
     rings: Mutex<Rings>,
@@ -24,7 +28,7 @@ pub struct FlowLog {
 #[derive(Debug, Default)]
 struct Rings {
     connections: VecDeque<Arc<Flow>>,
-    requests: VecDeque<Arc<Flow>>,
+    requests: VecDeque<Request>,
 }
 
 /// New flows, as they come.
@@ -42,21 +46,34 @@ impl FlowLog {
         Self::with_capacity(CAPACITY)
     }
 
-    /// Adds a flow.
+    /// Adds the flow of a connection.
     pub fn push(&self, flow: Flow) {
         let flow = Arc::new(flow);
         let mut rings = self.rings();
-        let (ring, capacity) = match flow.http {
-            None => (&mut rings.connections, self.capacity),
-            Some(_) => (&mut rings.requests, self.capacity.div_ceil(REQUESTS)),
-        };
-        if ring.len() == capacity {
-            ring.pop_front();
+        if rings.connections.len() == self.capacity {
+            rings.connections.pop_front();
         }
-        ring.push_back(Arc::clone(&flow));
+        rings.connections.push_back(Arc::clone(&flow));
         // Inside the lock, so that a new follower sees each flow either in the ring or here. Fails
         // only when nobody follows.
         let _ = self.followers.send(flow);
+    }
+
+    /// Adds requests.
+    pub(crate) fn push_requests(&self, mut requests: Vec<Request>) {
+        requests.sort_by_key(Request::time);
+        let capacity = self.capacity.div_ceil(REQUESTS);
+        let mut rings = self.rings();
+        for request in requests {
+            // As above.
+            if self.followers.receiver_count() > 0 {
+                let _ = self.followers.send(request.flow());
+            }
+            if rings.requests.len() == capacity {
+                rings.requests.pop_front();
+            }
+            rings.requests.push_back(request);
+        }
     }
 
     /// The last `count` flows that `filter` keeps, oldest first.
@@ -110,10 +127,10 @@ impl Follower {
 impl Rings {
     /// The last `count` flows of both that are wanted, by time.
     fn newest(&self, keeps: &dyn Fn(&Flow) -> bool, count: usize) -> Vec<Arc<Flow>> {
-        let last = |ring: &VecDeque<Arc<Flow>>| -> Vec<_> {
-            ring.iter().rev().filter(|flow| keeps(flow)).take(count).cloned().collect()
-        };
-        let (mut kept, requests) = (last(&self.connections), last(&self.requests));
+        let connections = self.connections.iter().rev().filter(|flow| keeps(flow));
+        let requests = self.requests.iter().rev().map(Request::flow).filter(|flow| keeps(flow));
+        let mut kept: Vec<_> = connections.take(count).cloned().collect();
+        let requests: Vec<_> = requests.take(count).collect();
         if !requests.is_empty() {
             kept.extend(requests);
             kept.sort_by_key(|flow| Reverse(flow.time));
@@ -203,9 +220,7 @@ mod tests {
     fn a_flood_of_requests_leaves_the_flows_of_connections() {
         let log = FlowLog::with_capacity(8);
         log.push(sample("a", "api"));
-        for _ in 0..100 {
-            log.push(crate::observer::sample_request());
-        }
+        log.push_requests(vec![crate::observer::sample_request(); 100]);
         let kept = log.last(&FlowFilter::default(), 10);
         assert_eq!(pods(&kept), ["a", "web-1", "web-1"], "by time, requests are a quarter");
         assert_eq!(pods(&log.last(&FlowFilter::default(), 1)), ["web-1"]);

@@ -3,6 +3,7 @@
 mod flow;
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -11,13 +12,13 @@ use std::{
 use weft_model::{ObjectName, Snapshot};
 
 use crate::{
-    access_log::{self, Lines, Logged, Sink},
+    access_log::{self, Lines, Sink},
     api::Path,
-    flows::FlowLog,
+    flows::{FlowLog, Request},
     live::{Carried, Counted, Live},
     metrics::{Ends, Metrics, Reporter, TcpLabels},
     pods::{Pod, Pods},
-    records::{self, ConnectionRecord, Inbound, LiveRecord, RecordBatch, RequestRecord, Security, Spoken},
+    records::{self, Alike, ConnectionRecord, Inbound, LiveRecord, RecordBatch, Security, Spoken},
     window::Window,
 };
 #[cfg(test)]
@@ -74,12 +75,15 @@ impl Observer {
             Some(known) => pods.insert(known),
             None => pods.insert(Pods::of(snapshot, &metrics.http)),
         };
-        for record in &batch.requests {
-            match &record.inbound {
-                None => self.request(record, snapshot, pods, flows, metrics, now),
-                Some(inbound) => self.incoming(record, inbound, snapshot, pods, flows, metrics, now),
+        let mut requests = Vec::new();
+        let alone = batch.requests.iter().map(|record| Cow::Owned(Alike::of(record.clone())));
+        for alike in alone.chain(batch.alike.iter().map(Cow::Borrowed)) {
+            match &alike.like().inbound {
+                None => self.requests(&alike, snapshot, pods, &mut requests, metrics, now),
+                Some(inbound) => self.incoming(&alike, inbound, snapshot, pods, &mut requests, metrics, now),
             }
         }
+        flows.push_requests(requests);
         for record in &batch.live {
             self.goes_on(batch.generation, record, snapshot, pods, flows, metrics);
         }
@@ -93,60 +97,58 @@ impl Observer {
         metrics.proxy.lines_lost(self.log.lost());
     }
 
-    fn request(
+    fn requests(
         &self,
-        record: &RequestRecord,
+        alike: &Alike,
         snapshot: &Snapshot,
         pods: &Pods,
-        flows: &FlowLog,
+        flows: &mut Vec<Request>,
         metrics: &Metrics,
         now: Instant,
     ) {
-        let source = pods.named(&record.pod);
-        let destination = record.endpoint.and_then(|endpoint| pods.at(endpoint.ip()));
+        let like = alike.like();
+        let source = pods.named(&like.pod);
+        let destination = like.endpoint.and_then(|endpoint| pods.at(endpoint.ip()));
         let ends = Ends {
             source: pods.known(source),
             destination: pods.known(destination),
             both: destination.is_some_and(|pod| pod.workload.local && pod.workload.enrolled),
         };
-        metrics.http.count(record, &ends);
-        if let (Some(reason), Some(_)) = (record.reason, source) {
-            metrics.proxy.rejected(&record.pod, reason);
-        }
-        self.window.count(record, now);
-        self.log.take(&Logged { record, source, destination }, snapshot);
-        audited(record, metrics);
-        let service = record.service.as_ref();
-        flows.push(flow::of_request(record, service, source, destination, snapshot));
+        metrics.http.count(alike, &ends);
+        rejected(alike, source, metrics);
+        audited(alike, metrics);
+        self.window.count(alike, now);
+        self.log.take(alike, source, destination, snapshot);
+        let service = like.service.as_ref();
+        flows.extend(flow::of_requests(alike, service, source, destination, snapshot));
     }
 
-    /// A request that was made to a pod of this node. What the client's own proxy, which is the same one, tells of is
+    /// Requests that were made to a pod of this node. What the client's own proxy, which is the same one, tells of is
     /// told once: of the server's policies it knows nothing.
-    #[expect(clippy::too_many_arguments, reason = "as `request`, and who made it")]
+    #[expect(clippy::too_many_arguments, reason = "as `requests`, and who made it")]
     fn incoming(
         &self,
-        record: &RequestRecord,
+        alike: &Alike,
         inbound: &Inbound,
         snapshot: &Snapshot,
         pods: &mut Pods,
-        flows: &FlowLog,
+        flows: &mut Vec<Request>,
         metrics: &Metrics,
         now: Instant,
     ) {
-        let service = record.endpoint.and_then(|endpoint| pods.service_at(snapshot, endpoint));
-        let (source, destination) = (pods.at(record.client.ip()), pods.named(&record.pod));
-        if let (Some(reason), Some(_)) = (record.reason, destination) {
-            metrics.proxy.rejected(&record.pod, reason);
-        }
-        audited(record, metrics);
+        let like = alike.like();
+        let service = like.endpoint.and_then(|endpoint| pods.service_at(snapshot, endpoint));
+        let (source, destination) = (pods.at(like.client.ip()), pods.named(&like.pod));
+        rejected(alike, destination, metrics);
+        audited(alike, metrics);
         if !inbound.told {
             let (source, destination) = (pods.known(source), pods.known(destination));
-            metrics.http.count_incoming(record, service.as_ref(), source, destination);
-            self.window.count(record, now);
+            metrics.http.count_incoming(alike, service.as_ref(), source, destination);
+            self.window.count(alike, now);
         }
-        self.log.take(&Logged { record, source, destination }, snapshot);
-        if !inbound.told || record.is_refused() || record.audit.is_some() {
-            flows.push(flow::of_request(record, service.as_ref(), source, destination, snapshot));
+        self.log.take(alike, source, destination, snapshot);
+        if !inbound.told || like.is_refused() || like.audit.is_some() {
+            flows.extend(flow::of_requests(alike, service.as_ref(), source, destination, snapshot));
         }
     }
 
@@ -190,7 +192,7 @@ impl Observer {
         let service = service(record.service.as_ref(), record.dialled, snapshot, pods);
         let own = pods.named(&record.pod);
         if let (Some(reason), Some(_)) = (record.reason, own) {
-            metrics.proxy.rejected(&record.pod, reason);
+            metrics.proxy.rejected(&record.pod, reason, 1);
         }
         let is_inbound = record.inbound.is_some();
         let ends = ends(&record.pod, record.client, record.endpoint, is_inbound, pods);
@@ -210,10 +212,19 @@ impl Observer {
     }
 }
 
-/// Counts what audited policies say of a request.
-fn audited(record: &RequestRecord, metrics: &Metrics) {
-    if let Some(reason) = record.audit.filter(|_| !record.is_refused()) {
-        metrics.agent.audited(reason.word());
+/// Counts requests that a pod of the mesh did not get answered.
+fn rejected(alike: &Alike, pod: Option<&Pod>, metrics: &Metrics) {
+    let like = alike.like();
+    if let (Some(reason), Some(_)) = (like.reason, pod) {
+        metrics.proxy.rejected(&like.pod, reason, alike.count() as u64);
+    }
+}
+
+/// Counts what audited policies say of requests.
+fn audited(alike: &Alike, metrics: &Metrics) {
+    let like = alike.like();
+    if let Some(reason) = like.audit.filter(|_| !like.is_refused()) {
+        metrics.agent.audited(reason.word(), alike.count() as u64);
     }
 }
 

@@ -5,6 +5,8 @@
 //! has its usual value is left out, and texts are cut when they are read, whatever the sender says: the proxy is
 //! believed less than the agent. A field that is added needs `#[serde(default)]`: both sides may be of another version.
 
+mod alike;
+mod columns;
 mod connection;
 mod limits;
 mod live;
@@ -13,6 +15,7 @@ mod shared;
 mod text;
 mod usage;
 
+pub use alike::{Alike, Own};
 pub use connection::{ConnectionRecord, Inbound, Spoken};
 pub use limits::Unreadable;
 pub use live::LiveRecord;
@@ -27,9 +30,12 @@ pub struct RecordBatch {
     /// Which proxy tells it: the same for all batches of a process, another for each process.
     #[serde(rename = "g")]
     pub generation: u64,
-    /// Requests that ended.
+    /// Requests that ended, as a proxy tells them to an agent that does not know `alike`.
     #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestRecord>,
+    /// Requests that ended, each with those that are like it.
+    #[serde(rename = "s", default, skip_serializing_if = "Vec::is_empty")]
+    pub alike: Vec<Alike>,
     /// Connections that ended.
     #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
     pub connections: Vec<ConnectionRecord>,
@@ -47,8 +53,9 @@ pub struct RecordBatch {
 impl RecordBatch {
     /// As a proxy sends it: `MessagePack`, with names, so that either side may know more fields than the other.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A request has about 300 bytes.
-        let mut bytes = Vec::with_capacity(512 * (self.requests.len() + 1));
+        // A request has about 300 bytes, and 80 of its own.
+        let alike = self.alike.iter().map(Alike::count).sum::<usize>();
+        let mut bytes = Vec::with_capacity(512 * (self.requests.len() + self.alike.len() + 1) + 96 * alike);
         rmp_serde::encode::write_named(&mut bytes, self).expect("memory takes all, and no field fails");
         bytes
     }

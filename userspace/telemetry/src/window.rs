@@ -15,7 +15,7 @@ use std::{
 pub use latency::Latency;
 use weft_model::{ObjectName, RouteName};
 
-use crate::{api::TrafficView, records::RequestRecord};
+use crate::{api::TrafficView, records::Alike};
 
 /// A sliding window over the requests of this node.
 #[derive(Debug)]
@@ -59,22 +59,23 @@ impl Window {
         Self { began: Instant::now(), keys: Mutex::default(), most }
     }
 
-    /// A request ended.
-    pub fn count(&self, record: &RequestRecord, now: Instant) {
+    /// Requests ended.
+    pub fn count(&self, alike: &Alike, now: Instant) {
+        let like = alike.like();
         let key = Key {
-            service: record.service.as_ref().map(|service| service.0.clone()),
-            route: record.rule.as_ref().map(|rule| rule.0.clone()),
+            service: like.service.as_ref().map(|service| service.0.clone()),
+            route: like.rule.as_ref().map(|rule| rule.0.clone()),
         };
         let number = self.slot(now);
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slots) = keys.get_mut(&key) {
-            return slots.count(number, record);
+            return slots.count(number, alike);
         }
         if keys.len() >= self.most {
             keys.retain(|_, slots| slots.are_of_the_last_minute(number));
         }
         let key = if keys.len() < self.most { key } else { Key::default() };
-        keys.entry(key).or_default().count(number, record);
+        keys.entry(key).or_default().count(number, alike);
     }
 
     /// The requests of the last `span`, which is at most [`Window::LONGEST`], the busiest first.
@@ -99,7 +100,7 @@ impl Window {
 }
 
 impl Slots {
-    fn count(&mut self, number: u64, record: &RequestRecord) {
+    fn count(&mut self, number: u64, alike: &Alike) {
         if self.0.back().is_none_or(|slot| slot.number < number) {
             while self.0.front().is_some_and(|slot| slot.number + SLOTS <= number) {
                 self.0.pop_front();
@@ -107,9 +108,10 @@ impl Slots {
             self.0.push_back(Slot { number, requests: 0, successes: 0, latency: Latency::default() });
         }
         let slot = self.0.back_mut().expect("one was added if there was none");
-        slot.requests += 1;
-        slot.successes += u64::from(record.succeeded());
-        slot.latency.add(record.lasted);
+        let count = alike.count() as u64;
+        slot.requests += count;
+        slot.successes += if alike.like().succeeded() { count } else { 0 };
+        alike.each().for_each(|own| slot.latency.add(own.lasted));
     }
 
     fn are_of_the_last_minute(&self, number: u64) -> bool {

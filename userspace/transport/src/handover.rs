@@ -30,9 +30,11 @@
 //! | `records` | proxy | | sealed memfd | yes |
 //!
 //! - Each side names the versions that it speaks in its `hello`; the highest that both speak is used.
-//!   Every build speaks its own version and the one before, so proxy N works with agent N+1 and N-1. If
+//!   Every build speaks its own version and the one before, so proxy N works with agent N+1 and N-1; today's
+//!   two before, as that costs nothing. If
 //!   there is none in common, both ends say so with both ranges and what to do ([`Error::Versions`]).
-//!   Version 3 has `identities`, which is said to nobody of version 2.
+//!   Version 3 has `identities`, which is said to nobody of version 2. In version 4 `records` tell of requests in groups
+//!   of those that are alike, which an agent of version 3 would pass over: it is told of each alone.
 //! - A new version may add fields, kinds, roles and reasons. An unknown field is passed over. A kind that
 //!   is not known, or cannot be taken, arrives as `Unfit`; whoever receives it sends the [`Nack`] that it
 //!   holds, and the sender does without that kind on this connection. Nobody answers an `ack` or `nack`.

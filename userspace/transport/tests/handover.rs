@@ -87,14 +87,14 @@ async fn both_ends_know_each_other_and_a_proxy_can_be_filled_and_report() {
 #[tokio::test]
 async fn versions_without_overlap_are_refused_on_both_ends_with_the_remedy() {
     let (one, other) = Connection::pair().unwrap();
-    let newer = Hello { versions: Versions { min: 4, max: 5 }, ..hello("agent") };
+    let newer = Hello { versions: Versions { min: 5, max: 6 }, ..hello("agent") };
     let proxy = hello("proxy");
     let (agent, proxy) = tokio::join!(AgentEnd::greet(one, &newer), ProxyEnd::greet(other, &proxy));
     let (agent, proxy) = (agent.unwrap_err(), proxy.unwrap_err());
     assert!(matches!(agent, Error::Versions { peer: Peer::Proxy, .. }), "{agent}");
     assert!(matches!(proxy, Error::Versions { peer: Peer::Agent, .. }), "{proxy}");
     for error in [agent, proxy].map(|error| error.to_string()) {
-        assert!(error.contains("versions 4 to 5") && error.contains("weft proxy upgrade"), "{error}");
+        assert!(error.contains("versions 5 to 6") && error.contains("weft proxy upgrade"), "{error}");
     }
 }
 
@@ -102,11 +102,11 @@ async fn versions_without_overlap_are_refused_on_both_ends_with_the_remedy() {
 async fn a_neighbours_version_is_spoken_and_its_new_fields_kinds_and_roles_are_tolerated() {
     let (agent, raw) = Connection::pair().unwrap();
     let ours = hello("agent");
-    let newer = json!({"id": 0, "kind": "hello", "versions": {"min": 3, "max": 4}, "generation": 5, "pid": 9,
+    let newer = json!({"id": 0, "kind": "hello", "versions": {"min": 4, "max": 5}, "generation": 5, "pid": 9,
         "build": "next", "colour": "green"});
     say(&raw, newer, &[]).await;
     let agent = AgentEnd::greet(agent, &ours).await.unwrap();
-    assert_eq!(agent.version(), 3);
+    assert_eq!(agent.version(), 4);
     assert_eq!(agent.peer().pid, std::process::id(), "as the kernel has it, whatever it says");
     hear(&raw).await;
 
@@ -253,7 +253,22 @@ async fn a_proxy_of_the_version_before_is_given_no_identities_and_says_of_no_pod
         "listeners": ["outbound"]});
     say(&raw, given, &[web.netns.as_fd(), web.listeners[0].socket.as_fd()]).await;
     let (_, FromAgent::Pod(got)) = next(&proxy).await else { panic!() };
-    assert_eq!((proxy.version(), got.service_account), (2, None));
+    assert_eq!((proxy.version(), got.service_account, proxy.takes_alike()), (2, None, false));
+}
+
+#[tokio::test]
+async fn an_agent_of_the_version_before_is_told_of_each_request_alone() {
+    let (raw, proxy) = Connection::pair().unwrap();
+    let mut older = greeting("agent");
+    older["versions"] = json!({"min": 2, "max": 3});
+    say(&raw, older, &[]).await;
+    let proxy = ProxyEnd::greet(proxy, &hello("proxy")).await.unwrap();
+    assert_eq!((proxy.version(), proxy.takes_alike()), (3, false));
+
+    let (one, other) = Connection::pair().unwrap();
+    let (agent, ours) = (hello("agent"), hello("proxy"));
+    let (_agent, proxy) = tokio::join!(AgentEnd::greet(one, &agent), ProxyEnd::greet(other, &ours));
+    assert!(proxy.unwrap().takes_alike());
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ impl Tracker {
         let reason = Reason::from(event.reason);
         match event.kind {
             event_kind::DENIED => metrics.agent.dropped(reason.word()),
-            event_kind::AUDIT => metrics.agent.audited(reason.word()),
+            event_kind::AUDIT => metrics.agent.audited(reason.word(), 1),
             event_kind::OPENED if event.protocol == TCP => {
                 let labels = labels(event, names);
                 for labels in &labels {

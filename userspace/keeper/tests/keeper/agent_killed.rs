@@ -148,7 +148,7 @@ async fn a_proxy_that_speaks_no_version_of_the_agents_is_named_and_left_alone_un
     let agent = world.agent(&[&web]);
     eventually("status says why", || agent.status().failure.is_some());
     let failure = agent.status().failure.unwrap().message;
-    assert!(failure.contains("versions 4 to 5") && failure.contains(&stranger.id().to_string()), "{failure}");
+    assert!(failure.contains("versions 5 to 6") && failure.contains(&stranger.id().to_string()), "{failure}");
     assert_eq!(agent.status().state, ProxyState::Failing);
     assert_eq!(world.processes(), BTreeSet::from([stranger.id()]), "no other is started");
     assert!(agent.ports.0.lock().unwrap().is_empty(), "its pods go on through its own listeners");

@@ -53,7 +53,7 @@ async fn an_upgrade_to_a_proxy_that_fails_leaves_the_old_one_in_force_and_says_w
     for (behaviour, why) in [
         ("die", "it dies at once, as it was told"),
         ("refuse", "snapshot 1 was refused: it is no good"),
-        ("newer", "versions 4 to 5"),
+        ("newer", "versions 5 to 6"),
     ] {
         world.behave(behaviour);
         let failure = agent.keeper.upgrade().await.unwrap_err();

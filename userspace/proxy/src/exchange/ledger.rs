@@ -1,6 +1,6 @@
 //! What is written down of a request. Dropped before its end, the client has left.
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::{net::SocketAddr, rc::Rc, time::SystemTime};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response,
@@ -13,19 +13,19 @@ use weft_telemetry::records::{Destination, Inbound, Rule, Text};
 use super::{AnswerBody, RequestBody, Routed, head::REQUEST_ID, messages::Messages};
 use crate::{
     Reason,
-    clock::{Clock, Moment},
-    observe::{Record, Records, RequestRecord, Security, micros, since_1970},
+    clock::Moment,
+    observe::{RequestRecord, Security, micros, since_1970},
     route::grpc,
     serve::{Client, UnderWay},
     tables::{Port, Tables, Upstream},
+    worker::Worker,
 };
 
 /// See the module.
 pub(super) struct Ledger {
     /// `None` where nobody reads records, or the record has been put.
     record: Option<Box<RequestRecord>>,
-    records: Records,
-    clock: Clock,
+    worker: Rc<Worker>,
     began: Moment,
     /// When the last try began.
     tried: Moment,
@@ -36,8 +36,8 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn open(client: &Client, parts: &Parts) -> Self {
-        let shared = &client.served.worker.shared;
-        let record = shared.records.wanted().then(|| {
+        let worker = &client.served.worker;
+        let record = worker.records.wanted().then(|| {
             Box::new(RequestRecord {
                 ended: 0,
                 pod: client.served.pod.name.clone(),
@@ -74,8 +74,8 @@ impl Ledger {
                 security: client.caller.as_ref().map_or(Security::None, |incoming| incoming.security),
             })
         });
-        let (records, clock, began) = (shared.records.clone(), shared.clock, shared.clock.now());
-        Self { record, records, clock, began, tried: began, messages: Messages::default(), under_way: None }
+        let (worker, began) = (Rc::clone(worker), worker.now());
+        Self { record, worker, began, tried: began, messages: Messages::default(), under_way: None }
     }
 
     pub(super) fn holds(&mut self, under_way: UnderWay) {
@@ -124,7 +124,7 @@ impl Ledger {
     /// A try begins.
     pub(super) fn tried(&mut self, upstream: &Upstream, endpoint: SocketAddr, tables: &Tables) {
         if let Some(record) = &mut self.record {
-            self.tried = self.clock.now();
+            self.tried = self.worker.now();
             if record.inbound.is_none() {
                 record.backend = Some(Destination(upstream.service.clone(), upstream.port));
             }
@@ -153,7 +153,7 @@ impl Ledger {
     /// The head of a server's answer is here.
     pub(super) fn answered(&mut self) {
         if let Some(record) = &mut self.record {
-            record.upstream = micros(self.clock.now().since(self.tried));
+            record.upstream = micros(self.worker.now().since(self.tried));
         }
     }
 
@@ -204,8 +204,8 @@ impl Ledger {
     fn put(&mut self) {
         let Some(mut record) = self.record.take() else { return };
         record.ended = since_1970(SystemTime::now());
-        record.lasted = micros(self.clock.now().since(self.began));
-        self.records.put(Record::Request(record));
+        record.lasted = micros(self.worker.now().since(self.began));
+        self.worker.records.put_request(&record);
     }
 }
 

@@ -81,12 +81,12 @@ impl Drop for Recorded {
     fn drop(&mut self) {
         let (Some(why), client) = (self.reason, &self.client) else { return };
         client.served.pod.account.refused();
-        let shared = &client.served.worker.shared;
-        if !shared.records.wanted() {
+        let records = &client.served.worker.records;
+        if !records.wanted() {
             return;
         }
         let incoming = client.caller.as_ref();
-        shared.records.put(Record::Connection(Box::new(ConnectionRecord {
+        records.put(Record::Connection(Box::new(ConnectionRecord {
             connection: 0,
             ended: SystemTime::now(),
             pod: client.served.pod.name.clone(),

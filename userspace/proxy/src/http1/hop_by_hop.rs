@@ -80,7 +80,8 @@ fn is_protected(name: &HeaderName) -> bool {
     PROTECTED.contains(&name) || PROTECTED_BEGIN.iter().any(|start| name.starts_with(start))
 }
 
-const ALWAYS: [HeaderName; 7] = [
+// Not a constant: each use would make the names anew, and drop them.
+static ALWAYS: [HeaderName; 7] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),

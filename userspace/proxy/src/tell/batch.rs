@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 
 use weft_model::{ObjectName, RouteKind, RouteName};
-use weft_telemetry::records::{ConnectionRecord, Destination, Inbound, PodUsage, RecordBatch, Rule};
+use weft_telemetry::records::{Alike, ConnectionRecord, Destination, Inbound, PodUsage, RecordBatch, Rule};
 
 use crate::{
     account::Usage,
-    observe::{self, Record, micros, since_1970},
+    observe::{self, Read, Record, micros, since_1970},
 };
 
-/// Puts `records` into a batch that has the rest.
-pub(super) fn of(records: impl IntoIterator<Item = Record>, mut batch: RecordBatch) -> RecordBatch {
-    let records = records.into_iter();
-    batch.requests.reserve(records.size_hint().0);
-    for record in records {
+/// Puts what was read into a batch that has the rest; `alike` says whether the agent takes requests as [`Alike`].
+pub(super) fn of(read: Read, mut batch: RecordBatch, alike: bool) -> RecordBatch {
+    batch.alike = read.requests.into_kinds();
+    if !alike {
+        let kinds = std::mem::take(&mut batch.alike);
+        batch.requests.extend(kinds.iter().flat_map(Alike::records));
+    }
+    for record in read.others {
         match record {
             Record::Request(record) => batch.requests.push(*record),
             Record::Connection(record) => batch.connections.push(connection(*record)),
@@ -85,16 +88,16 @@ fn destination((service, port): (ObjectName, u16)) -> Destination {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use weft_telemetry::records::{RequestRecord, Security, Spoken};
 
     use super::*;
 
     /// Every text as long as can be, and of signs that take two bytes to write.
-    pub(in crate::tell) fn largest() -> Record {
+    pub(in crate::tell) fn largest() -> RequestRecord {
         let (name, long) = (longest_name(), "\"".repeat(1 << 16));
-        Record::Request(Box::new(RequestRecord {
+        RequestRecord {
             ended: since_1970(SystemTime::now()),
             pod: name.clone(),
             client: "[2001:db8:1:2:3:4:5:6]:65535".parse().unwrap(),
@@ -127,6 +130,28 @@ pub(super) mod tests {
             sent: u64::MAX,
             messages: (u64::MAX, u64::MAX),
             security: Security::MutualTls,
+        }
+    }
+
+    /// As large.
+    pub(in crate::tell) fn largest_connection() -> Record {
+        let (name, socket) = (longest_name(), "[2001:db8:1:2:3:4:5:6]:65535".parse().unwrap());
+        Record::Connection(Box::new(observe::ConnectionRecord {
+            connection: u64::MAX,
+            ended: SystemTime::now(),
+            pod: name.clone(),
+            client: socket,
+            dialled: Some(socket),
+            service: Some((name.clone(), u16::MAX)),
+            route: Some(name),
+            spoken: observe::Protocol::Http2,
+            endpoint: Some(socket),
+            security: Security::MutualTls,
+            inbound: None,
+            lasted: Duration::MAX,
+            received: u64::MAX,
+            sent: u64::MAX,
+            reason: Some(crate::Reason::UNKNOWN),
         }))
     }
 

@@ -113,7 +113,9 @@ async fn what_a_drain_cuts_is_told_with_its_reason_before_the_drain_is_over() {
         timeout(PATIENCE, arrived).await.expect("it is asked");
         mesh.handle.drain(Duration::from_millis(50)).await.unwrap();
         let mut records = Vec::new();
-        reader.read_now(&mut records, 10);
+        while let Ok(Some(record)) = timeout(Duration::ZERO, reader.next()).await {
+            records.push(record);
+        }
         let reasons = records.iter().map(|record| match record {
             Record::Request(record) => ("request", record.reason),
             Record::Connection(record) => ("connection", record.reason),

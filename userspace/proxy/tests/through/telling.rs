@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use weft_model::AppProtocol::{Http, Http2};
 use weft_model::{Abort, Delay, FaultInjection, Fraction, Retry, RouteKind, TrafficSettings};
 use weft_proxy::{Limits, Unlent, serve_agent};
-use weft_telemetry::records::{RecordBatch, RequestRecord, Spoken};
+use weft_telemetry::records::{Alike, RecordBatch, RequestRecord, Spoken};
 use weft_transport::handover::{AgentEnd, FromProxy, Hello, Nack, NackReason, SOCKET, Versions, generation};
 use weft_transport::seqpacket::Listener;
 
@@ -83,14 +83,19 @@ async fn requests(agent: &AgentEnd, count: usize) -> (Vec<RequestRecord>, u64) {
     while all.len() < count {
         let (id, batch) = batch(agent).await;
         agent.ack(id).await.unwrap();
-        all.extend(batch.requests);
+        all.extend(told(&batch));
         lost = batch.lost;
     }
     (all, lost)
 }
 
+/// Its requests, in whichever form.
+fn told(batch: &RecordBatch) -> impl Iterator<Item = RequestRecord> {
+    batch.requests.iter().cloned().chain(batch.alike.iter().flat_map(Alike::records))
+}
+
 fn records(batch: &RecordBatch) -> u64 {
-    (batch.requests.len() + batch.connections.len()) as u64
+    (told(batch).count() + batch.connections.len()) as u64
 }
 
 async fn ask(mesh: &Mesh, target: &str) -> u16 {
@@ -248,9 +253,36 @@ async fn what_an_agent_had_not_answered_when_it_went_is_lost_and_what_comes_then
         loop {
             let (id, batch) = batch(&agent).await;
             agent.ack(id).await.unwrap();
-            if batch.requests.iter().any(|record| &*record.path == "/fourth") {
+            if told(&batch).any(|record| &*record.path == "/fourth") {
                 return assert_eq!(batch.lost, under_way + records(&refused));
             }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_are_told_as_alike_to_an_agent_that_knows_that_and_each_alone_to_the_one_before() {
+    let (mesh, run) = (Mesh::start().await, Run::new());
+    let server = Server::http1(&mesh, ok);
+    mesh.serve(plain(Http), &[server.address]);
+    beside(&mesh, &run.path(), async {
+        for versions in [OURS, Versions { min: 2, max: 3 }] {
+            let agent = run.agent(versions).await;
+            ask(&mesh, "/one").await;
+            let (id, batch) = loop {
+                let (id, batch) = batch(&agent).await;
+                if told(&batch).count() > 0 {
+                    break (id, batch);
+                }
+                agent.ack(id).await.unwrap();
+            };
+            agent.ack(id).await.unwrap();
+            assert_eq!(
+                (batch.alike.len(), batch.requests.len()),
+                if versions == OURS { (1, 0) } else { (0, 1) }
+            );
+            assert_eq!(&*told(&batch).next().unwrap().path, "/one");
         }
     })
     .await;
@@ -274,16 +306,16 @@ async fn a_proxy_that_has_drained_tells_the_last_of_it_before_it_ends() {
         client.ready().await.unwrap();
         assert_eq!(read(client.send_request(get("/last")).await.unwrap()).await.0, 200);
         drop(client);
-        let (mut told, mut open) = (Vec::new(), None);
+        let (mut paths, mut open) = (Vec::new(), None);
         while let Some(said) = agent.receive().await.unwrap() {
             if let FromProxy::Records { id, bytes } = said {
                 let batch = RecordBatch::read(&bytes.read().unwrap()).unwrap();
-                told.extend(batch.requests.into_iter().map(|record| record.path.to_string()));
+                paths.extend(told(&batch).map(|record| record.path.to_string()));
                 open = batch.usage.first().map(|usage| usage.connections).or(open);
                 agent.ack(id).await.unwrap();
             }
         }
-        assert_eq!(told, ["/", "/last"]);
+        assert_eq!(paths, ["/", "/last"]);
         assert_eq!(open, Some(0), "what is open at the end is told, too");
     };
     timeout(PATIENCE, async { tokio::join!(serving, agents) }).await.expect("the proxy ends");
@@ -322,7 +354,7 @@ async fn rest(agent: &AgentEnd) -> Vec<String> {
     while let Some(said) = agent.receive().await.unwrap() {
         if let FromProxy::Records { id, bytes } = said {
             let batch = RecordBatch::read(&bytes.read().unwrap()).unwrap();
-            paths.extend(batch.requests.into_iter().map(|record| record.path.to_string()));
+            paths.extend(told(&batch).map(|record| record.path.to_string()));
             agent.ack(id).await.unwrap();
         }
     }

@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn requests_are_told_by_method_path_and_status() {
-        let request = crate::observer::sample_request();
+        let request = crate::observer::sample_request().flow();
         let connection = sample("web", "api");
         let filter = |protocol: &str| FlowFilter {
             protocol: Some(protocol.parse().unwrap()),

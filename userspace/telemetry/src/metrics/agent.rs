@@ -62,9 +62,9 @@ impl AgentMetrics {
         self.drops.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
 
-    /// A connection or a request would have been refused for `reason` by a policy in audit mode.
-    pub fn audited(&self, reason: &str) {
-        self.audited.get_or_create(&[("reason", reason.to_owned())]).inc();
+    /// So many connections or requests would have been refused for `reason` by a policy in audit mode.
+    pub fn audited(&self, reason: &str, count: u64) {
+        self.audited.get_or_create(&[("reason", reason.to_owned())]).inc_by(count);
     }
 
     /// So many live connections are unprotected, by why.

@@ -1,13 +1,13 @@
 //! `istio_requests_total` and what goes with it: requests by who, to whom, and how they ended.
 //!
-//! A record is counted by a look-up in one map; labels become text when they are scraped. The number of series is
+//! Requests that are alike are counted by a look-up in one map; labels become text when they are scraped. The number of series is
 //! bounded: what comes when all are taken is counted in one series for each reporter, whose ends are `overflow`.
 
 use std::{
     fmt,
     hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hashbrown::{HashMap, HashSet};
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     api::Path,
-    records::{Destination, RequestRecord, Security},
+    records::{Alike, Destination, Own, RequestRecord, Security},
 };
 
 /// Counters of requests. Clones share them.
@@ -117,47 +117,34 @@ impl HttpMetrics {
         self.known(Peer::unknown())
     }
 
-    /// A request ended.
-    pub fn count(&self, record: &RequestRecord, ends: &Ends) {
-        let mut labels = Labels {
-            reporter: Reporter::Source,
-            source: ends.source.clone(),
-            destination: ends.destination.clone(),
-            service: record.service.as_ref().map(|service| service.0.clone()),
-            grpc: record.grpc,
-            status: record.status,
-            grpc_status: record.grpc_status,
-            flags: record.flags(),
-            security: record.security,
-        };
+    /// Requests ended.
+    pub fn count(&self, alike: &Alike, ends: &Ends) {
+        let service = alike.like().service.as_ref();
+        let mut labels = Labels::of(
+            alike.like(),
+            Reporter::Source,
+            service,
+            ends.source.clone(),
+            ends.destination.clone(),
+        );
         let mut all = self.all();
         if ends.both {
-            all.add(&labels, record, self.most);
+            all.add(&labels, alike, self.most);
             labels.reporter = Reporter::Destination;
         }
-        all.add(&labels, record, self.most);
+        all.add(&labels, alike, self.most);
     }
 
-    /// A request ended that was made to a pod of this node, whose client's node tells the other half.
+    /// Requests ended that were made to a pod of this node, whose client's node tells the other half.
     pub fn count_incoming(
         &self,
-        record: &RequestRecord,
+        alike: &Alike,
         service: Option<&Destination>,
         source: Known,
         destination: Known,
     ) {
-        let labels = Labels {
-            reporter: Reporter::Destination,
-            source,
-            destination,
-            service: service.map(|service| service.0.clone()),
-            grpc: record.grpc,
-            status: record.status,
-            grpc_status: record.grpc_status,
-            flags: record.flags(),
-            security: record.security,
-        };
-        self.all().add(&labels, record, self.most);
+        let labels = Labels::of(alike.like(), Reporter::Destination, service, source, destination);
+        self.all().add(&labels, alike, self.most);
     }
 
     /// Drops the series whose reporting workload has been gone for some time.
@@ -178,17 +165,18 @@ impl HttpMetrics {
 }
 
 impl All {
-    fn add(&mut self, labels: &Labels, record: &RequestRecord, most: usize) {
+    fn add(&mut self, labels: &Labels, alike: &Alike, most: usize) {
         if let Some(series) = self.series.get_mut(labels) {
-            return series.add(record);
+            return alike.each().for_each(|own| series.add(&own));
         }
         let labels = if self.series.len() < most {
             labels.clone()
         } else {
-            self.overflowed += 1;
+            self.overflowed += alike.count() as u64;
             self.overflow(labels.reporter)
         };
-        self.series.entry(labels).or_default().add(record);
+        let series = self.series.entry(labels).or_default();
+        alike.each().for_each(|own| series.add(&own));
     }
 
     fn overflow(&mut self, reporter: Reporter) -> Labels {
@@ -211,17 +199,37 @@ impl All {
 
 impl Series {
     #[expect(clippy::cast_precision_loss, reason = "a sum of bytes may be off by 2^-53 of itself")]
-    fn add(&mut self, record: &RequestRecord) {
+    fn add(&mut self, own: &Own<'_>) {
         self.requests += 1;
-        self.milliseconds.add(record.duration().as_secs_f64() * 1e3);
-        self.received.add(record.received as f64);
-        self.sent.add(record.sent as f64);
+        self.milliseconds.add(Duration::from_micros(own.lasted).as_secs_f64() * 1e3);
+        self.received.add(own.received as f64);
+        self.sent.add(own.sent as f64);
         let (received, sent) = self.messages;
-        self.messages = (received.saturating_add(record.messages.0), sent.saturating_add(record.messages.1));
+        self.messages = (received.saturating_add(own.messages.0), sent.saturating_add(own.messages.1));
     }
 }
 
 impl Labels {
+    fn of(
+        record: &RequestRecord,
+        reporter: Reporter,
+        service: Option<&Destination>,
+        source: Known,
+        destination: Known,
+    ) -> Self {
+        Self {
+            reporter,
+            source,
+            destination,
+            service: service.map(|service| service.0.clone()),
+            grpc: record.grpc,
+            status: record.status,
+            grpc_status: record.grpc_status,
+            flags: record.flags(),
+            security: record.security,
+        }
+    }
+
     fn reporting(&self) -> &Peer {
         match self.reporter {
             Reporter::Source => &self.source.0,

@@ -68,12 +68,12 @@ impl ProxyMetrics {
         self.all().pods.entry(usage.pod.clone()).or_default().running.insert(generation, usage.clone());
     }
 
-    /// A connection or a request of `pod` was refused or broke off.
-    pub fn rejected(&self, pod: &ObjectName, reason: Reason) {
+    /// So many connections or requests of `pod` were refused or broke off.
+    pub fn rejected(&self, pod: &ObjectName, reason: Reason, count: u64) {
         let mut all = self.all();
         match all.pods.get_mut(pod) {
-            Some(of_pod) => *of_pod.rejected.entry(reason).or_default() += 1,
-            None => *all.pods.entry(pod.clone()).or_default().rejected.entry(reason).or_default() += 1,
+            Some(of_pod) => *of_pod.rejected.entry(reason).or_default() += count,
+            None => *all.pods.entry(pod.clone()).or_default().rejected.entry(reason).or_default() += count,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
         CertificateFailure, CertificateView, CertificatesView, IssuerView, JwksView, MapStatus, Path,
         ProxyStatus, Status, Time,
     },
-    records::{PodUsage, RequestRecord, tests::request},
+    records::{Alike, PodUsage, RequestRecord, tests::request},
 };
 
 fn workload(owner: &str) -> Workload {
@@ -132,12 +132,12 @@ fn used() -> Metrics {
         destination: metrics.http.known(Peer::of(&workload("api"), "cluster.local")),
         both: true,
     };
-    metrics.http.count(&call, &ends);
+    metrics.http.count(&Alike::of(call), &ends);
     metrics.proxy.used(1, &usage(1));
-    metrics.proxy.rejected(&ObjectName::new("shop", "web-1"), Reason::NO_RULE);
+    metrics.proxy.rejected(&ObjectName::new("shop", "web-1"), Reason::NO_RULE, 1);
     metrics.proxy.lost(1, 9);
     metrics.agent.dropped("NotAllowed");
-    metrics.agent.audited("PolicyDenied");
+    metrics.agent.audited("PolicyDenied", 1);
     metrics.agent.applied(Duration::from_millis(3));
     metrics
 }

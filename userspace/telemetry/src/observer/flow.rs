@@ -11,12 +11,33 @@ use weft_model::{ObjectName, Protocol, Snapshot};
 
 use crate::{
     api::{Destination, Flow, FlowKind, HttpFlow, Path, Source, Time, Verdict},
+    flows::Request,
     pods::Pod,
-    records::{self, ConnectionRecord, Inbound, LiveRecord, RequestRecord, Security, Spoken},
+    records::{self, Alike, ConnectionRecord, Inbound, LiveRecord, RequestRecord, Security, Spoken},
 };
 
+/// Requests that are alike.
+pub(super) fn of_requests(
+    alike: &Alike,
+    service: Option<&records::Destination>,
+    source: Option<&Pod>,
+    destination: Option<&Pod>,
+    snapshot: &Snapshot,
+) -> impl Iterator<Item = Request> {
+    let like = Arc::new(of_request(alike.like(), service, source, destination, snapshot));
+    alike.each().map(move |own| Request {
+        like: Arc::clone(&like),
+        time: time(own.ended),
+        port: own.port,
+        path: own.path().shared(),
+        lasted: Duration::from_micros(own.lasted),
+        bytes_sent: own.received,
+        bytes_received: own.sent,
+    })
+}
+
 /// A request.
-pub(super) fn of_request(
+fn of_request(
     record: &RequestRecord,
     service: Option<&records::Destination>,
     source: Option<&Pod>,

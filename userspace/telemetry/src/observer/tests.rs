@@ -5,16 +5,17 @@ use super::*;
 use crate::{
     api::{FlowFilter, FlowKind, Path, Verdict},
     records::{
-        PodUsage, Spoken,
+        PodUsage, RequestRecord, Spoken,
         tests::{live, request},
     },
     views::tests::shop,
 };
 
-/// The flow of a request from `shop/web-1` to `shop/api-1`.
-pub(crate) fn sample_request() -> crate::api::Flow {
-    let record = request();
-    flow::of_request(&record, record.service.as_ref(), None, None, &Snapshot::default())
+/// A request from `shop/web-1` to `shop/api-1`, as the ring has it.
+pub(crate) fn sample_request() -> Request {
+    let (alike, snapshot) = (Alike::of(request()), Snapshot::default());
+    let mut requests = flow::of_requests(&alike, alike.like().service.as_ref(), None, None, &snapshot);
+    requests.next().expect("there is at least one")
 }
 
 struct World {
@@ -101,6 +102,49 @@ fn both_ends_on_this_node_report() {
         let labels = ["source_workload=\"web\"", "destination_workload=\"api\"", "} 2"];
         assert!(world.has_line(&[&["istio_requests_total{", reporter.as_str()], &labels[..]].concat()));
     }
+}
+
+#[test]
+fn requests_that_are_told_as_alike_are_seen_as_if_each_were_told_alone() {
+    let refused = RequestRecord {
+        reason: Some(Reason::NO_RULE),
+        audit: Some(Reason::NOT_ALLOWED),
+        status: 404,
+        tries: 0,
+        ..request()
+    };
+    let second = RequestRecord {
+        ended: request().ended + 1_000,
+        client: ([10, 0, 0, 1], 41_235).into(),
+        path: "/v1/orders".into(),
+        lasted: 3_000,
+        received: 9,
+        sent: 7,
+        ..request()
+    };
+    let third = RequestRecord { ended: request().ended + 2_000, path: "/v1/lost".into(), ..refused };
+    let fourth = RequestRecord { ended: request().ended + 3_000, lasted: 80_000, ..third.clone() };
+    let records = vec![request(), second.clone(), third.clone(), fourth.clone()];
+    let (alone, together) = (World::new(), World::new());
+    alone.requests(records.clone());
+    let mut groups = [Alike::of(request()), Alike::of(third)];
+    assert!(groups[0].takes(&second) && groups[1].takes(&fourth));
+    together.take(&RecordBatch { alike: groups.into(), ..RecordBatch::default() });
+    let seen = |world: &World| {
+        let text = world.metrics.encode(&crate::api::Status::default(), &world.snapshot);
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.retain(|line| line.contains("istio_") || line.contains("rejected") || line.contains("audit"));
+        lines.sort();
+        (lines, world.flows.last(&FlowFilter::default(), 10))
+    };
+    assert_eq!(seen(&alone), seen(&together));
+    let flows = together.flows.last(&FlowFilter::default(), 10);
+    let paths: Vec<_> = flows.iter().map(|flow| &*flow.http.as_ref().unwrap().path).collect();
+    assert_eq!(paths, ["/v1/items", "/v1/orders", "/v1/lost", "/v1/lost"]);
+    let second = &flows[1];
+    assert_eq!((second.source.port, second.bytes_sent, second.bytes_received), (41_235, 9, 7));
+    let views = together.observer.window().last(Window::LONGEST, Instant::now());
+    assert_eq!(views.iter().map(|view| view.requests).sum::<u64>(), 4);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use weft_model::ObjectName;
 
-use super::{ConnectionRecord, LiveRecord, RecordBatch, RequestRecord};
+use super::{Alike, ConnectionRecord, LiveRecord, RecordBatch, RequestRecord};
 
 /// Why records of a proxy cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +16,16 @@ pub enum Unreadable {
         /// How long the name is.
         bytes: usize,
     },
+    /// A group of requests that are alike does not tell of each of them.
+    #[error("the records tell of some requests by half; restart the proxy")]
+    Half,
 }
 
 pub(super) fn check(batch: &RecordBatch) -> Result<(), Unreadable> {
-    let requests = batch.requests.iter().flat_map(of_request);
+    if !batch.alike.iter().all(Alike::is_whole) {
+        return Err(Unreadable::Half);
+    }
+    let requests = batch.requests.iter().chain(batch.alike.iter().map(Alike::like)).flat_map(of_request);
     let connections = batch.connections.iter().flat_map(of_connection);
     let live = batch.live.iter().flat_map(of_live);
     let pods = batch.usage.iter().map(|usage| &usage.pod);

@@ -84,6 +84,7 @@ fn a_batch_reads_back_as_it_is_written() {
     let batch = RecordBatch {
         generation: 3,
         requests: vec![request(), refused],
+        alike: Vec::new(),
         connections: vec![connection],
         live: vec![live()],
         usage: Vec::new(),
@@ -238,6 +239,7 @@ fn a_batch_of_another_release_is_the_same_batch() {
     let batch = RecordBatch {
         generation: 3,
         requests: vec![request],
+        alike: Vec::new(),
         connections: vec![connection],
         live: vec![live],
         usage: vec![usage],

@@ -15,7 +15,7 @@ pub struct Text<const MAX: usize>(Arc<str>);
 impl<const MAX: usize> From<&str> for Text<MAX> {
     fn from(text: &str) -> Self {
         let text = &text[..text.floor_char_boundary(MAX)];
-        if text.contains(char::is_control) {
+        if has_control(text) {
             return Self(text.replace(char::is_control, "?").into());
         }
         Self(text.into())
@@ -25,7 +25,7 @@ impl<const MAX: usize> From<&str> for Text<MAX> {
 impl<const MAX: usize> Text<MAX> {
     /// The same text, which mostly comes again: then it is shared with the last one that this thread has made.
     pub fn again(text: &str) -> Self {
-        let fits = text.len() <= MAX && !text.contains(char::is_control);
+        let fits = text.len() <= MAX && !has_control(text);
         if fits { Self(shared::text(text)) } else { text.into() }
     }
 
@@ -33,6 +33,12 @@ impl<const MAX: usize> Text<MAX> {
     pub(crate) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
+}
+
+/// Of most texts all bytes are looked at together.
+fn has_control(text: &str) -> bool {
+    let plain = text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte));
+    !plain && text.contains(char::is_control)
 }
 
 impl<const MAX: usize> Deref for Text<MAX> {
@@ -58,7 +64,7 @@ impl<const MAX: usize> fmt::Display for Text<MAX> {
 impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text: Arc<str> = shared::deserialize(deserializer)?;
-        let fits = text.len() <= MAX && !text.contains(char::is_control);
+        let fits = text.len() <= MAX && !has_control(&text);
         Ok(if fits { Self(text) } else { Self::from(&*text) })
     }
 }

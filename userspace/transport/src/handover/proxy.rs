@@ -125,6 +125,11 @@ impl ProxyEnd {
         self.channel.send(Body::Report(report), &[]).await.map(drop)
     }
 
+    /// Whether the agent is of a version that takes requests as groups of those that are alike.
+    pub fn takes_alike(&self) -> bool {
+        self.version() >= ALIKE
+    }
+
     /// Tells what ended. Returns the id that the answer names.
     pub async fn records(&self, records: &Sealed) -> Result<u64, Error> {
         self.channel.send(Body::Records {}, &[records.as_fd()]).await
@@ -161,3 +166,6 @@ impl ProxyEnd {
         })
     }
 }
+
+/// The version of the protocol whose `records` may have groups of requests that are alike.
+const ALIKE: u32 = 4;

@@ -55,7 +55,7 @@ impl Proxy {
     fn new(entered: &Entered, behaviour: &str) -> Self {
         let mut hello = Hello::of_this_process(entered.generation, "trial");
         if behaviour == "newer" {
-            hello.versions = Versions { min: 4, max: 5 };
+            hello.versions = Versions { min: 5, max: 6 };
         }
         Self {
             hello,

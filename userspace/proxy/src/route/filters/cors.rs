@@ -209,7 +209,7 @@ fn named(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// The safelisted ones (Fetch 2.2.2), and the one that no script ever sees.
-const SEEN_OR_NEVER: [HeaderName; 8] = [
+static SEEN_OR_NEVER: [HeaderName; 8] = [
     CACHE_CONTROL,
     CONTENT_LANGUAGE,
     CONTENT_LENGTH,
