@@ -118,7 +118,10 @@ impl Reach {
     /// Starts a worker.
     pub(crate) fn start(number: usize, shared: Arc<Shared>, records: Records) -> io::Result<Self> {
         let (messages, received) = mpsc::channel(MESSAGES);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(turns::rests)
+            .build()?;
         let run = move || {
             let turns = Rc::<Turns>::default();
             let worker = Rc::new(Worker {

@@ -2,7 +2,8 @@
 //!
 //! A runtime runs tasks in the order in which they were woken, so who has a thousand of them gets a thousand times as
 //! much. Here a pod that has used its share of a turn has its tasks parked, and a turn is over when every task that was
-//! woken in it has been looked at. A pod that is alone has one turn after the other and loses nothing.
+//! woken in it has been looked at: a worker that has nothing to do begins a new one. A pod that is alone has one turn after the
+//! other.
 //!
 //! ```text
 //! woken ──► share left? ──yes──► polled, its time counts
@@ -34,6 +35,7 @@ pub(crate) struct Turns {
 #[derive(Debug)]
 pub(crate) struct Share {
     turns: Rc<Turns>,
+    /// The last turn in which it ran.
     turn: Cell<u64>,
     used: Cell<Duration>,
     parked: RefCell<VecDeque<Waker>>,
@@ -68,7 +70,7 @@ impl Share {
             }
             return called;
         }
-        let turn = self.turns.number.get();
+        let turn = self.turns.number.get() + RESTS.get();
         if self.turn.replace(turn) != turn {
             self.used.set(Duration::ZERO);
         }
@@ -105,6 +107,16 @@ impl Share {
     }
 }
 
+/// This thread has looked at all that was woken, and has nothing to do: the turn is over.
+pub(super) fn rests() {
+    RESTS.set(RESTS.get() + 1);
+}
+
+thread_local! {
+    /// How often this thread had nothing to do.
+    static RESTS: Cell<u64> = const { Cell::new(0) };
+}
+
 impl Turns {
     /// Ends one turn after the other, as long as anybody is parked.
     async fn end(self: Rc<Self>) {
@@ -125,8 +137,8 @@ impl Turns {
     }
 }
 
-/// What a pod may use of a turn before its tasks are parked: about ten requests.
-const SHARE: Duration = Duration::from_micros(250);
+/// What a pod may use of a turn before its tasks are parked: about thirty requests.
+const SHARE: Duration = Duration::from_micros(500);
 /// Parked tasks of a pod that run in each turn whatever the others use.
 const CALLED: usize = 8;
 
@@ -182,6 +194,28 @@ mod tests {
             quiet.stop();
             noisy.ended().await;
         });
+    }
+
+    #[test]
+    fn what_a_pod_has_used_is_forgotten_once_its_worker_has_nothing_to_do() {
+        run(async {
+            let share = Share::new(&Rc::default());
+            let admits = || share.admits(&mut None, Waker::noop());
+            assert!(admits());
+            share.spend(SHARE);
+            assert!(!admits(), "its share is used up");
+            rests();
+            assert!(admits(), "it would wait for nobody");
+        });
+    }
+
+    #[test]
+    fn a_worker_that_has_nothing_to_do_begins_a_new_turn() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(rests).build();
+        let before = RESTS.get();
+        runtime.unwrap().block_on(async { tokio::time::sleep(Duration::from_millis(5)).await });
+        assert!(RESTS.get() > before);
     }
 
     #[test]
