@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::{Deserializer, Value};
 
-use crate::{repo, screen, setup, shell};
+use crate::{profile, repo, screen, setup, shell};
 
 /// What a build made that something may run.
 pub(crate) struct Built {
@@ -41,11 +41,13 @@ pub(crate) fn workspace() -> Result<Built> {
     build(shell::cargo().arg("build").args(PACKAGES).arg("--all-targets"), "binaries and tests (dev)")
 }
 
-/// Builds the named binaries in the release profile, in one go.
+/// Builds the named binaries as they are released, in one go.
 pub(crate) fn release(binaries: &[&str]) -> Result<Built> {
     setup::run()?;
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--release"]).args(PACKAGES);
+    // Named explicitly, so that flags are those of the binaries and not of build scripts and macros.
+    cargo.args(["build", "--release", "--target", &shell::host()?]).args(PACKAGES);
+    profile::apply(&mut cargo, &[])?;
     for binary in binaries {
         cargo.args(["--bin", binary]);
     }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::{build, screen, setup, shell};
+use crate::{build, profile, screen, setup, shell};
 
 pub(crate) use archive::Image;
 
@@ -49,7 +49,8 @@ fn release() -> Result<()> {
     // Named explicitly, so that the flag is the binary's and not that of build scripts and macros; and a folder of its
     // own, since another flag would have the workspace's own build start again.
     cargo.args(["build", "--release", "--package", "weft", "--bin", "weft", "--target", &host]);
-    cargo.args(["--target-dir", BUILT]).env("RUSTFLAGS", FLAGS);
+    cargo.args(["--target-dir", BUILT]);
+    profile::apply(&mut cargo, &FLAGS)?;
     shell::run(cargo.env_remove("WEFT_EBPF"))?;
     screen::done("built weft (release, static)", started.elapsed());
     let size = pack(&Path::new(BUILT).join(host).join("release/weft"), &[])?;
@@ -95,7 +96,7 @@ pub(crate) const BINARY: &str = "target/image/weft";
 pub(crate) const ARCHIVE: &str = "target/image/weft.tar";
 const BUILT: &str = "target/image/build";
 /// Packed relocations are a megabyte less.
-const FLAGS: &str = "-Ctarget-feature=+crt-static -Clink-arg=-Wl,-z,pack-relative-relocs";
+const FLAGS: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Clink-arg=-Wl,-z,pack-relative-relocs"];
 const MOST_BYTES: u64 = 40_000_000;
 
 #[cfg(test)]

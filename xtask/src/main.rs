@@ -5,6 +5,7 @@
 //!                  ├── demo                        ci    : fmt, clippy, the gates, test, kernels
 //!                  ├── bench
 //!                  ├── fuzz
+//!                  ├── profile
 //!                  └── image ── cluster ── conformance
 //! ```
 
@@ -21,6 +22,7 @@ mod image;
 mod kernels;
 mod layers;
 mod mutants;
+mod profile;
 mod repo;
 mod screen;
 mod setup;
@@ -96,6 +98,8 @@ enum Command {
     },
     /// Fails on a dependency that goes up, sideways or through a wall.
     Layers,
+    /// Makes the profile by which release builds are optimised, of this compiler, under a load of the short benches.
+    Profile,
     /// Shows how long files and functions are; fails on the ones nobody can read at a sitting.
     Sizes,
     /// Regenerates the committed generated files.
@@ -138,6 +142,7 @@ fn run(command: Command) -> Result<()> {
         Command::Conformance(args) => conformance::run(&args),
         Command::Image { of } => image::run(of),
         Command::Layers => layers::run(),
+        Command::Profile => profile::run(),
         Command::Sizes => sizes::run(),
         Command::Codegen { check } => codegen::run(check),
         Command::Crds { check } => codegen::crds(check),
