@@ -18,6 +18,7 @@ pub(crate) struct Package {
 /// What tests, benches, demo and the kernel matrix call.
 pub(crate) const NEEDED: &[Package] = &[
     package("iproute2", "ip", "namespaces and links of the tests"),
+    package("nftables", "nft", "Services of a node that has left the mesh"),
     package("bpftool", "bpftool", "looking at maps and programs from outside"),
     package("curl", "curl", "an HTTP client users know"),
     package("wrk", "wrk", "HTTP load for the benches"),
