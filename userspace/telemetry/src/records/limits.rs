@@ -16,6 +16,12 @@ pub enum Unreadable {
         /// How long the name is.
         bytes: usize,
     },
+    /// No proxy tells as much at once.
+    #[error("the records tell of {requests} requests, of {MOST_REQUESTS} at most; restart the proxy")]
+    TooMany {
+        /// How many.
+        requests: usize,
+    },
     /// A group of requests that are alike does not tell of each of them.
     #[error("the records tell of some requests by half; restart the proxy")]
     Half,
@@ -24,6 +30,11 @@ pub enum Unreadable {
 pub(super) fn check(batch: &RecordBatch) -> Result<(), Unreadable> {
     if !batch.alike.iter().all(Alike::is_whole) {
         return Err(Unreadable::Half);
+    }
+    // A byte for each may be all that a message has of it, and the agent keeps a hundred.
+    let requests = batch.requests.len() + batch.alike.iter().map(Alike::count).sum::<usize>();
+    if requests > MOST_REQUESTS {
+        return Err(Unreadable::TooMany { requests });
     }
     let requests = batch.requests.iter().chain(batch.alike.iter().map(Alike::like)).flat_map(of_request);
     let connections = batch.connections.iter().flat_map(of_connection);
@@ -69,5 +80,7 @@ fn are_names(namespace: &str, name: &str) -> bool {
     is(namespace, NAMESPACE) && is(name, NAME)
 }
 
+/// Eight times what a proxy of today tells at once.
+const MOST_REQUESTS: usize = 4_096;
 const NAMESPACE: usize = 63;
 const NAME: usize = 253;

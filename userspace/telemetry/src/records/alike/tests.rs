@@ -104,6 +104,15 @@ fn a_group_that_tells_of_some_by_half_is_refused() {
 }
 
 #[test]
+fn a_batch_of_more_requests_than_any_proxy_tells_is_refused() {
+    let of = |count| read(alike(&vec![request(); count]));
+    assert_eq!(of(4_096).unwrap().alike[0].count(), 4_096);
+    let refused = of(4_097).unwrap_err();
+    assert!(matches!(refused, Unreadable::TooMany { requests: 4_097 }));
+    assert!(refused.to_string().contains("4097 requests, of 4096"), "{refused}");
+}
+
+#[test]
 fn names_that_no_object_has_are_refused_in_a_group_too() {
     let named = RequestRecord { pod: ObjectName::new("shop", "web\u{1b}[2J"), ..request() };
     assert!(matches!(read(Alike::of(named)), Err(Unreadable::Name { .. })));
