@@ -33,7 +33,9 @@ fn main() {
     let now = Instant::now();
     let all: Vec<Vec<_>> = (0..KINDS).map(|pod| (0..EACH).map(|port| request(pod, port)).collect()).collect();
     per_record("put to its like", || {
-        all.iter().for_each(|records| drop(black_box(alike(records.iter().cloned()))));
+        for records in &all {
+            drop(black_box(alike(records.iter().cloned())));
+        }
     });
     per_record("to MessagePack", || drop(black_box(batch.to_bytes())));
     per_record("from MessagePack", || drop(black_box(RecordBatch::read(&text))));
@@ -70,8 +72,10 @@ fn per_record(what: &str, mut once: impl FnMut()) {
 }
 
 fn alike(mut records: impl Iterator<Item = RequestRecord>) -> Alike {
-    let mut alike = Alike::of(records.next().expect("a kind has requests"));
-    records.for_each(|record| assert!(alike.takes(&record), "all are of one kind"));
+    let mut alike = Alike::of(&records.next().expect("a kind has requests"));
+    for record in records {
+        assert!(alike.takes(&record), "all are of one kind");
+    }
     alike
 }
 

@@ -76,7 +76,7 @@ impl Observer {
             None => pods.insert(Pods::of(snapshot, &metrics.http)),
         };
         let mut requests = Vec::new();
-        let alone = batch.requests.iter().map(|record| Cow::Owned(Alike::of(record.clone())));
+        let alone = batch.requests.iter().map(|record| Cow::Owned(Alike::of(record)));
         for alike in alone.chain(batch.alike.iter().map(Cow::Borrowed)) {
             match &alike.like().inbound {
                 None => self.requests(&alike, snapshot, pods, &mut requests, metrics, now),

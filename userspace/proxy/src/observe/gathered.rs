@@ -41,7 +41,7 @@ impl Gathered {
         self.requests += 1;
         let mut last = self.kinds.iter_mut().rev().take(KINDS);
         if !last.any(|kind| kind.takes(record)) {
-            self.kinds.push(Alike::of(record.clone()));
+            self.kinds.push(Alike::of(record));
         }
     }
 
@@ -126,7 +126,9 @@ mod tests {
     fn requests_wait_in_batches_and_what_finds_no_room_is_dropped() {
         let waiting = Waiting::default();
         assert_eq!(waiting.put(&request(), MOST + 2), Put::First);
-        (0..=MOST).for_each(|_| assert_eq!(waiting.put(&request(), MOST + 2), Put::Behind));
+        for _ in 0..=MOST {
+            assert_eq!(waiting.put(&request(), MOST + 2), Put::Behind);
+        }
         assert_eq!(waiting.put(&request(), MOST + 2), Put::Dropped);
         let [first, second] = [waiting.take(), waiting.take()].map(|batch| batch.unwrap().requests());
         assert_eq!((first, second, waiting.take().is_none()), (MOST, 2, true));
@@ -137,7 +139,10 @@ mod tests {
     fn requests_of_two_kinds_in_turn_are_two_kinds() {
         let mut gathered = Gathered::default();
         let other = RequestRecord { status: 404, ..request() };
-        (0..10).for_each(|_| [&request(), &other].into_iter().for_each(|record| gathered.add(record)));
+        for _ in 0..10 {
+            gathered.add(&request());
+            gathered.add(&other);
+        }
         assert_eq!(gathered.into_kinds().iter().map(Alike::count).collect::<Vec<_>>(), [10, 10]);
     }
 
@@ -145,7 +150,9 @@ mod tests {
     fn those_that_are_too_old_are_forgotten_and_counted() {
         let at = |ended| RequestRecord { ended, ..request() };
         let mut gathered = Gathered::default();
-        [5, 9, 10, 11].into_iter().for_each(|ended| gathered.add(&at(ended)));
+        for ended in [5, 9, 10, 11] {
+            gathered.add(&at(ended));
+        }
         assert_eq!((gathered.forget_before(5), gathered.requests()), (0, 4));
         assert_eq!((gathered.forget_before(10), gathered.requests()), (2, 2));
         let kept: Vec<_> =

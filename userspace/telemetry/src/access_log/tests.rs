@@ -19,7 +19,7 @@ fn lines(snapshot: &Snapshot, requests: &[RequestRecord]) -> Vec<String> {
     for record in requests {
         let destination = record.endpoint.and_then(|endpoint| pods.at(endpoint.ip()));
         let source = pods.named(&record.pod);
-        sink.take(&Alike::of(record.clone()), source, destination, snapshot);
+        sink.take(&Alike::of(record), source, destination, snapshot);
     }
     std::iter::from_fn(|| lines.queue.try_recv().ok()).collect()
 }
@@ -101,9 +101,9 @@ async fn lines_are_written_in_order_and_what_nobody_takes_is_counted() {
     let snapshot = logging(&["web-1"], &AccessLog::default());
     let (sink, lines) = queue();
     let (first, other) = (request(), refused());
-    sink.take(&Alike::of(first.clone()), None, None, &snapshot);
+    sink.take(&Alike::of(&first), None, None, &snapshot);
     for _ in 0..WAITING {
-        sink.take(&Alike::of(other.clone()), None, None, &snapshot);
+        sink.take(&Alike::of(&other), None, None, &snapshot);
     }
     assert_eq!(sink.lost(), 1);
     drop(sink);

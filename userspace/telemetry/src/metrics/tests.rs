@@ -132,7 +132,7 @@ fn used() -> Metrics {
         destination: metrics.http.known(Peer::of(&workload("api"), "cluster.local")),
         both: true,
     };
-    metrics.http.count(&Alike::of(call), &ends);
+    metrics.http.count(&Alike::of(&call), &ends);
     metrics.proxy.used(1, &usage(1));
     metrics.proxy.rejected(&ObjectName::new("shop", "web-1"), Reason::NO_RULE, 1);
     metrics.proxy.lost(1, 9);

@@ -13,7 +13,7 @@ use crate::{
 
 /// A request from `shop/web-1` to `shop/api-1`, as the ring has it.
 pub(crate) fn sample_request() -> Request {
-    let (alike, snapshot) = (Alike::of(request()), Snapshot::default());
+    let (alike, snapshot) = (Alike::of(&request()), Snapshot::default());
     let mut requests = flow::of_requests(&alike, alike.like().service.as_ref(), None, None, &snapshot);
     requests.next().expect("there is at least one")
 }
@@ -127,7 +127,7 @@ fn requests_that_are_told_as_alike_are_seen_as_if_each_were_told_alone() {
     let records = vec![request(), second.clone(), third.clone(), fourth.clone()];
     let (alone, together) = (World::new(), World::new());
     alone.requests(records.clone());
-    let mut groups = [Alike::of(request()), Alike::of(third)];
+    let mut groups = [Alike::of(&request()), Alike::of(&third)];
     assert!(groups[0].takes(&second) && groups[1].takes(&fourth));
     together.take(&RecordBatch { alike: groups.into(), ..RecordBatch::default() });
     let seen = |world: &World| {

@@ -63,7 +63,7 @@ impl Own<'_> {
 
 impl Alike {
     /// One request.
-    pub fn of(record: RequestRecord) -> Self {
+    pub fn of(record: &RequestRecord) -> Self {
         let mut alike = Self {
             ended: Column::default(),
             port: Column::default(),
@@ -77,7 +77,7 @@ impl Alike {
             messages: Column::default(),
             like: record.clone(),
         };
-        alike.push(&record);
+        alike.push(record);
         alike
     }
 

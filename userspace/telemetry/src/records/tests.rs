@@ -6,7 +6,7 @@ use weft_model::{ObjectName, RouteKind, RouteName, ServiceAccount};
 use super::*;
 
 #[path = "../../../../tests/releases/release.rs"]
-mod release;
+pub(super) mod release;
 
 /// `GET /v1/items` from pod `shop/web-1` by HTTPRoute `shop/canary` to `shop/api-1`, answered with 200 in 12 ms.
 pub(crate) fn request() -> RequestRecord {

@@ -7,7 +7,7 @@ fn at(window: &Window, seconds: u64) -> Instant {
 
 fn to(service: &str, status: u16, lasted: u64) -> Alike {
     let service = Some(Destination(ObjectName::new("shop", service), 80));
-    Alike::of(RequestRecord { service, status, lasted, ..request() })
+    Alike::of(&RequestRecord { service, status, lasted, ..request() })
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn requests_of_one_service_and_route_are_told_together() {
         window.count(&to("api", status, 8_000), at(&window, 1));
     }
     let by_no_route = RequestRecord { rule: None, lasted: 1_000, ..to("api", 200, 0).like().clone() };
-    window.count(&Alike::of(by_no_route), at(&window, 1));
+    window.count(&Alike::of(&by_no_route), at(&window, 1));
     let told = window.last(Duration::from_secs(10), at(&window, 2));
     let api = &told[0];
     assert_eq!((api.service.as_deref(), api.route.as_deref()), (Some("api"), Some("HTTPRoute shop/canary")));

@@ -59,7 +59,7 @@ impl World {
 #[test]
 fn a_request_has_istios_names_and_labels() {
     let world = World::of(9);
-    world.metrics.count(&Alike::of(request()), &world.ends(false));
+    world.metrics.count(&Alike::of(&request()), &world.ends(false));
     let text = world.text();
     let line = text.lines().find(|line| line.starts_with("istio_requests_total")).unwrap();
     assert_eq!(
@@ -81,7 +81,7 @@ fn a_request_has_istios_names_and_labels() {
 fn durations_and_sizes_fall_into_istios_buckets() {
     let world = World::of(9);
     for lasted in [500, 501, 12_400, 7_200_000_000] {
-        world.metrics.count(&Alike::of(RequestRecord { lasted, ..request() }), &world.ends(false));
+        world.metrics.count(&Alike::of(&RequestRecord { lasted, ..request() }), &world.ends(false));
     }
     let name = "istio_request_duration_milliseconds_bucket";
     for (border, count) in
@@ -96,7 +96,7 @@ fn durations_and_sizes_fall_into_istios_buckets() {
 #[test]
 fn an_end_on_this_node_reports_too() {
     let world = World::of(9);
-    world.metrics.count(&Alike::of(request()), &world.ends(true));
+    world.metrics.count(&Alike::of(&request()), &world.ends(true));
     assert_eq!(world.values("istio_requests_total", &["reporter=\"source\""]), ["1"]);
     assert_eq!(world.values("istio_requests_total", &["reporter=\"destination\""]), ["1"]);
 }
@@ -105,8 +105,8 @@ fn an_end_on_this_node_reports_too() {
 fn a_grpc_call_shows_its_status_and_messages_and_a_plain_request_has_none() {
     let world = World::of(9);
     let call = RequestRecord { grpc: true, grpc_status: Some(14), messages: (3, 4), ..request() };
-    world.metrics.count(&Alike::of(call), &world.ends(false));
-    world.metrics.count(&Alike::of(request()), &world.ends(false));
+    world.metrics.count(&Alike::of(&call), &world.ends(false));
+    world.metrics.count(&Alike::of(&request()), &world.ends(false));
     let labels = ["request_protocol=\"grpc\"", "grpc_response_status=\"14\""];
     assert_eq!(world.values("istio_request_messages_total", &labels), ["3"]);
     assert_eq!(world.values("istio_response_messages_total", &[]), ["4"]);
@@ -117,7 +117,7 @@ fn how_a_request_failed_is_a_label() {
     let world = World::of(9);
     let failed =
         RequestRecord { reason: Some(Reason::NO_ENDPOINTS), status: 503, exhausted: true, ..request() };
-    world.metrics.count(&Alike::of(failed), &world.ends(false));
+    world.metrics.count(&Alike::of(&failed), &world.ends(false));
     assert_eq!(
         world.values("istio_requests_total", &["response_code=\"503\"", "response_flags=\"UH,URX\""]),
         ["1"]
@@ -128,7 +128,7 @@ fn how_a_request_failed_is_a_label() {
 fn over_the_bound_requests_are_counted_in_one_series_for_each_reporter() {
     let world = World::of(4);
     for status in 200..210 {
-        world.metrics.count(&Alike::of(RequestRecord { status, ..request() }), &world.ends(true));
+        world.metrics.count(&Alike::of(&RequestRecord { status, ..request() }), &world.ends(true));
     }
     let overflow = world.values("istio_requests_total", &["source_workload=\"overflow\""]);
     assert_eq!(overflow, ["8", "8"], "two of ten had room");
@@ -139,7 +139,7 @@ fn over_the_bound_requests_are_counted_in_one_series_for_each_reporter() {
 #[test]
 fn series_of_a_workload_that_is_gone_make_room_after_a_grace() {
     let world = World::of(2);
-    world.metrics.count(&Alike::of(request()), &world.ends(true));
+    world.metrics.count(&Alike::of(&request()), &world.ends(true));
     let gone = Snapshot::default();
     let start = Instant::now();
     world.metrics.expire(&Live::of(&gone), start);
@@ -153,7 +153,7 @@ fn series_of_a_workload_that_is_gone_make_room_after_a_grace() {
 fn a_workload_is_one_whatever_snapshot_it_comes_from() {
     let world = World::of(9);
     for _ in 0..3 {
-        world.metrics.count(&Alike::of(request()), &world.ends(false));
+        world.metrics.count(&Alike::of(&request()), &world.ends(false));
     }
     assert_eq!(world.values("istio_requests_total", &[]), ["3"]);
 }

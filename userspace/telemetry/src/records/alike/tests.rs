@@ -2,10 +2,10 @@ use weft_abi::Reason;
 use weft_model::{ObjectName, RouteKind, RouteName};
 
 use super::*;
-#[path = "../../../../../tests/releases/release.rs"]
-mod release;
-
-use crate::records::{Destination, Inbound, RecordBatch, Rule, Security, Spoken, Unreadable, tests::request};
+use crate::records::{
+    Destination, Inbound, RecordBatch, Rule, Security, Spoken, Unreadable,
+    tests::{release, request},
+};
 
 /// Three requests that differ in all that a request has of its own.
 fn three() -> [RequestRecord; 3] {
@@ -26,7 +26,7 @@ fn three() -> [RequestRecord; 3] {
 }
 
 fn alike(records: &[RequestRecord]) -> Alike {
-    let mut alike = Alike::of(records[0].clone());
+    let mut alike = Alike::of(&records[0]);
     for record in &records[1..] {
         assert!(alike.takes(record), "{record:?}");
     }
@@ -83,7 +83,7 @@ fn requests_that_differ_in_more_are_not_alike() {
         let mut alike = alike(&[request()]);
         assert!(!alike.takes(&record), "{record:?}");
         assert_eq!(alike.count(), 1);
-        assert_eq!(read(Alike::of(record.clone())).unwrap().alike[0].records().next(), Some(record));
+        assert_eq!(read(Alike::of(&record)).unwrap().alike[0].records().next(), Some(record));
     }
 }
 
@@ -115,14 +115,16 @@ fn a_batch_of_more_requests_than_any_proxy_tells_is_refused() {
 #[test]
 fn names_that_no_object_has_are_refused_in_a_group_too() {
     let named = RequestRecord { pod: ObjectName::new("shop", "web\u{1b}[2J"), ..request() };
-    assert!(matches!(read(Alike::of(named)), Err(Unreadable::Name { .. })));
+    assert!(matches!(read(Alike::of(&named)), Err(Unreadable::Name { .. })));
 }
 
 #[test]
 fn texts_of_a_group_are_cut_where_a_record_s_are() {
     let mut alike = alike(&three());
     alike.path = Texts::default();
-    ["/a", &"x".repeat(1_000), "/\u{1b}[2J"].iter().for_each(|path| alike.path.push(path));
+    for path in ["/a", &"x".repeat(1_000), "/\u{1b}[2J"] {
+        alike.path.push(path);
+    }
     let read = read(alike).unwrap();
     let paths: Vec<_> = read.alike[0].records().map(|record| record.path.to_string()).collect();
     assert_eq!(paths, ["/a", &"x".repeat(512), "/?[2J"]);
