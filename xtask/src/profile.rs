@@ -25,7 +25,7 @@ pub(crate) fn apply(cargo: &mut Command, more: &[&str]) -> Result<()> {
     let mut flags: Vec<String> = more.iter().map(|flag| (*flag).to_owned()).collect();
     if profile.is_file() {
         flags.push(format!("-Cprofile-use={}", repo::absolute(&profile)?.display()));
-        // What has changed since is no news: it is said once, by how fast the result is.
+        // A line for each function that has changed since would be most of what a build says.
         flags.push("-Cllvm-args=-no-pgo-warn-mismatch".to_owned());
     } else {
         screen::note(format_args!(
@@ -83,17 +83,13 @@ fn load(weft: &Path) -> Result<()> {
 
 /// The profile of this compiler.
 fn file() -> Result<PathBuf> {
-    let says = rustc()?;
-    let release = says.lines().find_map(|line| line.strip_prefix("release: "));
-    Ok(Path::new(FOLDER).join(format!("rustc-{}.profdata", release.context("`rustc -vV` names no release")?)))
+    Ok(Path::new(FOLDER).join(format!("rustc-{}.profdata", shell::rustc("release")?)))
 }
 
 /// One of the compiler's LLVM: rustup's, or Debian's.
 fn llvm_profdata() -> Result<PathBuf> {
-    let says = rustc()?;
-    let version = says.lines().find_map(|line| line.strip_prefix("LLVM version: "));
-    let version = version.context("`rustc -vV` names no LLVM")?;
-    let major = version.split('.').next().unwrap_or(version);
+    let version = shell::rustc("LLVM version")?;
+    let major = version.split('.').next().unwrap_or(&version);
     let root = shell::capture(Command::new("rustc").args(["--print", "sysroot"]))?;
     let of_rustup = Path::new(root.trim()).join("lib/rustlib").join(shell::host()?).join("bin/llvm-profdata");
     let of_debian = PathBuf::from(format!("/usr/lib/llvm-{major}/bin/llvm-profdata"));
@@ -101,10 +97,6 @@ fn llvm_profdata() -> Result<PathBuf> {
         Some(found) => Ok(found),
         None => bail!("there is no llvm-profdata of LLVM {major}: `rustup component add llvm-tools`"),
     }
-}
-
-fn rustc() -> Result<String> {
-    shell::capture(Command::new("rustc").arg("-vV"))
 }
 
 /// Behind those that the caller has in RUSTFLAGS, which this takes the place of.

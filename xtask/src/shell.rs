@@ -14,9 +14,14 @@ pub(crate) fn cargo() -> Command {
 
 /// What `rustc` compiles for by itself. A build that names it keeps its flags from build scripts and macros.
 pub(crate) fn host() -> Result<String> {
+    rustc("host")
+}
+
+/// What `rustc -vV` says of itself under `name`.
+pub(crate) fn rustc(name: &str) -> Result<String> {
     let says = capture(Command::new("rustc").arg("-vV"))?;
-    let host = says.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("`rustc -vV` names no host")?.to_owned())
+    let said = says.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    Ok(said.with_context(|| format!("`rustc -vV` names no {name}"))?.to_owned())
 }
 
 /// Runs `command` with its output on the terminal.
