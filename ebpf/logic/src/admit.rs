@@ -3,7 +3,7 @@
 use weft_abi::{Addr, BePort, Config, FlowKey, FlowRecord, PodRow, Reason, TCP, UDP, flow_flags, pod_flags};
 
 use crate::{
-    Denial, Request, Ruling, Tables, authorize,
+    Denial, Request, Ruling, Tables,
     dial::proxy_is_there,
     mtls::{Capture, capture, mode},
 };
@@ -144,7 +144,7 @@ pub fn admit<T: Tables>(tables: &T, arrival: &Arrival) -> Admission {
         protocol: arrival.protocol,
         port: arrival.local_port,
     };
-    let Ruling { verdict, audit } = authorize(tables, &request);
+    let Ruling { verdict, audit } = tables.authorize(&request);
     match verdict.reason {
         // An address is enough to deny. Who may come in, the certificate says.
         reason if captured && reason != Reason::POLICY_DENIED => Admission::Capture(netns, client),

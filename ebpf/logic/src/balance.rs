@@ -5,12 +5,18 @@ use weft_abi::{
     SlotKey, UDP, algorithm, service_flags,
 };
 
-use crate::{Destination, Dial, Tables, is_proxy};
+use crate::{Destination, Tables, is_proxy};
 
 /// What balancing asks of a client.
 pub struct Caller {
+    /// As [`crate::Dial::netns`].
+    pub netns: u64,
     /// Hash of its address.
     pub hash: u32,
+    /// As [`crate::Dial::source_port`].
+    pub source_port: BePort,
+    /// As [`crate::Dial::protocol`].
+    pub protocol: u8,
     /// Whether this connection may leave the kernel path for the node's proxy, unless the proxy makes it.
     pub may_leave: bool,
 }
@@ -22,15 +28,9 @@ pub struct Caller {
 ///
 /// The only reason to refuse is [`Reason::NO_ENDPOINTS`].
 ///
-/// A BPF function of its own: what it needs on the stack is free again when it returns.
-#[inline(never)]
-pub fn pick<T: Tables>(
-    tables: &T,
-    key: &ServiceKey,
-    dial: &Dial,
-    caller: &Caller,
-    to: &mut Destination,
-) -> Reason {
+/// Hooks ask [`Tables::pick`].
+#[inline(always)]
+pub fn pick<T: Tables>(tables: &T, key: &ServiceKey, caller: &Caller, to: &mut Destination) -> Reason {
     // A slot can be missing only when the row was read before an update and its slots after the old
     // generation was removed: the row that is there now is complete.
     let mut tries = 0;
@@ -44,19 +44,19 @@ pub fn pick<T: Tables>(
         if row.slots == 0 {
             return Reason::NO_ENDPOINTS;
         }
-        if let Some(stuck) = sticky(tables, &row, dial.netns) {
+        if let Some(stuck) = sticky(tables, &row, caller.netns) {
             *to = stuck;
             return Reason::NONE;
         }
         // The entry may have been recycled for another frontend while it was read.
-        if let Some(slot) = draw(tables, &row, dial, caller.hash)
+        if let Some(slot) = draw(tables, &row, caller)
             && slot.service == row.id
         {
             if slot.backend == 0 {
                 return Reason::NO_ENDPOINTS;
             }
             *to = destination(&row, slot.backend, slot.addr, slot.port);
-            stick(tables, &row, dial.netns, slot.backend);
+            stick(tables, &row, caller.netns, slot.backend);
             return Reason::NONE;
         }
         tables.slot_missed();
@@ -95,14 +95,14 @@ fn stick<T: Tables>(tables: &T, row: &ServiceRow, netns: u64, backend: u64) {
 }
 
 #[inline(always)]
-fn draw<'a, T: Tables>(tables: &'a T, row: &ServiceRow, dial: &Dial, source: u32) -> Option<&'a Slot> {
+fn draw<'a, T: Tables>(tables: &'a T, row: &ServiceRow, caller: &Caller) -> Option<&'a Slot> {
     match row.algorithm {
         // What has one backend needs no dice.
         algorithm::RANDOM if row.slots == 1 => slot_at(tables, row, 0),
         algorithm::ROUND_ROBIN => in_turn(tables, row),
         algorithm::LEAST_REQUEST => less_busy(tables, row),
-        algorithm::SOURCE_IP => hashed(tables, row, source),
-        _ if dial.protocol == UDP && dial.source_port.be != 0 => same(tables, row, dial, source),
+        algorithm::SOURCE_IP => hashed(tables, row, caller.hash),
+        _ if caller.protocol == UDP && caller.source_port.be != 0 => same(tables, row, caller),
         _ => weighted(tables, row, tables.random(), tables.random()),
     }
 }
@@ -110,9 +110,10 @@ fn draw<'a, T: Tables>(tables: &'a T, row: &ServiceRow, dial: &Dial, source: u32
 /// Datagrams of one socket keep to one backend while the set stays, as conntrack would have it: a random
 /// draw for each would tear a QUIC or DTLS session apart.
 #[inline(always)]
-fn same<'a, T: Tables>(tables: &'a T, row: &ServiceRow, dial: &Dial, source: u32) -> Option<&'a Slot> {
+fn same<'a, T: Tables>(tables: &'a T, row: &ServiceRow, caller: &Caller) -> Option<&'a Slot> {
     let id = row.id.to_ne_bytes();
-    let seed = source ^ u32::from(dial.source_port.be) ^ u32::from_ne_bytes([id[0], id[1], id[2], id[3]]);
+    let seed =
+        caller.hash ^ u32::from(caller.source_port.be) ^ u32::from_ne_bytes([id[0], id[1], id[2], id[3]]);
     let column = mixed(seed);
     weighted(tables, row, column, mixed(column))
 }
@@ -186,6 +187,7 @@ const fn destination(row: &ServiceRow, backend: u64, addr: Addr, port: BePort) -
         backend,
         service_flags: row.flags,
         counted: row.algorithm == algorithm::LEAST_REQUEST,
+        _pad: 0,
     }
 }
 

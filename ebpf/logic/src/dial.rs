@@ -8,9 +8,8 @@ use weft_abi::{
 use crate::{
     Caller, Denial, Request, Ruling, Tables,
     admit::answers,
-    authorize, grant,
+    grant,
     mtls::{is_passing, mode},
-    pick,
 };
 
 /// What an app asked for.
@@ -42,13 +41,15 @@ pub struct Destination {
     pub service_flags: u32,
     /// The backend's open connections are counted.
     pub counted: bool,
+    /// 0.
+    pub _pad: u8,
 }
 
 impl Destination {
     /// An address that is no backend of ours.
     #[inline(always)]
     pub const fn at(addr: Addr, port: BePort) -> Self {
-        Self { addr, port, service: 0, backend: 0, service_flags: 0, counted: false }
+        Self { addr, port, service: 0, backend: 0, service_flags: 0, counted: false, _pad: 0 }
     }
 }
 
@@ -110,9 +111,14 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
         return PASS;
     }
     let key = ServiceKey { addr: dial.addr, port: dial.port, protocol: dial.protocol, _pad: 0, _pad2: 0 };
-    let mut caller =
-        Caller { hash: source_hash(pod, dial.netns), may_leave: pod.is_some() && dial.protocol == TCP };
-    let mut found = pick(tables, &key, dial, &caller, &mut outcome.to);
+    let mut caller = Caller {
+        netns: dial.netns,
+        hash: source_hash(pod, dial.netns),
+        source_port: dial.source_port,
+        protocol: dial.protocol,
+        may_leave: pod.is_some() && dial.protocol == TCP,
+    };
+    let mut found = tables.pick(&key, &caller, &mut outcome.to);
     if outcome.to.service_flags & service_flags::PROXY != 0 && outcome.to.backend == 0 {
         match to_proxy(tables, dial, &mut outcome.to) {
             Reason::NONE => return PROXY,
@@ -125,7 +131,7 @@ fn settle<T: Tables>(tables: &T, dial: &Dial, outcome: &mut Outcome) -> u32 {
             }
             _ => {
                 caller.may_leave = false;
-                found = pick(tables, &key, dial, &caller, &mut outcome.to);
+                found = tables.pick(&key, &caller, &mut outcome.to);
             }
         }
     }
@@ -228,7 +234,7 @@ fn echo<T: Tables>(tables: &T, dial: &Dial, pod: Option<&Pod>, outcome: &mut Out
         protocol: dial.protocol,
         port: outcome.to.port,
     };
-    let Ruling { verdict, audit } = authorize(tables, &request);
+    let Ruling { verdict, audit } = tables.authorize(&request);
     outcome.denial = verdict;
     // What the proxy is to read is no verdict to carry.
     let lets_in = verdict.reason == Reason::NONE && verdict.rule == 0;

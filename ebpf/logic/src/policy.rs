@@ -74,8 +74,8 @@ struct Found {
 
 /// Decides by the rows of every token that the client answers to.
 ///
-/// A BPF function of its own: what it needs on the stack is free again when it returns.
-#[inline(never)]
+/// Hooks ask [`Tables::authorize`].
+#[inline(always)]
 pub fn authorize<T: Tables>(tables: &T, request: &Request) -> Ruling {
     let mut found = Found { bits: 0, unproven: 0, deny_rule: 0, audit_rule: 0 };
     // Who is named is allowed most often, and a block is looked up longest.

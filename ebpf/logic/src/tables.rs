@@ -2,13 +2,23 @@
 
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, CidrMatch, Config, FlowKey, FlowRecord, MaglevChunk, MaglevKey,
-    Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ServiceKey, ServiceRow, Slot, SlotKey,
+    Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, Reason, ServiceKey, ServiceRow, Slot, SlotKey,
 };
 
-/// The maps, the clock and the dice.
+use crate::{Caller, Destination, Request, Ruling, authorize, pick};
+
+/// The maps, the clock and the dice; and the two decisions that the kernel has as functions of their own.
 ///
 /// A reference may be overwritten by user space while it is held: take what is needed once, at once.
-pub trait Tables {
+pub trait Tables: Sized {
+    /// [`authorize`], asked as a step of another decision.
+    fn authorize(&self, request: &Request) -> Ruling {
+        authorize(self, request)
+    }
+    /// [`pick`], asked as a step of another decision.
+    fn pick(&self, key: &ServiceKey, caller: &Caller, to: &mut Destination) -> Reason {
+        pick(self, key, caller, to)
+    }
     /// Run-time switches.
     fn config(&self) -> Option<&Config>;
     /// The enrolled pod of this node with this network namespace.

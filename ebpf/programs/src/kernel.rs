@@ -10,12 +10,12 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Addr, Affinity, AffinityKey, Backend, BackendKey, CidrMatch, Config, Count, FlowKey, FlowRecord,
-    MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, ServiceKey,
-    ServiceRow, Slot, SlotKey, TCP, names::stat,
+    MaglevChunk, MaglevKey, NetnsKey, Pod, PodPort, PodPortKey, PodRow, PolicyKey, PolicyRow, Reason,
+    ServiceKey, ServiceRow, Slot, SlotKey, TCP, names::stat,
 };
-use weft_ebpf_logic::Tables;
+use weft_ebpf_logic::{Caller, Destination, Request, Ruling, Tables};
 
-use crate::{attested, maps};
+use crate::{attested, global, maps};
 
 /// The running kernel.
 pub struct Kernel;
@@ -23,6 +23,16 @@ pub struct Kernel;
 // SAFETY, for every `get` below: the entry may be recycled while it is read (`Tables` says so to its
 // readers), and the verifier bounds each access to the value's size.
 impl Tables for Kernel {
+    #[inline(always)]
+    fn authorize(&self, request: &Request) -> Ruling {
+        global::ask_policies(request)
+    }
+
+    #[inline(always)]
+    fn pick(&self, key: &ServiceKey, caller: &Caller, to: &mut Destination) -> Reason {
+        global::ask_balancer(key, caller, to)
+    }
+
     #[inline(always)]
     fn config(&self) -> Option<&Config> {
         maps::CONFIG.get(0)

@@ -26,6 +26,7 @@ mod connect;
 mod context;
 mod events;
 mod finish;
+mod global;
 mod kernel;
 mod maps;
 mod mptcp;

@@ -7,7 +7,7 @@ use weft_abi::{
 };
 
 use super::{Caller, mixed, pick};
-use crate::{Destination, Dial, testing::Memory};
+use crate::{Destination, testing::Memory};
 
 const NETNS: u64 = 77;
 const SERVICE: u64 = 5;
@@ -74,12 +74,8 @@ fn roll(memory: &Memory, dice: &[u32]) {
 }
 
 /// A connection from `netns`.
-fn by(netns: u64) -> Dial {
-    Dial { netns, addr: key().addr, port: key().port, protocol: TCP, source_port: BePort::new(0) }
-}
-
-fn caller(hash: u32) -> Caller {
-    Caller { hash, may_leave: false }
+fn by(netns: u64) -> Caller {
+    Caller { netns, hash: 0, source_port: BePort::new(0), protocol: TCP, may_leave: false }
 }
 
 #[test]
@@ -87,9 +83,9 @@ fn datagrams_of_one_socket_keep_to_one_backend_and_sockets_spread() {
     let slots: Vec<_> = (1..=4).map(slot).collect();
     let memory = service(&slots);
     let of = |port| {
-        let dial = Dial { protocol: UDP, source_port: BePort::new(port), ..by(NETNS) };
+        let caller = Caller { hash: 7, protocol: UDP, source_port: BePort::new(port), ..by(NETNS) };
         let mut to = dialled();
-        assert_eq!(pick(&memory, &key(), &dial, &caller(7), &mut to), Reason::NONE);
+        assert_eq!(pick(&memory, &key(), &caller, &mut to), Reason::NONE);
         to.backend
     };
     let mut taken = [0_u32; 5];
@@ -105,9 +101,10 @@ fn a_socket_keeps_its_backend_across_restarts_and_versions() {
     let slots: Vec<_> = (1..=9).map(slot).collect();
     let memory = service(&slots);
     let of = |source: u32, port| {
-        let dial = Dial { protocol: UDP, source_port: BePort::new(port), ..by(NETNS) };
+        let source_port = BePort::new(port);
+        let caller = Caller { hash: source, protocol: UDP, source_port, ..by(NETNS) };
         let mut to = dialled();
-        assert_eq!(pick(&memory, &key(), &dial, &caller(source), &mut to), Reason::NONE);
+        assert_eq!(pick(&memory, &key(), &caller, &mut to), Reason::NONE);
         to.backend
     };
     let taken: Vec<_> =
@@ -121,11 +118,11 @@ fn a_socket_keeps_its_backend_across_restarts_and_versions() {
 fn only_datagrams_of_a_known_port_are_drawn_by_their_socket() {
     let memory = service(&[slot(1), slot(2), slot(3)]);
     for (protocol, port) in [(TCP, 40_000), (UDP, 0)] {
-        let dial = Dial { protocol, source_port: BePort::new(port), ..by(NETNS) };
+        let caller = Caller { hash: 7, protocol, source_port: BePort::new(port), ..by(NETNS) };
         for column in [2, 0, 1] {
             roll(&memory, &[column, 0]);
             let mut to = dialled();
-            assert_eq!(pick(&memory, &key(), &dial, &caller(7), &mut to), Reason::NONE);
+            assert_eq!(pick(&memory, &key(), &caller, &mut to), Reason::NONE);
             assert_eq!(to.backend, u64::from(column) + 1);
         }
     }
@@ -140,21 +137,21 @@ fn next(memory: &Memory) -> u64 {
 #[track_caller]
 fn next_of(memory: &Memory, netns: u64, source: u32) -> u64 {
     let mut to = dialled();
-    assert_eq!(pick(memory, &key(), &by(netns), &caller(source), &mut to), Reason::NONE);
+    assert_eq!(pick(memory, &key(), &Caller { hash: source, ..by(netns) }, &mut to), Reason::NONE);
     to.backend
 }
 
 #[track_caller]
 fn refused(memory: &Memory) {
     let mut to = dialled();
-    assert_eq!(pick(memory, &key(), &by(NETNS), &caller(0), &mut to), Reason::NO_ENDPOINTS);
+    assert_eq!(pick(memory, &key(), &by(NETNS), &mut to), Reason::NO_ENDPOINTS);
     assert_eq!(to, dialled());
 }
 
 #[test]
 fn what_is_no_frontend_is_left_as_it_is() {
     let mut to = dialled();
-    assert_eq!(pick(&Memory::default(), &key(), &by(NETNS), &caller(0), &mut to), Reason::NONE);
+    assert_eq!(pick(&Memory::default(), &key(), &by(NETNS), &mut to), Reason::NONE);
     assert_eq!(to, dialled());
 }
 
@@ -170,7 +167,7 @@ fn a_pick_says_where_and_by_which_frontend() {
     let mut memory = service(&[slot(9)]);
     change(&mut memory, |row| row.flags = service_flags::ACCELERATE);
     let mut to = dialled();
-    assert_eq!(pick(&memory, &key(), &by(NETNS), &caller(0), &mut to), Reason::NONE);
+    assert_eq!(pick(&memory, &key(), &by(NETNS), &mut to), Reason::NONE);
     let expected = Destination {
         addr: addr(9),
         port: BePort::new(8080),
@@ -178,10 +175,11 @@ fn a_pick_says_where_and_by_which_frontend() {
         backend: 9,
         service_flags: service_flags::ACCELERATE,
         counted: false,
+        _pad: 0,
     };
     assert_eq!(to, expected);
     change(&mut memory, |row| row.algorithm = algorithm::LEAST_REQUEST);
-    assert_eq!(pick(&memory, &key(), &by(NETNS), &caller(0), &mut to), Reason::NONE);
+    assert_eq!(pick(&memory, &key(), &by(NETNS), &mut to), Reason::NONE);
     assert_eq!(to, Destination { counted: true, ..expected });
 }
 
@@ -192,8 +190,8 @@ fn a_connection_that_leaves_for_the_proxy_draws_no_backend_and_sticks_to_none() 
         (row.flags, row.affinity_s, row.algorithm) = (service_flags::PROXY, 10, algorithm::ROUND_ROBIN);
     });
     let mut to = dialled();
-    let leaves = Caller { may_leave: true, ..caller(0) };
-    assert_eq!(pick(&memory, &key(), &by(NETNS), &leaves, &mut to), Reason::NONE);
+    let leaves = Caller { may_leave: true, ..by(NETNS) };
+    assert_eq!(pick(&memory, &key(), &leaves, &mut to), Reason::NONE);
     assert_eq!(to, Destination { service: SERVICE, service_flags: service_flags::PROXY, ..dialled() });
     assert_eq!(memory.turn.get(), 0);
     assert!(memory.affinity.borrow().is_empty());
