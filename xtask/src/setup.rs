@@ -35,9 +35,10 @@ pub(crate) fn bpf_toolchain() -> Result<()> {
 
 pub(crate) use envoy::provide as envoy;
 
-/// Installs a cargo subcommand into `target/tools` for the command that needs it.
+/// Installs a cargo subcommand into `target/tools` for the command that needs it. Not optimised: that takes minutes, and what
+/// it does itself takes seconds.
 pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<()> {
-    let spec = CargoTool { name, version, args: &[], env: None };
+    let spec = CargoTool { name, version, args: &["--debug"], env: None };
     spec.provide(false)
 }
 
