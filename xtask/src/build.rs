@@ -65,6 +65,16 @@ pub(crate) fn dev(binaries: &[&str]) -> Result<Built> {
     build(&mut cargo, &format!("{} (dev)", binaries.join(", ")))
 }
 
+/// Builds the named examples in the dev profile, as [`workspace`] does; none of them needs what setup installs.
+pub(crate) fn examples(names: &[&str]) -> Result<Built> {
+    let mut cargo = shell::cargo();
+    cargo.arg("build").args(PACKAGES);
+    for name in names {
+        cargo.args(["--example", name]);
+    }
+    build(&mut cargo, &format!("{} (dev)", names.join(", ")))
+}
+
 impl Built {
     /// Where the binary `name` is.
     pub(crate) fn binary(&self, name: &str) -> Result<&Path> {

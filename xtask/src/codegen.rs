@@ -2,91 +2,65 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{screen, shell};
+use crate::{build, screen, shell};
 
 /// Writes every generated file, or with `check` compares it.
 pub(crate) fn run(check: bool) -> Result<()> {
-    GENERATED.iter().chain(CRDS).chain(DEPLOY).try_for_each(|file| file.update(check))
+    [ABI, CRDS, DEPLOY].iter().try_for_each(|files| update(files, check))
 }
 
 /// The same of the chart and the kustomizations alone, which are generated from `deploy/install` and `deploy/crds`.
 pub(crate) fn deploy(check: bool) -> Result<()> {
-    DEPLOY.iter().try_for_each(|file| file.update(check))
+    update(DEPLOY, check)
 }
 
 /// The same of `deploy/crds` alone, which are generated from the types in `userspace/kubernetes/src/kinds`.
 pub(crate) fn crds(check: bool) -> Result<()> {
-    CRDS.iter().try_for_each(|file| file.update(check))
-}
-
-macro_rules! crd {
-    ($plural:literal) => {
-        Generated {
-            path: concat!("deploy/crds/weft.dev_", $plural, ".yaml"),
-            made_by: &[
-                "run",
-                "--quiet",
-                "--package",
-                "weft-kubernetes",
-                "--example",
-                "crds",
-                "--",
-                concat!($plural, ".weft.dev"),
-            ],
-        }
-    };
-}
-
-macro_rules! deploy {
-    ($path:literal) => {
-        Generated {
-            path: concat!("deploy/", $path),
-            made_by: &[
-                "run",
-                "--quiet",
-                "--package",
-                "weft-cli",
-                "--example",
-                "deploy",
-                "--",
-                concat!("deploy/", $path),
-            ],
-        }
-    };
+    update(CRDS, check)
 }
 
 struct Generated {
     path: &'static str,
-    /// Arguments of the cargo that prints the file.
-    made_by: &'static [&'static str],
+    /// The example of a crate that prints it.
+    example: &'static str,
+    /// Which of the files that the example prints.
+    which: Option<&'static str>,
+}
+
+/// The examples are built as everything is, so that a later step finds what was compiled for them.
+fn update(files: &[Generated], check: bool) -> Result<()> {
+    let mut examples: Vec<&str> = files.iter().map(|file| file.example).collect();
+    examples.dedup();
+    let built = build::examples(&examples)?;
+    files.iter().try_for_each(|file| file.update(built.binary(file.example)?, check))
 }
 
 impl Generated {
-    fn update(&self, check: bool) -> Result<()> {
-        let wanted = screen::step(format_args!("cargo {}", self.made_by.join(" ")), || {
-            shell::capture(shell::cargo().args(self.made_by))
-        })?;
+    fn update(&self, printer: &Path, check: bool) -> Result<()> {
+        let Self { path, example, which } = *self;
+        let wanted = shell::capture(Command::new(printer).args(which))?;
         if wanted.trim().is_empty() {
-            bail!("`cargo {}` printed nothing: {} would be lost", self.made_by.join(" "), self.path);
+            bail!("example `{example}` printed nothing: {path} would be lost");
         }
-        let path = Path::new(self.path);
-        let found = if path.exists() { fs::read_to_string(path) } else { Ok(String::new()) };
-        let found = found.with_context(|| format!("read {}", self.path))?;
+        let file = Path::new(path);
+        let found = if file.exists() { fs::read_to_string(file) } else { Ok(String::new()) };
+        let found = found.with_context(|| format!("read {path}"))?;
         if found == wanted {
-            screen::note(format_args!("{} is up to date", self.path));
+            screen::note(format_args!("{path} is up to date"));
             return Ok(());
         }
         if check {
             let place = first_difference(&found, &wanted);
-            bail!("{} is out of date ({place}): run `cargo xtask codegen` and commit it", self.path);
+            bail!("{path} is out of date ({place}): run `cargo xtask codegen` and commit it");
         }
-        screen::note(format_args!("wrote {}", self.path));
-        let folder = path.parent().unwrap_or(Path::new("."));
+        screen::note(format_args!("wrote {path}"));
+        let folder = file.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        fs::write(path, wanted).with_context(|| format!("write {}", self.path))
+        fs::write(file, wanted).with_context(|| format!("write {path}"))
     }
 }
 
@@ -105,16 +79,30 @@ fn first_difference(found: &str, wanted: &str) -> String {
     "line ends only".to_owned()
 }
 
-const GENERATED: &[Generated] = &[
-    Generated {
-        path: "ebpf/abi/layout.txt",
-        made_by: &["run", "--quiet", "--package", "weft-abi", "--features", "user", "--example", "layout"],
-    },
-    Generated {
-        path: "docs/reasons.md",
-        made_by: &["run", "--quiet", "--package", "weft-abi", "--features", "user", "--example", "reasons"],
-    },
+const ABI: &[Generated] = &[
+    Generated { path: "ebpf/abi/layout.txt", example: "layout", which: None },
+    Generated { path: "docs/reasons.md", example: "reasons", which: None },
 ];
+
+macro_rules! crd {
+    ($plural:literal) => {
+        Generated {
+            path: concat!("deploy/crds/weft.dev_", $plural, ".yaml"),
+            example: "crds",
+            which: Some(concat!($plural, ".weft.dev")),
+        }
+    };
+}
+
+macro_rules! deploy {
+    ($path:literal) => {
+        Generated {
+            path: concat!("deploy/", $path),
+            example: "deploy",
+            which: Some(concat!("deploy/", $path)),
+        }
+    };
+}
 
 /// One file for each `CustomResourceDefinition`, printed by an example of the crate that has the types.
 const CRDS: &[Generated] = &[
