@@ -152,9 +152,9 @@ fn a_mark_changes_nothing_neither_what_is_sent_nor_what_is_taken() {
     let Some(forger) = Forger::open() else { return };
     let Stage { a, b, web, api, .. } = &forger.stage;
     let wire = Wire::new(api);
-    let to = api.addr(8080);
-    let marked = |pod: &Pod, mark: u32| {
-        let socket = pod.open(&SocketRequest::new(libc::AF_INET, libc::SOCK_STREAM, 0)).unwrap();
+    let marked = |pod: &Pod, to: SocketAddr, mark: u32| {
+        let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let socket = pod.open(&SocketRequest::new(family, libc::SOCK_STREAM, 0)).unwrap();
         setsockopt(&socket, sockopt::Mark, &mark).unwrap();
         let socket = socket2::Socket::from(socket);
         socket.connect(&to.into()).map_err(|error| error.kind())?;
@@ -163,18 +163,20 @@ fn a_mark_changes_nothing_neither_what_is_sent_nor_what_is_taken() {
         let mut back = vec![0; SECRET.len()];
         stream.write_all(SECRET).and_then(|()| stream.read_exact(&mut back)).map_err(|error| error.kind())
     };
+    // Of the other family there is no connection yet that could be used again.
+    let (to, to6) = (api.addr(8080), api.addr6(8080));
     for mark in [1, 0x539, u32::MAX] {
-        assert_eq!(marked(web, mark), Ok(()), "{mark:#x}");
-        assert!(marked(&forger.stranger, mark).is_err(), "{mark:#x}: Strict takes no plaintext");
+        assert_eq!(marked(web, to6, mark), Ok(()), "{mark:#x}");
+        assert!(marked(&forger.stranger, to, mark).is_err(), "{mark:#x}: Strict takes no plaintext");
     }
-    let own = |from: SocketAddr| from.ip() == web.ip();
+    let own = |from: SocketAddr| from.ip() == web.ip6();
     // What is refused is the plaintext, marked or not: of whom nobody knows by the proxy, of whom the node knows to be
     // outside the mesh by the kernel.
     soon(|| forger.refusals("Plaintext") >= 3);
     soon(|| b.metric("weft_proxy_rejected_total", &[PLAINTEXT]) >= 3.0);
     let plain = a.pod("field/plain").enrolled(false).start();
     forger.stage.settle();
-    assert!(marked(&plain, 0x539).is_err());
+    assert!(marked(&plain, to, 0x539).is_err());
     soon(|| forger.refusals_of(plain.ip(), "Plaintext") > 0);
     soon(|| b.metric("weft_drops_total", &[PLAINTEXT]) >= 1.0);
     // They share a connection.
