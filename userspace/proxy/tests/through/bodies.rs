@@ -82,8 +82,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     mesh.serve(plain(Http), &[server.address]);
     let mut client = mesh.dial().await;
     client.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
-    assert_eq!(mesh.request().await.reason, Some(Reason::SLOW_BODY));
-    assert_eq!(mesh.refused().await, Reason::SLOW_BODY);
+    assert_eq!(mesh.request_and_refused().await, (Some(Reason::SLOW_BODY), Reason::SLOW_BODY));
     let mut answer = Vec::new();
     let end = timeout(PATIENCE, client.read_to_end(&mut answer)).await.unwrap();
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);

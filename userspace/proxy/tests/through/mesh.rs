@@ -266,6 +266,21 @@ impl Mesh {
         }
     }
 
+    /// Why the next request and the next connection that is refused end, told in whichever order.
+    pub(crate) async fn request_and_refused(&self) -> (Option<weft_proxy::Reason>, weft_proxy::Reason) {
+        let (mut request, mut refused) = (None, None);
+        loop {
+            match self.record().await {
+                Record::Request(record) => request = Some(record.reason),
+                Record::Connection(record) => refused = record.reason.or(refused),
+                Record::Live { .. } => {}
+            }
+            if let (Some(request), Some(refused)) = (request, refused) {
+                return (request, refused);
+            }
+        }
+    }
+
     async fn record(&self) -> Record {
         let mut reader = self.reader.lock().await;
         let reader = reader.as_mut().expect("an agent reads the records of this mesh");
