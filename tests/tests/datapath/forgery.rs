@@ -51,6 +51,7 @@ fn forge_a_live_connection(addr: fn(&Pod, u16) -> SocketAddr) {
         assert_eq!((&served).read(&mut [0]).unwrap(), 0);
         drop(served);
         eventually(Duration::from_secs(1), || !is_attested());
+        assert_really_closed(api);
         assert_reset(forger, front, addr(front, port), addr(api, 8080));
         assert_untouched(&listener);
     }
@@ -73,9 +74,7 @@ fn nobody_gets_in_by_a_connection_whose_server_is_gone() {
     link("down");
     set_socket_linger(&served, Some(Duration::ZERO)).unwrap();
     drop(served);
-    // Not before it is really closed: the child that another test is just starting has a copy.
-    let mut sockets = Diag::open(&api.netns()).unwrap();
-    eventually(Duration::from_secs(1), || sockets.sockets(&Query::tcp(States::LIVE)).unwrap().is_empty());
+    assert_really_closed(api);
     link("up");
     soon(|| established.elapsed() > Duration::from_millis(1_050));
     assert!(attested(node, front.addr(port), api.addr(8080)).is_some(), "its socket is open");
@@ -178,8 +177,7 @@ fn an_address_that_the_pod_has_beside_its_ips_is_no_way_round_its_policy() {
     let link = shown.split(':').next().unwrap().parse().unwrap();
     let address: Ipv6Addr = address.parse().unwrap();
     let to = SocketAddrV6::new(address, 8080, 0, link);
-    // Duplicate address detection takes its time.
-    soon(|| outsider.tcp_connect(to.into()).is_ok());
+    outsider.tcp_connect(to.into()).unwrap();
     listener.accept().unwrap();
 
     node.apply("policy.yaml", &policy("shop/api", "ALLOW", NOBODY));
@@ -201,6 +199,13 @@ fn assert_reset(forger: &Pod, victim: &Pod, claimed: SocketAddr, server: SocketA
     assert!(answer.resets(), "{answer:?}");
     let more = sniffer.wait(Duration::from_millis(50), Segment::accepts).unwrap();
     assert_eq!(more, None);
+}
+
+/// No connection of `pod` is left within a second: the child that another test is just starting has a copy of each.
+#[track_caller]
+fn assert_really_closed(pod: &Pod) {
+    let mut sockets = Diag::open(&pod.netns()).unwrap();
+    eventually(Duration::from_secs(1), || sockets.sockets(&Query::tcp(States::LIVE)).unwrap().is_empty());
 }
 
 /// Leaves a socket less memory for options than its storage takes, by filters that let everything pass.
