@@ -38,7 +38,7 @@ impl Fabric {
     /// would not leave it.
     pub(crate) fn attach(&self, netns: &str, port: u32, ip: Ipv4Addr, ip6: Ipv6Addr) {
         let Self { netns: fabric } = self;
-        let link_local = Ipv6Addr::from(LINK_LOCAL.to_bits() | u128::from(port) + 1);
+        let link_local = Ipv6Addr::from(LINK_LOCAL.to_bits() + u128::from(port) + 1);
         ip_batch(
             netns,
             &format!(
