@@ -26,6 +26,8 @@ mod policy;
 mod race;
 #[path = "mtls/race_of_requests.rs"]
 mod race_of_requests;
+#[path = "mtls/restart.rs"]
+mod restart;
 #[path = "mtls/reuse.rs"]
 mod reuse;
 #[path = "mtls/shown.rs"]

@@ -106,4 +106,5 @@ const NETWORK: &str = "group=$(awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mo
     pid=$(find $group -path '*UID*' -name cgroup.procs -exec cat {} + | head -1)
     enter=\"nsenter --net=/proc/$pid/ns/net\"
     $enter ip rule; $enter ip -6 rule; $enter ip route show table all; $enter ip -6 route show table all
-    $enter sysctl net.ipv4.tcp_fwmark_accept net.ipv4.ip_nonlocal_bind net.ipv4.conf.all.route_localnet";
+    $enter sysctl net.ipv4.tcp_fwmark_accept net.ipv4.fwmark_reflect net.ipv6.fwmark_reflect \
+        net.ipv4.ip_nonlocal_bind net.ipv4.conf.all.route_localnet";

@@ -192,7 +192,7 @@ fn what_the_agent_puts_into_a_namespace_goes_with_the_pods_enrolment_also_when_t
 }
 
 /// A connection of `client` to the app behind `to`, both ends; a byte went each way.
-fn pair(client: &Pod, app: &TcpListener, to: SocketAddr) -> (TcpStream, TcpStream) {
+pub(crate) fn pair(client: &Pod, app: &TcpListener, to: SocketAddr) -> (TcpStream, TcpStream) {
     let connected = || {
         let mut client = client.tcp_connect(to)?;
         client.set_read_timeout(Some(PATIENCE))?;
@@ -244,13 +244,13 @@ fn account(name: &str) -> String {
     format!("{{type: ServiceAccount, serviceAccount: {{namespace: shop, name: {name}}}}}")
 }
 
-fn listen(pod: &Pod) -> TcpListener {
+pub(crate) fn listen(pod: &Pod) -> TcpListener {
     pod.tcp_listen("[::]:8080".parse().unwrap()).unwrap()
 }
 
 impl Stage {
     /// The app of `api` is in the test's hands.
-    fn with_listener(documents: &[(&str, String)]) -> Option<(Self, TcpListener)> {
+    pub(crate) fn with_listener(documents: &[(&str, String)]) -> Option<(Self, TcpListener)> {
         let mut app = None;
         let serve = |api: &Pod| {
             app = Some(listen(api));

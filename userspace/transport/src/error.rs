@@ -71,11 +71,14 @@ pub enum Error {
         /// The kernel's answer.
         source: Errno,
     },
-    /// Accepted sockets cannot be made to take the mark of their SYN.
-    #[error(
-        "cannot use net.ipv4.tcp_fwmark_accept of a pod's network namespace (can /proc/sys be written?): {0}"
-    )]
-    MarkSetting(#[source] io::Error),
+    /// What answers cannot be made to take the mark of what it answers to.
+    #[error("cannot use {name} of a pod's network namespace (can /proc/sys be written?): {source}")]
+    MarkSetting {
+        /// The setting.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// What the connect hook wrote cannot be read.
     #[error("cannot look up what {peer} dialled (is the agent's map of origins still there?): {source}")]
     Origin {

@@ -75,6 +75,9 @@ fn listening(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
     if address.is_ipv6() {
         option::set_ipv6_v6only(socket, !address.ip().is_unspecified())?;
     }
+    // What it accepts inherits this. Such a connection may have an app's port as its own, where a hook has brought it here,
+    // and then keeps an app that starts again from that port as little as the app's own connections would.
+    option::set_socket_reuseaddr(socket, true)?;
     bind(socket, &address)?;
     Ok(listen(socket, BACKLOG)?)
 }

@@ -4,12 +4,14 @@
 //! proxy: bind(client), SO_MARK ──SYN, marked──► the server accepts, and its socket takes the mark of the SYN
 //! server's answer to the client, marked ──► rule: by our table ──► table: everything is local ──► the proxy's socket
 //! ```
+//! Where nobody listens the kernel answers, and its reset takes the mark of the SYN.
+//!
 //! The agent puts rule, route and setting there, since they take `CAP_NET_ADMIN`; the proxy's socket takes
 //! `CAP_NET_RAW`. The mark chooses a route and nothing else: a pod that may set marks reaches itself with this one.
 //! All that is put there is found again by what it is, so it can be put there twice, and be removed by another process.
 //!
 //! # Kernel
-//! `tcp_fwmark_accept` (3.15), for both families; `SO_MARK` by `CAP_NET_RAW` (5.17); `IP_TRANSPARENT` as an option of
+//! `tcp_fwmark_accept` (3.15), for both families; `fwmark_reflect` (3.15), one for each; `SO_MARK` by `CAP_NET_RAW` (5.17); `IP_TRANSPARENT` as an option of
 //! IPv6 sockets, too (5.9). A mark does not leave the namespace: a veth clears it.
 
 use std::io;
@@ -68,9 +70,9 @@ impl Netns {
     pub fn make_transparent(&self) -> MadeTransparent {
         let make = || {
             let mut routing = Routing::open()?;
-            routing.mark_what_is_accepted()?;
-            let v6 = routing.add_rule(Family::V6, BY_US).and_then(|_| routing.add_route(Family::V6));
-            let v4 = routing.add_route(Family::V4);
+            routing.switch_on(&ACCEPTED)?;
+            let v6 = routing.switch_on(&REFLECTED_V6).and_then(|()| routing.add_route(Family::V6));
+            let v4 = routing.switch_on(&REFLECTED_V4).and_then(|()| routing.add_route(Family::V4));
             Ok(MadeTransparent { v4: v4.map_err(Arc::new), v6: v6.map_err(Arc::new) })
         };
         self.run(make).and_then(|made| made).unwrap_or_else(|error| {
@@ -87,10 +89,11 @@ impl Netns {
             for family in [Family::V4, Family::V6] {
                 routing.remove("a route", &route(RTM_DELROUTE, 0, family))?;
             }
-            routing.remove("a rule", &rule(RTM_DELRULE, 0, Family::V6, BY_US))?;
-            routing.remove("a rule", &rule(RTM_DELRULE, 0, Family::V4, FOUND_ON))?;
-            if routing.remove("a rule", &rule(RTM_DELRULE, 0, Family::V4, BY_US))? {
-                switch(false)?;
+            for setting in [REFLECTED_V6, REFLECTED_V4, ACCEPTED] {
+                routing.remove_rule(setting.family, setting.found_on())?;
+                if routing.remove_rule(setting.family, setting.by_us)? {
+                    setting.switch(false)?;
+                }
             }
             Ok(())
         })?
@@ -136,17 +139,17 @@ impl Routing {
         Ok(Self { netlink, sequence: 0 })
     }
 
-    /// Has accepted sockets take the mark of the SYN. The number of IPv4's rule says for later whether this was so before.
-    fn mark_what_is_accepted(&mut self) -> Result<(), Error> {
-        let was_on = sysctl::read(SETTING).map_err(Error::MarkSetting)? != "0";
-        let is_new = self.add_rule(Family::V4, BY_US)?;
+    /// Switches `setting` on, and adds its rule, whose number says for later whether it was on before.
+    fn switch_on(&mut self, setting: &Setting) -> Result<(), Error> {
+        let was_on = setting.is_on()?;
+        let is_new = self.add_rule(setting.family, setting.by_us)?;
         if !was_on {
-            return switch(true);
+            return setting.switch(true);
         }
         if is_new {
             // It was on before anything of ours was here.
-            self.add_rule(Family::V4, FOUND_ON)?;
-            self.remove("a rule", &rule(RTM_DELRULE, 0, Family::V4, BY_US))?;
+            self.add_rule(setting.family, setting.found_on())?;
+            self.remove_rule(setting.family, setting.by_us)?;
         }
         Ok(())
     }
@@ -154,6 +157,11 @@ impl Routing {
     /// Whether it was not there.
     fn add_rule(&mut self, family: Family, priority: u32) -> Result<bool, Error> {
         self.add("a rule", &rule(RTM_NEWRULE, NEW, family, priority))
+    }
+
+    /// Whether it was there.
+    fn remove_rule(&mut self, family: Family, priority: u32) -> Result<bool, Error> {
+        self.remove("a rule", &rule(RTM_DELRULE, 0, family, priority))
     }
 
     fn add_route(&mut self, family: Family) -> Result<(), Error> {
@@ -213,7 +221,7 @@ struct Request {
     attributes: Vec<(u16, u32)>,
 }
 
-/// What has our mark goes by our table.
+/// What has our mark goes by our table: before any rule of the pod's own, behind the kernel's for local addresses.
 fn rule(kind: u16, flags: u16, family: Family, priority: u32) -> Request {
     let mut head = [0; 12];
     (head[0], head[7]) = (family.byte(), FR_ACT_TO_TBL);
@@ -236,20 +244,44 @@ impl Family {
     }
 }
 
-fn switch(on: bool) -> Result<(), Error> {
-    sysctl::write(SETTING, if on { "1" } else { "0" }).map_err(Error::MarkSetting)
+/// A setting of the thread's own namespace.
+struct Setting {
+    name: &'static str,
+    /// Whose rule says whether it was on.
+    family: Family,
+    /// The number of that rule where the setting was off before us.
+    by_us: u32,
 }
 
-/// Of the thread's own namespace.
-const SETTING: &str = "net/ipv4/tcp_fwmark_accept";
+impl Setting {
+    /// The number of the rule where it was on.
+    fn found_on(&self) -> u32 {
+        self.by_us + 1
+    }
+
+    fn is_on(&self) -> Result<bool, Error> {
+        let value = sysctl::read(self.name).map_err(|source| self.failed(source))?;
+        Ok(value != "0")
+    }
+
+    fn switch(&self, on: bool) -> Result<(), Error> {
+        sysctl::write(self.name, if on { "1" } else { "0" }).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::MarkSetting { name: self.name.replace('/', "."), source }
+    }
+}
+
+/// Accepted sockets take the mark of the SYN, of either family.
+const ACCEPTED: Setting = Setting { name: "net/ipv4/tcp_fwmark_accept", family: Family::V4, by_us: 1 };
+/// What the kernel itself answers takes the mark of what it answers to.
+const REFLECTED_V4: Setting = Setting { name: "net/ipv4/fwmark_reflect", family: Family::V4, by_us: 3 };
+/// As [`REFLECTED_V4`].
+const REFLECTED_V6: Setting = Setting { name: "net/ipv6/fwmark_reflect", family: Family::V6, by_us: 1 };
 /// "weft" in ASCII. Chooses a route; nobody is trusted for it.
 const MARK: u32 = 0x7765_6674;
 const TABLE: u32 = 0x7765;
-/// The number of a rule of ours: before any of the pod's own, behind the kernel's for local addresses. Of IPv4's the
-/// number also says that the setting was off before us.
-const BY_US: u32 = 1;
-/// The number of IPv4's rule where the setting was on before.
-const FOUND_ON: u32 = 2;
 
 /// `NLM_F_CREATE | NLM_F_EXCL`.
 const NEW: u16 = 0x600;

@@ -4,8 +4,10 @@
 #[path = "support/namespace.rs"]
 mod namespace;
 
+use std::iter::zip;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
+use std::time::Duration;
 use std::{fs, io, thread};
 
 use namespace::namespace;
@@ -28,6 +30,18 @@ async fn a_server_sees_the_clients_address_and_its_answers_come_back() {
 }
 
 #[tokio::test]
+async fn a_port_that_nobody_listens_on_refuses_at_once() {
+    let inside = ready();
+    for (from, to) in FAMILIES {
+        let (from, to) = [from, to].map(|address| SocketAddr::new(address.parse().unwrap(), PORT)).into();
+        let socket = inside.outgoing_from(from, to).unwrap();
+        let refused = tokio::time::timeout(AT_ONCE, socket.connect(to)).await;
+        let refused = refused.unwrap_or_else(|_| panic!("{to} says nothing")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{to}");
+    }
+}
+
+#[tokio::test]
 async fn a_port_serves_again_as_soon_as_its_connection_is_over() {
     let inside = ready();
     for _ in 0..5 {
@@ -37,22 +51,28 @@ async fn a_port_serves_again_as_soon_as_its_connection_is_over() {
 
 #[test]
 fn all_that_was_put_into_a_namespace_can_be_put_there_twice_and_is_gone_afterwards() {
-    for setting in ["0", "1"] {
+    for found in [["0", "0", "0"], ["1", "0", "0"], ["0", "1", "0"], ["0", "0", "1"], ["1", "1", "1"]] {
         let inside = with_addresses();
-        inside.run(|| fs::write(SETTING, setting).unwrap()).unwrap();
+        inside
+            .run(|| zip(SETTINGS, found).for_each(|(name, value)| fs::write(name, value).unwrap()))
+            .unwrap();
         let before = routing(&inside);
         for _ in 0..2 {
             let made = inside.make_transparent();
             assert_eq!(made.families(), BOTH, "{made:?}");
-            assert_eq!(setting_of(&inside), "1");
+            assert_eq!(settings_of(&inside), ["1", "1", "1"]);
         }
         let with = routing(&inside);
-        assert_eq!(with.matches("0x77656674").count(), 2, "a rule for each family, once: {with}");
+        assert_eq!(
+            with.matches("0x77656674").count(),
+            SETTINGS.len(),
+            "a rule for each setting, once: {with}"
+        );
         // By whoever comes after the process that made it.
         for _ in 0..2 {
             inside.end_transparent().unwrap();
             assert_eq!(routing(&inside), before);
-            assert_eq!(setting_of(&inside), setting, "as it was found");
+            assert_eq!(settings_of(&inside), found, "as they were found");
         }
     }
 }
@@ -60,7 +80,7 @@ fn all_that_was_put_into_a_namespace_can_be_put_there_twice_and_is_gone_afterwar
 #[test]
 fn a_namespace_is_made_ready_where_proc_sys_is_read_only_as_it_is_in_a_container() {
     let inside = with_addresses();
-    inside.run(|| fs::write(SETTING, "0").unwrap()).unwrap();
+    inside.run(|| fs::write(SETTINGS[0], "0").unwrap()).unwrap();
     let made = thread::scope(|scope| {
         let in_a_container = scope.spawn(|| {
             let nowhere = None::<&str>;
@@ -69,14 +89,14 @@ fn a_namespace_is_made_ready_where_proc_sys_is_read_only_as_it_is_in_a_container
             mount(Some("/proc/sys"), "/proc/sys", nowhere, MsFlags::MS_BIND, nowhere).unwrap();
             let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
             mount(nowhere, "/proc/sys", nowhere, read_only, nowhere).unwrap();
-            let refused = inside.run(|| fs::write(SETTING, "0").unwrap_err().kind()).unwrap();
+            let refused = inside.run(|| fs::write(SETTINGS[0], "0").unwrap_err().kind()).unwrap();
             assert_eq!(refused, io::ErrorKind::ReadOnlyFilesystem);
             inside.make_transparent()
         });
         in_a_container.join().unwrap()
     });
     assert_eq!(made.families(), BOTH, "{made:?}");
-    assert_eq!(setting_of(&inside), "1");
+    assert_eq!(settings_of(&inside), ["1", "1", "1"]);
 }
 
 #[test]
@@ -132,8 +152,8 @@ fn routing(inside: &Netns) -> String {
     inside.run(|| commands.map(ip).concat()).unwrap()
 }
 
-fn setting_of(inside: &Netns) -> String {
-    inside.run(|| fs::read_to_string(SETTING).unwrap().trim().to_owned()).unwrap()
+fn settings_of(inside: &Netns) -> [String; 3] {
+    inside.run(|| SETTINGS.map(|name| fs::read_to_string(name).unwrap().trim().to_owned())).unwrap()
 }
 
 /// What it prints; a table that nobody has made yet is empty.
@@ -147,4 +167,10 @@ fn ip(arguments: &str) -> String {
 const BOTH: Transparent = Transparent { v4: true, v6: true };
 const FAMILIES: [(&str, &str); 2] = [("192.0.2.7", "10.77.0.2"), ("2001:db8::7", "fd77::2")];
 const PORT: u16 = 40_001;
-const SETTING: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+const SETTINGS: [&str; 3] = [
+    "/proc/sys/net/ipv4/tcp_fwmark_accept",
+    "/proc/sys/net/ipv4/fwmark_reflect",
+    "/proc/sys/net/ipv6/fwmark_reflect",
+];
+/// Below a second, after which TCP sends a SYN again that nobody has answered.
+const AT_ONCE: Duration = Duration::from_millis(900);
