@@ -56,11 +56,21 @@ use routed::Routed;
 use tries::Tries;
 
 /// Answers one request. Never an error: a refusal is an answer.
-pub(crate) async fn answer(
+///
+/// The head is in a place of its own: it would be copied at each step, and have room in each of their futures.
+pub(crate) fn answer(
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
+) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
     let (parts, body) = request.into_parts();
+    exchange(client, Rc::new(parts), body)
+}
+
+async fn exchange(
+    client: Rc<Client>,
+    parts: Rc<Parts>,
+    body: Incoming,
+) -> Result<Response<AnswerBody>, Infallible> {
     let form = Form::of(&parts);
     let mut ledger = Ledger::open(&client, &parts);
     let answered = match client.request() {
@@ -92,7 +102,7 @@ pub(crate) async fn answer(
 
 async fn forward(
     client: &Rc<Client>,
-    mut parts: Parts,
+    mut parts: Rc<Parts>,
     body: Incoming,
     ledger: &mut Ledger,
 ) -> Result<Response<AnswerBody>, Refused> {
@@ -106,16 +116,17 @@ async fn forward(
         client.end();
         Reason::NO_SERVICE
     })?;
-    forwarded::distrust(&mut parts.headers);
-    let asked = Asked::read(client, &mut parts)?;
-    ledger.asked(port, &parts, asked.is_grpc);
-    head::identify(&mut parts, client);
-    ledger.identified(&parts);
-    let routed = Routed::find(port, client, &parts)?;
+    // Nobody else has it yet.
+    let head = Rc::make_mut(&mut parts);
+    forwarded::distrust(&mut head.headers);
+    let asked = Asked::read(client, head)?;
+    ledger.asked(port, head, asked.is_grpc);
+    head::identify(head, client);
+    ledger.identified(head);
+    let routed = Routed::find(port, client, head)?;
     ledger.routed(&routed);
-    let claims = authenticate(client, &tables, &mut parts)?;
+    let claims = authenticate(client, &tables, head)?;
     // From here on it is what the client asks, whatever filters make of it for the server.
-    let parts = Rc::new(parts);
     let question = Question::of(client, &parts, &routed, claims);
     if let Some(question) = &question {
         question.admit(ledger)?;
@@ -215,5 +226,5 @@ mod tests {
     }
 
     /// Bytes of the future that is a request. hyper keeps the room for one in each connection.
-    const BUDGET: usize = 3584;
+    const BUDGET: usize = 2176;
 }

@@ -80,20 +80,9 @@ impl Tries<'_> {
         progress: &Progress,
         queued: &Cell<bool>,
     ) -> Result<(http::Response<hyper::body::Incoming>, Carrier), Tried> {
-        let mut parts = Parts::clone(&self.parts);
-        if let Some(backend) = target.backend
-            && let ControlFlow::Break(ended) = backend.filters.on_request(&mut parts, self.port.number)
-        {
-            return Err(match ended {
-                Ended::Answered(answer) => Tried::Own(answer),
-                Ended::Refused(why) => Tried::Refused(why.into()),
-            });
-        }
-        self.tell_time_left(&mut parts);
+        let filtered = self.filtered(target)?;
         let version = version(self.client, &target.upstream, self.asked.is_grpc);
         let tunnel = self.asked.is_tunnel;
-        head::for_server(&mut parts, self.client, version, tunnel);
-        head::tell(&mut parts, self.client, target.endpoint.address());
         let want = Want {
             client: self.client,
             upstream: &target.upstream,
@@ -112,7 +101,7 @@ impl Tries<'_> {
             if tunnel && !Box::pin(connection.takes_tunnels(want.connect)).await.map_err(unconnected)? {
                 return Err(Tried::Refused(Reason::UPGRADE_UNSUPPORTED.into()));
             }
-            let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
+            let sent = connection.send(self.request(target, filtered, version)).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http2(connection))),
                 Err(_) if connection.is_flooded() => Err(Tried::Failed(flooded())),
@@ -120,12 +109,39 @@ impl Tries<'_> {
             }
         } else {
             let mut connection = pools.http1(&want).await.map_err(unconnected)?;
-            let sent = connection.send(Request::from_parts(parts, self.body.turn())).await;
+            let sent = connection.send(self.request(target, filtered, version)).await;
             match sent {
                 Ok(response) => Ok((response, Carrier::Http1(connection))),
                 Err(error) => Err(Tried::Failed(broken(error, connection.reused, progress))),
             }
         }
+    }
+
+    /// The head as the backendRef's filters leave it, where there are any; they may have an answer of their own.
+    fn filtered(&self, target: &Target<'_>) -> Result<Option<Box<Parts>>, Tried> {
+        let Some(backend) = target.backend.filter(|backend| backend.filters.concern_requests()) else {
+            return Ok(None);
+        };
+        let mut parts = Box::new(Parts::clone(&self.parts));
+        match backend.filters.on_request(&mut parts, self.port.number) {
+            ControlFlow::Continue(()) => Ok(Some(parts)),
+            ControlFlow::Break(Ended::Answered(answer)) => Err(Tried::Own(answer)),
+            ControlFlow::Break(Ended::Refused(why)) => Err(Tried::Refused(why.into())),
+        }
+    }
+
+    /// What the server is sent, once there is a connection: nothing of it is kept while one is waited for.
+    fn request(
+        &self,
+        target: &Target<'_>,
+        filtered: Option<Box<Parts>>,
+        version: Protocol,
+    ) -> Request<RequestBody> {
+        let mut parts = filtered.map_or_else(|| Parts::clone(&self.parts), |parts| *parts);
+        self.tell_time_left(&mut parts);
+        head::for_server(&mut parts, self.client, version, self.asked.is_tunnel);
+        head::tell(&mut parts, self.client, target.endpoint.address());
+        Request::from_parts(parts, self.body.turn())
     }
 
     /// Has a call that says how long it may take say what is left: no server works for a call that is over.
