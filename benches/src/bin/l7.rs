@@ -87,7 +87,7 @@ fn bench(cli: &Cli) -> Result<()> {
 fn plan(cli: &Cli) -> Plan {
     let mut paths = vec![Path::NoMesh];
     paths.extend(Path::ALL.into_iter().filter(|path| *path != Path::NoMesh && cli.paths.contains(path)));
-    let (rounds, bulk_rounds, bulk_bytes) = if cli.quick { (3, 2, 256 << 20) } else { (7, 5, 1 << 30) };
+    let (rounds, bulk_rounds, bulk_bytes) = if cli.quick { (3, 2, 256 << 20) } else { (15, 5, 1 << 30) };
     Plan {
         rounds: cli.rounds.unwrap_or(rounds),
         lasts: Duration::from_secs(1),
