@@ -118,15 +118,14 @@ impl Tries<'_> {
     }
 
     /// The head as the backendRef's filters leave it, where there are any; they may have an answer of their own.
-    fn filtered(&self, target: &Target<'_>) -> Result<Option<Box<Parts>>, Tried> {
+    fn filtered(&self, target: &Target<'_>) -> Result<Option<Box<Parts>>, Ended> {
         let Some(backend) = target.backend.filter(|backend| backend.filters.concern_requests()) else {
             return Ok(None);
         };
         let mut parts = Box::new(Parts::clone(&self.parts));
         match backend.filters.on_request(&mut parts, self.port.number) {
             ControlFlow::Continue(()) => Ok(Some(parts)),
-            ControlFlow::Break(Ended::Answered(answer)) => Err(Tried::Own(answer)),
-            ControlFlow::Break(Ended::Refused(why)) => Err(Tried::Refused(why.into())),
+            ControlFlow::Break(ended) => Err(ended),
         }
     }
 
@@ -171,6 +170,15 @@ impl Tries<'_> {
             serving.failed(now);
         }
         target.upstream.observe(self.client.dialled, &target.endpoint, how, now);
+    }
+}
+
+impl From<Ended> for Tried {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Answered(answer) => Self::Own(answer),
+            Ended::Refused(why) => Self::Refused(why.into()),
+        }
     }
 }
 
