@@ -244,8 +244,11 @@ fn account(name: &str) -> String {
     format!("{{type: ServiceAccount, serviceAccount: {{namespace: shop, name: {name}}}}}")
 }
 
+/// An accept gives up after a while: who was refused, as before there are certificates, never comes.
 pub(crate) fn listen(pod: &Pod) -> TcpListener {
-    pod.tcp_listen("[::]:8080".parse().unwrap()).unwrap()
+    let app = pod.tcp_listen("[::]:8080".parse().unwrap()).unwrap();
+    setsockopt(&app, sockopt::ReceiveTimeout, &nix::sys::time::TimeVal::new(5, 0)).unwrap();
+    app
 }
 
 impl Stage {
