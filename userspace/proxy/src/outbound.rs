@@ -268,5 +268,5 @@ mod tests {
     }
 
     /// Bytes of the future that is a connection, for as long as it lives.
-    const BUDGET: usize = 1952;
+    const BUDGET: usize = 1936;
 }

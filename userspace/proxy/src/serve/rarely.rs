@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release},
+        atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release},
     },
     task::{Context, Poll, Wake, Waker},
 };
@@ -19,8 +19,6 @@ pin_project! {
     /// of them each time is work for nothing.
     pub(super) struct Rarely<F> {
         bell: Arc<Bell>,
-        // Whom the bell wakes.
-        told: Option<Waker>,
         #[pin]
         work: F,
     }
@@ -34,20 +32,15 @@ struct Bell {
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        // Who sees that it has rung finds nobody told, and tells it anew.
-        let task = self.task.take();
         self.rung.store(true, Release);
-        if let Some(task) = task {
-            task.wake();
-        }
+        self.task.wake();
     }
 }
 
 impl<F> Rarely<F> {
     pub(super) fn new(work: F) -> Self {
         // It has to be asked once before it can ring.
-        let bell = Arc::new(Bell { rung: AtomicBool::new(true), task: AtomicWaker::new() });
-        Self { bell, told: None, work }
+        Self { bell: Arc::new(Bell { rung: AtomicBool::new(true), task: AtomicWaker::new() }), work }
     }
 }
 
@@ -56,13 +49,8 @@ impl<F: Future> Future for Rarely<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let is_told = this.told.as_ref().is_some_and(|told| told.will_wake(cx.waker()));
-        if is_told && !this.bell.rung.load(Acquire) {
-            return Poll::Pending;
-        }
         // Before the bell is looked at: a ring from now on wakes this task.
         this.bell.task.register(cx.waker());
-        *this.told = Some(cx.waker().clone());
         if !this.bell.rung.swap(false, AcqRel) {
             return Poll::Pending;
         }
